@@ -1,0 +1,19 @@
+#!/usr/bin/env python
+"""Django's commands, beside a running system or on their own."""
+
+import os
+import sys
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "peerloans.settings")
+    from django.core.management import execute_from_command_line
+
+    from peerloans import embedded
+
+    with embedded.running():
+        execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How does an error look to a program? As problem+json (RFC 9457)."""
