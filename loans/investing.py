@@ -1,0 +1,135 @@
+"""What may an investor do? Reserve a piece, start the transfer for it, or let it go."""
+
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from django.conf import settings
+
+from loans import ledger, limits, locks, selectors
+from loans.banking_days import TIME_TO_START_TRANSFER, money_deadline, new_york_day
+from loans.errors import BelowMinimum, Busy, LoanNotOpen, NotAccredited, NotFound, OverLimit, ReservationExpired
+from loans.ledger import Actor
+from loans.models import Investor, Reservation
+from loans.states import Event, State
+
+ATTEMPTS = 3  # Room that others free and take meanwhile can make a second look necessary; a third is rare.
+
+
+def reserve(*, reference: str, investor: Investor, amount: Decimal, now: datetime | None = None) -> Reservation:
+    """Claim `amount` dollars of a loan; the claim's place in the queue is fixed here.
+
+    Raises NotFound, LoanNotOpen, NotAccredited, BelowMinimum or OverLimit, and Busy.
+    """
+    actor = Actor("investor", investor.user_id)
+    for _ in range(ATTEMPTS):
+        with locks.patient():
+            claim = _admit(reference, investor, amount, actor, now)
+        if claim:
+            return claim
+        offer = selectors.offer(reference, now)
+        _refuse_unless_eligible(offer, investor, amount)
+        if amount > offer.available:
+            raise _over_limit(offer, amount)
+        # There is room, or there would be without the claims that have lapsed.
+        with locks.short_transaction():
+            claim = _admit_after_sweep(reference, investor, amount, actor, now)
+        if claim:
+            return claim
+    raise Busy("Many are reserving this loan right now; try again in a moment.")
+
+
+def _admit(reference: str, investor: Investor, amount: Decimal, actor: Actor, now: datetime | None) -> Reservation | None:
+    return ledger.admit(
+        reference=reference,
+        investor_id=investor.pk,
+        amount=amount,
+        time_to_live=TIME_TO_START_TRANSFER / settings.TIME_LAPSE,
+        actor=actor,
+        now=now,
+    )
+
+
+def _admit_after_sweep(reference: str, investor: Investor, amount: Decimal, actor: Actor, now: datetime | None) -> Reservation | None:
+    """Sweep just enough of the loan's lapsed claims, oldest first; what is swept stays swept."""
+    locked = locks.by_reference(reference, now)
+    (loan,) = locked.loans
+    room = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
+    ledger.Ledger(locked, actor=actor, needed=amount - room)
+    return _admit(reference, investor, amount, actor, locked.at)
+
+
+def _refuse_unless_eligible(offer: selectors.Offer, investor: Investor, amount: Decimal) -> None:
+    loan = offer.loan
+    if not offer.takes_reservations:
+        raise LoanNotOpen(f"{loan.reference} takes no reservations: it is {loan.status}{_closing(offer)}.", status=loan.status)
+    today = new_york_day(offer.at)
+    if not investor.user.is_active or investor.accredited_until is None or investor.accredited_until < today:
+        raise NotAccredited("Only accredited investors may reserve; your accreditation is missing or has ended.")
+    if not limits.meets_minimum(amount, loan.minimum, loan.remaining):
+        closing_piece = loan.remaining < loan.minimum
+        helpful = f"exactly {loan.remaining}, all that remains" if closing_piece else f"at least {loan.minimum}"
+        raise BelowMinimum(f"Reserve {helpful}.", minimum=loan.remaining if closing_piece else loan.minimum)
+
+
+def _closing(offer: selectors.Offer) -> str:
+    closes_at = offer.loan.closes_at
+    return f" and closed on {closes_at:%Y-%m-%d %H:%M} UTC" if closes_at and closes_at <= offer.at else ""
+
+
+def _over_limit(offer: selectors.Offer, amount: Decimal) -> OverLimit:
+    relief = selectors.relief(offer)
+    then = f"; at {relief.frees_at.isoformat()} up to {relief.available} may be free" if relief.frees_at else ""
+    return OverLimit(
+        f"{amount} is more than the {offer.available} available of {offer.loan.reference}{then}.",
+        available=offer.available,
+        frees_at=relief.frees_at,
+        available_then=relief.available,
+    )
+
+
+def start_transfer(
+    *, reservation_id: UUID, method: str, actor: Actor, investor_id: int | None = None, now: datetime | None = None
+) -> Reservation:
+    """The claim becomes pending and its money is awaited until the end of the fifth banking day. A repeat changes nothing.
+
+    `investor_id` is the owner who asks; None where staff record it. Raises NotFound, ReservationExpired, IllegalTransition, Busy.
+    """
+    with locks.short_transaction(), ledger.opened(locks.by_reservation(reservation_id, now), actor=actor) as book:
+        claim = claim_under_lock(book, reservation_id, investor_id)
+        transfer = selectors.own_transfer(claim)
+        if claim.state in {State.PENDING, State.SETTLED} and transfer and transfer.method == method:
+            return claim
+        refuse_lapsed(claim)
+        book.move(claim, Event.TRANSFER_STARTED, expires_at=book.at + (money_deadline(book.at) - book.at) / settings.TIME_LAPSE)
+        book.start_transfer(claim, method)
+        return claim
+
+
+def cancel(*, reservation_id: UUID, actor: Actor, investor_id: int, now: datetime | None = None) -> Reservation:
+    """The investor lets a reserved claim go. A repeat changes nothing.
+
+    Raises NotFound, ReservationExpired, IllegalTransition (a transfer has started), Busy.
+    """
+    with locks.short_transaction(), ledger.opened(locks.by_reservation(reservation_id, now), actor=actor) as book:
+        claim = claim_under_lock(book, reservation_id, investor_id)
+        if claim.cause == Event.CANCELED_BY_INVESTOR:
+            return claim
+        refuse_lapsed(claim)
+        book.move(claim, Event.CANCELED_BY_INVESTOR)
+        return claim
+
+
+def claim_under_lock(book: ledger.Ledger, reservation_id: UUID, investor_id: int | None = None) -> Reservation:
+    """The claim as it stands now that its loan is locked; NotFound where it is not the investor's."""
+    claim = Reservation.objects.select_related("loan").filter(pk=reservation_id).first()
+    if not claim or (investor_id is not None and claim.investor_id != investor_id):
+        raise NotFound(f"There is no reservation {reservation_id}.")
+    return claim
+
+
+def refuse_lapsed(claim: Reservation) -> None:
+    """A lapsed claim is dead, whatever step is asked of it."""
+    if claim.cause == Event.EXPIRED:
+        expired_at = selectors.expired_at(claim)
+        raise ReservationExpired(f"This reservation expired at {expired_at}.", expired_at=expired_at, state=claim.state)

@@ -1,0 +1,96 @@
+"""What happens to a loan itself? It is drafted, opened, extended, withdrawn, or closed at what has settled."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from loans import ledger, locks, selectors
+from loans.errors import IllegalTransition, Invalid
+from loans.ledger import SYSTEM, Actor
+from loans.models import Loan, Reservation
+from loans.settling import apply_rule, cancel_live
+from loans.states import LIVE, Event, LoanEvent, LoanStatus, State
+
+TIME_OPEN = timedelta(weeks=3)
+
+
+def create(loan: Loan, *, actor: Actor, now: datetime | None = None) -> Loan:
+    """Keep a new draft, its market found from its ZIP."""
+    market = selectors.markets([loan.zip]).get(loan.zip)
+    loan.market_cbsa, loan.market_msa = market or ("", "")
+    with locks.short_transaction():
+        return ledger.new_loan(loan, actor=actor, at=selectors.instant(now))
+
+
+def open_loan(*, reference: str, actor: Actor, closes_at: datetime | None = None, reason: str = "", now: datetime | None = None) -> Loan:
+    """Let a draft take reservations until `closes_at`, three weeks from now by default. A repeat changes nothing."""
+    with locks.short_transaction(), ledger.opened(locks.by_reference(reference, now), actor=actor, reason=reason) as book:
+        loan = book.loan
+        if loan.status != LoanStatus.OPEN:
+            closes_at = closes_at or book.at + TIME_OPEN
+            _must_come(closes_at, book.at)
+            book.move_loan(loan, LoanEvent.OPENED, opens_at=book.at, closes_at=closes_at)
+        return loan
+
+
+def extend(*, reference: str, closes_at: datetime, actor: Actor, reason: str, now: datetime | None = None) -> Loan:
+    """Let an open loan take reservations until `closes_at`, also after its closing has passed."""
+    with locks.short_transaction(), ledger.opened(locks.by_reference(reference, now), actor=actor, reason=reason) as book:
+        if book.loan.closes_at != closes_at:
+            _must_come(closes_at, book.at)
+            book.move_loan(book.loan, LoanEvent.EXTENDED, closes_at=closes_at)
+        return book.loan
+
+
+def _must_come(closes_at: datetime, at: datetime) -> None:
+    if closes_at <= at:
+        raise Invalid(f"Name a closing after {at}.")
+
+
+def withdraw(*, reference: str, actor: Actor, reason: str, now: datetime | None = None) -> Loan:
+    """Take a draft or an open loan back: every live or settled claim is canceled, money that is here is refunded."""
+    with locks.short_transaction(), ledger.opened(locks.by_reference(reference, now), actor=actor, reason=reason) as book:
+        loan = book.loan
+        if loan.status != LoanStatus.WITHDRAWN:
+            book.move_loan(loan, LoanEvent.WITHDRAWN)
+            for claim in Reservation.objects.filter(loan=loan, state__in=[*LIVE, State.SETTLED]).order_by("place"):
+                book.move(claim, Event.LOAN_WITHDRAWN)
+        return loan
+
+
+def close_at_settled(*, reference: str, actor: Actor, reason: str, now: datetime | None = None) -> Loan:
+    """Make what has settled the whole loan, after its closing: the rule runs once more, the rest is canceled and refunded."""
+    with locks.short_transaction(), ledger.opened(locks.by_reference(reference, now), actor=actor, reason=reason) as book:
+        loan = book.loan
+        if loan.status == LoanStatus.OPEN and loan.closes_at and book.at < loan.closes_at:
+            raise IllegalTransition(f"{loan.reference} still takes reservations, until {loan.closes_at}.", state=loan.status)
+        queue = list(selectors.live_claims([loan.pk]))
+        if loan.status == LoanStatus.OPEN:
+            apply_rule(book, loan, queue)
+        if loan.status == LoanStatus.FUNDED:
+            return loan
+        if not loan.settled:
+            raise IllegalTransition(f"Nothing of {loan.reference} has settled; withdraw it instead.", state=loan.status)
+        book.move_loan(loan, LoanEvent.CLOSED_AT_SETTLED, amount=loan.settled)
+        cancel_live(book, queue, Event.LOAN_FUNDED)
+        return loan
+
+
+def resolve_markets(now: datetime | None = None, *, batch: int = 500) -> int:
+    """Find each loan's market anew, as after an import of ZIP data; returns how many changed."""
+    changed = 0
+    loans = list(Loan.objects.order_by("id").values_list("id", "zip"))
+    for start in range(0, len(loans), batch):
+        changed += _resolve([loan_id for loan_id, _ in loans[start : start + batch]], now)
+    return changed
+
+
+def _resolve(loan_ids: Sequence[int], now: datetime | None) -> int:
+    changed = 0
+    with locks.short_transaction(), ledger.opened(locks.by_id(loan_ids, now), actor=SYSTEM) as book:
+        markets = selectors.markets([loan.zip for loan in book.loans.values()])
+        for loan in book.loans.values():
+            cbsa, msa = markets.get(loan.zip) or ("", "")
+            if (loan.market_cbsa, loan.market_msa) != (cbsa, msa):
+                book.move_loan(loan, LoanEvent.MARKET_FOUND, market_cbsa=cbsa, market_msa=msa)
+                changed += 1
+    return changed

@@ -1,0 +1,69 @@
+"""In which order is what locked?
+
+A loan's row is the lock for the loan, its reservations, their transfers and its history: nobody writes any of them
+without it. Several loans are locked in the order of their ids. A lock that does not come within the database's
+`lock_timeout` is answered as Busy.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import OperationalError, transaction
+from psycopg.errors import DeadlockDetected, LockNotAvailable
+
+from loans.errors import Busy, NotFound
+from loans.models import Loan
+
+FOR_UPDATE = "FOR UPDATE"
+
+
+class Locked(NamedTuple):
+    """Loans whose locks we hold, and the instant at which they were ours: the database's clock, or the given `now`."""
+
+    loans: list[Loan]
+    at: datetime
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """Raises Busy where a lock does not come in time."""
+    try:
+        yield
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable | DeadlockDetected):
+            raise Busy("Somebody else is changing this loan right now; try again in a moment.") from error
+        raise
+
+
+@contextmanager
+def short_transaction() -> Iterator[None]:
+    """Decide and write in here, and do nothing else. Raises Busy where a lock does not come in time."""
+    with patient(), transaction.atomic():
+        yield
+
+
+def by_id(loan_ids: Sequence[int], now: datetime | None = None) -> Locked:
+    return _lock("id = ANY(%s)", list(loan_ids), now)
+
+
+def by_reference(reference: str, now: datetime | None = None) -> Locked:
+    return _lock("reference = %s", reference, now)
+
+
+def by_reservation(reservation_id: UUID, now: datetime | None = None) -> Locked:
+    return _lock("id = (SELECT loan_id FROM loans_reservation WHERE id = %s)", reservation_id, now)
+
+
+def _lock(which: str, value: object, now: datetime | None) -> Locked:
+    # The clock is read outside of the locking SELECT, so after the lock has come.
+    statement = f"""
+        WITH locked AS MATERIALIZED (SELECT * FROM loans_loan WHERE {which} ORDER BY id {FOR_UPDATE})
+        SELECT locked.*, COALESCE(%s::timestamptz, clock_timestamp()) AS at FROM locked ORDER BY id
+    """
+    loans = list(Loan.objects.raw(statement, [value, now]))
+    if not loans:
+        raise NotFound(f"There is nothing like {value} here.")
+    return Locked(loans, loans[0].at)  # type: ignore[attr-defined]

@@ -1,0 +1,88 @@
+"""What may staff do to one reservation? Each step needs a reason, which history keeps."""
+
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+
+from loans import ledger, limits, locks, selectors
+from loans.banking import settle_soon
+from loans.banking_days import TIME_TO_START_TRANSFER, money_deadline
+from loans.errors import IllegalTransition, Invalid, LoanNotOpen, OverLimit
+from loans.investing import claim_under_lock, refuse_lapsed
+from loans.ledger import Actor
+from loans.models import Reservation
+from loans.states import Event, LoanStatus, State, TransferStatus
+
+
+def cancel_by_staff(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
+    """Cancel a live claim; money that is here goes back. A repeat changes nothing."""
+    with locks.short_transaction(), ledger.opened(locks.by_reservation(reservation_id, now), actor=actor, reason=reason) as book:
+        claim = claim_under_lock(book, reservation_id)
+        if claim.cause != Event.CANCELED_BY_STAFF:
+            refuse_lapsed(claim)
+            book.move(claim, Event.CANCELED_BY_STAFF)
+        return claim
+
+
+def extend_claim(*, reservation_id: UUID, expires_at: datetime, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
+    """Give a live claim until `expires_at`. A lapsed claim can only be reinstated."""
+    with locks.short_transaction(), ledger.opened(locks.by_reservation(reservation_id, now), actor=actor, reason=reason) as book:
+        claim = claim_under_lock(book, reservation_id)
+        if claim.expires_at == expires_at:
+            return claim
+        refuse_lapsed(claim)
+        if claim.funded_at:
+            raise IllegalTransition("Its money is here, so no clock is running that could be extended.", state=claim.state)
+        if expires_at <= max(book.at, claim.expires_at or book.at):
+            raise Invalid(f"Name an instant after {max(book.at, claim.expires_at or book.at)}.")
+        book.move(claim, Event.EXTENDED, expires_at=expires_at)
+        return claim
+
+
+def accept_amount(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
+    """Take the smaller sum that came for what was asked: the claim shrinks to it and is funded."""
+    with locks.short_transaction(), ledger.opened(locks.by_reservation(reservation_id, now), actor=actor, reason=reason) as book:
+        claim = claim_under_lock(book, reservation_id)
+        refuse_lapsed(claim)
+        transfer = selectors.own_transfer(claim)
+        came = transfer.amount if transfer and transfer.status == TransferStatus.CLEARED else None
+        if came is None or claim.state != State.PENDING or claim.funded_at:
+            raise IllegalTransition("No smaller sum waits to be accepted.", state=claim.state)
+        if came < book.loan.minimum:
+            raise Invalid(f"{came} came, which is below the loan's minimum of {book.loan.minimum}.")
+        book.move(claim, Event.AMOUNT_ACCEPTED, amount=came)
+        book.move(claim, Event.FUNDED, funded_at=book.at, expires_at=None)
+        settle_soon(claim.loan_id)
+        return claim
+
+
+def reinstate(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
+    """Bring a canceled claim back to its old place, as far as the loan has room for it.
+
+    Where its money is here it waits for its turn, where its transfer is on the way it has five fresh banking days,
+    otherwise 24 fresh hours.
+    """
+    with locks.short_transaction(), ledger.opened(locks.by_reservation(reservation_id, now), actor=actor, reason=reason) as book:
+        claim, loan = claim_under_lock(book, reservation_id), book.loan
+        if claim.state != State.CANCELED:
+            raise IllegalTransition(f"This is {claim.state}; only a canceled reservation can be reinstated.", state=claim.state)
+        if loan.status != LoanStatus.OPEN or not loan.closes_at or loan.closes_at <= book.at:
+            raise LoanNotOpen(
+                f"{loan.reference} takes no reservations: it is {loan.status} and closes at {loan.closes_at}.", status=loan.status
+            )
+        available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
+        if claim.amount > available:
+            raise OverLimit(f"{claim.amount} is more than the {available} available.", available=available)
+        if claim.transfers.filter(status=TransferStatus.PAID).exists():
+            raise IllegalTransition("A refund of it has been paid, so it cannot be reinstated.", state=claim.state)
+        transfer = selectors.own_transfer(claim)
+        if transfer and transfer.status == TransferStatus.CLEARED and transfer.amount >= claim.amount:
+            book.move(claim, Event.REINSTATED_PENDING, funded_at=transfer.cleared_at)
+            settle_soon(claim.loan_id)
+        elif transfer and transfer.status == TransferStatus.INITIATED:
+            fresh = (money_deadline(book.at) - book.at) / settings.TIME_LAPSE
+            book.move(claim, Event.REINSTATED_PENDING, expires_at=book.at + fresh)
+        else:
+            book.move(claim, Event.REINSTATED_RESERVED, expires_at=book.at + TIME_TO_START_TRANSFER / settings.TIME_LAPSE)
+        return claim

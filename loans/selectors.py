@@ -1,0 +1,147 @@
+"""What is to be seen of loans and reservations? Reads only.
+
+`now` is the instant asked about; None is the present, by the database's clock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Count, Q, QuerySet
+from django.db.models.functions import Now
+
+from loans import limits
+from loans.errors import NotFound
+from loans.models import Loan, Reservation, Transfer, Transition
+from loans.states import LIVE, Direction, LoanStatus, State
+
+_LAPSED = """
+    SELECT COALESCE(sum(r.amount), 0) FROM loans_reservation r
+    WHERE r.loan_id = loan.id AND r.state IN ('reserved', 'pending') AND r.expires_at <= COALESCE(%(now)s::timestamptz, now())
+"""
+
+_OFFER = f"""
+    SELECT loan.*, COALESCE(%(now)s::timestamptz, now()) AS at, ({_LAPSED}) AS lapsed
+    FROM loans_loan loan WHERE loan.reference = %(reference)s
+"""
+
+
+def instant(now: datetime | None) -> datetime:
+    """The given instant, or the present by the database's clock."""
+    if now is None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp()")
+            (now,) = cursor.fetchone()
+    return now
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A loan as a buyer sees it at one instant, from one read. `claimed` leaves lapsed claims out, `lapsed` is their sum."""
+
+    loan: Loan
+    at: datetime
+    claimed: Decimal
+    lapsed: Decimal
+
+    @property
+    def takes_reservations(self) -> bool:
+        return self.loan.status == LoanStatus.OPEN and self.loan.closes_at is not None and self.at < self.loan.closes_at
+
+    @property
+    def limit(self) -> Decimal:
+        return limits.limit(self.loan.remaining, self.loan.overbooking_rate)
+
+    @property
+    def available(self) -> Decimal:
+        return self.available_with(self.claimed)
+
+    def available_with(self, claimed: Decimal) -> Decimal:
+        """What would be available if `claimed` dollars were live."""
+        if not self.takes_reservations:
+            return Decimal("0.00")
+        return limits.available(self.loan.remaining, self.loan.overbooking_rate, claimed)
+
+
+def offer(reference: str, now: datetime | None = None) -> Offer:
+    """The loan with what is available of it; NotFound for a reference that no loan has."""
+    for loan in Loan.objects.raw(_OFFER, {"reference": reference, "now": now}):
+        at, lapsed = loan.at, loan.lapsed  # type: ignore[attr-defined]
+        return Offer(loan, at, loan.claimed - lapsed, lapsed)
+    raise NotFound(f"There is no loan {reference}.")
+
+
+def public_loans() -> QuerySet[Loan]:
+    """The loans that anyone may see."""
+    return Loan.objects.filter(status__in=[LoanStatus.OPEN, LoanStatus.FUNDED])
+
+
+@dataclass(frozen=True)
+class Relief:
+    """When the next claim of a loan may lapse, and what would be available then."""
+
+    frees_at: datetime | None
+    available: Decimal
+
+
+def relief(offer: Offer) -> Relief:
+    """The next instant at which a claim may lapse, None where no claim's clock is running."""
+    ahead = Reservation.objects.filter(loan=offer.loan, state__in=LIVE, expires_at__gt=offer.at).order_by("expires_at")
+    first = ahead.values_list("expires_at", flat=True).first()
+    if first is None:
+        return Relief(None, offer.available)
+    freed = sum(ahead.filter(expires_at=first).values_list("amount", flat=True), Decimal(0))
+    return Relief(first, offer.available_with(offer.claimed - freed))
+
+
+def reservation_of(investor_id: int, reservation_id: UUID) -> Reservation:
+    """The investor's own reservation; NotFound also for somebody else's."""
+    found = Reservation.objects.select_related("loan").filter(pk=reservation_id, investor_id=investor_id).first()
+    if not found:
+        raise NotFound(f"You have no reservation {reservation_id}.")
+    return found
+
+
+def queue_position(reservation: Reservation, now: datetime | None = None) -> int | None:
+    """1 is next; None for a claim that is not live."""
+    instant = now or Now()
+    live = Reservation.objects.filter(loan_id=reservation.loan_id, state__in=LIVE).exclude(expires_at__lte=instant)
+    counted = live.filter(place__lte=reservation.place).aggregate(position=Count("pk"), own=Count("pk", filter=Q(pk=reservation.pk)))
+    return counted["position"] if counted["own"] else None
+
+
+def own_transfer(reservation: Reservation) -> Transfer | None:
+    """The inbound transfer that its money is expected by: the newest, but for money that came again."""
+    inbound = [t for t in reservation.transfers.all() if t.direction == Direction.INBOUND and t.payment == 1]
+    return max(inbound, key=lambda transfer: (transfer.created_at, transfer.pk), default=None)
+
+
+def expired_at(reservation: Reservation) -> datetime | None:
+    """The last deadline that history has of the claim."""
+    with_deadline = Transition.objects.filter(reservation=reservation, transfer=None, deadline__isnull=False)
+    return with_deadline.order_by("-id").values_list("deadline", flat=True).first()
+
+
+def live_claims(loan_ids: list[int]) -> QuerySet[Reservation]:
+    """The live claims of loans whose lapsed claims are swept, in queue order."""
+    return Reservation.objects.filter(loan_id__in=loan_ids, state__in=LIVE).order_by("loan_id", "place")
+
+
+def loans_with_waiting_money() -> list[int]:
+    """Loans with funded claims that wait for their turn, in order of id."""
+    waiting = Reservation.objects.filter(state=State.PENDING, expires_at=None)
+    return list(waiting.order_by("loan_id").values_list("loan_id", flat=True).distinct())
+
+
+def loans_with_lapsed_claims(at: datetime) -> list[int]:
+    """Loans with claims that have lapsed and are not swept, in order of id."""
+    lapsed = Reservation.objects.filter(expires_at__lte=at)
+    return list(lapsed.order_by("loan_id").values_list("loan_id", flat=True).distinct())
+
+
+def markets(zips: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """The CBSA and the name of the metropolitan area of each ZIP that lies in one."""
+    return {}
