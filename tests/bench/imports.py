@@ -1,0 +1,134 @@
+"""What does an import cost? The whole command against `psql \\copy` of the same rows and the same build."""
+
+import csv
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+
+from tests.bench.measuring import Comparison, Figure
+from tests.bench.servers import ROOT, psql
+
+REAL = ROOT.parent / "shared" / "data"
+MADE_ZIPS, MADE_AREAS = 39_464, 900
+CSV = {"newline": "", "encoding": "latin-1"}
+
+# The same rows into the same indexed tables, and the same answers worked out from them, in one transaction.
+BASELINE = """
+SET client_encoding = 'LATIN1';
+INSERT INTO cbsa_dataset (id, vintage, active, imported_at, zips_sha256, metros_sha256) VALUES (0, 'baseline', false, now(), '', '');
+\\copy cbsa_area (dataset_id, cbsa, mdiv, stcou, name, lsad, population) FROM '{areas}' CSV
+\\copy cbsa_zipshare (dataset_id, zip, cbsa, res_ratio, bus_ratio, oth_ratio, tot_ratio) FROM '{shares}' CSV
+ANALYZE cbsa_area, cbsa_zipshare;
+INSERT INTO cbsa_zip (dataset_id, zip, cbsa, effective_cbsa, msa_id)
+    SELECT 0, best.zip, best.cbsa, COALESCE(division.cbsa, best.cbsa), msa.id
+    FROM (
+        SELECT DISTINCT ON (zip) zip, cbsa FROM cbsa_zipshare WHERE dataset_id = 0 ORDER BY zip, tot_ratio DESC, res_ratio DESC, cbsa
+    ) best
+    LEFT JOIN (SELECT DISTINCT mdiv, cbsa FROM cbsa_area WHERE dataset_id = 0 AND mdiv <> '') division ON division.mdiv = best.cbsa
+    LEFT JOIN cbsa_area msa ON msa.dataset_id = 0 AND msa.cbsa = COALESCE(division.cbsa, best.cbsa)
+        AND msa.lsad = 'Metropolitan Statistical Area';
+UPDATE cbsa_dataset SET active = false WHERE active;
+UPDATE cbsa_dataset SET active = true WHERE id = 0;
+"""
+
+_labels = count(1)
+
+
+def figures(url: str) -> Iterator[Figure]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        zips, metros = REAL / "zip_to_cbsa.csv", REAL / "cbsa_to_msa.csv"
+        if not zips.exists():
+            zips, metros = _made(folder, times=1)
+        _ready_for_copy(zips, metros, folder)
+        rows = sum(1 for _ in (folder / "shares.csv").open())
+        comparison = Comparison(
+            work="import_cbsa, the whole command",
+            amount=f"{rows:,} ZIP rows",
+            unit="s",
+            ours=lambda: _import(url, zips, metros)[0],
+            baseline=lambda: _copy(url, folder),
+            target=2.5,
+            at_most=True,
+        )
+        yield comparison.measure()
+        tenfold, _ = _made(folder, times=10)
+        peak, peak_tenfold = _import(url, zips, metros)[1], _import(url, tenfold, metros)[1]
+        yield Figure(
+            "  its peak memory, ten times the rows", f"{rows * 10:,} ZIP rows", "MiB", peak_tenfold, peak, peak_tenfold / peak,
+            (peak_tenfold / peak,) * 2, 1.5, True,
+        )  # fmt: skip
+
+
+def _import(url: str, zips: Path, metros: Path) -> tuple[float, float]:
+    """Seconds of the command and its peak memory in MiB. What it brought is dropped afterwards."""
+    label = f"bench-{next(_labels)}"
+    command = [sys.executable, ROOT / "manage.py", "import_cbsa", "--zips", zips, "--metros", metros, "--vintage", label, "--force"]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        raise SystemExit(f"import_cbsa ended with status {status}.")
+    _clear(url)
+    return seconds, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _copy(url: str, folder: Path) -> float:
+    script = BASELINE.format(areas=folder / "areas.csv", shares=folder / "shares.csv")
+    start = time.perf_counter()
+    subprocess.run([psql(), url, "-1", "-q", "-X", "-v", "ON_ERROR_STOP=1"], input=script, text=True, check=True)
+    seconds = time.perf_counter() - start
+    _clear(url)
+    return seconds
+
+
+def _clear(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("TRUNCATE cbsa_dataset, cbsa_area, cbsa_zipshare, cbsa_zip, cbsa_importrun")
+
+
+def _ready_for_copy(zips: Path, metros: Path, folder: Path) -> None:
+    """The same rows as plain CSV, as psql takes them."""
+    with zips.open(newline="", encoding="utf-8-sig") as source, (folder / "shares.csv").open("w", **CSV) as target:
+        csv.writer(target).writerows(["0", *row] for row in list(csv.reader(source))[1:])
+    with metros.open(**CSV) as source, (folder / "areas.csv").open("w", **CSV) as target:
+        rows = csv.reader(source)
+        header = next(rows)
+        years = [(position, name[-4:]) for position, name in enumerate(header) if name.startswith("POPESTIMATE")]
+        place = {name: header.index(name) for name in ("CBSA", "MDIV", "STCOU", "NAME", "LSAD")}
+        writer = csv.writer(target, quoting=csv.QUOTE_ALL)
+        for row in rows:
+            if row[place["LSAD"]]:
+                population = "{" + ",".join(f'"{year}":{row[position]}' for position, year in years) + "}"
+                writer.writerow(["0", *(row[column] for column in place.values()), population])
+
+
+def _made(folder: Path, times: int) -> tuple[Path, Path]:
+    """Files of the same shape, with `times` as many ZIP rows."""
+    zips, metros = folder / f"made-zips-{times}.csv", folder / f"made-metros-{times}.csv"
+    with zips.open("w", **CSV) as file:
+        writer = csv.writer(file)
+        writer.writerow(["ZIP", "CBSA", "RES_RATIO", "BUS_RATIO", "OTH_RATIO", "TOT_RATIO"])
+        zip_codes = min(MADE_ZIPS * times, 99_000)
+        for number in range(MADE_ZIPS * times * 46_632 // 39_464):
+            zip_code, turn = number % zip_codes, number // zip_codes
+            ratio = f"{1 / (turn + 1):.9f}"
+            writer.writerow([f"{zip_code + 501:05}", f"{10180 + (zip_code * 7 + turn) % MADE_AREAS * 40:05}", ratio, ratio, ratio, ratio])
+    with metros.open("w", **CSV) as file:
+        writer = csv.writer(file)
+        writer.writerow(["CBSA", "MDIV", "STCOU", "NAME", "LSAD", *(f"POPESTIMATE{year}" for year in range(2010, 2016))])
+        for area in range(MADE_AREAS):
+            code, kind = 10180 + area * 40, "Metropolitan" if area % 2 else "Micropolitan"
+            writer.writerow([code, "", "", f"Metro {area}, ST", f"{kind} Statistical Area", *range(100_000, 100_006)])
+            writer.writerows(
+                [code, "", f"{area:02}{county:03}", f"County {county}, ST", "County or equivalent", *range(6)] for county in (1, 2)
+            )
+    return zips, metros
