@@ -15,6 +15,7 @@ from typing import IO
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
+from cbsa import lookup
 from cbsa.checking import Metros, Progress, Rejects, Zips, read_metros, read_zips
 from cbsa.errors import ImportRefused
 from cbsa.models import Area, Dataset, ImportRun, Zip, ZipShare
@@ -206,6 +207,7 @@ def _switch(record: ImportRun) -> None:
     """The record's dataset comes into use, and whoever keeps what was found follows."""
     Dataset.objects.filter(active=True).update(active=False)
     Dataset.objects.filter(vintage=record.vintage).update(active=True)
+    lookup.forget()
     for follow in after_switch:
         follow()
     record.finished_at = timezone.now()

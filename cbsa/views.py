@@ -16,7 +16,6 @@ from drf_spectacular.utils import (
 )
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from cbsa.errors import InvalidZip, UnknownZip
@@ -67,6 +66,9 @@ class ZipToCbsa(APIView):
     authentication_classes = []
     permission_classes = []
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """There is nobody to authenticate, nothing to throttle, and one form of the answer whatever is accepted."""
+
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response.headers["Access-Control-Allow-Origin"] = "*"
         response.headers["Access-Control-Expose-Headers"] = "ETag"
@@ -90,12 +92,13 @@ class ZipToCbsa(APIView):
         zip_codes = [five_digits(text) for text in asked]
         found = find(zip_codes)
         if len(zip_codes) > 1:
-            body: dict[str, Any] = results(found, zip_codes)
+            body = results(found, zip_codes)
         elif zip_codes[0] in found.answers:
             body = found.answers[zip_codes[0]]
         else:
             raise UnknownZip(f"ZIP {zip_codes[0]} is not in the data in use.", zip=zip_codes[0])
-        response = Response(body, headers={"ETag": f'"{found.version}"', "Cache-Control": "public, no-cache"})
+        response = ready(body, found)
+        response.headers["Cache-Control"] = "public, no-cache"
         return get_conditional_response(request, response.headers["ETag"], None, response) or response
 
 
@@ -143,9 +146,14 @@ class SeveralZips(ZipToCbsa):
         asked.is_valid(raise_exception=True)
         zip_codes = [five_digits(text) for text in asked.validated_data["zips"]]
         found = find(zip_codes)
-        return Response(results(found, zip_codes), headers={"ETag": f'"{found.version}"'})
+        return ready(results(found, zip_codes), found)
 
 
-def results(found: Found, zip_codes: list[str]) -> dict[str, Any]:
-    unknown = {"error": "unknown_zip"}
-    return {"results": [found.answers.get(zip_code) or {"zip": zip_code, **unknown} for zip_code in zip_codes]}
+def results(found: Found, zip_codes: list[str]) -> str:
+    """The answers in the order asked, as JSON."""
+    answers = [found.answers.get(zip_code) or f'{{"zip":"{zip_code}","error":"unknown_zip"}}' for zip_code in zip_codes]
+    return f'{{"results":[{",".join(answers)}]}}'
+
+
+def ready(body: str, found: Found) -> HttpResponse:
+    return HttpResponse(body, content_type="application/json", headers={"ETag": f'"{found.version}"'})
