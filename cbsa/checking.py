@@ -100,7 +100,7 @@ class Zips:
 
 def read_metros(source: Source, rejects: Rejects, progress: Progress) -> Metros:
     """Check the census file. Raises ImportRefused where it is of another kind."""
-    header, rows = _table(source, METRO_COLUMNS)
+    header, width, rows = _table(source, METRO_COLUMNS)
     years = {match[1]: column for column in header if (match := POPULATION.fullmatch(column))}
     if not years:
         source.refuse("the header has no column POPESTIMATE followed by a year.")
@@ -110,16 +110,16 @@ def read_metros(source: Source, rejects: Rejects, progress: Progress) -> Metros:
     for number, (line, row) in enumerate(rows):
         if number % PROGRESS_ROWS == 0:
             progress(f"Checking {source.name}: {number:,} rows")
-        if _is_caption(row):
-            continue
         try:
-            _check_length(row, len(header))
+            _check_length(row, width)
             cbsa, mdiv, name, lsad, *counts = map(str.strip, pick(row))
             population = {year: _whole(column, text) for (year, column), text in zip(years.items(), counts, strict=True)}
             county = row[stcou].strip() if stcou is not None else ""
-            metros.add(AreaRow(_code("CBSA", cbsa), mdiv and _code("MDIV", mdiv), county, name, _kind(lsad), population))
+            codes = _code("CBSA", cbsa), mdiv and _code("MDIV", mdiv), county and _code("STCOU", county.zfill(5))
+            metros.add(AreaRow(*codes, _words("NAME", name), _kind(_words("LSAD", lsad)), population))
         except ValueError as error:
-            rejects.add(source, line, f"{error}.")
+            if not _is_caption(row):
+                rejects.add(source, line, f"{error}.")
         if len(metros.areas) > AREAS_LIMIT:
             source.refuse(f"it has more than {AREAS_LIMIT:,} rows, which no census file does.")
     if METROPOLITAN not in metros.kinds.values():
@@ -134,44 +134,40 @@ def read_zips(source: Source, rejects: Rejects, progress: Progress, copy: IO[str
     Memory holds one entry a ZIP, of which there are 100,000 at most, never one a row. Raises ImportRefused where the
     file is of another kind.
     """
-    header, rows = _table(source, ZIP_COLUMNS)
-    zips = Zips()
-    best: dict[str, tuple[float, float, str]] = {}
+    header, width, rows = _table(source, ZIP_COLUMNS)
+    zips, best = Zips(), dict[str, Share]()
     bits: dict[str, int] = {}  # one bit a CBSA, so that `seen` knows a ZIP's CBSAs in a single number
     seen: dict[str, int] = {}
-    pick, width = itemgetter(*(header[column] for column in ZIP_COLUMNS)), len(header)
+    pick = itemgetter(*(header[column] for column in ZIP_COLUMNS))
     for number, (line, row) in enumerate(rows):
         if number % PROGRESS_ROWS == 0:
             progress(f"Checking {source.name}: {number:,} rows")
-        if _is_caption(row):
-            continue
         try:
-            if len(row) != width:
-                _check_length(row, width)
-            zip_code, cbsa, *ratios = map(str.strip, pick(row))
-            share = Share(_code("CBSA", cbsa), *map(_ratio, RATIOS, ratios))
-            bit = bits.setdefault(cbsa, 1 << len(bits))
-            mask = seen.get(_code("ZIP", zip_code), 0)
+            _check_length(row, width)
+            zip_text, cbsa_text, *ratios = pick(row)
+            zip_code, cbsa = _code("ZIP", zip_text), _code("CBSA", cbsa_text)
+            share = Share(cbsa, *map(_ratio, RATIOS, ratios))
+            bit, mask = bits.setdefault(cbsa, 1 << len(bits)), seen.get(zip_code, 0)
             if mask & bit:
                 raise ValueError(f"ZIP {zip_code} with CBSA {cbsa} stands on an earlier line, too")
         except ValueError as error:
-            rejects.add(source, line, f"{error}.")
+            if not _is_caption(row):
+                rejects.add(source, line, f"{error}.")
             continue
         seen[zip_code] = mask | bit
-        key = rank(share)
-        if not mask or key < best[zip_code]:
-            best[zip_code] = key
+        if not mask or rank(share) < rank(best[zip_code]):
+            best[zip_code] = share
         zips.rows += 1
-        copy.write(f"{zip_code}\t{cbsa}\t{share.tot_ratio!r}\t{share.res_ratio!r}\t{share.bus_ratio!r}\t{share.oth_ratio!r}\n")
+        copy.write("{}\t{}\t{}\t{}\t{}\t{}\n".format(zip_code, *share))
     if not zips.rows:
         rejects.check()
         source.refuse("below the header there is no row.")
-    zips.chosen = {zip_code: cbsa for zip_code, (*_, cbsa) in best.items()}
+    zips.chosen = {zip_code: share.cbsa for zip_code, share in best.items()}
     return zips
 
 
-def _table(source: Source, required: Iterable[str]) -> tuple[dict[str, int], Iterator[Row]]:
-    """The first sheet with the required columns: where each column stands, and the rows below the header."""
+def _table(source: Source, required: Iterable[str]) -> tuple[dict[str, int], int, Iterator[Row]]:
+    """The first sheet with the required columns: where each stands, the header's length, and the rows below."""
     seen: list[str] = []
     for rows in source.sheets():
         for _, row in islice(rows, HEADER_WITHIN_ROWS):
@@ -180,7 +176,7 @@ def _table(source: Source, required: Iterable[str]) -> tuple[dict[str, int], Ite
                 doubled = {name for name in required if names.count(name) > 1}
                 if doubled:
                     source.refuse(f"the header names {', '.join(sorted(doubled))} more than once.")
-                return {name: position for position, name in enumerate(names)}, rows
+                return {name: position for position, name in enumerate(names)}, len(names), rows
             if len(set(required) & set(names)) > len(set(required) & set(seen)) or not any(seen):
                 seen = names
     return source.refuse(_why_no_header(seen, set(required)))
@@ -204,11 +200,12 @@ def _is_caption(row: list[str]) -> bool:
 
 
 def _check_length(row: list[str], width: int) -> None:
-    if len(row) < width or any(cell.strip() for cell in row[width:]):
+    if len(row) != width and (len(row) < width or any(cell.strip() for cell in row[width:])):
         raise ValueError(f"it has {len(row)} cells, the header {width}")
 
 
 def _code(column: str, text: str) -> str:
+    text = text.strip()
     if len(text) == 5 and text.isascii() and text.isdigit():
         return text
     hint = "; its leading zeros may have been lost in a spreadsheet" if text.isdigit() and len(text) < 5 else ""
@@ -232,8 +229,12 @@ def _whole(column: str, text: str) -> int:
     return int(text)
 
 
+def _words(column: str, text: str) -> str:
+    if not 0 < len(text) <= 100:
+        raise ValueError(f"{column} has {len(text)} characters, which is not from 1 to 100")
+    return text
+
+
 def _kind(text: str) -> str:
     """LSAD, with the two kinds that the rule knows in one spelling."""
-    if not text:
-        raise ValueError("LSAD is blank")
     return next((kind for kind in (METROPOLITAN, MICROPOLITAN) if kind.casefold() == text.casefold()), text)

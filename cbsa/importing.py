@@ -30,7 +30,7 @@ after_switch: list[Callable[[], None]] = []
 LOCK = 0x63627361  # an advisory lock of our own: "cbsa" in ASCII
 LOCK_WAIT_SECONDS = 120
 LOSS_TOLERATED = 0.1
-COPY_LINES = 2_000
+COPY_LINES = 20_000
 NULL = r"\N"  # in the text form of COPY
 
 
@@ -174,9 +174,11 @@ def _answers(metros: Metros, zips: Zips, msa_ids: dict[str, int]) -> Iterator[st
 
 def _copy_lines(table: str, columns: str, dataset: Dataset, lines: Iterator[str] | IO[str]) -> None:
     lead = f"{dataset.pk}\t"
-    with connection.cursor() as cursor, cursor.copy(f"COPY {table} (dataset_id, {columns}) FROM STDIN") as copy:
+    with connection.cursor() as cursor:
+        # A COPY for each batch: within one, what the server has not taken yet would pile up in memory without bound.
         while batch := list(islice(lines, COPY_LINES)):
-            copy.write(lead + lead.join(batch))
+            with cursor.copy(f"COPY {table} (dataset_id, {columns}) FROM STDIN") as copy:
+                copy.write(lead + lead.join(batch))
 
 
 def activate(*, vintage: str, actor: str) -> ImportRun:

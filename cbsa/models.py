@@ -30,7 +30,7 @@ class Area(models.Model):
     cbsa = models.CharField("CBSA", max_length=5)
     mdiv = models.CharField("division", max_length=5, blank=True)
     stcou = models.CharField("county", max_length=5, blank=True)
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=100)
     lsad = models.CharField("kind", max_length=100)
     population = models.JSONField()
 

@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
                 ("cbsa", models.CharField(max_length=5, verbose_name="CBSA")),
                 ("mdiv", models.CharField(blank=True, max_length=5, verbose_name="division")),
                 ("stcou", models.CharField(blank=True, max_length=5, verbose_name="county")),
-                ("name", models.CharField(max_length=200)),
+                ("name", models.CharField(max_length=100)),
                 ("lsad", models.CharField(max_length=100, verbose_name="kind")),
                 ("population", models.JSONField()),
                 ("dataset", models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, to="cbsa.dataset")),
