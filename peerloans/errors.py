@@ -1,6 +1,6 @@
 """What is an expected error? A class that knows its code, its HTTP status and what helps the caller."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class Problem(Exception):
@@ -16,7 +16,7 @@ class Problem(Exception):
     retry_after_seconds: ClassVar[int | None] = None
     """How soon the same request may succeed, sent as `Retry-After`; None where waiting does not help."""
 
-    def __init__(self, detail: str, **data: object) -> None:
+    def __init__(self, detail: str, **data: Any) -> None:
         super().__init__(detail)
         self.detail = detail
         self.data = data

@@ -1,1 +1,107 @@
 """How does an error look to a program? As problem+json (RFC 9457)."""
+
+import math
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from peerloans.errors import Problem
+
+MEDIA_TYPE = "application/problem+json"
+MACHINE_PATHS = ("/api/", "/ziptocbsa")
+
+NON_FIELD = "non_field_errors"
+
+# DRF's own names where the contract has others.
+CODES = {"authentication_failed": "not_authenticated", "parse_error": "invalid", "error": "invalid"}
+
+
+def body(status: int, code: str, detail: str, title: str | None = None, **data: Any) -> dict[str, Any]:
+    """The members of RFC 9457, then `code` and what helps beside it."""
+    return {
+        "type": f"urn:problem-type:peerloans:{code}",
+        "title": title or HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **data,
+    }
+
+
+def handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's EXCEPTION_HANDLER: the answer for every error that is expected, None for a fault of ours."""
+    match error:
+        case Problem():
+            answer = body(error.status, error.code, error.detail, error.title, **error.data)
+            headers = _retry_after(error.retry_after_seconds)
+        case Http404() | PermissionDenied() | SuspiciousOperation():
+            return handler(_as_api_exception(error), context)
+        case exceptions.APIException():
+            answer, headers = _of_api_exception(error)
+        case _:
+            return None
+    set_rollback()
+    return Response(answer, status=answer["status"], headers=headers, content_type=MEDIA_TYPE)
+
+
+def _as_api_exception(error: Exception) -> exceptions.APIException:
+    match error:
+        case Http404():
+            return exceptions.NotFound()
+        case PermissionDenied():
+            return exceptions.PermissionDenied()
+        case RequestDataTooBig():
+            return TooLarge()
+    return exceptions.ParseError("The request is malformed.")
+
+
+class TooLarge(exceptions.APIException):
+    status_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The body of the request is too large."
+    default_code = "too_large"
+
+
+def _of_api_exception(error: exceptions.APIException) -> tuple[dict[str, Any], dict[str, str]]:
+    headers = {}
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if isinstance(error, exceptions.ValidationError):
+        fields = error.detail if isinstance(error.detail, dict) else {NON_FIELD: error.detail}
+        return body(error.status_code, "invalid", "Some values are missing or wrong.", errors=fields), headers
+    if isinstance(error, exceptions.Throttled):
+        headers |= _retry_after(getattr(error, "wait", None))
+    code = str(getattr(error.detail, "code", error.default_code))
+    answer = body(error.status_code, CODES.get(code, code), str(error.detail))
+    if code == "parse_error":
+        answer["errors"] = {NON_FIELD: [str(error.detail)]}
+    return answer, headers
+
+
+def _retry_after(seconds: float | None) -> dict[str, str]:
+    return {} if seconds is None else {"Retry-After": str(math.ceil(seconds))}
+
+
+def _outside_drf(status: HTTPStatus, code: str, detail: str, page: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """A view for Django's own error: problem+json where programs call, Django's page where people do."""
+
+    def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.path.startswith(MACHINE_PATHS):
+            return JsonResponse(body(status, code, detail), status=status, content_type=MEDIA_TYPE)
+        return page(request, *args, **kwargs)
+
+    return view
+
+
+bad_request = _outside_drf(HTTPStatus.BAD_REQUEST, "invalid", "The request is malformed.", defaults.bad_request)
+permission_denied = _outside_drf(HTTPStatus.FORBIDDEN, "permission_denied", "You may not do this.", defaults.permission_denied)
+not_found = _outside_drf(HTTPStatus.NOT_FOUND, "not_found", "There is nothing at this address.", defaults.page_not_found)
+server_error = _outside_drf(
+    HTTPStatus.INTERNAL_SERVER_ERROR, "server_error", "The server failed; the fault is on our side.", defaults.server_error
+)

@@ -15,3 +15,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     _servers.close()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered() -> None:
+    """ZIP answers remembered from one test would outlive its rolled-back data."""
+    from cbsa import lookup
+
+    lookup.forget()

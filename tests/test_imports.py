@@ -14,24 +14,36 @@ ROOT = Path(__file__).resolve().parent.parent
 LEVELS = [
     ["peerloans.embedded", "peerloans.errors"],
     ["cbsa.errors", "loans.errors"],
-    ["loans.states", "loans.banking_days", "loans.limits"],
-    ["loans.settlement_rules", "loans.money"],
+    ["cbsa.rule", "cbsa.sources", "loans.states", "loans.banking_days", "loans.limits"],
+    ["cbsa.checking", "loans.settlement_rules", "loans.money"],
     ["cbsa.models", "loans.models"],
-    ["cbsa.lookup", "cbsa.importing", "loans.locks", "loans.remaining"],
-    ["loans.selectors"],
+    ["cbsa.lookup", "loans.locks", "loans.remaining"],
+    ["cbsa.importing", "loans.selectors"],
     ["loans.ledger"],
     ["loans.investing", "loans.expiring"],
     ["loans.settling"],
     ["loans.banking", "loans.lending"],
     ["loans.overriding"],
-    ["peerloans.problems", "cbsa.serializers", "loans.serializers"],
+    ["peerloans.problems", "peerloans.parsers", "cbsa.serializers", "loans.serializers"],
     ["cbsa.views", "cbsa.admin", "cbsa.management", "loans.views", "loans.admin", "loans.tasks", "loans.management"],
     ["cbsa.urls", "loans.urls"],
     ["peerloans.settings", "peerloans.celery"],
     ["peerloans"],
     ["peerloans.urls", "peerloans.wsgi", "peerloans.run"],
 ]
-PURE = {"loans.errors", "loans.states", "loans.banking_days", "loans.limits", "loans.money", "loans.settlement_rules"}
+PURE = {
+    "peerloans.errors",
+    "cbsa.errors",
+    "cbsa.rule",
+    "cbsa.sources",
+    "cbsa.checking",
+    "loans.errors",
+    "loans.states",
+    "loans.banking_days",
+    "loans.limits",
+    "loans.money",
+    "loans.settlement_rules",
+}
 
 
 def level_of(module: str) -> int:

@@ -1,0 +1,29 @@
+"""What can go wrong between a ZIP code and its metropolitan area?"""
+
+from peerloans.errors import Problem
+
+
+class InvalidZip(Problem):
+    code = "invalid_zip"
+    status = 400
+    title = "Not a ZIP code"
+
+
+class UnknownZip(Problem):
+    code = "unknown_zip"
+    status = 404
+    title = "Unknown ZIP code"
+
+
+class NoDataset(Problem):
+    code = "no_dataset"
+    status = 503
+    title = "No ZIP data imported yet"
+
+
+class ImportRefused(Problem):
+    """An import, or a change of the dataset in use, that was not made; nothing has changed."""
+
+    code = "import_refused"
+    status = 422
+    title = "Import refused"

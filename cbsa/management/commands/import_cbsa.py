@@ -1,0 +1,153 @@
+"""How does an operator import ZIP data, or go back to earlier data?"""
+
+import getpass
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from cbsa import importing
+from cbsa.errors import ImportRefused
+from cbsa.models import Dataset, ImportRun
+
+ABSENT_SUSPICIOUS = 0.01  # of the ZIPs; a matching pair, which lacks Puerto Rico alone, has 0.004
+
+EPILOG = """
+A FILE is a path, - for standard input, or an http(s) address; plain, .gz, .zip or .xlsx.
+
+Everything is checked first. The new data is loaded beside the data in use, which readers see until the switch at the end.
+
+Exit status: 0 done, also where there was nothing to do; 1 refused, and nothing has changed; 2 wrong use of the options.
+
+examples:
+  manage.py import_cbsa --zips ZIP_CBSA_122015.xlsx --metros cbsa-est2015-alldata.csv --vintage 2015
+  manage.py import_cbsa --list
+  manage.py import_cbsa --activate 2015
+"""
+
+
+class Command(BaseCommand):
+    help = "Import HUD's ZIP-to-CBSA crosswalk and the Census Bureau's CBSA estimates, and answer from them."
+    requires_system_checks = []
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        import argparse
+
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+        return parser
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        new = parser.add_argument_group("import a pair of files")
+        new.add_argument("--zips", metavar="FILE", help="HUD's crosswalk, ZIP to CBSA")
+        new.add_argument("--metros", metavar="FILE", help="the Census Bureau's estimates, CBSA-EST…-alldata")
+        new.add_argument("--vintage", metavar="LABEL", help="the name of this pair, such as 2015 or 2023q3")
+        new.add_argument("--skip-bad-rows", metavar="N", type=count, default=0, help="tolerate up to N bad rows (default: none)")
+        new.add_argument(
+            "--force",
+            action="store_true",
+            help="go on where more than a tenth of the ZIPs in use would be lost, and replace other files under the same label",
+        )
+        new.add_argument("--dry-run", action="store_true", help="check and report, but change nothing")
+        kept = parser.add_argument_group("earlier datasets, instead of an import").add_mutually_exclusive_group()
+        kept.add_argument("--list", action="store_true", help="list the datasets, newest first; * is in use")
+        kept.add_argument("--activate", metavar="LABEL", help="go back (or on) to a dataset imported earlier")
+        kept.add_argument("--prune", metavar="N", type=count, help="delete all but the N newest and the one in use")
+        parser.add_argument("--json", action="store_true", help="print the outcome as one JSON document")
+
+    def handle(self, **options: Any) -> None:
+        new: dict[str, Any] = {name: options[name] for name in ("zips", "metros", "vintage")}
+        other = options["list"] or options["activate"] is not None or options["prune"] is not None
+        missing = [f"--{name}" for name, value in new.items() if value is None]
+        if other and len(missing) < len(new):
+            raise CommandError("--list, --activate and --prune stand alone, without files.", returncode=2)
+        if not other and missing:
+            raise CommandError(f"An import needs {' and '.join(missing)}, too; --help tells more.", returncode=2)
+        try:
+            document, text = self.act(new, options)
+        except ImportRefused as refusal:
+            if options["json"]:
+                self.stdout.write(json.dumps({"outcome": "refused", "detail": refusal.detail, **refusal.data}, indent=2))
+            for reject in refusal.data.get("rejects", []):
+                self.stderr.write("{file}:{line}: {reason}".format(**reject))
+            raise CommandError(refusal.detail) from None
+        self.stdout.write(json.dumps(document, indent=2) if options["json"] else text)
+
+    def act(self, new: dict[str, Any], options: dict[str, Any]) -> tuple[object, str]:
+        """Do what the options say; its outcome for programs and for people."""
+        if options["list"]:
+            return listed()
+        if options["prune"] is not None:
+            gone = importing.prune(keep=options["prune"])
+            return {"pruned": gone}, f"Deleted: {', '.join(gone) or 'none'}."
+        if options["activate"] is not None:
+            run = importing.activate(vintage=options["activate"], actor=getpass.getuser())
+        else:
+            given = {name: options[name] for name in ("skip_bad_rows", "force", "dry_run")}
+            try:
+                run = importing.run(**new, **given, actor=getpass.getuser(), progress=self.show_progress)
+            finally:
+                self.show_progress("")
+        return as_document(run), as_text(run)
+
+    def show_progress(self, text: str) -> None:
+        if sys.stderr.isatty():
+            self.stderr.write(f"\r\x1b[K{text}", ending="")
+            self.stderr.flush()
+
+
+def count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def listed() -> tuple[object, str]:
+    datasets = list(Dataset.objects.all())
+    document = [
+        {
+            "vintage": dataset.vintage,
+            "in_use": dataset.active,
+            "imported_at": dataset.imported_at.isoformat(),
+            "zips_sha256": dataset.zips_sha256,
+            "metros_sha256": dataset.metros_sha256,
+        }
+        for dataset in datasets
+    ]
+    lines = [
+        f"{'*' if dataset.active else ' '} {dataset.vintage:<20} imported {dataset.imported_at:%Y-%m-%d %H:%M} UTC" for dataset in datasets
+    ]
+    return document, "\n".join(lines) or "No dataset has been imported yet."
+
+
+def as_document(run: ImportRun) -> dict[str, object]:
+    names = ("vintage", "outcome", "files", "counts", "absent", "rejects")
+    return {name: getattr(run, name) for name in names}
+
+
+OUTCOMES = {
+    "imported": "{0} is imported and in use.",
+    "activated": "{0}, imported earlier, is in use again.",
+    "unchanged": "{0} is in use already; nothing has changed.",
+    "checked": "{0} could be imported; nothing has changed.",
+}
+
+
+def as_text(run: ImportRun) -> str:
+    lines = []
+    if counts := run.counts:
+        lines += [
+            f"{counts['zips']:,} ZIPs in {counts['zip_rows']:,} rows, {counts['census_rows']:,} census rows:",
+            f"{counts['metropolitan']:>8,} in a metropolitan area ({counts['divided']:,} by way of a division)",
+            f"{counts['micropolitan']:>8,} in a micropolitan area",
+            f"{counts['no_cbsa']:>8,} in no CBSA (99999)",
+            f"{counts['absent']:>8,} in {len(run.absent)} CBSAs that the census file lacks",
+        ]
+        if run.absent:
+            lines.append(f"Lacking, with their ZIPs: {', '.join(f'{cbsa} ({zips})' for cbsa, zips in run.absent.items())}.")
+        if counts["absent"] > ABSENT_SUSPICIOUS * counts["zips"]:
+            lines.append("That is much for a pair of one year: are both files of the same vintage?")
+    lines += ["Passed over: {file}:{line}: {reason}".format(**reject) for reject in run.rejects]
+    return "\n".join([*lines, OUTCOMES[run.outcome].format(run.vintage)])

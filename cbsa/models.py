@@ -1,0 +1,109 @@
+"""What is kept of the publishers' files? Each import as a dataset of its own, side by side; one of them is in use."""
+
+from django.db import models
+from django.db.models import Q
+
+from cbsa.rule import METROPOLITAN
+
+
+class Dataset(models.Model):
+    """One pair of files, as loaded. `vintage` is the label that staff gave it."""
+
+    vintage = models.CharField(max_length=50, unique=True)
+    active = models.BooleanField("in use", default=False)
+    imported_at = models.DateTimeField(auto_now_add=True)
+    zips_sha256 = models.CharField("ZIP file's SHA-256", max_length=64)
+    metros_sha256 = models.CharField("census file's SHA-256", max_length=64)
+
+    class Meta:
+        ordering = ["-imported_at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["active"], condition=Q(active=True), name="one_active_dataset")]
+
+    def __str__(self) -> str:
+        return self.vintage
+
+
+class Area(models.Model):
+    """One row of the census file: a CBSA, a metropolitan division or a county, with its population by year."""
+
+    dataset = models.ForeignKey(Dataset, models.CASCADE, db_index=False)
+    cbsa = models.CharField("CBSA", max_length=5)
+    mdiv = models.CharField("division", max_length=5, blank=True)
+    stcou = models.CharField("county", max_length=5, blank=True)
+    name = models.CharField(max_length=100)
+    lsad = models.CharField("kind", max_length=100)
+    population = models.JSONField()
+
+    class Meta:
+        ordering = ["dataset", "cbsa", "mdiv", "stcou"]
+        indexes = [models.Index(fields=["dataset", "cbsa"], name="area_by_code")]
+        constraints = [models.UniqueConstraint(fields=["dataset", "cbsa"], condition=Q(lsad=METROPOLITAN), name="one_msa_per_cbsa")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ZipShare(models.Model):
+    """One row of HUD's file: the share of a ZIP's addresses, from 0 to 1, that lies in one CBSA."""
+
+    pk = models.CompositePrimaryKey("dataset_id", "zip", "cbsa")
+    dataset = models.ForeignKey(Dataset, models.CASCADE, db_index=False)
+    zip = models.CharField("ZIP", max_length=5)
+    cbsa = models.CharField("CBSA", max_length=5)
+    tot_ratio = models.FloatField()
+    res_ratio = models.FloatField()
+    bus_ratio = models.FloatField()
+    oth_ratio = models.FloatField()
+
+    def __str__(self) -> str:
+        return f"{self.zip} in {self.cbsa}"
+
+
+class Zip(models.Model):
+    """What the rule says of one ZIP, worked out at import so that a read has nothing left to decide."""
+
+    dataset = models.ForeignKey(Dataset, models.CASCADE, db_index=False)
+    zip = models.CharField("ZIP", max_length=5)
+    cbsa = models.CharField("CBSA chosen", max_length=5)
+    effective_cbsa = models.CharField("effective CBSA", max_length=5)
+    # Areas leave only together with their dataset, which takes its ZIPs, too.
+    msa = models.ForeignKey(Area, models.DO_NOTHING, null=True, verbose_name="MSA")
+
+    class Meta:
+        verbose_name = "ZIP"
+        verbose_name_plural = "ZIPs"
+        ordering = ["dataset", "zip"]
+        constraints = [models.UniqueConstraint(fields=["dataset", "zip"], name="one_answer_per_zip")]
+
+    def __str__(self) -> str:
+        return self.zip
+
+
+class ImportRun(models.Model):
+    """What one run of the import did, kept also when it was refused and when its dataset is gone."""
+
+    class Outcome(models.TextChoices):
+        IMPORTED = "imported"
+        ACTIVATED = "activated"
+        UNCHANGED = "unchanged"
+        CHECKED = "checked"
+        REFUSED = "refused"
+
+    vintage = models.CharField(max_length=50)
+    dataset = models.ForeignKey(Dataset, models.SET_NULL, null=True, related_name="runs")
+    outcome = models.CharField(max_length=10, choices=Outcome.choices)
+    detail = models.TextField(blank=True)
+    actor = models.CharField("by", max_length=150)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    files = models.JSONField(default=dict)
+    counts = models.JSONField(default=dict)
+    rejects = models.JSONField(default=list)
+    absent = models.JSONField("CBSAs that the census file lacks", default=dict)
+
+    class Meta:
+        verbose_name = "import"
+        ordering = ["-started_at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.vintage}: {self.outcome}"
