@@ -24,7 +24,7 @@ from cbsa.sources import Limits, fetch
 
 Outcome = ImportRun.Outcome
 
-after_switch: list[Callable[[], None]] = []
+after_switch: list[Callable[[], object]] = []
 """Called in order, inside the transaction that brings another dataset into use. Whoever keeps what was found adds itself."""
 
 LOCK = 0x63627361  # an advisory lock of our own: "cbsa" in ASCII

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from cbsa.lookup import market_of, markets_of
 from loans import ledger, locks, selectors
 from loans.errors import IllegalTransition, Invalid
 from loans.ledger import SYSTEM, Actor
@@ -15,7 +16,7 @@ TIME_OPEN = timedelta(weeks=3)
 
 def create(loan: Loan, *, actor: Actor, now: datetime | None = None) -> Loan:
     """Keep a new draft, its market found from its ZIP."""
-    market = selectors.markets([loan.zip]).get(loan.zip)
+    market = market_of(loan.zip)
     loan.market_cbsa, loan.market_msa = market or ("", "")
     with locks.short_transaction():
         return ledger.new_loan(loan, actor=actor, at=selectors.instant(now))
@@ -87,7 +88,7 @@ def resolve_markets(now: datetime | None = None, *, batch: int = 500) -> int:
 def _resolve(loan_ids: Sequence[int], now: datetime | None) -> int:
     changed = 0
     with locks.short_transaction(), ledger.opened(locks.by_id(loan_ids, now), actor=SYSTEM) as book:
-        markets = selectors.markets([loan.zip for loan in book.loans.values()])
+        markets = markets_of([loan.zip for loan in book.loans.values()])
         for loan in book.loans.values():
             cbsa, msa = markets.get(loan.zip) or ("", "")
             if (loan.market_cbsa, loan.market_msa) != (cbsa, msa):

@@ -3,7 +3,6 @@
 `now` is the instant asked about; None is the present, by the database's clock.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -140,8 +139,3 @@ def loans_with_lapsed_claims(at: datetime) -> list[int]:
     """Loans with claims that have lapsed and are not swept, in order of id."""
     lapsed = Reservation.objects.filter(expires_at__lte=at)
     return list(lapsed.order_by("loan_id").values_list("loan_id", flat=True).distinct())
-
-
-def markets(zips: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """The CBSA and the name of the metropolitan area of each ZIP that lies in one."""
-    return {}

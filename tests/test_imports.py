@@ -25,7 +25,7 @@ LEVELS = [
     ["loans.banking", "loans.lending"],
     ["loans.overriding"],
     ["peerloans.problems", "peerloans.parsers", "cbsa.serializers", "loans.serializers"],
-    ["cbsa.views", "cbsa.admin", "cbsa.management", "loans.views", "loans.admin", "loans.tasks", "loans.management"],
+    ["cbsa.views", "cbsa.admin", "cbsa.management", "loans.views", "loans.admin", "loans.tasks", "loans.management", "loans.apps"],
     ["cbsa.urls", "loans.urls"],
     ["peerloans.settings", "peerloans.celery"],
     ["peerloans"],
