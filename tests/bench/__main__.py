@@ -8,7 +8,9 @@ import json
 import sys
 from pathlib import Path
 
-from tests.bench import imports
+import django
+
+from tests.bench import expiries, imports
 from tests.bench.measuring import table
 from tests.bench.servers import ROOT, bench_database
 
@@ -16,7 +18,8 @@ from tests.bench.servers import ROOT, bench_database
 def main() -> int:
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "var" / "bench.json"
     with bench_database() as url:
-        figures = list(imports.figures(url))
+        django.setup()
+        figures = [figure for work in (imports, expiries) for figure in work.figures(url)]
     sys.stdout.writelines(f"{line}\n" for line in table(figures))
     target.write_text(json.dumps([figure.as_json() for figure in figures], indent=2) + "\n")
     return int(any(figure.missed for figure in figures))
