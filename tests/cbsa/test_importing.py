@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from cbsa import importing
 from cbsa.errors import ImportRefused
@@ -266,6 +266,22 @@ def test_the_database_allows_one_dataset_in_use(run: Import) -> None:
     run()
     with pytest.raises(IntegrityError, match="one_active_dataset"), transaction.atomic():
         Dataset.objects.create(vintage="2016", active=True)
+
+
+def test_imports_wait_for_each_other_but_not_for_ever(run: Import, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another connection holds the lock that an import takes."""
+    monkeypatch.setattr(importing, "LOCK_WAIT_SECONDS", 0.1)
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [importing.LOCK])
+        with pytest.raises(ImportRefused, match="Another import has been running"):
+            run()
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [importing.LOCK])
+    finally:
+        other.close()
+    assert run().outcome == "imported"
 
 
 @pytest.mark.parametrize("vintage", ["", "  ", "x" * 51, "a\nb"])
