@@ -7,7 +7,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from cbsa import importing
-from cbsa.errors import ImportRefused
+from cbsa.errors import ImportRefused, NoDataset
 from cbsa.lookup import Market, find, market_of, markets_of
 from cbsa.models import Area, Dataset, ImportRun, Zip, ZipShare
 from tests.cbsa.conftest import Import
@@ -252,14 +252,15 @@ def test_whoever_depends_on_the_data_follows_each_switch(run: Import, monkeypatc
 
 def test_a_failure_among_those_who_follow_undoes_the_import(run: Import, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
-        raise ValueError("cannot follow")
+        raise NoDataset("cannot follow")
 
     run()
     monkeypatch.setattr(importing, "after_switch", [fail])
-    with pytest.raises(ValueError, match="cannot follow"):
+    with pytest.raises(NoDataset, match="cannot follow"):
         run(ZIPS.replace("10002,20004", "10002,10200"), vintage="2016")
     assert answer("10002")["vintage"] == "2015"
     assert rows() == (1, 6, 6, 8)
+    assert ImportRun.objects.get(vintage="2016").outcome == "refused"
 
 
 def test_the_database_allows_one_dataset_in_use(run: Import) -> None:
