@@ -21,6 +21,7 @@ from cbsa.errors import ImportRefused
 from cbsa.models import Area, Dataset, ImportRun, Zip, ZipShare
 from cbsa.rule import METROPOLITAN, MICROPOLITAN, NO_CBSA, effective_cbsa
 from cbsa.sources import Limits, fetch
+from peerloans.errors import Problem
 
 Outcome = ImportRun.Outcome
 
@@ -81,9 +82,9 @@ def run(
 def _refusal_recorded(record: ImportRun, dry_run: bool) -> Iterator[None]:
     try:
         yield
-    except ImportRefused as refusal:
+    except Problem as refusal:
         if not dry_run:
-            record.outcome, record.detail = Outcome.REFUSED, refusal.detail
+            record.outcome, record.detail, record.dataset = Outcome.REFUSED, refusal.detail, None
             record.rejects = refusal.data.get("rejects", record.rejects)
             record.finished_at = timezone.now()
             record.save()

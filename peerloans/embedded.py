@@ -66,11 +66,8 @@ def running() -> Iterator[None]:
         try:
             yield
         finally:
-            with _starting():
-                try:
-                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return  # somebody else is still inside
+            with _starting(), contextlib.suppress(BlockingIOError):  # somebody else is still inside
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _stop()
 
 

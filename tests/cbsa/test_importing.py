@@ -4,10 +4,10 @@ import json
 import re
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from cbsa import importing
-from cbsa.errors import ImportRefused
+from cbsa.errors import ImportRefused, NoDataset
 from cbsa.lookup import Market, find, market_of, markets_of
 from cbsa.models import Area, Dataset, ImportRun, Zip, ZipShare
 from tests.cbsa.conftest import Import
@@ -252,20 +252,37 @@ def test_whoever_depends_on_the_data_follows_each_switch(run: Import, monkeypatc
 
 def test_a_failure_among_those_who_follow_undoes_the_import(run: Import, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
-        raise ValueError("cannot follow")
+        raise NoDataset("cannot follow")
 
     run()
     monkeypatch.setattr(importing, "after_switch", [fail])
-    with pytest.raises(ValueError, match="cannot follow"):
+    with pytest.raises(NoDataset, match="cannot follow"):
         run(ZIPS.replace("10002,20004", "10002,10200"), vintage="2016")
     assert answer("10002")["vintage"] == "2015"
     assert rows() == (1, 6, 6, 8)
+    assert ImportRun.objects.get(vintage="2016").outcome == "refused"
 
 
 def test_the_database_allows_one_dataset_in_use(run: Import) -> None:
     run()
     with pytest.raises(IntegrityError, match="one_active_dataset"), transaction.atomic():
         Dataset.objects.create(vintage="2016", active=True)
+
+
+def test_imports_wait_for_each_other_but_not_for_ever(run: Import, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another connection holds the lock that an import takes."""
+    monkeypatch.setattr(importing, "LOCK_WAIT_SECONDS", 0.1)
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [importing.LOCK])
+        with pytest.raises(ImportRefused, match="Another import has been running"):
+            run()
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [importing.LOCK])
+    finally:
+        other.close()
+    assert run().outcome == "imported"
 
 
 @pytest.mark.parametrize("vintage", ["", "  ", "x" * 51, "a\nb"])

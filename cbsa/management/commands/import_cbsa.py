@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from cbsa import importing
-from cbsa.errors import ImportRefused
 from cbsa.models import Dataset, ImportRun
+from peerloans.errors import Problem
 
 ABSENT_SUSPICIOUS = 0.01  # of the ZIPs; a matching pair, which lacks Puerto Rico alone, has 0.004
 
@@ -66,7 +66,7 @@ class Command(BaseCommand):
             raise CommandError(f"An import needs {' and '.join(missing)}, too; --help tells more.", returncode=2)
         try:
             document, text = self.act(new, options)
-        except ImportRefused as refusal:
+        except Problem as refusal:
             if options["json"]:
                 self.stdout.write(json.dumps({"outcome": "refused", "detail": refusal.detail, **refusal.data}, indent=2))
             for reject in refusal.data.get("rejects", []):

@@ -1,0 +1,90 @@
+"""Every error that a program can meet has one shape."""
+
+from typing import ClassVar
+
+import pytest
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.http import Http404
+from django.test import Client, RequestFactory
+from rest_framework import exceptions, serializers
+
+from peerloans import problems
+from peerloans.errors import Problem
+
+
+class Full(Problem):
+    code: ClassVar[str] = "full"
+    status: ClassVar[int] = 409
+    title: ClassVar[str] = "Nothing left"
+    retry_after_seconds: ClassVar[int | None] = 3
+
+
+def invalid() -> exceptions.ValidationError:
+    class Form(serializers.Serializer):
+        amount = serializers.DecimalField(max_digits=5, decimal_places=2)
+
+    form = Form(data={"amount": "much"})
+    form.is_valid()
+    return exceptions.ValidationError(form.errors)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (Full("The loan is full."), 409, "full"),
+        (Http404(), 404, "not_found"),
+        (PermissionDenied(), 403, "permission_denied"),
+        (RequestDataTooBig(), 413, "too_large"),
+        (exceptions.NotFound(), 404, "not_found"),
+        (exceptions.NotAuthenticated(), 401, "not_authenticated"),
+        (exceptions.AuthenticationFailed(), 401, "not_authenticated"),
+        (exceptions.AuthenticationFailed("It has ended.", code="token_expired"), 401, "token_expired"),
+        (exceptions.PermissionDenied(code="not_accredited"), 403, "not_accredited"),
+        (exceptions.MethodNotAllowed("PUT"), 405, "method_not_allowed"),
+        (exceptions.UnsupportedMediaType("text/csv"), 415, "unsupported_media_type"),
+        (exceptions.Throttled(wait=1.5), 429, "throttled"),
+        (exceptions.ParseError(), 400, "invalid"),
+        (exceptions.ValidationError("Not so."), 400, "invalid"),
+        (invalid(), 400, "invalid"),
+    ],
+)
+def test_one_shape(error: Exception, status: int, code: str) -> None:
+    response = problems.handler(error, {})
+    assert response is not None
+    assert response.content_type == "application/problem+json"
+    assert list(response.data)[:5] == ["type", "title", "status", "detail", "code"]
+    assert (response.status_code, response.data["status"], response.data["code"]) == (status, status, code)
+    assert response.data["type"].endswith(code)
+    assert isinstance(response.data["detail"], str)
+
+
+def test_what_helps_is_there() -> None:
+    full = problems.handler(Full("The loan is full.", available="0.00"), {})
+    assert full.data["available"] == "0.00"
+    assert full.headers["Retry-After"] == "3"
+    assert problems.handler(exceptions.Throttled(wait=1.2), {}).headers["Retry-After"] == "2"
+    assert list(problems.handler(invalid(), {}).data["errors"]) == ["amount"]
+    assert problems.handler(exceptions.ValidationError("Not so."), {}).data["errors"] == {"non_field_errors": ["Not so."]}
+
+
+def test_a_fault_of_ours_is_left_to_django() -> None:
+    assert problems.handler(ZeroDivisionError(), {}) is None
+
+
+@pytest.mark.parametrize("path", ["/api/nowhere", "/api/v1/", "/ziptocbsa/1/2/3"])
+def test_an_unknown_address_of_the_api(client: Client, path: str) -> None:
+    response = client.get(path)
+    assert (response.status_code, response.headers["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_people_get_a_page(client: Client) -> None:
+    response = client.get("/nowhere")
+    assert response.status_code == 404
+    assert response.headers["Content-Type"].startswith("text/html")
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/api/v1/loans/", "application/problem+json"), ("/", "text/html")])
+def test_a_fault_of_ours(rf: RequestFactory, path: str, kind: str) -> None:
+    response = problems.server_error(rf.get(path))
+    assert response.status_code == 500
+    assert response.headers["Content-Type"].startswith(kind)
