@@ -3,33 +3,44 @@ PORT ?= 8000
 PYTHON ?= python3
 BIN := .venv/bin
 
+# What .venv was made for. One that was moved, half-made, or whose Python has gone or changed is made anew.
+MADE_FOR := $(BIN)/python -c 'import sys; print(sys.prefix, *sys.version_info[:2])'
+ifneq ($(shell [ "$$($(MADE_FOR) 2>/dev/null || echo nothing)" = "$$(cat .venv/.installed 2>/dev/null)" ] && echo sound),sound)
+.PHONY: .venv/.installed
+CLEAR := --clear
+endif
+
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(BIN)/.installed: requirements.txt requirements-dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "peerloans needs Python 3.11 or newer; name one with make PYTHON=python3.12 …")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@touch $@
+.venv/.installed: requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit("peerloans needs Python 3.11 or newer; name one: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(CLEAR) .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(MADE_FOR) > $@
 
 .PHONY: run
-run: $(BIN)/.installed ## start everything, with demo data, on http://localhost:8000 (PORT=9000 make run)
+run: .venv/.installed ## start everything, with demo data, on http://localhost:8000 (PORT=9000 make run)
 	@exec $(BIN)/python -m peerloans.run --port $(PORT)
 
 .PHONY: test
-test: $(BIN)/.installed ## the whole test suite
-	$(BIN)/pytest
+test: .venv/.installed ## the test suite
+	$(BIN)/python -m pytest
+
+.PHONY: test-long
+test-long: .venv/.installed ## the tests that take minutes
+	$(BIN)/python -m pytest -m long
 
 .PHONY: check
-check: $(BIN)/.installed ## formatting, lint, types, migrations, import rules
+check: .venv/.installed ## formatting, lint, types, migrations, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python manage.py makemigrations --check --dry-run
-	$(BIN)/pytest -q -n 0 -p no:randomly tests/test_imports.py
+	$(BIN)/python -m pytest -q -n 0 -p no:randomly tests/test_imports.py
 
 .PHONY: format
-format: $(BIN)/.installed ## put the code into the project's format
+format: .venv/.installed ## put the code into the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

@@ -2,6 +2,7 @@
 """Django's commands, beside a running system or on their own."""
 
 import os
+import signal
 import sys
 
 
@@ -11,6 +12,7 @@ def main() -> None:
 
     from peerloans import embedded
 
+    embedded.exit_on_signals(signal.SIGTERM, signal.SIGHUP)
     with embedded.running():
         execute_from_command_line(sys.argv)
 

