@@ -3,12 +3,14 @@
 `now` is the instant asked about; None is the present, by the database's clock.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
 
@@ -35,6 +37,17 @@ def instant(now: datetime | None) -> datetime:
             cursor.execute("SELECT clock_timestamp()")
             (now,) = cursor.fetchone()
     return now
+
+
+@contextmanager
+def one_snapshot() -> Iterator[None]:
+    """All reads in here see the database as it was at the first of them. An outer transaction keeps the snapshots it has."""
+    outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        if outermost:
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
 
 
 @dataclass(frozen=True)
