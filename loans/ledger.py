@@ -189,10 +189,10 @@ def sweep_oldest(
     return Swept(*row) if row else None
 
 
-def open_case(kind: str, detail: str, *, at: datetime, loan_id: int | None = None, reservation: Reservation | None = None) -> None:
+def open_case(kind: str, detail: str, *, at: datetime, loan_id: int | None = None, reservation_id: UUID | None = None) -> None:
     """List something for staff; once, for as long as it is open."""
     Case.objects.bulk_create(
-        [Case(kind=kind, detail=detail[:1000], loan_id=loan_id, reservation=reservation, opened_at=at)], ignore_conflicts=True
+        [Case(kind=kind, detail=detail[:1000], loan_id=loan_id, reservation_id=reservation_id, opened_at=at)], ignore_conflicts=True
     )
 
 
@@ -330,7 +330,7 @@ class Ledger:
 
     def case(self, kind: str, detail: str, reservation: Reservation) -> None:
         """List something about a claim for staff."""
-        open_case(kind, detail, at=self.at, loan_id=reservation.loan_id, reservation=reservation)
+        open_case(kind, detail, at=self.at, loan_id=reservation.loan_id, reservation_id=reservation.pk)
 
     def _balance(self, reservation: Reservation) -> None:
         """Make the refund that the claim's new state calls for, or take back what is too much of one."""
