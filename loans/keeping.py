@@ -15,7 +15,7 @@ from loans.errors import Busy
 logger = logging.getLogger(__name__)
 
 BATCH_SHOWN = 500  # Keys in one command to Redis: a few tens of kilobytes.
-BATCH_CLOSED = 100  # Loans locked at once, for as long as their history of one day takes to sum up.
+BATCH_CLOSED = 100  # Loans whose history is summed up in one statement.
 DAYS_BACK = 10  # Banking days that are made up for where the job did not run; after a longer pause there is a gap.
 
 
@@ -95,13 +95,14 @@ def record_closing_values(now: datetime | None = None, *, batch: int = BATCH_CLO
 
 
 def _close(loan_ids: list[int], day: date, now: datetime | None) -> int:
-    # Whoever holds one of the loans may have an instant before the close and not have committed yet: wait for them.
+    # Whoever holds one of the loans may have an instant before the close and not have committed yet: wait for them. Whoever
+    # comes after us has a later one, so nobody has to wait while we count.
     with locks.short_transaction():
         locks.by_id(loan_ids, now)
-        with connection.cursor() as cursor:
-            cursor.execute(_CLOSE, {"loan_ids": loan_ids, "day": day, "close": close_of(day)})
-            new: int = cursor.rowcount
-            return new
+    with connection.cursor() as cursor:
+        cursor.execute(_CLOSE, {"loan_ids": loan_ids, "day": day, "close": close_of(day)})
+        new: int = cursor.rowcount
+        return new
 
 
 def _batches(loan_ids: list[int], size: int) -> Iterable[list[int]]:

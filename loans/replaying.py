@@ -78,18 +78,31 @@ class TransferPicture:
     amount: Decimal = NOTHING
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A row of history that cannot follow from those before it: which field of it says what, and what was to be expected."""
+
+    row: int
+    field: str
+    says: str
+    expected: str
+
+
 @dataclass(slots=True)
 class Picture:
-    """A loan with its claims and transfers; `faults` are the rows that cannot be, each in a sentence."""
+    """A loan with its claims and transfers, and the rows that cannot be."""
 
     loan: LoanPicture = field(default_factory=LoanPicture)
     reservations: dict[UUID, ReservationPicture] = field(default_factory=dict)
     transfers: dict[UUID, TransferPicture] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
 
 class _Impossible(Exception):
     """This row cannot follow from those before it."""
+
+    def __init__(self, field: str, says: object, expected: object) -> None:
+        self.field, self.says, self.expected = field, shown(says), shown(expected)
 
 
 def replay(history: Iterable[Step]) -> Picture:
@@ -98,12 +111,16 @@ def replay(history: Iterable[Step]) -> Picture:
     last: datetime | None = None
     for step in history:
         if last and step.at < last:
-            picture.faults.append(f"Row {step.id} is of {step.at}, before the row that it follows.")
+            picture.faults.append(Fault(step.id, "at", str(step.at), f"no earlier than {last}"))
         last = step.at
         try:
             _fold(picture, step)
-        except (_Impossible, IllegalTransition, ValueError) as error:
-            picture.faults.append(f"Row {step.id} ({step.event}) cannot be: {error}")
+        except _Impossible as error:
+            picture.faults.append(Fault(step.id, error.field, error.says, error.expected))
+        except IllegalTransition as error:
+            picture.faults.append(Fault(step.id, "event", step.event, f"one that is possible then: {error.detail}"))
+        except ValueError:
+            picture.faults.append(Fault(step.id, "event", step.event, "one that there is"))
     for claim in picture.reservations.values():
         picture.loan.settled += claim.settled_amount
         picture.loan.claimed += claim.amount if claim.state in LIVE else NOTHING
@@ -121,13 +138,13 @@ def _fold(picture: Picture, step: Step) -> None:
 
 def _fold_loan(loan: LoanPicture, step: Step) -> None:
     event = LoanEvent(step.event)
-    _must_agree("It", step.from_state, loan.status)
+    _must_agree("from_state", step.from_state, loan.status)
     if event == LoanEvent.CREATED:
-        _must_agree("What it becomes", step.to_state, LoanStatus.DRAFT)
+        _must_agree("to_state", step.to_state, LoanStatus.DRAFT)
     else:
-        _must_agree("What it becomes", step.to_state, after(LOAN_MOVES, LoanStatus(loan.status), event))
+        _must_agree("to_state", step.to_state, after(LOAN_MOVES, LoanStatus(loan.status), event))
     if event not in {LoanEvent.CREATED, LoanEvent.EDITED, LoanEvent.CLOSED_AT_SETTLED}:
-        _must_agree("Its amount", step.amount, loan.amount)
+        _must_agree("amount", step.amount, loan.amount)
     if event == LoanEvent.OPENED:
         loan.opens_at = step.at
     loan.status, loan.amount, loan.closes_at = step.to_state, step.amount, step.deadline
@@ -137,15 +154,15 @@ def _fold_loan(loan: LoanPicture, step: Step) -> None:
 def _fold_reservation(picture: Picture, step: Step, key: UUID) -> None:
     event = Event(step.event)
     if event == Event.RESERVED and key not in picture.reservations:
-        _must_agree("It", step.from_state, "")
-        _must_agree("What it becomes", step.to_state, State.RESERVED)
+        _must_agree("from_state", step.from_state, "")
+        _must_agree("to_state", step.to_state, State.RESERVED)
         picture.loan.places += 1
         claim = ReservationPicture(place=picture.loan.places, created_at=step.at, amount=step.amount)
         picture.reservations[key] = claim
     else:
         claim = _known(picture.reservations, key)
-        _must_agree("It", step.from_state, claim.state)
-        _must_agree("What it becomes", step.to_state, after(MOVES, State(claim.state), event))
+        _must_agree("from_state", step.from_state, claim.state)
+        _must_agree("to_state", step.to_state, after(MOVES, State(claim.state), event))
         _take_amount(claim, step, event)
     claim.state = step.to_state
     claim.expires_at = step.deadline
@@ -164,25 +181,25 @@ def _take_amount(claim: ReservationPicture, step: Step, event: Event) -> None:
     elif event == Event.AMOUNT_ACCEPTED:
         claim.amount = step.amount
     else:
-        _must_agree("Its amount", step.amount, claim.settled_amount or claim.amount)
+        _must_agree("amount", step.amount, claim.settled_amount or claim.amount)
 
 
 def _fold_transfer(picture: Picture, step: Step, key: UUID) -> None:
     event = TransferEvent(step.event)
     if step.reservation is None:
-        raise _Impossible("it names no reservation.")
+        raise _Impossible("reservation", None, "the one that the transfer is for")
     claim = _known(picture.reservations, step.reservation)
     if key in picture.transfers:
         transfer = picture.transfers[key]
-        _must_agree("It", step.from_state, transfer.status)
-        _must_agree("What it becomes", step.to_state, after(TRANSFER_MOVES, TransferStatus(transfer.status), event))
-        _must_agree("Its reservation", step.reservation, transfer.reservation)
+        _must_agree("from_state", step.from_state, transfer.status)
+        _must_agree("to_state", step.to_state, after(TRANSFER_MOVES, TransferStatus(transfer.status), event))
+        _must_agree("reservation", step.reservation, transfer.reservation)
         if event != TransferEvent.CLEARED:
-            _must_agree("Its amount", step.amount, transfer.amount)
+            _must_agree("amount", step.amount, transfer.amount)
     else:
-        _must_agree("It", step.from_state, "")
+        _must_agree("from_state", step.from_state, "")
         if step.to_state not in _BEGINNINGS or step.to_state != event:
-            raise _Impossible(f"no transfer begins as {step.to_state}.")
+            raise _Impossible("to_state", step.to_state, "one that a transfer begins with")
         transfer = picture.transfers[key] = TransferPicture(step.reservation, created_at=step.at)
     transfer.status, transfer.amount = step.to_state, step.amount
     claim.received += _SIGN_RECEIVED.get(event, 0) * step.amount
@@ -196,14 +213,15 @@ _SIGN_REFUNDED = {TransferEvent.DUE: 1, TransferEvent.VOIDED: -1}
 
 def _known(claims: Mapping[UUID, ReservationPicture], key: UUID) -> ReservationPicture:
     if key not in claims:
-        raise _Impossible(f"reservation {key} has not been reserved.")
+        raise _Impossible("reservation", key, "one that has been reserved")
     return claims[key]
 
 
-def _must_agree(what: str, says: object, stands: object) -> None:
-    if says != stands:
-        raise _Impossible(f"{what} says {_shown(says)} where {_shown(stands)} is what the rows before lead to.")
+def _must_agree(field: str, says: object, expected: object) -> None:
+    if says != expected:
+        raise _Impossible(field, says, expected)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """The value in words."""
     return "nothing" if value in ("", None) else str(value)

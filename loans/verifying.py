@@ -10,14 +10,14 @@ from django.db import models
 from loans import selectors
 from loans.errors import NotFound
 from loans.models import Loan, Reservation, Transfer, Transition
-from loans.replaying import LoanPicture, Picture, ReservationPicture, Step, TransferPicture, replay
+from loans.replaying import LoanPicture, Picture, ReservationPicture, Step, TransferPicture, replay, shown
 
 CHUNK = 2_000  # Rows fetched at a time.
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A field of which history and the tables do not say the same; `entity` is the loan, or a reservation or transfer with its id."""
+    """A field of which history and the tables do not say the same; `entity` is the loan, or a reservation, transfer or row with its id."""
 
     loan: str
     entity: str
@@ -60,7 +60,7 @@ def _history(loan_id: int) -> Iterator[Step]:
 
 def _compare(loan: Loan, picture: Picture) -> Iterator[Difference]:
     for fault in picture.faults:
-        yield Difference(loan.reference, "its history", "order", fault, "the present state")
+        yield Difference(loan.reference, f"history row {fault.row}", fault.field, fault.expected, fault.says)
     yield from _differing(loan.reference, "the loan", picture.loan, _loan_as_stored(loan))
     claims = Reservation.objects.filter(loan=loan).order_by("place").iterator(chunk_size=CHUNK)
     yield from _each(loan, "reservation", picture.reservations, ((claim.pk, _reservation_as_stored(claim)) for claim in claims))
@@ -83,7 +83,7 @@ def _differing(reference: str, entity: str, replayed: Any, stored: Any) -> Itera
     by_history, by_table = _flat(replayed), _flat(stored)
     for name in by_table:
         if by_history.get(name) != by_table[name]:
-            yield Difference(reference, entity, name, _shown(by_history.get(name)), _shown(by_table[name]))
+            yield Difference(reference, entity, name, shown(by_history.get(name)), shown(by_table[name]))
 
 
 def _flat(picture: Any) -> dict[str, Any]:
@@ -96,10 +96,6 @@ def _field(name: str) -> "models.Field[Any, Any]":
     found = Loan._meta.get_field(name)
     assert isinstance(found, models.Field)  # noqa: S101
     return found
-
-
-def _shown(value: object) -> str:
-    return "nothing" if value in ("", None) else str(value)
 
 
 def _loan_as_stored(loan: Loan) -> LoanPicture:
