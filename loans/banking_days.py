@@ -1,4 +1,4 @@
-"""When does a claim's time run out?
+"""When does a claim's time run out, and when does a banking day close?
 
 Banking days are those of the Federal Reserve: weekdays but for its holidays. A holiday on a Sunday is kept on the
 Monday after it; a holiday on a Saturday is not kept, the Friday before it is a banking day. Days begin and end in
@@ -13,6 +13,7 @@ import holidays
 NEW_YORK = ZoneInfo("America/New_York")
 TIME_TO_START_TRANSFER = timedelta(hours=24)
 BANKING_DAYS_FOR_MONEY = 5
+CLOSE = time(18)
 
 _HOLIDAYS = holidays.financial_holidays("XFED")
 
@@ -33,6 +34,22 @@ def banking_days_after(day: date, count: int) -> list[date]:
 
 def new_york_day(at: datetime) -> date:
     return at.astimezone(NEW_YORK).date()
+
+
+def close_of(day: date) -> datetime:
+    """The instant of which the day's closing values are."""
+    return datetime.combine(day, CLOSE, NEW_YORK)
+
+
+def closed_banking_days(at: datetime, count: int) -> list[date]:
+    """The last `count` banking days that had closed by `at`, oldest first."""
+    days: list[date] = []
+    day = new_york_day(at)
+    while len(days) < count:
+        if is_banking_day(day) and close_of(day) <= at:
+            days.append(day)
+        day -= timedelta(days=1)
+    return days[::-1]
 
 
 def transfer_deadline(at: datetime) -> datetime:

@@ -27,10 +27,10 @@ def expire_due(now: datetime | None = None, *, batch: int = BATCH) -> int:
     canceled, reached = 0, BEGINNING
     for _ in range(MOST_BATCHES):
         try:
-            swept = ledger.sweep_oldest(at=at, batch=batch, after=reached)
+            swept = ledger.sweep_oldest(at=at, batch=batch, after=reached, now=now)
         except Error:
             logger.exception("A batch of lapsed claims could not be canceled at once")
-            return canceled + sum(_expire_alone(loan_id, at) for loan_id in selectors.loans_with_lapsed_claims(at))
+            return canceled + sum(_expire_alone(loan_id, now) for loan_id in selectors.loans_with_lapsed_claims(at))
         if swept is None:
             break
         canceled += swept.canceled
@@ -40,13 +40,13 @@ def expire_due(now: datetime | None = None, *, batch: int = BATCH) -> int:
     return canceled
 
 
-def _expire_alone(loan_id: int, at: datetime) -> int:
+def _expire_alone(loan_id: int, now: datetime | None) -> int:
     try:
         with locks.short_transaction():
-            return ledger.Ledger(locks.by_id([loan_id], at), actor=SYSTEM).swept
+            return ledger.Ledger(locks.by_id([loan_id], now), actor=SYSTEM).swept
     except Busy as problem:
         logger.info("Loan %s was not swept: %s", loan_id, problem)
     except Error as error:
         logger.exception("The lapsed claims of loan %s could not be canceled", loan_id)
-        ledger.open_case("job_failed", f"Its lapsed claims could not be canceled: {error}", at=at, loan_id=loan_id)
+        ledger.open_case("job_failed", f"Its lapsed claims could not be canceled: {error}", at=selectors.instant(now), loan_id=loan_id)
     return 0

@@ -4,7 +4,7 @@
 decided about loans under lock. Each keeps a loan's totals in step with its claims.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +14,7 @@ from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from django.db import connection, models, transaction
+from psycopg.types.json import Jsonb
 
 from loans import locks, money, remaining
 from loans.limits import FITS_SQL, MEETS_MINIMUM_SQL
@@ -95,7 +96,7 @@ def admit(
 
 
 # --- Lapsed claims --------------------------------------------------------------------------------------------------
-# `due` names the claims; those that changed since it looked are left for the next sweep.
+# `due` names the claims and the instant `at` of the sweep; those that changed since it looked are left for the next one.
 _SWEEP = """
     WITH {due}, canceled AS (
         UPDATE loans_reservation AS claim
@@ -103,23 +104,23 @@ _SWEEP = """
         FROM due
         WHERE claim.id = due.id AND claim.expires_at = due.expires_at AND claim.state = due.state
             AND claim.received = due.received AND claim.refunded = due.refunded
-        RETURNING claim.id, claim.loan_id, due.state, claim.amount, due.expires_at, due.received + due.lost - due.refunded AS owed
+        RETURNING claim.id, claim.loan_id, due.state, claim.amount, due.expires_at, due.at, due.received + due.lost - due.refunded AS owed
     ), released AS (
         UPDATE loans_loan SET claimed = claimed - freed.amount, version = version + 1
         FROM (SELECT loan_id, sum(amount) AS amount FROM canceled GROUP BY loan_id) AS freed
         WHERE loans_loan.id = freed.loan_id
     ), refunds AS (
         INSERT INTO loans_transfer (id, reservation_id, direction, method, reference, payment, status, amount, created_at)
-        SELECT refund, id, 'refund', '', 'R-' || upper(left(replace(refund::text, '-', ''), 12)), 1, 'due', owed, %(at)s
-        FROM (SELECT gen_random_uuid() AS refund, id, owed FROM canceled WHERE owed > 0) AS owing
+        SELECT refund, id, 'refund', '', 'R-' || upper(left(replace(refund::text, '-', ''), 12)), 1, 'due', owed, at
+        FROM (SELECT gen_random_uuid() AS refund, id, owed, at FROM canceled WHERE owed > 0) AS owing
         RETURNING id, reservation_id, amount
     ), history AS (
         INSERT INTO loans_transition
             (at, loan_id, reservation_id, transfer_id, event, from_state, to_state, amount, rule, actor, user_id, reason)
-        SELECT %(at)s, loan_id, id, NULL::uuid, 'expired', state, 'canceled', amount, '', %(actor)s, %(user_id)s::integer, ''
+        SELECT at, loan_id, id, NULL::uuid, 'expired', state, 'canceled', amount, '', %(actor)s, %(user_id)s::integer, ''
         FROM canceled
         UNION ALL
-        SELECT %(at)s, loan_id, reservation_id, refunds.id, 'due', '', 'due', refunds.amount, '', %(actor)s, %(user_id)s, ''
+        SELECT at, loan_id, reservation_id, refunds.id, 'due', '', 'due', refunds.amount, '', %(actor)s, %(user_id)s, ''
         FROM refunds JOIN canceled ON canceled.id = reservation_id
     )
 """
@@ -132,7 +133,8 @@ _SWEEP_LOANS = (
         due=f"""
         due AS MATERIALIZED (
             SELECT * FROM (
-                SELECT {_CLAIM}, sum(amount) OVER (PARTITION BY loan_id ORDER BY expires_at, id) - amount AS freed_before
+                SELECT {_CLAIM}, %(at)s::timestamptz AS at,
+                    sum(amount) OVER (PARTITION BY loan_id ORDER BY expires_at, id) - amount AS freed_before
                 FROM loans_reservation
                 WHERE loan_id = ANY(%(loan_ids)s) AND state IN ('reserved', 'pending') AND expires_at <= %(at)s
             ) AS lapsed
@@ -143,6 +145,7 @@ _SWEEP_LOANS = (
 )
 
 # Of all loans: the oldest beyond a point in time, but for loans that somebody else holds. They come with the next sweep.
+# The instant that history gets is read once the locks have come, so that a loan's history never runs backwards.
 _SWEEP_OLDEST = (
     _SWEEP.format(
         due=f"""
@@ -151,8 +154,10 @@ _SWEEP_OLDEST = (
             WHERE expires_at <= %(at)s AND (expires_at, id) > (%(after)s, %(after_id)s) ORDER BY expires_at, id LIMIT %(batch)s
         ), locked AS MATERIALIZED (
             SELECT id FROM loans_loan WHERE id IN (SELECT loan_id FROM oldest) ORDER BY id FOR UPDATE SKIP LOCKED
+        ), under_lock AS MATERIALIZED (
+            SELECT COALESCE(%(now)s::timestamptz, clock_timestamp()) AS at FROM (SELECT count(*) FROM locked) AS all_of_them
         ), due AS MATERIALIZED (
-            SELECT oldest.* FROM oldest JOIN locked ON locked.id = oldest.loan_id
+            SELECT oldest.*, under_lock.at FROM under_lock, oldest JOIN locked ON locked.id = oldest.loan_id
         )"""
     )
     + """
@@ -172,9 +177,11 @@ class Swept:
     id: UUID
 
 
-def sweep_oldest(*, at: datetime, batch: int, after: tuple[datetime, UUID], actor: Actor = SYSTEM) -> Swept | None:
-    """Cancel the oldest lapsed claims beyond `after`, at most `batch` of them. None where none is left."""
-    values: dict[str, Any] = {"at": at, "batch": batch, "after": after[0], "after_id": after[1]}
+def sweep_oldest(
+    *, at: datetime, batch: int, after: tuple[datetime, UUID], actor: Actor = SYSTEM, now: datetime | None = None
+) -> Swept | None:
+    """Cancel the oldest claims that have lapsed at `at`, beyond `after`, at most `batch` of them. None where none is left."""
+    values: dict[str, Any] = {"at": at, "now": now, "batch": batch, "after": after[0], "after_id": after[1]}
     values |= {"actor": actor.kind, "user_id": actor.user_id}
     with connection.cursor() as cursor:
         cursor.execute(_SWEEP_OLDEST, values)
@@ -182,10 +189,10 @@ def sweep_oldest(*, at: datetime, batch: int, after: tuple[datetime, UUID], acto
     return Swept(*row) if row else None
 
 
-def open_case(kind: str, detail: str, *, at: datetime, loan_id: int | None = None, reservation: Reservation | None = None) -> None:
+def open_case(kind: str, detail: str, *, at: datetime, loan_id: int | None = None, reservation_id: UUID | None = None) -> None:
     """List something for staff; once, for as long as it is open."""
     Case.objects.bulk_create(
-        [Case(kind=kind, detail=detail[:1000], loan_id=loan_id, reservation=reservation, opened_at=at)], ignore_conflicts=True
+        [Case(kind=kind, detail=detail[:1000], loan_id=loan_id, reservation_id=reservation_id, opened_at=at)], ignore_conflicts=True
     )
 
 
@@ -193,9 +200,20 @@ def new_loan(loan: Loan, *, actor: Actor, at: datetime) -> Loan:
     """Keep a new draft, with the first line of its history."""
     loan.save(force_insert=True)
     Transition.objects.create(
-        at=at, loan=loan, event=LoanEvent.CREATED, to_state=loan.status, amount=loan.amount, actor=actor.kind, user_id=actor.user_id
+        at=at,
+        loan=loan,
+        event=LoanEvent.CREATED,
+        to_state=loan.status,
+        amount=loan.amount,
+        facts=_facts(vars(loan)),
+        actor=actor.kind,
+        user_id=actor.user_id,
     )
     return loan
+
+
+def _facts(changes: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(changes[name]) for name in Loan.FACTS if name in changes}
 
 
 # --- Whatever was decided about loans under lock ----------------------------------------------------------------------
@@ -302,17 +320,17 @@ class Ledger:
         self._record(self.loans[reservation.loan_id], event, origin, transfer.status, transfer.amount, transfer=transfer)
 
     def move_loan(self, loan: Loan, event: LoanEvent, **changes: Any) -> None:
-        """Take one step with a loan. `changes` are its new amount, opens_at, closes_at or market."""
+        """Take one step with a loan. `changes` are its new amount, opens_at, closes_at or facts."""
         origin = LoanStatus(loan.status)
         loan.status = after(LOAN_MOVES, origin, event)
         for field, value in changes.items():
             setattr(loan, field, value)
         self._changed_loans[loan.pk] = loan
-        self._record(loan, event, origin, loan.status, loan.amount, deadline=loan.closes_at)
+        self._record(loan, event, origin, loan.status, loan.amount, deadline=loan.closes_at, facts=_facts(changes))
 
     def case(self, kind: str, detail: str, reservation: Reservation) -> None:
         """List something about a claim for staff."""
-        open_case(kind, detail, at=self.at, loan_id=reservation.loan_id, reservation=reservation)
+        open_case(kind, detail, at=self.at, loan_id=reservation.loan_id, reservation_id=reservation.pk)
 
     def _balance(self, reservation: Reservation) -> None:
         """Make the refund that the claim's new state calls for, or take back what is too much of one."""
@@ -340,6 +358,8 @@ class Ledger:
                 amount -= refund.amount
         if amount > 0:
             reservation.lost += amount
+            loan, state = self.loans[reservation.loan_id], reservation.state
+            self._record(loan, Event.LOST, state, state, amount, reservation=reservation, deadline=reservation.expires_at)
             self.case("loss", f"{amount} dollars were refunded and then taken back by the bank.", reservation)
         elif amount < 0:
             self.refund(reservation, -amount)
@@ -362,6 +382,7 @@ class Ledger:
         transfer: Transfer | None = None,
         deadline: datetime | None = None,
         rule: str = "",
+        facts: Mapping[str, str] | None = None,
     ) -> None:
         self._history.append(
             Transition(
@@ -375,6 +396,7 @@ class Ledger:
                 amount=amount,
                 deadline=deadline,
                 rule=rule,
+                facts=Jsonb(facts) if facts else None,
                 actor=self.actor.kind,
                 user_id=self.actor.user_id,
                 reason=self.reason,
@@ -403,7 +425,7 @@ def opened(locked: locks.Locked, *, actor: Actor, reason: str = "") -> Iterator[
     ledger.post()
 
 
-_LOAN_FIELDS = ("id", "status", "amount", "opens_at", "closes_at", "settled", "claimed", "market_cbsa", "market_msa")
+_LOAN_FIELDS = ("id", "status", "amount", "opens_at", "closes_at", "settled", "claimed", *Loan.FACTS)
 _RESERVATION_FIELDS = (
     "id",
     "state",
@@ -429,6 +451,7 @@ _TRANSITION_FIELDS = (
     "amount",
     "deadline",
     "rule",
+    "facts",
     "actor",
     "user_id",
     "reason",

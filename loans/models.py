@@ -101,6 +101,23 @@ class Loan(models.Model):
             ),
         ]
 
+    # What staff or the market's lookup may change of it beside its money and dates; history keeps each change.
+    FACTS = (
+        "title",
+        "address",
+        "city",
+        "state",
+        "zip",
+        "market_cbsa",
+        "market_msa",
+        "annual_rate",
+        "term_months",
+        "ltv",
+        "minimum",
+        "overbooking_rate",
+        "settlement_rule",
+    )
+
     def __str__(self) -> str:
         return self.reference
 
@@ -235,6 +252,7 @@ class Transition(models.Model):
     amount = dollars(null=True, help_text="The dollars that the event is about.")
     deadline = models.DateTimeField(null=True, help_text="expires_at or closes_at from here on.")
     rule = models.CharField(max_length=30, blank=True, help_text="The settlement rule that decided, or staff.")
+    facts = models.JSONField(null=True, help_text="What changed of a loan's description and terms, as text.")
     actor = models.CharField(max_length=10)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, db_index=False)
     reason = models.TextField(blank=True)

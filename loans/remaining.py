@@ -6,12 +6,14 @@ that the caller has read anyway.
 """
 
 import logging
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from django.core.cache import cache
+from django.db.models import DateTimeField, Func
 from django_redis import get_redis_connection
 from redis.exceptions import RedisError
 
@@ -20,12 +22,16 @@ from loans.models import Loan
 
 logger = logging.getLogger(__name__)
 
-# KEYS[i] takes ARGV[i] unless it holds a newer version.
-_PUBLISH = """
+# Its digits stay within what Lua's numbers and an instant can hold.
+_VALUE = re.compile(rb"(\d{1,15}) (\d{1,14}) (\d{1,11}\.\d{6})")
+
+# KEYS[i] takes ARGV[i] unless it holds a newer version. What is no value of ours, or is exactly the distrusted
+# ARGV[#KEYS + i], is replaced whatever it is.
+_WRITE = """
 for i, key in ipairs(KEYS) do
-    local held = redis.call('GET', key)
-    local version = held and tonumber(string.match(held, '^(%d+) '))
-    if not version or version <= tonumber(string.match(ARGV[i], '^(%d+) ')) then
+    local held = redis.pcall('GET', key)
+    local version = type(held) == 'string' and held ~= ARGV[#KEYS + i] and string.match(held, '^(%d+) %d+ %d+%.%d+$')
+    if not version or #version > 15 or tonumber(version) <= tonumber(string.match(ARGV[i], '^%d+')) then
         redis.call('SET', key, ARGV[i])
     end
 end
@@ -43,11 +49,20 @@ class Remaining:
 
 @dataclass(frozen=True)
 class Drift:
-    """A value in Redis that differs from the database's of the same version."""
+    """A value in Redis that is not what the database says; `shown` is None where it cannot even be read."""
 
-    loan_id: int
-    shown: Decimal
+    loan: Loan
+    shown: Decimal | None
     remaining: Decimal
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the database says of some loans, where Redis said otherwise, and the values there that are not to be trusted."""
+
+    rows: dict[int, Remaining]
+    drift: list[Drift]
+    distrusted: dict[int, bytes]
 
 
 def publish(loan_id: int, version: int, amount: Decimal, as_of: datetime) -> None:
@@ -66,36 +81,57 @@ def shown(loans: Iterable[Loan], as_of: datetime) -> dict[int, Remaining]:
     except RedisError as error:
         logger.warning("Remaining values come from the database: %s", error)
         return read
-    return read | {loan_id: value for loan_id, value in held.items() if value}
+    return read | {loan_id: value for loan_id, raw in held.items() if (value := _unpacked(raw))}
 
 
-def rebuild(loans: Iterable[Loan], as_of: datetime) -> list[Drift]:
-    """Write what the given rows say, and return where Redis said something else. Raises RedisError where it is away."""
-    rows = {loan.pk: Remaining(loan.remaining, as_of, loan.version) for loan in loans}
-    held = _read(list(rows))
+def compare(loan_ids: Sequence[int]) -> Comparison:
+    """Hold Redis against the database and change neither. Raises RedisError where Redis is away.
+
+    Redis is read before the rows, so a version newer than its row's was never written by us. An older version with
+    another amount is a write that was lost, unless it is just coming: then a second look finds it.
+    """
+    held = _read(loan_ids)
+    rows, loans = {}, {}
+    for loan in Loan.objects.filter(pk__in=loan_ids).annotate(as_of=_StatementTime()).order_by("pk"):
+        rows[loan.pk] = Remaining(loan.remaining, loan.as_of, loan.version)
+        loans[loan.pk] = loan
+    suspects = {loan_id: raw for loan_id, raw in held.items() if loan_id in rows and raw and _differs(raw, rows[loan_id])}
+    again = _read(list(suspects))
+    distrusted = {loan_id: raw for loan_id, raw in suspects.items() if again[loan_id] == raw}
     drift = [
-        Drift(loan_id, value.amount, rows[loan_id].amount)
-        for loan_id, value in held.items()
-        if value and value.version >= rows[loan_id].version and value.amount != rows[loan_id].amount
+        Drift(loans[loan_id], value.amount if (value := _unpacked(raw)) else None, rows[loan_id].amount)
+        for loan_id, raw in distrusted.items()
     ]
-    wrong = [entry.loan_id for entry in drift if (value := held[entry.loan_id]) and value.version > rows[entry.loan_id].version]
-    if wrong:
-        get_redis_connection("default").delete(*(_key(loan_id) for loan_id in wrong))
-    _write(rows)
-    return drift
+    return Comparison(rows, drift, distrusted)
 
 
-def _write(values: dict[int, Remaining]) -> None:
+def repair(found: Comparison) -> None:
+    """Write what the database said; a settlement written meanwhile stays. Raises RedisError where Redis is away."""
+    _write(found.rows, found.distrusted)
+
+
+class _StatementTime(Func):
+    function = "statement_timestamp"
+    output_field = DateTimeField()
+
+
+def _differs(raw: bytes, row: Remaining) -> bool:
+    value = _unpacked(raw)
+    return value is None or value.version > row.version or value.amount != row.amount
+
+
+def _write(values: dict[int, Remaining], distrusted: dict[int, bytes] | None = None) -> None:
     if values:
         keys = [_key(loan_id) for loan_id in values]
-        get_redis_connection("default").eval(_PUBLISH, len(keys), *keys, *(_packed(value) for value in values.values()))
+        replaced = [(distrusted or {}).get(loan_id, b"") for loan_id in values]
+        get_redis_connection("default").eval(_WRITE, len(keys), *keys, *(_packed(value) for value in values.values()), *replaced)
 
 
-def _read(loan_ids: list[int]) -> dict[int, Remaining | None]:
+def _read(loan_ids: Sequence[int]) -> dict[int, bytes | None]:
     if not loan_ids:
         return {}
     values = get_redis_connection("default").mget([_key(loan_id) for loan_id in loan_ids])
-    return {loan_id: _unpacked(value) for loan_id, value in zip(loan_ids, values, strict=True)}
+    return dict(zip(loan_ids, values, strict=True))
 
 
 def _key(loan_id: int) -> str:
@@ -106,10 +142,10 @@ def _packed(value: Remaining) -> str:
     return f"{value.version} {int(value.amount / CENT)} {value.as_of.timestamp():.6f}"
 
 
-def _unpacked(value: bytes | None) -> Remaining | None:
+def _unpacked(raw: bytes | None) -> Remaining | None:
     """None also for a value that somebody else put there."""
-    try:
-        version, cents, instant = (value or b"").decode().split()
-        return Remaining(int(cents) * CENT, datetime.fromtimestamp(float(instant), UTC), int(version))
-    except ValueError:
+    fields = _VALUE.fullmatch(raw or b"")
+    if not fields:
         return None
+    version, cents, instant = fields.groups()
+    return Remaining(int(cents) * CENT, datetime.fromtimestamp(float(instant), UTC), int(version))

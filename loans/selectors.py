@@ -3,12 +3,14 @@
 `now` is the instant asked about; None is the present, by the database's clock.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
 
@@ -35,6 +37,17 @@ def instant(now: datetime | None) -> datetime:
             cursor.execute("SELECT clock_timestamp()")
             (now,) = cursor.fetchone()
     return now
+
+
+@contextmanager
+def one_snapshot() -> Iterator[None]:
+    """All reads in here see the database as it was at the first of them. An outer transaction keeps the snapshots it has."""
+    outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        if outermost:
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
 
 
 @dataclass(frozen=True)
@@ -127,6 +140,28 @@ def expired_at(reservation: Reservation) -> datetime | None:
 def live_claims(loan_ids: list[int]) -> QuerySet[Reservation]:
     """The live claims of loans whose lapsed claims are swept, in queue order."""
     return Reservation.objects.filter(loan_id__in=loan_ids, state__in=LIVE).order_by("loan_id", "place")
+
+
+def loan_ids() -> list[int]:
+    return list(Loan.objects.order_by("id").values_list("id", flat=True))
+
+
+_WITHOUT_CLOSING_VALUE = """
+    SELECT id FROM loans_loan AS loan
+    WHERE opens_at <= %(close)s
+        AND NOT EXISTS (SELECT FROM loans_closingvalue WHERE loan_id = loan.id AND day = %(day)s)
+        AND (status <> 'withdrawn' OR NOT EXISTS (
+            SELECT FROM loans_transition WHERE loan_id = loan.id AND event = 'withdrawn' AND at <= %(close)s
+        ))
+    ORDER BY id
+"""
+
+
+def loans_without_closing_value(day: date, close: datetime) -> list[int]:
+    """Loans that were open or funded at the close of the day and lack its closing value, in order of id."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WITHOUT_CLOSING_VALUE, {"day": day, "close": close})
+        return [loan_id for (loan_id,) in cursor.fetchall()]
 
 
 def loans_with_waiting_money() -> list[int]:

@@ -33,11 +33,12 @@ def settle_due(now: datetime | None = None) -> int:
         try:
             settled += settle(batch, now=now)
         except (Error, Problem, ArithmeticError, LookupError):
-            settled += sum(_settle_alone(loan_id, now) for loan_id in batch)
+            settled += sum(settle_alone(loan_id, now) for loan_id in batch)
     return settled
 
 
-def _settle_alone(loan_id: int, now: datetime | None) -> int:
+def settle_alone(loan_id: int, now: datetime | None = None) -> int:
+    """Apply one loan's rule; where that is not possible it is logged, and what is no passing trouble is a case for staff."""
     try:
         return settle([loan_id], now=now)
     except Problem as problem:  # busy: the next run comes soon

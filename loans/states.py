@@ -66,6 +66,7 @@ class Event(StrEnum):
     SETTLED = "settled"
     REINSTATED_RESERVED = "reinstated_reserved"
     REINSTATED_PENDING = "reinstated_pending"
+    LOST = "lost"  # the bank took back money that had been refunded already
     # The causes of a cancellation:
     CANCELED_BY_INVESTOR = "canceled_by_investor"
     CANCELED_BY_STAFF = "canceled_by_staff"
@@ -100,6 +101,7 @@ MOVES = {
     (State.SETTLED, Event.LOAN_WITHDRAWN): State.CANCELED,
     (State.CANCELED, Event.REINSTATED_RESERVED): State.RESERVED,
     (State.CANCELED, Event.REINSTATED_PENDING): State.PENDING,
+    **{(state, Event.LOST): state for state in State},
 }
 
 

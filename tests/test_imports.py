@@ -16,11 +16,13 @@ LEVELS = [
     ["cbsa.errors", "loans.errors"],
     ["cbsa.rule", "cbsa.sources", "loans.states", "loans.banking_days", "loans.limits"],
     ["cbsa.checking", "loans.settlement_rules", "loans.money"],
+    ["loans.replaying"],
     ["cbsa.models", "loans.models"],
     ["cbsa.lookup", "loans.locks", "loans.remaining"],
     ["cbsa.importing", "loans.selectors"],
-    ["loans.ledger"],
-    ["loans.investing", "loans.expiring"],
+    ["loans.ledger", "loans.verifying"],
+    ["loans.investing", "loans.expiring", "loans.keeping"],
+    ["loans.reconciling"],
     ["loans.settling"],
     ["loans.banking", "loans.lending"],
     ["loans.overriding"],
@@ -43,6 +45,7 @@ PURE = {
     "loans.limits",
     "loans.money",
     "loans.settlement_rules",
+    "loans.replaying",
 }
 
 

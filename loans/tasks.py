@@ -1,0 +1,47 @@
+"""Which jobs run in the background? Each is one call of a service; what a job returns is its line in the worker's log.
+
+Any of them may run twice, late, at the same time as itself, or be killed: acknowledged late, it is then handed out again.
+Their schedules lie in the database, where a migration put them, and are edited in the admin.
+"""
+
+from celery import shared_task
+
+from loans import expiring, keeping, reconciling, settling
+
+
+@shared_task
+def expire() -> str:
+    """Cancel the claims whose time has run out."""
+    return f"{expiring.expire_due()} lapsed claims were canceled."
+
+
+@shared_task
+def settle() -> str:
+    """Apply the rule of each loan on which money waits."""
+    return f"{settling.settle_due()} claims were decided."
+
+
+@shared_task
+def settle_loan(loan_id: int) -> str:
+    """Apply one loan's rule at once, because money has cleared. Where the loan is busy, `settle` does it."""
+    return f"{settling.settle_alone(loan_id)} claims were decided."
+
+
+@shared_task
+def refresh_remaining() -> str:
+    """Rebuild what Redis shows of each loan; list drift first."""
+    done = keeping.refresh_remaining()
+    missing = "" if done.complete else " Redis is away; the rest comes from the database."
+    return f"{done.loans} values were refreshed, {done.drifted} had drifted.{missing}"
+
+
+@shared_task
+def record_closing_values() -> str:
+    """Keep the closing values of the banking days that have closed."""
+    return f"{keeping.record_closing_values()} closing values are new."
+
+
+@shared_task
+def reconcile() -> str:
+    """Recount everything and list each breach."""
+    return f"{reconciling.reconcile()} breaches were found."

@@ -1,0 +1,218 @@
+"""Values are written to a real Redis, or to none, and read back beside the rows."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import connection
+from django_redis import get_redis_connection
+
+from loans import keeping, remaining, settling
+from loans.models import Case, Loan
+from tests.loans import stage
+from tests.loans.stage import MONDAY
+
+LATER = MONDAY + timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def empty_redis() -> None:
+    cache.clear()
+
+
+@pytest.fixture
+def redis_away(settings: Any, tmp_path: Any) -> None:
+    """The cache as it is where nothing listens."""
+    settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": f"unix://{tmp_path}/none.sock?db=1"}}
+
+
+def key(loan_id: int) -> str:
+    return cache.make_key(f"remaining:{loan_id}")
+
+
+def put(loan_id: int, value: str | bytes) -> None:
+    get_redis_connection("default").set(key(loan_id), value)
+
+
+def held(loan_id: int) -> str:
+    return (get_redis_connection("default").get(key(loan_id)) or b"").decode()
+
+
+def commands() -> int:
+    return int(get_redis_connection("default").info("stats")["total_commands_processed"])
+
+
+def a_loan(settled: int = 0) -> Loan:
+    return Loan(pk=7, reference="L", amount=Decimal(10000), settled=Decimal(settled), version=5)
+
+
+# --- Writing ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 3, 1, 3, 2)])
+def test_the_newest_version_stays_whatever_comes_late_or_twice(order: tuple[int, ...]) -> None:
+    for version in order:
+        remaining.publish(7, version, Decimal(1000 * version), MONDAY)
+    shown = remaining.shown([a_loan()], LATER)[7]
+    assert shown == remaining.Remaining(Decimal("3000.00"), MONDAY, 3)
+
+
+def test_versions_are_compared_as_numbers() -> None:
+    remaining.publish(7, 10, Decimal(1), MONDAY)
+    remaining.publish(7, 9, Decimal(2), MONDAY)
+    assert held(7).startswith("10 100 ")
+
+
+RUBBISH = [
+    "",
+    "rubbish",
+    "99",
+    "99 12",
+    "99 12 never",
+    "99 -5 1.000000",
+    "9" * 400 + " 1 1.000000",
+    "1 1 " + "9" * 30 + ".000000",
+    b"\xff\x00",
+]
+
+
+@pytest.mark.parametrize("rubbish", RUBBISH, ids=range(len(RUBBISH)))
+def test_what_is_no_value_is_not_shown_and_written_over(rubbish: str | bytes) -> None:
+    put(7, rubbish)
+    assert remaining.shown([a_loan()], LATER)[7].amount == 10000
+    if rubbish != RUBBISH[-2]:
+        remaining.publish(7, 1, Decimal(5), MONDAY)
+        assert remaining.shown([a_loan()], LATER)[7].amount == 5
+
+
+def test_another_kind_of_redis_value_is_written_over() -> None:
+    get_redis_connection("default").rpush(key(7), "a", "list")
+    assert remaining.shown([a_loan()], LATER)[7].amount == 10000
+    remaining.publish(7, 1, Decimal(5), MONDAY)
+    assert remaining.shown([a_loan()], LATER)[7].amount == 5
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+def test_a_hundred_loans_cost_one_command() -> None:
+    loans = [Loan(pk=number, amount=Decimal(number), settled=Decimal(0), version=1) for number in range(1, 101)]
+    remaining.publish(50, 2, Decimal("0.25"), MONDAY)
+    before = commands()
+    shown = remaining.shown(loans, LATER)
+    assert commands() - before == 2  # the reading and the first INFO
+    assert (shown[50].amount, shown[50].as_of) == (Decimal("0.25"), MONDAY)
+    assert (shown[51].amount, shown[51].as_of) == (Decimal(51), LATER)
+
+
+def test_of_no_loans_nothing_is_asked() -> None:
+    assert remaining.shown([], LATER) == {}
+
+
+@pytest.mark.usefixtures("redis_away")
+def test_without_redis_the_rows_are_shown_and_writing_fails_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    remaining.publish(7, 5, Decimal(1), MONDAY)
+    assert remaining.shown([a_loan(settled=4000)], LATER)[7] == remaining.Remaining(Decimal(6000), LATER, 5)
+    assert "not written to Redis" in caplog.text
+    assert "come from the database" in caplog.text
+
+
+@pytest.mark.django_db
+def test_a_settlement_lowers_and_a_reversal_raises_what_is_shown(django_capture_on_commit_callbacks: Any) -> None:
+    loan = stage.open_loan()
+    claim = stage.funded_claim(loan, 4000)
+    long_ago = Loan(pk=loan.pk, amount=Decimal(1), settled=Decimal(0), version=0)
+    with django_capture_on_commit_callbacks(execute=True):
+        settling.settle([loan.pk], now=LATER)
+        assert remaining.shown([long_ago], LATER)[loan.pk].amount == 1
+    assert remaining.shown([long_ago], LATER)[loan.pk].amount == 6000
+    with django_capture_on_commit_callbacks(execute=True):
+        stage.tell(claim, "transfer.failed", at=LATER)
+    assert remaining.shown([long_ago], LATER)[loan.pk].amount == 10000
+
+
+# --- Rebuilding -------------------------------------------------------------------------------------------------------
+def cases() -> list[str]:
+    return list(Case.objects.filter(kind="drift", closed_at=None).order_by("id").values_list("detail", flat=True))
+
+
+@pytest.mark.django_db
+def test_an_emptied_redis_is_filled_and_is_no_drift() -> None:
+    loans = [stage.open_loan() for _ in range(3)]
+    cache.clear()
+    assert keeping.refresh_remaining(LATER, batch=2) == keeping.Refreshed(loans=3, drifted=0, complete=True)
+    assert {held(loan.pk).split()[1] for loan in loans} == {"1000000"}
+    assert cases() == []
+
+
+WRONG = {
+    "of the row's version": ("{version} 123400 1.000000", "shows 1234.00 dollars"),
+    "of an older version": ("0 123400 1.000000", "shows 1234.00 dollars"),
+    "of a version that never was": ("999 123400 1.000000", "shows 1234.00 dollars"),
+    "of a version that never was, with the right amount": ("999 1000000 1.000000", "shows 10000.00 dollars"),
+    "unreadable": ("999 rubbish", "holds something unreadable"),
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_value_is_listed_and_then_repaired(name: str) -> None:
+    value, said = WRONG[name]
+    loan = stage.open_loan()
+    put(loan.pk, value.format(version=loan.version))
+    for _ in range(2):
+        keeping.refresh_remaining(LATER)
+    assert cases() == [f"Redis {said} for {loan.reference}, of which 10000.00 dollars remain."]
+    loan.refresh_from_db()
+    assert held(loan.pk).startswith(f"{loan.version} 1000000 ")
+
+
+@pytest.mark.django_db
+def test_an_older_version_with_the_same_amount_is_no_drift() -> None:
+    loan = stage.open_loan()
+    remaining.publish(loan.pk, loan.version, loan.remaining, MONDAY)
+    stage.reserve(loan, 1000)
+    assert keeping.refresh_remaining(LATER).drifted == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("before", ["", "0 123400 1.000000", "rubbish"])
+def test_a_settlement_between_reading_and_writing_stays(before: str) -> None:
+    loan = stage.open_loan()
+    put(loan.pk, before)
+    found = remaining.compare([loan.pk])
+    remaining.publish(loan.pk, found.rows[loan.pk].version + 1, Decimal(6000), LATER)
+    remaining.repair(found)
+    assert held(loan.pk).split()[1] == "600000"
+
+
+@pytest.mark.django_db
+def test_a_settlement_on_its_way_to_redis_is_no_drift(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It commits after the first look at Redis, and its value comes before the second."""
+    loan = stage.open_loan()
+    remaining.publish(loan.pk, 1, loan.remaining, MONDAY)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE loans_loan SET settled = 4000, version = 9")
+    look, looks = remaining._read, iter(range(2))
+
+    def with_the_value_arriving(loan_ids: Any) -> Any:
+        if next(looks) == 1:
+            remaining.publish(loan.pk, 9, Decimal(6000), LATER)
+        return look(loan_ids)
+
+    monkeypatch.setattr(remaining, "_read", with_the_value_arriving)
+    assert remaining.compare([loan.pk]).drift == []
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis_away")
+def test_the_rebuild_without_redis_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    stage.open_loan()
+    assert keeping.refresh_remaining(LATER) == keeping.Refreshed(loans=0, drifted=0, complete=False)
+    assert "Redis is away" in caplog.text
+
+
+@pytest.mark.django_db
+def test_a_value_says_of_which_instant_it_is() -> None:
+    loan = stage.open_loan()
+    before = datetime.now(UTC) - timedelta(seconds=5)
+    keeping.refresh_remaining()
+    assert before < remaining.shown([loan], MONDAY)[loan.pk].as_of < before + timedelta(seconds=60)

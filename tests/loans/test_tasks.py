@@ -1,0 +1,124 @@
+"""The schedules are those that the migration put into the database; beat's own scheduler says when each is due."""
+
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+
+import pytest
+import time_machine
+from django.apps import apps
+from django.core.cache import cache
+from django_celery_beat.models import PeriodicTask
+from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
+
+from loans import banking, tasks
+from loans.banking_days import NEW_YORK
+from loans.models import Reservation
+from peerloans.celery import app
+from tests.loans import stage
+
+schedules = import_module("loans.migrations.0004_schedules")
+
+pytestmark = pytest.mark.django_db
+
+
+def entry(task: str) -> ModelEntry:
+    return ModelEntry(PeriodicTask.objects.get(task=f"loans.tasks.{task}"), app=app)
+
+
+def new_york(*when: int) -> datetime:
+    return datetime(*when, tzinfo=NEW_YORK)  # type: ignore[arg-type, misc]
+
+
+def test_every_schedule_runs_a_task_that_is_there_and_drops_stale_ticks() -> None:
+    app.loader.import_default_modules()
+    rows = list(PeriodicTask.objects.filter(task__startswith="loans.tasks."))
+    assert {row.task for row in rows} == {job[1] for job in schedules.JOBS} <= set(app.tasks)
+    assert all(row.enabled and row.expire_seconds for row in rows)
+    assert tasks.settle_loan.name == banking.SETTLE_TASK
+
+
+def test_a_killed_worker_hands_its_task_back() -> None:
+    for task in (tasks.expire, tasks.settle, tasks.settle_loan, tasks.refresh_remaining, tasks.record_closing_values, tasks.reconcile):
+        assert task.acks_late
+        assert task.reject_on_worker_lost
+        assert task.app.conf.task_time_limit > task.app.conf.task_soft_time_limit > 0
+
+
+EVERY = [("expire", timedelta(minutes=1)), ("settle", timedelta(minutes=5)), ("refresh_remaining", timedelta(hours=1))]
+
+
+@pytest.mark.parametrize(("task", "period"), EVERY)
+def test_the_steady_jobs_come_round(task: str, period: timedelta) -> None:
+    job = entry(task)
+    with time_machine.travel(job.last_run_at + period - timedelta(seconds=5), tick=False):
+        assert not job.is_due().is_due
+    with time_machine.travel(job.last_run_at + period, tick=False):
+        assert job.is_due().is_due
+
+
+# The last run, the present, and whether the job is due: New York's clock decides, in winter and in summer.
+DUE = [
+    ("record_closing_values", new_york(2026, 1, 14, 18, 45), new_york(2026, 1, 15, 17, 59), False),
+    ("record_closing_values", new_york(2026, 1, 14, 18, 45), new_york(2026, 1, 15, 18, 0), True),
+    ("record_closing_values", new_york(2026, 7, 14, 18, 45), new_york(2026, 7, 15, 17, 59), False),
+    ("record_closing_values", new_york(2026, 7, 14, 18, 45), new_york(2026, 7, 15, 18, 0), True),
+    ("record_closing_values", datetime(2026, 7, 14, 23, tzinfo=UTC), datetime(2026, 7, 15, 18, 0, tzinfo=UTC), False),
+    ("record_closing_values", new_york(2026, 1, 16, 18, 45), new_york(2026, 1, 17, 18, 0), False),  # a Saturday
+    ("record_closing_values", new_york(2026, 1, 16, 18, 45), new_york(2026, 1, 19, 18, 0), True),
+    ("record_closing_values", new_york(2026, 3, 6, 18, 45), new_york(2026, 3, 9, 17, 59), False),  # over the change of the clocks
+    ("record_closing_values", new_york(2026, 3, 6, 18, 45), new_york(2026, 3, 9, 18, 0), True),
+    ("reconcile", new_york(2026, 7, 14, 2, 30), new_york(2026, 7, 15, 2, 29), False),
+    ("reconcile", new_york(2026, 7, 14, 2, 30), new_york(2026, 7, 15, 2, 30), True),
+]
+
+
+@pytest.mark.parametrize(("task", "last_run", "present", "due"), DUE)
+def test_the_daily_jobs_follow_new_yorks_clock(task: str, last_run: datetime, present: datetime, due: bool) -> None:
+    job = entry(task)
+    job.last_run_at = last_run
+    with time_machine.travel(present, tick=False):
+        assert job.is_due().is_due is due
+
+
+def test_beat_knows_in_advance_how_long_it_may_sleep() -> None:
+    job = entry("record_closing_values")
+    job.last_run_at = new_york(2026, 7, 14, 18, 45)
+    with time_machine.travel(new_york(2026, 7, 15, 16, 0), tick=False):
+        assert job.is_due().next == pytest.approx(7200)
+
+
+@pytest.mark.parametrize("present", [new_york(2026, 1, 15, 17, 56), new_york(2026, 7, 15, 17, 56), new_york(2026, 7, 15, 18, 30)])
+def test_beat_has_the_job_loaded_when_its_hour_comes(present: datetime) -> None:
+    """Its scheduler leaves out jobs whose hour, by its own reckoning of time zones, is far off."""
+    with time_machine.travel(present, tick=False):
+        assert "Record closing values" in DatabaseScheduler(app=app, lazy=True).all_as_schedule()
+
+
+def test_what_staff_edited_or_renamed_stays_as_it_is() -> None:
+    PeriodicTask.objects.filter(task="loans.tasks.expire").update(name="Sweep", enabled=False)
+    schedules.schedule(apps, None)
+    row = PeriodicTask.objects.get(task="loans.tasks.expire")
+    assert (row.name, row.enabled) == ("Sweep", False)
+    assert PeriodicTask.objects.filter(task__startswith="loans.").count() == len(schedules.JOBS)
+
+
+def test_the_schedules_can_be_taken_back_and_put_there_again() -> None:
+    schedules.unschedule(apps, None)
+    assert not PeriodicTask.objects.filter(task__startswith="loans.").exists()
+    schedules.schedule(apps, None)
+    assert PeriodicTask.objects.filter(task__startswith="loans.").count() == len(schedules.JOBS)
+
+
+def test_each_task_does_its_job_and_says_what_it_did() -> None:
+    cache.clear()
+    long_ago = datetime.now(UTC) - timedelta(days=3)
+    loan = stage.open_loan(long_ago)
+    lapsed, funded = stage.reserve(stage.open_loan(long_ago), 1000, long_ago), stage.funded_claim(loan, 2000, datetime.now(UTC))
+    assert tasks.expire() == "1 lapsed claims were canceled."
+    assert tasks.settle_loan(loan.pk) == "1 claims were decided."
+    assert tasks.settle_loan(0) == tasks.settle() == "0 claims were decided."
+    assert tasks.refresh_remaining() == "2 values were refreshed, 0 had drifted."
+    assert tasks.record_closing_values().endswith("closing values are new.")
+    assert tasks.reconcile() == "0 breaches were found."
+    states = dict(Reservation.objects.values_list("pk", "state"))
+    assert states == {lapsed.pk: "canceled", funded.pk: "settled"}
