@@ -21,6 +21,10 @@ run: $(BIN)/.installed ## start everything, with demo data, on http://localhost:
 test: $(BIN)/.installed ## the whole test suite
 	$(BIN)/pytest
 
+.PHONY: test-long
+test-long: $(BIN)/.installed ## the tests that take minutes: random histories of 100,000 steps, more examples
+	HYPOTHESIS_PROFILE=long $(BIN)/pytest -m long
+
 .PHONY: check
 check: $(BIN)/.installed ## formatting, lint, types, migrations, import rules
 	$(BIN)/ruff format --check .
