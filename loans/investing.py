@@ -63,6 +63,8 @@ def _refuse_unless_eligible(offer: selectors.Offer, investor: Investor, amount: 
     loan = offer.loan
     if not offer.takes_reservations:
         raise LoanNotOpen(f"{loan.reference} takes no reservations: it is {loan.status}{_closing(offer)}.", status=loan.status)
+    # Read again: the caller's copy may be older than the decision that refused.
+    investor = Investor.objects.select_related("user").get(pk=investor.pk)
     today = new_york_day(offer.at)
     if not investor.user.is_active or investor.accredited_until is None or investor.accredited_until < today:
         raise NotAccredited("Only accredited investors may reserve; your accreditation is missing or has ended.")

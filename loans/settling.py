@@ -5,8 +5,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from django.db import Error
-
 from loans import ledger, locks, selectors
 from loans.errors import IllegalTransition
 from loans.investing import claim_under_lock, refuse_lapsed
@@ -32,7 +30,7 @@ def settle_due(now: datetime | None = None) -> int:
         batch = loan_ids[start : start + BATCH_LOANS]
         try:
             settled += settle(batch, now=now)
-        except (Error, Problem, ArithmeticError, LookupError):
+        except Exception:  # noqa: BLE001 - whatever it is, settle_alone meets it again and says so
             settled += sum(settle_alone(loan_id, now) for loan_id in batch)
     return settled
 
@@ -43,7 +41,7 @@ def settle_alone(loan_id: int, now: datetime | None = None) -> int:
         return settle([loan_id], now=now)
     except Problem as problem:  # busy: the next run comes soon
         logger.info("Loan %s was not settled: %s", loan_id, problem)
-    except (Error, ArithmeticError, LookupError) as error:
+    except Exception as error:
         logger.exception("Loan %s could not be settled", loan_id)
         ledger.open_case("job_failed", f"It could not be settled: {error}", at=selectors.instant(now), loan_id=loan_id)
     return 0

@@ -1,12 +1,27 @@
-"""What every test stands on: real servers, joined for the session."""
+"""What does every test stand on? Real servers, joined for the session; rows and keys that go with the test."""
 
 import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
+from django.apps import apps
+from django.core.cache import cache
+from django.db import connection, transaction
+from django.test import TransactionTestCase
+from django.test.utils import CaptureQueriesContext
 
+from cbsa import lookup
 from peerloans import embedded
+from peerloans.celery import app as celery_app
 
 _servers = contextlib.ExitStack()
+
+hypothesis.settings.register_profile("short", max_examples=60, deadline=None)
+hypothesis.settings.register_profile("long", max_examples=2_000, deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -15,14 +30,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Take this process's own keys and queue out of Redis (tests/settings.py); a running system may use it too."""
-    from django.core.cache import cache
-
-    from peerloans.celery import app
-
     cache.delete_pattern("*")
-    with app.connection_for_write() as connection:
-        for queue in app.amqp.queues.values():
-            bound = queue(connection.default_channel)
+    with celery_app.connection_for_write() as broker:
+        for queue in celery_app.amqp.queues.values():
+            bound = queue(broker.default_channel)
             bound.declare()  # a queue is deleted only by a connection that knows it
             bound.delete()
 
@@ -34,6 +45,52 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> None:
     """ZIP answers remembered from one test would outlive its rolled-back data."""
-    from cbsa import lookup
-
     lookup.forget()
+
+
+def _remove_committed_rows(_test: TransactionTestCase) -> None:
+    """Empty the tables that tests write. What migrations put elsewhere (groups, schedules) stays for the next test.
+
+    Only here is history's trigger lifted, by DDL.
+    """
+    tables = [model._meta.db_table for app in ("loans", "cbsa") for model in apps.get_app_config(app).get_models()]
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE loans_transition DISABLE TRIGGER append_only")
+        cursor.execute(f"TRUNCATE {', '.join([*tables, 'auth_user'])} CASCADE")
+        cursor.execute("ALTER TABLE loans_transition ENABLE TRIGGER append_only")
+    celery_app.control.purge()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _history_survives_no_commit() -> Iterator[None]:
+    """Tests with real commits end with our clean-up in place of Django's flush, which history's trigger would refuse."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", _remove_committed_rows)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _fresh_redis() -> Iterator[None]:
+    """No test sees another's keys."""
+    yield
+    cache.delete_pattern("*")
+
+
+_LOCK = re.compile(r"\bFOR UPDATE\b|\bUPDATE loans_loan\b")
+_WRITE = re.compile(r'\bINSERT INTO "?loans_|(?<!FOR )\bUPDATE "?loans_|\bDELETE FROM "?loans_')
+
+
+@pytest.fixture
+def locks_first() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """`with locks_first():` fails unless what runs in it takes the loan's lock, and takes it before it writes anything."""
+
+    @contextlib.contextmanager
+    def watch() -> Iterator[None]:
+        with CaptureQueriesContext(connection) as captured:
+            yield
+        statements = [query["sql"] for query in captured.captured_queries]
+        locked = next((index for index, sql in enumerate(statements) if _LOCK.search(sql)), None)
+        assert locked is not None, f"no lock among {statements}"
+        assert not [sql for sql in statements[:locked] if _WRITE.search(sql)], "written before the lock"
+
+    return watch
