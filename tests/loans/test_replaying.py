@@ -77,7 +77,7 @@ def test_history_leads_to_the_present_state(end) -> None:
 @pytest.mark.django_db
 def test_a_changed_market_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     loan = stage.open_loan()
-    monkeypatch.setattr("loans.selectors.markets", lambda zips: {"78701": ("12420", "Austin")})
+    monkeypatch.setattr("loans.lending.markets_of", lambda zips: {"78701": ("12420", "Austin")})
     assert lending.resolve_markets(MONDAY + HOUR) == 1
     assert list(verifying.verify([loan.reference])) == [(loan.reference, [])]
 
