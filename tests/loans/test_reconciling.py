@@ -21,7 +21,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture(autouse=True)
 def empty_redis() -> None:
-    cache.clear()
+    cache.delete_pattern("*")
 
 
 def sql(statement: str, *values: Any) -> None:

@@ -19,7 +19,7 @@ LATER = MONDAY + timedelta(hours=1)
 
 @pytest.fixture(autouse=True)
 def empty_redis() -> None:
-    cache.clear()
+    cache.delete_pattern("*")
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def cases() -> list[str]:
 @pytest.mark.django_db
 def test_an_emptied_redis_is_filled_and_is_no_drift() -> None:
     loans = [stage.open_loan() for _ in range(3)]
-    cache.clear()
+    cache.delete_pattern("*")
     assert keeping.refresh_remaining(LATER, batch=2) == keeping.Refreshed(loans=3, drifted=0, complete=True)
     assert {held(loan.pk).split()[1] for loan in loans} == {"1000000"}
     assert cases() == []

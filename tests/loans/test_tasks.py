@@ -110,7 +110,7 @@ def test_the_schedules_can_be_taken_back_and_put_there_again() -> None:
 
 
 def test_each_task_does_its_job_and_says_what_it_did() -> None:
-    cache.clear()
+    cache.delete_pattern("*")
     long_ago = datetime.now(UTC) - timedelta(days=3)
     loan = stage.open_loan(long_ago)
     lapsed, funded = stage.reserve(stage.open_loan(long_ago), 1000, long_ago), stage.funded_claim(loan, 2000, datetime.now(UTC))
