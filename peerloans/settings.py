@@ -159,6 +159,8 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "peerloans.problems.handler",
 }
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer"}
+# Standard Webhooks secrets (whsec_…) that the bank may sign with; two while one replaces the other.
+BANK_WEBHOOK_SECRETS = env.list("BANK_WEBHOOK_SECRETS", default=[])
 SPECTACULAR_SETTINGS = {
     "TITLE": "peerloans",
     "DESCRIPTION": "A marketplace where investors buy pieces of real-estate loans.",

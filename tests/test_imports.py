@@ -25,7 +25,7 @@ LEVELS = [
     ["loans.reconciling"],
     ["loans.settling"],
     ["loans.banking", "loans.lending"],
-    ["loans.overriding"],
+    ["loans.overriding", "loans.sandbox_bank"],
     ["peerloans.problems", "peerloans.parsers", "cbsa.serializers", "loans.serializers"],
     ["cbsa.views", "cbsa.admin", "cbsa.management", "loans.views", "loans.admin", "loans.tasks", "loans.management", "loans.apps"],
     ["cbsa.urls", "loans.urls"],

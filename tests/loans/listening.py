@@ -15,6 +15,7 @@ class Listener(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.got: list[tuple[dict[str, str], str]] = []
+        self.paths: list[str] = []
         self.status = 204
         self.location = ""
         self.hold: threading.Event | None = None
@@ -34,6 +35,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.paths.append(self.path)
         self.server.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
         if self.server.then and len(self.server.got) == self.server.after:
             self.server.then.set()
