@@ -13,6 +13,8 @@ from functools import partial
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
+from celery import current_app
+from django.core.cache import cache
 from django.db import connection, models, transaction
 from psycopg.types.json import Jsonb
 
@@ -35,6 +37,7 @@ from loans.states import (
 )
 
 EVERYTHING = Decimal("Infinity")
+DELIVER_TASK = "loans.tasks.deliver"
 
 
 @dataclass(frozen=True)
@@ -415,6 +418,16 @@ class Ledger:
         for loan in self._changed_loans.values():
             loan.version += 1
             transaction.on_commit(partial(remaining.publish, loan.pk, loan.version, loan.remaining, self.at), robust=True)
+        transaction.on_commit(_deliver_soon, robust=True)
+
+
+def _deliver_soon() -> None:
+    """Have investors told a second from now, once for all that is committed until then; the deliver job would within a minute.
+
+    New reservations wait for that job: waking it would make them dearer.
+    """
+    if cache.add("deliver_soon", 1, timeout=1):
+        current_app.send_task(DELIVER_TASK, countdown=1)
 
 
 @contextmanager

@@ -4,13 +4,17 @@ Amounts are dollars with two places, instants UTC. Only loans/ledger.py writes s
 constraints are the last line behind it.
 """
 
+import base64
+import secrets
 import uuid
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import F, Func, Q
+from django.db.models.functions import Coalesce, Now
 
 from loans import money
 from loans.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
@@ -26,6 +30,19 @@ def dollars(**options: object) -> "models.DecimalField[Decimal, Decimal]":
 
 def choices(values: object) -> list[tuple[str, str]]:
     return [(str(value), str(value).replace("_", " ").capitalize()) for value in values]  # type: ignore[attr-defined]
+
+
+class TransactionId(models.Field):  # type: ignore[type-arg]  # not subscriptable at run time
+    """PostgreSQL's xid8: a transaction's number, which never comes again."""
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        return "xid8"
+
+    def get_prep_value(self, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+    def from_db_value(self, value: str | None, *_: object) -> int | None:
+        return None if value is None else int(value)
 
 
 class Investor(models.Model):
@@ -256,10 +273,18 @@ class Transition(models.Model):
     actor = models.CharField(max_length=10)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, db_index=False)
     reason = models.TextField(blank=True)
+    txid = TransactionId(
+        db_default=Func(function="pg_current_xact_id"),
+        editable=False,
+        help_text="The transaction that wrote it; the outbox reads in this order.",
+    )
 
     class Meta:
         ordering = ["id"]
-        indexes = [models.Index(fields=["loan", "id"], name="transition_of_loan")]
+        indexes = [
+            models.Index(fields=["loan", "id"], name="transition_of_loan"),
+            models.Index(fields=["txid", "id"], name="transition_in_order"),
+        ]
         constraints = [
             models.CheckConstraint(name="transition_actor_known", condition=Q(actor__in=["investor", "staff", "bank", "system"]))
         ]
@@ -301,6 +326,7 @@ class Case(models.Model):
         "drift",
         "breach",
         "job_failed",
+        "delivery_given_up",
     )
 
     id = models.BigAutoField(primary_key=True)
@@ -326,6 +352,87 @@ class Case(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.detail}"
+
+
+class OutboxCursor(models.Model):
+    """How far history has been read for deliveries. There is one row, which is also the lock of whoever reads on."""
+
+    txid = TransactionId(default=0)
+    transition_id = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.txid}, {self.transition_id}"
+
+
+def new_secret() -> str:
+    """A signing secret as Standard Webhooks writes it: 24 random bytes."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
+
+
+class WebhookEndpoint(models.Model):
+    """An address at which an investor's own system hears of the investor's reservations."""
+
+    investor = models.ForeignKey(Investor, models.PROTECT, related_name="webhook_endpoints")
+    url = models.CharField("URL", max_length=500, help_text="https://, and not on a private network.")
+    secret = models.CharField(max_length=100, default=new_secret, editable=False)
+    enabled = models.BooleanField(
+        default=True, help_text="A disabled endpoint gets nothing new; what waits for it is given up after three days."
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.url
+
+
+class DeliveryStatus(models.TextChoices):
+    WAITING = "waiting"
+    SENT = "sent"
+    GIVEN_UP = "given_up"
+
+
+class Delivery(models.Model):
+    """One transition on its way to one target: the investor's mailbox, or a webhook endpoint."""
+
+    EMAIL = 0  # the target of deliveries without an endpoint
+
+    id = models.BigAutoField(primary_key=True)
+    transition = models.ForeignKey(Transition, models.PROTECT, db_index=False)
+    reservation = models.ForeignKey(Reservation, models.PROTECT, db_index=False)
+    endpoint = models.ForeignKey(WebhookEndpoint, models.PROTECT, null=True, db_index=False, help_text="Empty: e-mail.")
+    status = models.CharField(max_length=10, choices=DeliveryStatus.choices, default=DeliveryStatus.WAITING)
+    attempts = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField()
+    next_attempt_at = models.DateTimeField(null=True, help_text="While an attempt runs: when it is taken for dead.")
+    ended_at = models.DateTimeField(null=True, help_text="When it was sent or given up.")
+    last_error = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        verbose_name_plural = "deliveries"
+        permissions = [("resend_delivery", "Can send deliveries again")]
+        constraints = [
+            models.UniqueConstraint(fields=["transition", "endpoint"], nulls_distinct=False, name="delivery_once"),
+            models.CheckConstraint(
+                name="delivery_status_agrees",
+                condition=Q(status=DeliveryStatus.WAITING, next_attempt_at__isnull=False, ended_at__isnull=True)
+                | Q(status__in=[DeliveryStatus.SENT, DeliveryStatus.GIVEN_UP], next_attempt_at__isnull=True, ended_at__isnull=False),
+            ),
+        ]
+        indexes = [
+            models.Index(Coalesce("endpoint", 0), "next_attempt_at", condition=Q(status=DeliveryStatus.WAITING), name="delivery_due"),
+            models.Index(fields=["reservation", "id"], condition=Q(status=DeliveryStatus.WAITING), name="delivery_waiting"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.transition} to {self.endpoint or 'the mailbox'}"
+
+    @property
+    def target(self) -> int:
+        """The endpoint's id, or EMAIL. What one target does delays no other."""
+        return self.endpoint_id or self.EMAIL
 
 
 class ClosingValue(models.Model):

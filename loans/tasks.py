@@ -6,7 +6,7 @@ Their schedules lie in the database, where a migration put them, and are edited 
 
 from celery import shared_task
 
-from loans import expiring, keeping, reconciling, settling
+from loans import expiring, keeping, outbox, reconciling, settling
 
 
 @shared_task
@@ -25,6 +25,13 @@ def settle() -> str:
 def settle_loan(loan_id: int) -> str:
     """Apply one loan's rule at once, because money has cleared. Where the loan is busy, `settle` does it."""
     return f"{settling.settle_alone(loan_id)} claims were decided."
+
+
+@shared_task
+def deliver() -> str:
+    """Send investors the e-mails and webhooks that are due."""
+    done = outbox.deliver_due()
+    return f"{done.sent} messages were sent, {done.failed} failed and are tried again, {done.given_up} were given up."
 
 
 @shared_task

@@ -117,6 +117,13 @@ CELERY_TASK_TIME_LIMIT = 300
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 
+# --- E-mail and webhooks to investors -------------------------------------------------------------------------------
+vars().update(env.email_url_config(required("EMAIL_URL", in_debug="consolemail://")))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = required("EMAIL_FROM", in_debug="peerloans <loans@localhost>")
+# Investors name the addresses of their endpoints, so those must not lead into our own network.
+WEBHOOKS_ALLOW_PRIVATE_NETWORKS = env.bool("WEBHOOKS_ALLOW_PRIVATE_NETWORKS", default=False)
+
 # --- Time, language -------------------------------------------------------------------------------------------------
 LANGUAGE_CODE = "en-us"
 USE_I18N = False
@@ -152,6 +159,8 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "peerloans.problems.handler",
 }
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer"}
+# Standard Webhooks secrets (whsec_…) that the bank may sign with; two while one replaces the other.
+BANK_WEBHOOK_SECRETS = env.list("BANK_WEBHOOK_SECRETS", default=[])
 SPECTACULAR_SETTINGS = {
     "TITLE": "peerloans",
     "DESCRIPTION": "A marketplace where investors buy pieces of real-estate loans.",

@@ -3,6 +3,8 @@
 import os
 
 os.environ.setdefault("SECRET_KEY", "only-for-tests")
+os.environ.setdefault("EMAIL_URL", "memorymail://")
+os.environ.setdefault("EMAIL_FROM", "peerloans <loans@example.org>")
 os.environ["DEBUG"] = "0" if "DATABASE_URL" in os.environ else "1"
 
 from peerloans import embedded

@@ -8,6 +8,7 @@ NEW_YORK = "America/New_York"
 JOBS = [
     ("Expire lapsed claims", "loans.tasks.expire", {"every": 1, "period": "minutes"}, 60),
     ("Settle funded claims", "loans.tasks.settle", {"every": 5, "period": "minutes"}, 300),
+    ("Deliver e-mails and webhooks", "loans.tasks.deliver", {"every": 1, "period": "minutes"}, 60),
     ("Refresh remaining values in Redis", "loans.tasks.refresh_remaining", {"every": 1, "period": "hours"}, 3600),
     # Three more times within the hour, for loans that were busy; a value that is there already stays as it is.
     ("Record closing values", "loans.tasks.record_closing_values", {"minute": "*/15", "hour": "18", "day_of_week": "1-5"}, 3600),

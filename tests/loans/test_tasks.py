@@ -10,7 +10,7 @@ from django.core.cache import cache
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
-from loans import banking, tasks
+from loans import banking, ledger, tasks
 from loans.banking_days import NEW_YORK
 from loans.models import Reservation
 from peerloans.celery import app
@@ -35,16 +35,23 @@ def test_every_schedule_runs_a_task_that_is_there_and_drops_stale_ticks() -> Non
     assert {row.task for row in rows} == {job[1] for job in schedules.JOBS} <= set(app.tasks)
     assert all(row.enabled and row.expire_seconds for row in rows)
     assert tasks.settle_loan.name == banking.SETTLE_TASK
+    assert tasks.deliver.name == ledger.DELIVER_TASK
 
 
 def test_a_killed_worker_hands_its_task_back() -> None:
-    for task in (tasks.expire, tasks.settle, tasks.settle_loan, tasks.refresh_remaining, tasks.record_closing_values, tasks.reconcile):
+    jobs = (tasks.expire, tasks.settle, tasks.deliver, tasks.refresh_remaining, tasks.record_closing_values, tasks.reconcile)
+    for task in (*jobs, tasks.settle_loan):
         assert task.acks_late
         assert task.reject_on_worker_lost
         assert task.app.conf.task_time_limit > task.app.conf.task_soft_time_limit > 0
 
 
-EVERY = [("expire", timedelta(minutes=1)), ("settle", timedelta(minutes=5)), ("refresh_remaining", timedelta(hours=1))]
+EVERY = [
+    ("expire", timedelta(minutes=1)),
+    ("settle", timedelta(minutes=5)),
+    ("deliver", timedelta(minutes=1)),
+    ("refresh_remaining", timedelta(hours=1)),
+]
 
 
 @pytest.mark.parametrize(("task", "period"), EVERY)
@@ -117,6 +124,7 @@ def test_each_task_does_its_job_and_says_what_it_did() -> None:
     assert tasks.expire() == "1 lapsed claims were canceled."
     assert tasks.settle_loan(loan.pk) == "1 claims were decided."
     assert tasks.settle_loan(0) == tasks.settle() == "0 claims were decided."
+    assert tasks.deliver() == "0 messages were sent, 0 failed and are tried again, 0 were given up."
     assert tasks.refresh_remaining() == "2 values were refreshed, 0 had drifted."
     assert tasks.record_closing_values().endswith("closing values are new.")
     assert tasks.reconcile() == "0 breaches were found."

@@ -1,0 +1,22 @@
+"""What do several tests of this folder start from?"""
+
+from collections.abc import Iterator
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from tests.loans.listening import Listener, listening
+
+
+@pytest.fixture
+def private_networks(settings: Settings) -> None:
+    """Let webhooks go to this machine, and without TLS."""
+    settings.WEBHOOKS_ALLOW_PRIVATE_NETWORKS = True
+    settings.DEBUG = True
+
+
+@pytest.fixture
+def listener(private_networks: None) -> Iterator[Listener]:
+    """Another's system that takes webhooks."""
+    with listening() as server:
+        yield server
