@@ -26,6 +26,7 @@ LEVELS = [
     ["loans.settling"],
     ["loans.banking", "loans.lending"],
     ["loans.overriding"],
+    ["loans.demo"],
     ["peerloans.problems", "peerloans.parsers", "cbsa.serializers", "loans.serializers"],
     [
         "cbsa.views",
