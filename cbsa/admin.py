@@ -1,7 +1,5 @@
 """What can staff see of the ZIP data? Everything, and change nothing; `manage.py import_cbsa` is the only writer."""
 
-from typing import Any
-
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -10,20 +8,7 @@ from django.utils.safestring import SafeString
 
 from cbsa.models import Area, Dataset, ImportRun, Zip, ZipShare
 from cbsa.rule import Share, rank
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):
-    show_full_result_count = False
-    list_per_page = 50
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+from peerloans.admin import ReadOnlyAdmin
 
 
 @admin.register(Dataset)

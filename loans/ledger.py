@@ -201,6 +201,7 @@ def open_case(kind: str, detail: str, *, at: datetime, loan_id: int | None = Non
 
 def new_loan(loan: Loan, *, actor: Actor, at: datetime) -> Loan:
     """Keep a new draft, with the first line of its history."""
+    loan.created_at = at
     loan.save(force_insert=True)
     Transition.objects.create(
         at=at,

@@ -1,7 +1,8 @@
 """What happens to a loan itself? It is drafted, opened, extended, withdrawn, or closed at what has settled."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from cbsa.lookup import market_of, markets_of
 from loans import ledger, locks, selectors
@@ -20,6 +21,23 @@ def create(loan: Loan, *, actor: Actor, now: datetime | None = None) -> Loan:
     loan.market_cbsa, loan.market_msa = market or ("", "")
     with locks.short_transaction():
         return ledger.new_loan(loan, actor=actor, at=selectors.instant(now))
+
+
+def edit(*, reference: str, facts: Mapping[str, Any], actor: Actor, now: datetime | None = None) -> Loan:
+    """Change what a draft says of itself; `facts` are among Loan.FACTS and its amount. History keeps what changed.
+
+    Raises NotFound, Invalid, IllegalTransition (it is no draft any more), Busy.
+    """
+    with locks.short_transaction(), ledger.opened(locks.by_reference(reference, now), actor=actor) as book:
+        loan = book.loan
+        if unknown := facts.keys() - {"amount", *Loan.FACTS}:
+            raise Invalid(f"These are no facts of a loan: {', '.join(sorted(unknown))}.")
+        changed = {name: value for name, value in facts.items() if getattr(loan, name) != value}
+        if "zip" in changed:
+            changed["market_cbsa"], changed["market_msa"] = market_of(changed["zip"]) or ("", "")
+        if changed:
+            book.move_loan(loan, LoanEvent.EDITED, **changed)
+        return loan
 
 
 def open_loan(*, reference: str, actor: Actor, closes_at: datetime | None = None, reason: str = "", now: datetime | None = None) -> Loan:

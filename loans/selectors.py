@@ -24,9 +24,13 @@ _LAPSED = """
     WHERE r.loan_id = loan.id AND r.state IN ('reserved', 'pending') AND r.expires_at <= COALESCE(%(now)s::timestamptz, now())
 """
 
-_OFFER = f"""
-    SELECT loan.*, COALESCE(%(now)s::timestamptz, now()) AS at, ({_LAPSED}) AS lapsed
-    FROM loans_loan loan WHERE loan.reference = %(reference)s
+_OFFERS = f"""
+    SELECT loan.*, COALESCE(%(now)s::timestamptz, now()) AS at, ({_LAPSED}) AS lapsed FROM loans_loan loan
+"""
+_OFFER = f"{_OFFERS} WHERE loan.reference = %(reference)s"
+_CLOSING_NEXT = f"""
+    {_OFFERS} WHERE loan.status = 'open' AND COALESCE(%(now)s::timestamptz, now()) < loan.closes_at
+    ORDER BY loan.closes_at, loan.id LIMIT %(most)s OFFSET %(start)s
 """
 
 
@@ -81,9 +85,18 @@ class Offer:
 def offer(reference: str, now: datetime | None = None) -> Offer:
     """The loan with what is available of it; NotFound for a reference that no loan has."""
     for loan in Loan.objects.raw(_OFFER, {"reference": reference, "now": now}):
-        at, lapsed = loan.at, loan.lapsed  # type: ignore[attr-defined]
-        return Offer(loan, at, loan.claimed - lapsed, lapsed)
+        return _as_offer(loan)
     raise NotFound(f"There is no loan {reference}.")
+
+
+def offers_closing_next(start: int, most: int, now: datetime | None = None) -> list[Offer]:
+    """At most `most` of the loans that take reservations, from the `start`th on, those that close first in front."""
+    return [_as_offer(loan) for loan in Loan.objects.raw(_CLOSING_NEXT, {"start": start, "most": most, "now": now})]
+
+
+def _as_offer(loan: Loan) -> Offer:
+    at, lapsed = loan.at, loan.lapsed  # type: ignore[attr-defined]
+    return Offer(loan, at, loan.claimed - lapsed, lapsed)
 
 
 def public_loans() -> QuerySet[Loan]:

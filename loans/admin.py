@@ -1,0 +1,248 @@
+"""What do staff see, and what may they write down? States and totals change only through the services, for superusers too."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from loans import lending
+from loans.ledger import Actor
+from loans.limits import CENT, LEAST_MINIMUM
+from loans.models import BankEvent, Case, ClosingValue, Investor, Loan, Reservation, Transfer, Transition
+from loans.settlement_rules import RULES
+from loans.states import LIVE, LoanStatus
+from peerloans.admin import KeptAdmin, ReadOnlyAdmin
+from peerloans.errors import Problem
+
+ROWS_SHOWN = 50  # of a queue, of transfers, of history; the lists have them all
+
+
+@dataclass(frozen=True)
+class Row:
+    address: str
+    cells: list[object]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that belong to what a page shows. `more` leads to all of them, where not all are here."""
+
+    title: str
+    columns: list[str]
+    rows: list[Row]
+    more: str | None
+
+
+def table(title: str, found: QuerySet[Any], columns: Sequence[str], search: str) -> Table:
+    name = found.model._meta.model_name
+    objects = list(found[: ROWS_SHOWN + 1])
+    rows = [
+        Row(reverse(f"admin:loans_{name}_change", args=[found.pk]), [getattr(found, column) for column in columns])
+        for found in objects[:ROWS_SHOWN]
+    ]
+    more = f"{reverse(f'admin:loans_{name}_changelist')}?{urlencode({'q': search})}" if len(objects) > ROWS_SHOWN else None
+    return Table(title, [column.replace("_", " ") for column in columns], rows, more)
+
+
+def transfers(found: QuerySet[Transfer], search: str) -> Table:
+    columns = ("reference", "reservation", "direction", "method", "amount", "status", "created_at", "cleared_at", "ended_at")
+    return table("Transfers, newest first", found.select_related("reservation__loan").order_by("-created_at", "-id"), columns, search)
+
+
+def history(found: QuerySet[Transition], search: str) -> Table:
+    columns = ("at", "event", "reservation", "transfer", "from_state", "to_state", "amount", "rule", "actor", "user", "reason")
+    related = found.select_related("reservation__loan", "transfer", "user")
+    return table("History, newest first", related.order_by("-id"), columns, search)
+
+
+class WithTables(admin.ModelAdmin):
+    """A page that shows, below its fields, what belongs to it."""
+
+    def tables(self, shown: Any) -> list[Table]:
+        raise NotImplementedError
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], add: bool = False, change: bool = False, form_url: str = "", obj: Any = None
+    ) -> HttpResponse:
+        context["tables"] = self.tables(obj) if obj else []
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+
+# --- Loans ------------------------------------------------------------------------------------------------------------
+class LoanForm(forms.ModelForm):
+    state = forms.RegexField(r"^[A-Z]{2}$", error_messages={"invalid": "Two capital letters, such as CA."})
+    zip = forms.RegexField(r"^[0-9]{5}$", label="ZIP", error_messages={"invalid": "Five digits, such as 90266."})
+    settlement_rule = forms.ChoiceField(choices=[(name, name) for name in RULES])
+
+    LEAST = {
+        "amount": CENT,
+        "minimum": LEAST_MINIMUM,
+        "overbooking_rate": Decimal(0),
+        "annual_rate": Decimal(0),
+        "ltv": Decimal(0),
+        "term_months": 1,
+    }
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or {}
+        for name, least in self.LEAST.items():
+            if name in given and given[name] < least:
+                self.add_error(name, f"At least {least}.")
+        return given
+
+
+@admin.register(Loan)
+class LoanAdmin(WithTables, KeptAdmin):
+    """Drafts can be written and rewritten; from its opening on, a loan is only to be read here."""
+
+    form = LoanForm
+    list_display = ["reference", "title", "city", "status", "amount", "settled", "claimed", "remaining", "closes_at"]
+    list_filter = ["status", "state", "settlement_rule", "closes_at"]
+    search_fields = ["reference__istartswith", "title", "city", "zip__startswith", "market_msa"]
+    search_help_text = "A reference, part of a title, city or market, or the first digits of a ZIP"
+    actions = ["open_loans"]
+    offered = ["reference", "title", ("address", "city"), ("state", "zip")]
+    terms = ["amount", ("annual_rate", "term_months", "ltv"), ("minimum", "overbooking_rate"), "settlement_rule"]
+    course = ["status", ("settled", "remaining", "claimed"), "market_msa", ("opens_at", "closes_at"), "created_at", ("places", "version")]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Loan | None = None) -> Any:
+        written = [(None, {"fields": self.offered}), ("Terms", {"fields": self.terms})]
+        return [*written, ("Course", {"fields": self.course})] if obj else written
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Loan | None = None) -> list[str]:
+        kept = ["status", "settled", "remaining", "claimed", "market_msa", "opens_at", "closes_at", "created_at", "places", "version"]
+        return [*kept, "reference"] if obj else kept
+
+    def has_change_permission(self, request: HttpRequest, obj: Loan | None = None) -> bool:
+        return super().has_change_permission(request, obj) and (obj is None or obj.status == LoanStatus.DRAFT)
+
+    def has_open_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("loans.open_loan")
+
+    def tables(self, shown: Loan) -> list[Table]:
+        live = Reservation.objects.filter(loan=shown, state__in=LIVE).select_related("loan", "investor").order_by("place")
+        columns = ("place", "investor", "amount", "state", "created_at", "expires_at", "funded_at", "received")
+        return [
+            table("Queue, next first", live, columns, shown.reference),
+            transfers(Transfer.objects.filter(reservation__loan=shown), shown.reference),
+            history(Transition.objects.filter(loan=shown), shown.reference),
+        ]
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except Problem as refusal:
+            self.message_user(request, refusal.detail, messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
+    def save_model(self, request: HttpRequest, obj: Loan, form: Any, change: bool) -> None:
+        actor = Actor("staff", request.user.pk)
+        if change:
+            facts = {name: form.cleaned_data[name] for name in form.changed_data}
+            lending.edit(reference=obj.reference, facts=facts, actor=actor)
+        else:
+            lending.create(obj, actor=actor)
+
+    @admin.action(description="Open the chosen drafts for reservations", permissions=["open"])
+    def open_loans(self, request: HttpRequest, chosen: QuerySet[Loan]) -> None:
+        for reference in chosen.order_by("reference").values_list("reference", flat=True)[: self.list_max_show_all]:
+            try:
+                loan = lending.open_loan(reference=reference, actor=Actor("staff", request.user.pk))
+            except Problem as refusal:
+                self.message_user(request, f"{reference}: {refusal.detail}", messages.ERROR)
+            else:
+                self.message_user(request, f"{reference} is open until {loan.closes_at}.")
+
+
+# --- What belongs to loans ----------------------------------------------------------------------------------------------
+@admin.register(Reservation)
+class ReservationAdmin(WithTables, ReadOnlyAdmin):
+    list_display = ["__str__", "investor", "amount", "settled_amount", "state", "cause", "created_at", "expires_at", "funded_at"]
+    list_select_related = ["loan", "investor"]
+    list_filter = ["state", "created_at", "expires_at"]
+    search_fields = ["loan__reference__exact", "investor__name", "transfers__reference__exact"]
+    search_help_text = "A loan's or a transfer's whole reference, or part of an investor's name"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Reservation]:
+        return super().get_queryset(request).select_related("loan", "investor")
+
+    def tables(self, shown: Reservation) -> list[Table]:
+        search = shown.loan.reference
+        return [
+            transfers(Transfer.objects.filter(reservation=shown), search),
+            history(Transition.objects.filter(reservation=shown), search),
+        ]
+
+
+@admin.register(Transfer)
+class TransferAdmin(ReadOnlyAdmin):
+    list_display = [
+        "reference",
+        "payment",
+        "reservation",
+        "direction",
+        "method",
+        "amount",
+        "status",
+        "created_at",
+        "cleared_at",
+        "ended_at",
+    ]
+    list_select_related = ["reservation__loan"]
+    list_filter = ["direction", "status", "method", "created_at"]
+    search_fields = ["reference__exact", "reservation__loan__reference__exact", "reservation__investor__name"]
+    search_help_text = "A transfer's or a loan's whole reference, or part of an investor's name"
+
+
+@admin.register(Transition)
+class TransitionAdmin(ReadOnlyAdmin):
+    list_display = ["at", "loan", "reservation", "transfer", "event", "from_state", "to_state", "amount", "rule", "actor", "user", "reason"]
+    list_select_related = ["loan", "reservation__loan", "transfer", "user"]
+    list_filter = ["at"]
+    search_fields = ["loan__reference__exact", "transfer__reference__exact", "event__exact", "actor__exact", "user__username__exact"]
+    search_help_text = "A loan's or a transfer's whole reference, an event such as canceled_by_staff, an actor such as bank, or a user"
+    ordering = ["-id"]
+
+
+@admin.register(BankEvent)
+class BankEventAdmin(ReadOnlyAdmin):
+    list_display = ["id", "type", "reference", "amount", "occurred_at", "recorded_at", "outcome"]
+    list_filter = ["recorded_at"]
+    search_fields = ["id__exact", "reference__exact", "outcome__exact"]
+    search_help_text = "The bank's id, a transfer's whole reference, or an outcome such as late_money"
+
+
+@admin.register(Case)
+class CaseAdmin(ReadOnlyAdmin):
+    list_display = ["kind", "loan", "reservation", "detail", "opened_at", "closed_at", "closed_by"]
+    list_select_related = ["loan", "reservation__loan", "closed_by"]
+    list_filter = [("closed_at", admin.EmptyFieldListFilter), "kind", "opened_at"]
+    search_fields = ["loan__reference__exact", "detail"]
+
+
+@admin.register(ClosingValue)
+class ClosingValueAdmin(ReadOnlyAdmin):
+    list_display = ["loan", "day", "remaining", "settled", "claimed"]
+    list_select_related = ["loan"]
+    list_filter = ["day"]
+    search_fields = ["loan__reference__exact"]
+    ordering = ["-day", "loan"]
+
+
+@admin.register(Investor)
+class InvestorAdmin(KeptAdmin):
+    list_display = ["name", "user", "accredited_until"]
+    list_select_related = ["user"]
+    list_filter = ["accredited_until"]
+    search_fields = ["name", "user__username__exact", "user__email__exact"]
+    autocomplete_fields = ["user"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+        return ["user"] if obj else []

@@ -1,0 +1,262 @@
+from decimal import Decimal
+from html import unescape
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.utils import timezone
+
+from loans import lending, settling
+from loans.admin import ROWS_SHOWN
+from loans.models import BankEvent, Case, ClosingValue, Investor, Loan, Reservation, Transfer, Transition
+from tests.loans import stage
+
+pytestmark = pytest.mark.django_db
+FACTS: dict[str, Any] = {"title": "A house", "address": "1 Main Street", "city": "Manhattan Beach", "state": "CA", "zip": "90266"}
+TERMS: dict[str, Any] = {
+    "annual_rate": "7.25",
+    "term_months": "12",
+    "ltv": "62.50",
+    "amount": "100000.00",
+    "minimum": "1000.00",
+    "overbooking_rate": "0.2000",
+    "settlement_rule": "fifo",
+}
+FORGED = {
+    "status": "funded",
+    "settled": "100000.00",
+    "claimed": "5.00",
+    "version": "77",
+    "places": "9",
+    "opens_at_0": "2020-01-01",
+    "closes_at_0": "2030-01-01",
+    "state_of_mind": "curious",
+}
+
+
+@pytest.fixture
+def staff(client: Client) -> Client:
+    """The admin as a superuser sees it, who may do whatever Django's permissions can allow."""
+    client.force_login(get_user_model().objects.create_superuser("boss", password="x"))
+    return client
+
+
+@pytest.fixture
+def clerk(client: Client) -> Client:
+    """The admin as somebody sees it who may only look at loans."""
+    user = get_user_model().objects.create_user("clerk", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_loan"))
+    client.force_login(user)
+    return client
+
+
+def a_draft(number: int = 1) -> Loan:
+    facts = {"amount": Decimal("100000.00"), "annual_rate": Decimal("7.25"), "ltv": Decimal("62.50")}
+    return stage.draft(timezone.now(), reference=f"PL-{number:04}", **(FACTS | facts))
+
+
+def an_open_loan(number: int = 1) -> Loan:
+    return lending.open_loan(reference=a_draft(number).reference, actor=stage.STAFF)
+
+
+def a_settled_claim(loan: Loan) -> Reservation:
+    claim = stage.funded_claim(loan, 5_000, timezone.now())
+    settling.settle([loan.pk])
+    return claim
+
+
+def a_case(detail: str, **about: Any) -> None:
+    Case.objects.create(kind="late_money", detail=detail, opened_at=timezone.now(), **about)
+
+
+def page(client: Client, address: str, status: int = 200) -> str:
+    response = client.get(address)
+    assert response.status_code == status
+    return unescape(response.content.decode())
+
+
+def stored() -> list[Any]:
+    """Every row of what is kept."""
+    kept = (Loan, Reservation, Transfer, Transition, BankEvent, Case, ClosingValue)
+    return [list(model.objects.order_by("pk").values()) for model in kept]
+
+
+def one_of_each() -> dict[str, Any]:
+    loan, at = an_open_loan(), timezone.now()
+    claim = a_settled_claim(loan)
+    a_case("It came late.", loan=loan, reservation=claim)
+    ClosingValue.objects.create(loan=loan, day=at.date(), remaining=1, settled=2, claimed=3)
+    kept = (Loan, Reservation, Transfer, Transition, BankEvent, Case, ClosingValue)
+    return {model._meta.model_name: model.objects.first().pk for model in kept}
+
+
+def test_every_page_answers_and_none_offers_to_delete(staff: Client) -> None:
+    for name, key in one_of_each().items():
+        assert "deletelink" not in page(staff, f"/admin/loans/{name}/{key}/change/")
+        listed = page(staff, f"/admin/loans/{name}/")
+        assert "delete_selected" not in listed
+        assert page(staff, f"/admin/loans/{name}/?q=PL-0001")
+
+
+def test_a_superuser_can_neither_change_nor_add_nor_delete_what_is_kept(staff: Client) -> None:
+    keys = one_of_each()
+    before = stored()
+    for name, key in keys.items():
+        forged = {**FACTS, **TERMS, **FORGED, "amount": "1.00", "event": "settled", "detail": "", "_save": "Save"}
+        assert staff.post(f"/admin/loans/{name}/{key}/change/", forged).status_code == 403
+        assert staff.post(f"/admin/loans/{name}/{key}/delete/", {"post": "yes"}).status_code == 403
+        staff.post(f"/admin/loans/{name}/", {"action": "delete_selected", "_selected_action": [key], "post": "yes"})
+        if name != "loan":
+            assert staff.post(f"/admin/loans/{name}/add/", forged).status_code == 403
+    assert stored() == before
+
+
+def test_a_new_loan_is_a_draft_whatever_is_posted(staff: Client) -> None:
+    answer = staff.post("/admin/loans/loan/add/", {"reference": "PL-0001", **FACTS, **TERMS, **FORGED})
+    assert answer.status_code == 302
+    loan = Loan.objects.get()
+    assert (loan.status, loan.settled, loan.claimed, loan.version, loan.places) == ("draft", 0, 0, 0, 0)
+    assert (loan.opens_at, loan.closes_at) == (None, None)
+    created = Transition.objects.get()
+    assert (created.event, created.actor, created.user.get_username()) == ("created", "staff", "boss")
+
+
+def test_a_draft_is_edited_through_the_service(staff: Client) -> None:
+    loan = a_draft()
+    answer = staff.post(f"/admin/loans/loan/{loan.pk}/change/", {**FACTS, **TERMS, **FORGED, "title": "A villa", "amount": "90000.00"})
+    assert answer.status_code == 302
+    loan.refresh_from_db()
+    assert (loan.title, loan.amount, loan.status, loan.settled, loan.reference) == ("A villa", Decimal(90_000), "draft", 0, "PL-0001")
+    edited = Transition.objects.get(event="edited")
+    assert (edited.user.get_username(), edited.amount, edited.facts) == ("boss", Decimal(90_000), {"title": "A villa"})
+
+
+def test_saving_a_draft_unchanged_leaves_no_history(staff: Client) -> None:
+    loan = a_draft()
+    staff.post(f"/admin/loans/loan/{loan.pk}/change/", {**FACTS, **TERMS})
+    assert [row.event for row in Transition.objects.all()] == ["created"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("amount", "0", "At least 0.01."),
+        ("minimum", "999.99", "At least 1000.00."),
+        ("overbooking_rate", "-0.1", "At least 0."),
+        ("term_months", "0", "At least 1."),
+        ("zip", "9026", "Five digits"),
+        ("state", "Cal", "Two capital letters"),
+        ("settlement_rule", "lottery", "Select a valid choice"),
+    ],
+)
+def test_a_loan_that_cannot_be(staff: Client, field: str, value: str, told: str) -> None:
+    answer = staff.post("/admin/loans/loan/add/", {"reference": "PL-0001", **FACTS, **TERMS, field: value})
+    assert answer.status_code == 200
+    content = unescape(answer.content.decode())
+    assert told in content
+    assert "is violated" not in content
+    assert not Loan.objects.exists()
+
+
+def test_a_refusal_of_the_service_is_told(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    loan = a_draft()
+    allowed = "loans.admin.LoanAdmin.has_change_permission"
+    monkeypatch.setattr(allowed, lambda *args: True)  # as if it were opened between the look and the write
+    lending.open_loan(reference=loan.reference, actor=stage.STAFF)
+    before = stored()
+    address = f"/admin/loans/loan/{loan.pk}/change/"
+    answer = staff.post(address, {**FACTS, **TERMS, "title": "A villa"}, follow=True)
+    assert answer.redirect_chain == [(address, 302)]
+    assert "This is open; edited is not possible from there." in answer.content.decode()
+    assert stored() == before
+
+
+def test_staff_open_a_draft_from_the_list(staff: Client) -> None:
+    loans = [a_draft(1), a_draft(2)]
+    lending.withdraw(reference="PL-0002", actor=stage.STAFF, reason="Sold.")
+    chosen = {"action": "open_loans", "_selected_action": [loan.pk for loan in loans]}
+    told = staff.post("/admin/loans/loan/", chosen, follow=True).content.decode()
+    assert "PL-0001 is open until" in told
+    assert "PL-0002: This is withdrawn" in told
+    assert [loan.status for loan in Loan.objects.all()] == ["open", "withdrawn"]
+    assert Transition.objects.get(event="opened").user.get_username() == "boss"
+
+
+def test_looking_needs_no_more_than_permission_to_look_and_gives_no_more(clerk: Client) -> None:
+    loan = a_draft()
+    before = stored()
+    assert "Open the chosen drafts" not in page(clerk, "/admin/loans/loan/")
+    clerk.post("/admin/loans/loan/", {"action": "open_loans", "_selected_action": [loan.pk]})
+    assert clerk.post(f"/admin/loans/loan/{loan.pk}/change/", {**FACTS, **TERMS, "title": "A villa"}).status_code == 403
+    assert clerk.post("/admin/loans/loan/add/", {"reference": "PL-2", **FACTS, **TERMS}).status_code == 403
+    assert stored() == before
+
+
+def test_an_investor_is_kept_with_the_user_once_named(staff: Client) -> None:
+    ana, other = stage.investor(), get_user_model().objects.create(username="other")
+    posted = {"name": "Ana B.", "accredited_until": "2030-01-01", "user": other.pk}
+    assert staff.post(f"/admin/loans/investor/{ana.pk}/change/", posted).status_code == 302
+    assert staff.post(f"/admin/loans/investor/{ana.pk}/delete/", {"post": "yes"}).status_code == 403
+    kept = Investor.objects.get()
+    assert (kept.name, kept.user_id) == ("Ana B.", ana.user_id)
+
+
+def test_a_loans_page_shows_its_queue_transfers_and_history_and_no_more_than_fits(staff: Client) -> None:
+    loan = an_open_loan()
+    a_settled_claim(loan)
+    for _ in range(ROWS_SHOWN + 2):
+        stage.reserve(loan, 1_000, timezone.now())
+    content = page(staff, f"/admin/loans/loan/{loan.pk}/change/")
+    queue, transfers, history = content.split("<h2>")[-3:]
+    assert [part.split(",")[0] for part in (queue, transfers, history)] == ["Queue", "Transfers", "History"]
+    assert queue.count("<tr>") == 1 + ROWS_SHOWN
+    assert "There are more than these 50." in queue
+    assert transfers.count("<tr>") == 2
+    assert "There are more" not in transfers
+    assert history.count("<tr>") == 1 + ROWS_SHOWN
+
+
+@pytest.mark.parametrize("name", ["loan", "reservation", "transfer", "transition", "bankevent", "case", "closingvalue", "investor"])
+def test_the_number_of_queries_does_not_grow_with_the_rows(staff: Client, django_assert_num_queries, name: str) -> None:  # type: ignore[no-untyped-def]
+    def more(number: int) -> Loan:
+        loan = an_open_loan(number)
+        claim = a_settled_claim(loan)
+        a_case("It came late.", loan=loan, reservation=claim)
+        ClosingValue.objects.create(loan=loan, day=timezone.localdate(), remaining=1, settled=2, claimed=3)
+        return loan
+
+    more(1)
+    page(staff, "/admin/")  # what is read once for all: content types
+    with django_assert_num_queries(6 if name == "loan" else 4, exact=False) as few:
+        page(staff, f"/admin/loans/{name}/")
+    for number in range(2, 8):
+        more(number)
+    with django_assert_num_queries(len(few)):
+        page(staff, f"/admin/loans/{name}/")
+
+
+def test_the_number_of_queries_of_a_page_does_not_grow(staff: Client, django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
+    loan = an_open_loan()
+    claim = a_settled_claim(loan)
+    addresses = [f"/admin/loans/loan/{loan.pk}/change/", f"/admin/loans/reservation/{claim.pk}/change/"]
+    for address in addresses:
+        page(staff, address)
+        with django_assert_num_queries(9, exact=False) as few:
+            page(staff, address)
+        for _ in range(4):
+            a_settled_claim(loan)
+        with django_assert_num_queries(len(few)):
+            page(staff, address)
+
+
+def test_the_first_page_counts_what_needs_a_person(staff: Client) -> None:
+    assert "No case needs a person." in page(staff, "/admin/")
+    for detail in ("One.", "Two."):
+        a_case(detail)
+    assert "2 open cases</a> need a person." in page(staff, "/admin/")
+    Case.objects.filter(detail="One.").update(closed_at=timezone.now())
+    assert "1 open case</a> needs a person." in page(staff, "/admin/")
+    assert "Two." in page(staff, "/admin/loans/case/?closed_at__isempty=1")
+    assert "One." not in page(staff, "/admin/loans/case/?closed_at__isempty=1")
