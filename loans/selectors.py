@@ -21,11 +21,12 @@ from loans.states import LIVE, Direction, LoanStatus, State
 
 _LAPSED = """
     SELECT COALESCE(sum(r.amount), 0) FROM loans_reservation r
-    WHERE r.loan_id = loan.id AND r.state IN ('reserved', 'pending') AND r.expires_at <= COALESCE(%(now)s::timestamptz, now())
+    WHERE r.loan_id = loan.id AND r.state IN ('reserved', 'pending')
+        AND r.expires_at <= COALESCE(%(now)s::timestamptz, statement_timestamp())
 """
 
 _OFFER = f"""
-    SELECT loan.*, COALESCE(%(now)s::timestamptz, now()) AS at, ({_LAPSED}) AS lapsed
+    SELECT loan.*, COALESCE(%(now)s::timestamptz, statement_timestamp()) AS at, ({_LAPSED}) AS lapsed
     FROM loans_loan loan WHERE loan.reference = %(reference)s
 """
 
@@ -86,9 +87,12 @@ def offer(reference: str, now: datetime | None = None) -> Offer:
     raise NotFound(f"There is no loan {reference}.")
 
 
+PUBLIC = (LoanStatus.OPEN, LoanStatus.FUNDED)
+
+
 def public_loans() -> QuerySet[Loan]:
     """The loans that anyone may see."""
-    return Loan.objects.filter(status__in=[LoanStatus.OPEN, LoanStatus.FUNDED])
+    return Loan.objects.filter(status__in=PUBLIC)
 
 
 @dataclass(frozen=True)
