@@ -10,6 +10,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/v1/", include("loans.urls")),
     path("", include("cbsa.urls")),
     # Last: an unknown address of the API is a problem document in debug, too.
     re_path(r"^(?:api|ziptocbsa)/", problems.not_found),
