@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerExtension
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import serializers
 
@@ -20,6 +20,7 @@ from loans.serializers import (
     ReservationSerializer,
     ReserveSerializer,
     StartTransferSerializer,
+    StrictSerializer,
     TokenSerializer,
     TransitionSerializer,
 )
@@ -140,6 +141,17 @@ class ProblemSerializer(serializers.Serializer[Any]):
     )
 
 
+class StrictBody(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """Unknown fields are refused, so the schema says that there are none."""
+
+    target_class = StrictSerializer
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        fields: dict[str, Any] = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        return fields | {"additionalProperties": False}
+
+
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "loans.authentication.BearerAuthentication"
     name = "bearer"
@@ -245,6 +257,7 @@ log_out = extend_schema(
     description="The token that is sent ends at once; the user's other tokens go on.",
     tags=["auth"],
     request=NothingSerializer,
+    examples=sent({}),
     responses={204: OpenApiResponse(description="The token has ended."), **refused(*A_BODY, "not_authenticated", "token_expired")},
 )
 loans = a_list("list_loans", "The open and funded loans", "loans", LoanSerializer, LOAN, auth=[])
@@ -306,6 +319,7 @@ cancel = a_step(
     "reservation_expired",
     "illegal_transition",
     request=NothingSerializer,
+    examples=sent({}),
 )
 portfolio = a_read(
     "show_portfolio",

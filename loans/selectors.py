@@ -3,7 +3,7 @@
 `now` is the instant asked about; None is the present, by the database's clock.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -130,8 +130,13 @@ def queue_position(reservation: Reservation, now: datetime | None = None) -> int
 
 
 def own_transfer(reservation: Reservation) -> Transfer | None:
-    """The inbound transfer that its money is expected by: the newest, but for money that came again."""
-    inbound = [t for t in reservation.transfers.all() if t.direction == Direction.INBOUND and t.payment == 1]
+    """The inbound transfer that its money is expected by."""
+    return own_among(reservation.transfers.all())
+
+
+def own_among(transfers: Iterable[Transfer]) -> Transfer | None:
+    """Of a reservation's transfers the one that its money is expected by: the newest, but for money that came again."""
+    inbound = [t for t in transfers if t.direction == Direction.INBOUND and t.payment == 1]
     return max(inbound, key=lambda transfer: (transfer.created_at, transfer.pk), default=None)
 
 

@@ -15,7 +15,7 @@ from rest_framework import serializers
 from loans import selectors
 from loans.banking import Notice
 from loans.limits import CENT
-from loans.models import Loan, Reservation, Transition
+from loans.models import Loan, Reservation, Transfer, Transition
 from loans.states import INBOUND_STATUSES, State, TransferStatus
 
 DOLLARS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,2})?")
@@ -175,6 +175,8 @@ class RefundSerializer(serializers.Serializer):
 
 
 class ReservationSerializer(serializers.Serializer):
+    """Of a reservation that knows its `movements`, the transfers and refunds."""
+
     id = serializers.UUIDField()
     loan = serializers.CharField(help_text="The loan's reference.")
     amount = MoneyField()
@@ -187,7 +189,8 @@ class ReservationSerializer(serializers.Serializer):
     refund = RefundSerializer(allow_null=True)
 
     def to_representation(self, claim: Reservation) -> dict[str, Any]:
-        transfer = selectors.own_transfer(claim)
+        movements: list[Transfer] = claim.movements  # type: ignore[attr-defined]
+        transfer = selectors.own_among(movements)
         return {
             "id": claim.pk,
             "loan": claim.loan.reference,
@@ -198,12 +201,12 @@ class ReservationSerializer(serializers.Serializer):
             "created_at": claim.created_at,
             "expires_at": claim.expires_at,
             "transfer": {"reference": transfer.reference, "method": transfer.method, "status": transfer.status} if transfer else None,
-            "refund": {"amount": claim.refunded, "status": _refund_status(claim)} if claim.refunded else None,
+            "refund": {"amount": claim.refunded, "status": _refund_status(movements)} if claim.refunded else None,
         }
 
 
-def _refund_status(claim: Reservation) -> str:
-    due = any(transfer.status == TransferStatus.DUE for transfer in claim.transfers.all())
+def _refund_status(movements: list[Transfer]) -> str:
+    due = any(transfer.status == TransferStatus.DUE for transfer in movements)
     return TransferStatus.DUE if due else TransferStatus.PAID
 
 

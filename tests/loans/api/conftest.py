@@ -39,7 +39,7 @@ class Caller:
 
     def __init__(self, user: User | None = None) -> None:
         self.user = user
-        self.client = Client(raise_request_exception=False)
+        self.client = Client(raise_request_exception=False, enforce_csrf_checks=True)
         self.headers = {"Authorization": f"Bearer {AuthToken.objects.create(user)[1]}"} if user else {}
 
     @property

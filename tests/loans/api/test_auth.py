@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from knox.models import AuthToken
 
+from loans import authentication
 from tests.loans.api.conftest import Caller, problem
 
 
@@ -76,3 +77,10 @@ def test_the_key_header_means_nothing_to_a_log_in(investor: Caller) -> None:
     body = {"username": investor.user.username, "password": "demo"}
     first, second = (investor.post("auth/token/", body, key="k").json()["token"] for _ in range(2))
     assert first != second
+
+
+def test_tokens_that_ended_long_ago_are_forgotten(investor: Caller) -> None:
+    AuthToken.objects.create(investor.user)
+    AuthToken.objects.update(expiry=timezone.now() - timedelta(days=29))
+    assert authentication.prune() == 0
+    assert authentication.prune(timezone.now() + timedelta(days=2)) == 2

@@ -149,6 +149,7 @@ def test_any_web_page_may_read(anyone: Caller, loan: Loan) -> None:
     ("method", "path", "media_type", "code"),
     [
         ("GET", "/api/v1/nowhere/", None, (404, "not_found")),
+        ("POST", "/api/v1/nowhere/", None, (404, "not_found")),
         ("DELETE", "/api/v1/loans/", None, (405, "method_not_allowed")),
         ("POST", "/api/v1/auth/token/", "text/csv", (415, "unsupported_media_type")),
     ],
