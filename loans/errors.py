@@ -63,3 +63,26 @@ class Busy(Problem):
     status = 409
     title = "Busy"
     retry_after_seconds = 1
+
+
+class InvalidSignature(Problem):
+    code = "invalid_signature"
+    status = 400
+    title = "Invalid signature"
+
+
+class IdempotencyKeyReused(Problem):
+    """The key has answered another request."""
+
+    code = "idempotency_key_reused"
+    status = 422
+    title = "Idempotency-Key reused"
+
+
+class RequestInProgress(Problem):
+    """The first request with this key is not done yet."""
+
+    code = "request_in_progress"
+    status = 409
+    title = "Request in progress"
+    retry_after_seconds = 1

@@ -62,7 +62,7 @@ def _admit_after_sweep(reference: str, investor: Investor, amount: Decimal, acto
 def _refuse_unless_eligible(offer: selectors.Offer, investor: Investor, amount: Decimal) -> None:
     loan = offer.loan
     if not offer.takes_reservations:
-        raise LoanNotOpen(f"{loan.reference} takes no reservations: it is {loan.status}{_closing(offer)}.", status=loan.status)
+        raise LoanNotOpen(f"{loan.reference} takes no reservations: it is {loan.status}{_closing(offer)}.", loan_status=loan.status)
     # Read again: the caller's copy may be older than the decision that refused.
     investor = Investor.objects.select_related("user").get(pk=investor.pk)
     today = new_york_day(offer.at)

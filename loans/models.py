@@ -450,3 +450,20 @@ class ClosingValue(models.Model):
 
     def __str__(self) -> str:
         return f"{self.loan_id} {self.day}"
+
+
+class IdempotencyKey(models.Model):
+    """The answer that a user's request with this key was given, so that the same request gets it again."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False)
+    key = models.CharField(max_length=255)
+    digest = models.CharField(max_length=64, help_text="Of the request: method, path and body.")
+    status = models.PositiveSmallIntegerField()
+    body = models.TextField()
+    created_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "key"], name="idempotency_key_unique")]
+
+    def __str__(self) -> str:
+        return self.key

@@ -69,7 +69,7 @@ def reinstate(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime 
             raise IllegalTransition(f"This is {claim.state}; only a canceled reservation can be reinstated.", state=claim.state)
         if loan.status != LoanStatus.OPEN or not loan.closes_at or loan.closes_at <= book.at:
             raise LoanNotOpen(
-                f"{loan.reference} takes no reservations: it is {loan.status} and closes at {loan.closes_at}.", status=loan.status
+                f"{loan.reference} takes no reservations: it is {loan.status} and closes at {loan.closes_at}.", loan_status=loan.status
             )
         available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
         if claim.amount > available:

@@ -3,7 +3,7 @@
 `now` is the instant asked about; None is the present, by the database's clock.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -21,15 +21,16 @@ from loans.states import LIVE, Direction, LoanStatus, State
 
 _LAPSED = """
     SELECT COALESCE(sum(r.amount), 0) FROM loans_reservation r
-    WHERE r.loan_id = loan.id AND r.state IN ('reserved', 'pending') AND r.expires_at <= COALESCE(%(now)s::timestamptz, now())
+    WHERE r.loan_id = loan.id AND r.state IN ('reserved', 'pending')
+        AND r.expires_at <= COALESCE(%(now)s::timestamptz, statement_timestamp())
 """
 
 _OFFERS = f"""
-    SELECT loan.*, COALESCE(%(now)s::timestamptz, now()) AS at, ({_LAPSED}) AS lapsed FROM loans_loan loan
+    SELECT loan.*, COALESCE(%(now)s::timestamptz, statement_timestamp()) AS at, ({_LAPSED}) AS lapsed FROM loans_loan loan
 """
 _OFFER = f"{_OFFERS} WHERE loan.reference = %(reference)s"
 _CLOSING_NEXT = f"""
-    {_OFFERS} WHERE loan.status = 'open' AND COALESCE(%(now)s::timestamptz, now()) < loan.closes_at
+    {_OFFERS} WHERE loan.status = 'open' AND COALESCE(%(now)s::timestamptz, statement_timestamp()) < loan.closes_at
     ORDER BY loan.closes_at, loan.id LIMIT %(most)s OFFSET %(start)s
 """
 
@@ -99,9 +100,12 @@ def _as_offer(loan: Loan) -> Offer:
     return Offer(loan, at, loan.claimed - lapsed, lapsed)
 
 
+PUBLIC = (LoanStatus.OPEN, LoanStatus.FUNDED)
+
+
 def public_loans() -> QuerySet[Loan]:
     """The loans that anyone may see."""
-    return Loan.objects.filter(status__in=[LoanStatus.OPEN, LoanStatus.FUNDED])
+    return Loan.objects.filter(status__in=PUBLIC)
 
 
 @dataclass(frozen=True)
@@ -139,8 +143,13 @@ def queue_position(reservation: Reservation, now: datetime | None = None) -> int
 
 
 def own_transfer(reservation: Reservation) -> Transfer | None:
-    """The inbound transfer that its money is expected by: the newest, but for money that came again."""
-    inbound = [t for t in reservation.transfers.all() if t.direction == Direction.INBOUND and t.payment == 1]
+    """The inbound transfer that its money is expected by."""
+    return own_among(reservation.transfers.all())
+
+
+def own_among(transfers: Iterable[Transfer]) -> Transfer | None:
+    """Of a reservation's transfers the one that its money is expected by: the newest, but for money that came again."""
+    inbound = [t for t in transfers if t.direction == Direction.INBOUND and t.payment == 1]
     return max(inbound, key=lambda transfer: (transfer.created_at, transfer.pk), default=None)
 
 

@@ -1,6 +1,7 @@
 """How is the system set up? From the environment alone; the README has the table of variables."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import environ
@@ -151,14 +152,22 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # --- API ------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["knox.auth.TokenAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["loans.authentication.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["loans.authentication.IsInvestor"],
+    "DEFAULT_RENDERER_CLASSES": ["peerloans.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["peerloans.parsers.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "peerloans.problems.handler",
+    "DEFAULT_THROTTLE_CLASSES": ["peerloans.throttling.PerCaller"],
+    # Requests a second, minute, hour or day, as in 100/s; empty: unlimited.
+    "DEFAULT_THROTTLE_RATES": {
+        "user": env.str("THROTTLE", default="6000/m") or None,
+        "login": env.str("THROTTLE_LOGIN", default="20/m") or None,
+    },
+    # How many proxies stand before us, each of which adds the address it was called from to X-Forwarded-For.
+    "NUM_PROXIES": env.int("PROXIES", default=0),
 }
-REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer"}
+REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(hours=env.int("TOKEN_HOURS", default=10))}
 # Standard Webhooks secrets (whsec_…) that the bank may sign with; two while one replaces the other.
 BANK_WEBHOOK_SECRETS = env.list("BANK_WEBHOOK_SECRETS", default=[])
 SPECTACULAR_SETTINGS = {
@@ -167,6 +176,12 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_NAME_OVERRIDES": {
+        "LoanStatus": "loans.selectors.PUBLIC",
+        "PaymentStatus": "loans.states.INBOUND_STATUSES",
+        "RefundStatus": ["due", "paid"],
+        "ReservationState": "loans.states.State",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path, re_path
+from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from loans import pages
@@ -12,9 +13,10 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/v1/", include("loans.urls")),
     path("", include("cbsa.urls")),
     # Last: an unknown address of the API is a problem document in debug, too.
-    re_path(r"^(?:api|ziptocbsa)/", problems.not_found),
+    re_path(r"^(?:api|ziptocbsa)/", csrf_exempt(problems.not_found)),
 ]
 
 handler400 = problems.bad_request

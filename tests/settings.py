@@ -7,6 +7,8 @@ os.environ.setdefault("EMAIL_URL", "memorymail://")
 os.environ.setdefault("EMAIL_FROM", "peerloans <loans@example.org>")
 os.environ["DEBUG"] = "0" if "DATABASE_URL" in os.environ else "1"
 
+os.environ["THROTTLE"] = os.environ["THROTTLE_LOGIN"] = ""
+
 from peerloans import embedded
 from peerloans.settings import *  # noqa: F403
 from peerloans.settings import CACHES, STORAGES
@@ -21,3 +23,4 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CELERY_TASK_DEFAULT_QUEUE = f"test-{WORKER}"
 if "CELERY_BROKER_URL" not in os.environ:
     CELERY_BROKER_URL = embedded.broker_url(2)
+WHITENOISE_AUTOREFRESH = True

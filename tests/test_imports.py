@@ -27,7 +27,9 @@ LEVELS = [
     ["loans.banking", "loans.lending"],
     ["loans.overriding", "loans.sandbox_bank"],
     ["loans.demo"],
-    ["peerloans.problems", "peerloans.parsers", "cbsa.serializers", "loans.serializers"],
+    ["peerloans.renderers", "peerloans.parsers", "peerloans.paging", "peerloans.throttling", "loans.portfolio", "loans.signatures"],
+    ["peerloans.problems", "peerloans.answers", "cbsa.serializers", "loans.serializers", "loans.filters", "loans.authentication"],
+    ["loans.idempotency", "loans.schema"],
     [
         "cbsa.views",
         "cbsa.admin",

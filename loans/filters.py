@@ -1,0 +1,74 @@
+"""Which of a list are asked for? A value or a name that is not known is refused, never ignored."""
+
+from typing import Any, ClassVar
+
+from django.db.models import Q, QuerySet
+from django_filters import rest_framework as filters
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from loans.models import Loan, Reservation, choices
+from loans.selectors import PUBLIC
+from loans.states import State
+
+ORDERINGS = {
+    "opens_at": "opens_at",
+    "closes_at": "closes_at",
+    "reference": "reference",
+    "annual_rate": "annual_rate",
+    "ltv": "ltv",
+    "term_months": "term_months",
+    "amount": "amount",
+    "for_sale": "remaining",
+}
+
+
+class StrictFilterBackend(filters.DjangoFilterBackend):
+    """Refuses parameters that nothing here reads, so that a misspelled filter does not answer with everything."""
+
+    paging = ("cursor", "page_size")
+
+    def get_filterset(self, request: Request, queryset: QuerySet[Any], view: Any) -> Any:
+        filterset = super().get_filterset(request, queryset, view)
+        known = [*(filterset.filters if filterset else []), *self.paging]
+        if unknown := sorted(set(request.query_params) - set(known)):
+            raise ValidationError({name: [f"There is no such parameter. These are read: {', '.join(known)}."] for name in unknown})
+        if unclear := sorted(name for name, values in request.query_params.lists() if len(values) > 1 or not values[0]):
+            raise ValidationError({name: ["Give it one value, or leave it out."] for name in unclear})
+        return filterset
+
+
+def decimal(field_name: str, lookup: str, label: str, digits: int) -> filters.NumberFilter:
+    return filters.NumberFilter(field_name, lookup, label=label, max_digits=digits, decimal_places=2, min_value=0)
+
+
+class LoanFilter(filters.FilterSet):
+    status = filters.ChoiceFilter(choices=choices(PUBLIC), label="`open` or `funded`.")
+    state = filters.CharFilter(lookup_expr="iexact", min_length=2, max_length=2, label="Of the property, two letters: `TX`.")
+    msa = filters.CharFilter(method="in_market", max_length=200, label="The market: its CBSA code, or part of its name.")
+    min_rate = decimal("annual_rate", "gte", "Annual rate, percent, at least.", 5)
+    max_ltv = decimal("ltv", "lte", "Loan to value, percent, at most.", 5)
+    min_remaining = decimal("for_sale", "gte", "Dollars that remain, at least.", 14)
+    search = filters.CharFilter(method="containing", max_length=200, label="Part of the reference, title, city or market.")
+    ordering = filters.OrderingFilter(fields=ORDERINGS, label="One or several with commas; `-` before a name turns it around.")
+
+    class Meta:
+        model = Loan
+        fields: ClassVar[list[str]] = []
+
+    def in_market(self, loans: QuerySet[Loan], name: str, value: str) -> QuerySet[Loan]:
+        return loans.filter(Q(market_cbsa=value) | Q(market_msa__icontains=value))
+
+    def containing(self, loans: QuerySet[Loan], name: str, value: str) -> QuerySet[Loan]:
+        return loans.filter(
+            Q(reference__icontains=value) | Q(title__icontains=value) | Q(city__icontains=value) | Q(market_msa__icontains=value)
+        )
+
+
+class ReservationFilter(filters.FilterSet):
+    loan = filters.CharFilter("loan__reference", max_length=20, label="The loan's reference.")
+    state = filters.ChoiceFilter(choices=choices(State))
+
+    class Meta:
+        model = Reservation
+        fields: ClassVar[list[str]] = []

@@ -1,0 +1,353 @@
+"""How does the API describe itself? Each call's words, examples and refusals for the OpenAPI document."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerExtension
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+from rest_framework import serializers
+
+from loans.serializers import (
+    BankEventSerializer,
+    LoanSerializer,
+    LogInSerializer,
+    NothingSerializer,
+    OneLoanSerializer,
+    OneReservationSerializer,
+    OutcomeSerializer,
+    PortfolioSerializer,
+    ReservationSerializer,
+    ReserveSerializer,
+    StartTransferSerializer,
+    StrictSerializer,
+    TokenSerializer,
+    TransitionSerializer,
+)
+from peerloans import problems
+
+# Code: status, detail, and what helps beside it.
+REFUSALS: dict[str, tuple[int, str, dict[str, Any]]] = {
+    "invalid": (400, "Some values are missing or wrong.", {"errors": {"amount": ["This field is required."]}}),
+    "below_minimum": (400, "Reserve at least 1000.00.", {"minimum": "1000.00"}),
+    "invalid_signature": (400, "Sign the body with the secret agreed on.", {}),
+    "not_authenticated": (401, "Authentication credentials were not provided.", {}),
+    "token_expired": (401, "This token has expired. Get a new one at /api/v1/auth/token/.", {}),
+    "permission_denied": (403, "Only investors may do this.", {}),
+    "not_accredited": (403, "Only accredited investors may reserve; your accreditation is missing or has ended.", {}),
+    "not_found": (404, "There is nothing like this here.", {}),
+    "over_limit": (
+        409,
+        "50000.00 is more than the 12000.00 available of PL-0001; at 2026-03-03T15:00:00+00:00 up to 37000.00 may be free.",
+        {"available": "12000.00", "frees_at": "2026-03-03T15:00:00Z", "available_then": "37000.00"},
+    ),
+    "loan_not_open": (409, "PL-0001 takes no reservations: it is funded.", {"loan_status": "funded"}),
+    "reservation_expired": (
+        409,
+        "This reservation expired at 2026-03-03T15:00:00Z.",
+        {"expired_at": "2026-03-03T15:00:00Z", "state": "canceled"},
+    ),
+    "illegal_transition": (
+        409,
+        "This is settled; canceled by investor is not possible from there.",
+        {"state": "settled", "possible": ["payment_returned", "loan_withdrawn"]},
+    ),
+    "busy": (409, "Somebody else is changing this loan right now; try again in a moment.", {}),
+    "request_in_progress": (409, "The first request with this Idempotency-Key is still running; try again in a moment.", {}),
+    "too_large": (413, "The body of the request is too large.", {}),
+    "unsupported_media_type": (415, 'Unsupported media type "text/plain" in request.', {}),
+    "idempotency_key_reused": (422, "This Idempotency-Key has answered another request; take a new one for each request.", {}),
+    "throttled": (429, "Request was throttled. Expected available in 7 seconds.", {}),
+}
+A_BODY = ("invalid", "too_large", "unsupported_media_type", "throttled")
+A_LIST = ("invalid", "throttled")
+AN_INVESTOR = ("not_authenticated", "token_expired", "permission_denied")
+A_STEP = (*A_BODY, *AN_INVESTOR, "not_found", "busy", "request_in_progress", "idempotency_key_reused")
+
+LOAN = {
+    "reference": "PL-0001",
+    "title": "Twelve flats",
+    "property": {"address": "1200 Barton Springs Rd", "city": "Austin", "state": "TX", "zip": "78704"},
+    "market": {"cbsa": "12420", "msa": "Austin-Round Rock, TX"},
+    "amount": "100000.00",
+    "annual_rate": "9.50",
+    "term_months": 18,
+    "ltv": "65.00",
+    "status": "open",
+    "minimum": "1000.00",
+    "opens_at": "2026-03-02T15:00:00Z",
+    "closes_at": "2026-03-23T15:00:00Z",
+    "remaining": "10000.00",
+    "remaining_as_of": "2026-03-05T15:04:05.678901Z",
+}
+RESERVED = {
+    "id": "5f0c1a52-6a4e-4a53-9b0c-0f6f2f1e6a11",
+    "loan": "PL-0001",
+    "amount": "5000.00",
+    "settled_amount": "0.00",
+    "state": "reserved",
+    "cause": None,
+    "created_at": "2026-03-02T15:00:00Z",
+    "expires_at": "2026-03-03T15:00:00Z",
+    "transfer": None,
+    "refund": None,
+}
+TRANSFER = {"reference": "T-5B1E0C7A9D21", "method": "ach", "status": "initiated"}
+PENDING = RESERVED | {"state": "pending", "expires_at": "2026-03-10T05:00:00Z", "transfer": TRANSFER}
+CANCELED = RESERVED | {"state": "canceled", "cause": "canceled_by_investor", "expires_at": None}
+MARKET_TOTAL = {"market": {"cbsa": "12420", "msa": "Austin-Round Rock, TX"}, "held": "5000.00", "share": "1.0000"}
+PORTFOLIO = {
+    "held": "5000.00",
+    "by_state": [
+        {"state": state, "count": int(state == "settled"), "amount": "5000.00" if state == "settled" else "0.00"}
+        for state in ("reserved", "pending", "settled", "canceled")
+    ],
+    "by_loan": [
+        {"loan": "PL-0001", "title": "Twelve flats", "reserved": "0.00", "pending": "0.00", "settled": "5000.00", "held": "5000.00"}
+    ],
+    "by_market": [MARKET_TOTAL],
+}
+EVENT = {
+    "id": "evt_01HZX3",
+    "type": "transfer.cleared",
+    "reference": TRANSFER["reference"],
+    "amount": "5000.00",
+    "occurred_at": "2026-03-05T15:00:00Z",
+}
+TRANSITION = {
+    "at": "2026-03-02T15:00:00Z",
+    "event": "reserved",
+    "from_state": None,
+    "to_state": "reserved",
+    "amount": "5000.00",
+    "deadline": "2026-03-03T15:00:00Z",
+    "transfer": None,
+    "rule": None,
+    "actor": "investor",
+    "reason": None,
+}
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """An error by RFC 9457, with a code for programs; beside these stands what helps."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField(help_text="Whole sentences for people.")
+    code = serializers.CharField(help_text="Stable, for programs.")
+    errors = serializers.DictField(  # type: ignore[assignment]
+        required=False, help_text="By field, with `invalid`."
+    )
+
+
+class StrictBody(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """Unknown fields are refused, so the schema says that there are none."""
+
+    target_class = StrictSerializer
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        fields: dict[str, Any] = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        return fields | {"additionalProperties": False}
+
+
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "loans.authentication.BearerAuthentication"
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "A token from `POST /api/v1/auth/token/`."}
+
+
+def refused(*codes: str) -> dict[tuple[int, str], OpenApiResponse]:
+    """The problem documents that a call may answer, by status."""
+    by_status: dict[int, list[str]] = defaultdict(list)
+    for code in codes:
+        by_status[REFUSALS[code][0]].append(code)
+    return {
+        (status, problems.MEDIA_TYPE): OpenApiResponse(
+            ProblemSerializer,
+            ", ".join(f"`{code}`" for code in names),
+            examples=[OpenApiExample(code, problems.body(status, code, REFUSALS[code][1], **REFUSALS[code][2])) for code in names],
+        )
+        for status, names in sorted(by_status.items())
+    }
+
+
+def answered(form: Any, description: str, *examples: dict[str, Any]) -> OpenApiResponse:
+    return OpenApiResponse(form, description, examples=[OpenApiExample("As answered", value=example) for example in examples])
+
+
+def sent(example: dict[str, Any]) -> list[OpenApiExample]:
+    return [OpenApiExample("As sent", value=example, request_only=True)]
+
+
+KEY = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    OpenApiParameter.HEADER,
+    description="Your own name for this request, a UUID for instance. The same request with the same key gets the first answer again, "
+    "for 24 hours, marked `Idempotency-Replayed: true`; so a request whose answer was lost can be repeated safely.",
+)
+REPLAYED = OpenApiParameter(
+    "Idempotency-Replayed", str, OpenApiParameter.HEADER, description="`true` on an answer given before.", response=[200, 201]
+)
+IF_NONE_MATCH = OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="An ETag; 304 while it still holds.")
+UNCHANGED = {304: OpenApiResponse(description="It is as it was.")}
+
+Decorated = Callable[[Any], Any]
+
+
+def a_list(operation: str, summary: str, tag: str, rows: Any, row: dict[str, Any], *codes: str, **options: Any) -> Decorated:
+    return extend_schema_view(
+        get=extend_schema(
+            operation_id=operation,
+            summary=summary,
+            description="Paged: go on with `next` as long as it is not null. A filter that is misspelled or senseless is refused.",
+            tags=[tag],
+            parameters=[IF_NONE_MATCH],
+            responses={200: rows(many=True), **UNCHANGED, **refused(*A_LIST, *codes)},
+            examples=[OpenApiExample("As answered", value=row, response_only=True, status_codes=["200"])],
+            **options,
+        )
+    )
+
+
+def a_read(operation: str, summary: str, description: str, tag: str, answer: OpenApiResponse, *codes: str, **options: Any) -> Decorated:
+    return extend_schema(
+        operation_id=operation,
+        summary=summary,
+        description=description,
+        tags=[tag],
+        parameters=[IF_NONE_MATCH],
+        responses={200: answer, **UNCHANGED, **refused("throttled", *codes)},
+        **options,
+    )
+
+
+def a_step(operation: str, summary: str, description: str, answer: dict[int, OpenApiResponse], *codes: str, **options: Any) -> Decorated:
+    return extend_schema(
+        operation_id=operation,
+        summary=summary,
+        description=description,
+        tags=["reservations"],
+        parameters=[KEY, REPLAYED],
+        responses={**answer, **refused(*A_STEP, *codes)},
+        **options,
+    )
+
+
+log_in = extend_schema(
+    operation_id="log_in",
+    summary="Log in",
+    description="Several tokens may be in use at once; each ends by itself, or at log-out.",
+    tags=["auth"],
+    auth=[],
+    request=LogInSerializer,
+    responses={
+        200: answered(TokenSerializer, "A new token.", {"token": "3c1f…", "expires_at": "2026-03-03T01:00:00Z"}),
+        **refused(*A_BODY, "not_authenticated"),
+    },
+    examples=sent({"username": "investor1", "password": "demo"}),
+)
+log_out = extend_schema(
+    operation_id="log_out",
+    summary="Log out",
+    description="The token that is sent ends at once; the user's other tokens go on.",
+    tags=["auth"],
+    request=NothingSerializer,
+    examples=sent({}),
+    responses={204: OpenApiResponse(description="The token has ended."), **refused(*A_BODY, "not_authenticated", "token_expired")},
+)
+loans = a_list("list_loans", "The open and funded loans", "loans", LoanSerializer, LOAN, auth=[])
+loan = a_read(
+    "show_loan",
+    "One loan",
+    "`remaining` and `available` come from one read and are true at `remaining_as_of`.",
+    "loans",
+    answered(OneLoanSerializer, "The loan.", LOAN | {"available": "10000.00"}),
+    "not_found",
+    auth=[],
+)
+reserve = a_step(
+    "reserve",
+    "Reserve a piece of a loan",
+    "The claim's place in the queue is fixed here. Start its transfer before `expires_at`, 24 hours from now.",
+    {201: answered(ReservationSerializer, "The reservation.", RESERVED)},
+    "below_minimum",
+    "not_accredited",
+    "loan_not_open",
+    "over_limit",
+    request=ReserveSerializer,
+    examples=sent({"amount": "5000.00"}),
+)
+reservations = a_list("list_reservations", "Your reservations, newest first", "reservations", ReservationSerializer, RESERVED, *AN_INVESTOR)
+reservation = a_read(
+    "show_reservation",
+    "One of your reservations",
+    "With its place in the queue, counted at this moment. Somebody else's is not found.",
+    "reservations",
+    answered(OneReservationSerializer, "The reservation.", RESERVED | {"queue_position": 3}),
+    *AN_INVESTOR,
+    "not_found",
+)
+history = a_list(
+    "list_history",
+    "What happened to it, oldest first",
+    "reservations",
+    TransitionSerializer,
+    TRANSITION,
+    *AN_INVESTOR,
+    "not_found",
+)
+start_transfer = a_step(
+    "start_transfer",
+    "Say how the money will come",
+    "The claim becomes pending until the end of the fifth banking day. Put the transfer's `reference` on the payment.",
+    {200: answered(ReservationSerializer, "The reservation, now pending.", PENDING)},
+    "reservation_expired",
+    "illegal_transition",
+    request=StartTransferSerializer,
+    examples=sent({"method": "ach"}),
+)
+cancel = a_step(
+    "cancel",
+    "Let a reservation go",
+    "Only while it is reserved, so before its transfer has started.",
+    {200: answered(ReservationSerializer, "The reservation, now canceled.", CANCELED)},
+    "reservation_expired",
+    "illegal_transition",
+    request=NothingSerializer,
+    examples=sent({}),
+)
+portfolio = a_read(
+    "show_portfolio",
+    "Your totals by state, by loan and by market",
+    "A claim that has lapsed counts as canceled. `held` is what is reserved, pending or settled.",
+    "portfolio",
+    answered(PortfolioSerializer, "The totals.", PORTFOLIO),
+    *AN_INVESTOR,
+)
+bank_events = extend_schema(
+    operation_id="record_bank_event",
+    summary="For the bank: what became of a transfer or a refund",
+    description="Signed as [Standard Webhooks](https://www.standardwebhooks.com/) prescribes. The same event again changes nothing.",
+    tags=["bank"],
+    auth=[],
+    parameters=[
+        OpenApiParameter(name, str, OpenApiParameter.HEADER, description=text)
+        for name, text in (
+            ("webhook-id", "The message's own id."),
+            ("webhook-timestamp", "Seconds since 1970; within five minutes of now."),
+            ("webhook-signature", "`v1,` and the signature; several with spaces."),
+        )
+    ],
+    request=BankEventSerializer,
+    responses={
+        200: answered(OutcomeSerializer, "Recorded.", {"id": EVENT["id"], "outcome": "funded"}),
+        202: answered(OutcomeSerializer, "No transfer of ours; listed for staff.", {"id": EVENT["id"], "outcome": "unknown_reference"}),
+        **refused("invalid", "invalid_signature", "busy", "too_large", "unsupported_media_type"),
+    },
+    examples=sent(EVENT),
+)

@@ -1,0 +1,20 @@
+"""Where is the API of loans? Below /api/v1/."""
+
+from django.urls import path
+
+from loans import views
+
+urlpatterns = [
+    path("auth/token/", views.LogIn.as_view(), name="log-in"),
+    path("auth/logout/", views.LogOut.as_view(), name="log-out"),
+    path("loans/", views.LoanList.as_view(), name="loans"),
+    path("loans/<slug:reference>/", views.OneLoan.as_view(), name="loan"),
+    path("loans/<slug:reference>/reservations/", views.Reserve.as_view(), name="reserve"),
+    path("reservations/", views.ReservationList.as_view(), name="reservations"),
+    path("reservations/<uuid:reservation_id>/", views.OneReservation.as_view(), name="reservation"),
+    path("reservations/<uuid:reservation_id>/history/", views.History.as_view(), name="history"),
+    path("reservations/<uuid:reservation_id>/transfer/", views.StartTransfer.as_view(), name="start-transfer"),
+    path("reservations/<uuid:reservation_id>/cancel/", views.Cancel.as_view(), name="cancel"),
+    path("portfolio/", views.Portfolio.as_view(), name="portfolio"),
+    path("bank-events/", views.BankEvents.as_view(), name="bank-events"),
+]

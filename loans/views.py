@@ -1,0 +1,209 @@
+"""What does each address of the API do? Check what came, call one service, show what it returns."""
+
+import logging
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth import authenticate
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.db.models import F, Prefetch, QuerySet, prefetch_related_objects
+from django.db.models.functions import Now
+from knox.models import AuthToken
+from rest_framework import generics
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+from rest_framework.views import APIView
+
+from loans import banking, investing, remaining, schema, selectors, signatures
+from loans.authentication import investor
+from loans.errors import NotFound
+from loans.filters import LoanFilter, ReservationFilter, StrictFilterBackend
+from loans.idempotency import keyed
+from loans.ledger import Actor
+from loans.models import Loan, Reservation, Transition
+from loans.portfolio import portfolio
+from loans.serializers import (
+    BankEventSerializer,
+    LoanSerializer,
+    LogInSerializer,
+    NothingSerializer,
+    OneLoanSerializer,
+    OneReservationSerializer,
+    ReservationSerializer,
+    ReserveSerializer,
+    StartTransferSerializer,
+    TransitionSerializer,
+)
+from peerloans.answers import ForAnyone, Revalidated
+from peerloans.paging import BeyondRow
+from peerloans.throttling import LogInsPerAddress, LogInsPerUser
+
+logger = logging.getLogger(__name__)
+
+
+# In a list of their own: a hundred managers over a hundred rows cost more than the rows.
+MOVEMENTS = Prefetch("transfers", to_attr="movements")
+
+
+def checked(form: type[Serializer], request: Request) -> Any:
+    """The form, filled with the request's body; ValidationError by field."""
+    filled = form(data=request.data)
+    filled.is_valid(raise_exception=True)
+    return filled
+
+
+def with_movements(claim: Reservation) -> Reservation:
+    prefetch_related_objects([claim], MOVEMENTS)
+    return claim
+
+
+# --- Log-in ---------------------------------------------------------------------------------------------------------
+class LogIn(Revalidated):
+    authentication_classes = ()
+    permission_classes = ()
+    throttle_classes = (LogInsPerAddress, LogInsPerUser)
+
+    def get_authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+    @schema.log_in
+    def post(self, request: Request) -> Response:
+        given = checked(LogInSerializer, request).validated_data
+        user = authenticate(request, **given)
+        if user is None:
+            logger.warning("Log-in failed for user %r from %s", given["username"], LogInsPerAddress().get_ident(request))
+            raise AuthenticationFailed("No active user has this name and password.")
+        kept, token = AuthToken.objects.create(user)
+        user_logged_in.send(type(user), request=request, user=user)
+        return Response({"token": token, "expires_at": kept.expiry})
+
+
+class LogOut(Revalidated):
+    permission_classes = (IsAuthenticated,)
+
+    @schema.log_out
+    def post(self, request: Request) -> Response:
+        checked(NothingSerializer, request)
+        request.auth.delete()
+        user_logged_out.send(type(request.user), request=request, user=request.user)
+        return Response(status=204)
+
+
+# --- Loans ----------------------------------------------------------------------------------------------------------
+@schema.loans
+class LoanList(ForAnyone, generics.ListAPIView):
+    serializer_class = LoanSerializer
+    pagination_class = BeyondRow
+    filter_backends = (StrictFilterBackend,)
+    filterset_class = LoanFilter
+
+    def get_queryset(self) -> QuerySet[Loan]:
+        return selectors.public_loans().annotate(for_sale=F("amount") - F("settled"), read_at=Now()).order_by("-opens_at")
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        page = super().paginate_queryset(queryset)
+        if page:
+            values = remaining.shown(page, page[0].read_at)
+            for loan in page:
+                loan.shown = values[loan.pk]
+        return page
+
+
+class OneLoan(ForAnyone):
+    @schema.loan
+    def get(self, request: Request, reference: str) -> Response:
+        offer = selectors.offer(reference)
+        loan = offer.loan
+        if loan.status not in selectors.PUBLIC:
+            raise NotFound(f"There is no loan {reference}.")
+        loan.shown = remaining.Remaining(loan.remaining, offer.at, loan.version)  # type: ignore[attr-defined]
+        loan.available = offer.available  # type: ignore[attr-defined]
+        return Response(OneLoanSerializer(loan).data)
+
+
+class Reserve(Revalidated):
+    @schema.reserve
+    @keyed
+    def post(self, request: Request, reference: str) -> Response:
+        amount = checked(ReserveSerializer, request).validated_data["amount"]
+        claim = investing.reserve(reference=reference, investor=investor(request), amount=amount)
+        # A new claim: what the database would be asked for to show it is known.
+        claim.loan, claim.movements = Loan(pk=claim.loan_id, reference=reference), []  # type: ignore[attr-defined]
+        return Response(ReservationSerializer(claim).data, status=201)
+
+
+# --- Reservations ---------------------------------------------------------------------------------------------------
+@schema.reservations
+class ReservationList(Revalidated, generics.ListAPIView):
+    serializer_class = ReservationSerializer
+    pagination_class = BeyondRow
+    filter_backends = (StrictFilterBackend,)
+    filterset_class = ReservationFilter
+    queryset = Reservation.objects.select_related("loan").prefetch_related(MOVEMENTS).order_by("-created_at")
+
+    def get_queryset(self) -> QuerySet[Reservation]:
+        return super().get_queryset().filter(investor=investor(self.request))
+
+
+class OneReservation(Revalidated):
+    @schema.reservation
+    def get(self, request: Request, reservation_id: UUID) -> Response:
+        claim = selectors.reservation_of(investor(request).pk, reservation_id)
+        return Response(OneReservationSerializer(with_movements(claim)).data)
+
+
+class StartTransfer(Revalidated):
+    @schema.start_transfer
+    @keyed
+    def post(self, request: Request, reservation_id: UUID) -> Response:
+        method = checked(StartTransferSerializer, request).validated_data["method"]
+        claim = investing.start_transfer(
+            reservation_id=reservation_id, method=method, actor=Actor("investor", request.user.pk), investor_id=investor(request).pk
+        )
+        return Response(ReservationSerializer(with_movements(claim)).data)
+
+
+class Cancel(Revalidated):
+    @schema.cancel
+    @keyed
+    def post(self, request: Request, reservation_id: UUID) -> Response:
+        checked(NothingSerializer, request)
+        claim = investing.cancel(reservation_id=reservation_id, actor=Actor("investor", request.user.pk), investor_id=investor(request).pk)
+        return Response(ReservationSerializer(with_movements(claim)).data)
+
+
+@schema.history
+class History(Revalidated, generics.ListAPIView):
+    serializer_class = TransitionSerializer
+    pagination_class = BeyondRow
+    filter_backends = (StrictFilterBackend,)
+    queryset = Transition.objects.select_related("transfer").order_by("id")
+
+    def get_queryset(self) -> QuerySet[Transition]:
+        claim = selectors.reservation_of(investor(self.request).pk, self.kwargs["reservation_id"])
+        return super().get_queryset().filter(reservation=claim)
+
+
+class Portfolio(Revalidated):
+    @schema.portfolio
+    def get(self, request: Request) -> Response:
+        return Response(portfolio(investor(request).pk))
+
+
+# --- The bank -------------------------------------------------------------------------------------------------------
+class BankEvents(APIView):
+    """Nobody logs in here: the signature says who it is."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    throttle_classes = ()
+
+    @schema.bank_events
+    def post(self, request: Request) -> Response:
+        signatures.verify(request._request.body, request.headers)
+        notice = checked(BankEventSerializer, request).notice()
+        outcome = banking.record(notice)
+        return Response({"id": notice.id, "outcome": outcome}, status=202 if outcome == "unknown_reference" else 200)

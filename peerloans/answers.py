@@ -1,0 +1,56 @@
+"""What does an answer tell caches and browsers? Whether it may be kept, and whether it still holds."""
+
+import hashlib
+import re
+from typing import Any
+
+from django.http import HttpResponse
+from django.utils.cache import get_conditional_response
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+AS_OF = re.compile(rb'"\w+_as_of":"[^"]*"')
+
+
+def etag(body: bytes) -> str:
+    """A hash of the JSON without its `…_as_of` instants; weak, since bodies that differ only in those share it."""
+    return f'W/"{hashlib.sha256(AS_OF.sub(b"", body)).hexdigest()[:32]}"'
+
+
+class Revalidated(APIView):
+    """Reads that a client may keep, asking each time whether they still hold; everything else is not stored."""
+
+    cached_by = "private"
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if request.method not in {"GET", "HEAD"} or response.status_code != 200:
+            response.headers["Cache-Control"] = "no-store"
+            return response
+        response.headers["Cache-Control"] = f"{self.cached_by}, no-cache"
+        response.headers["ETag"] = etag(response.render().content)
+        return get_conditional_response(request, response.headers["ETag"], None, response)
+
+
+class ForAnyone(Revalidated):
+    """Reads without a log-in, from any web page."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    cached_by = "public"
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        response.headers["Access-Control-Expose-Headers"] = "ETag"
+        return response
+
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """A web page's question whether it may ask with If-None-Match."""
+        headers = {
+            "Allow": ", ".join(self.allowed_methods),
+            "Access-Control-Allow-Methods": ", ".join(self.allowed_methods),
+            "Access-Control-Allow-Headers": "If-None-Match",
+            "Access-Control-Max-Age": "86400",
+        }
+        return HttpResponse(status=204, headers=headers)

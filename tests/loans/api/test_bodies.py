@@ -1,0 +1,49 @@
+"""What is answered has just the fields that the schema declares, in their order."""
+
+from collections.abc import Callable
+
+from rest_framework.serializers import Serializer
+
+from loans import banking, serializers
+from loans.models import Loan, Transfer
+from tests.loans.api.conftest import Caller
+
+
+def names(form: type[Serializer]) -> list[str]:
+    return list(form().fields)
+
+
+def test_loans(anyone: Caller, loan: Loan) -> None:
+    Loan.objects.update(market_cbsa="31080", market_msa="Los Angeles-Long Beach-Anaheim, CA")
+    (row,) = anyone.get("loans/").json()["results"]
+    assert list(row) == names(serializers.LoanSerializer)
+    assert list(anyone.get(f"loans/{loan.reference}/").json()) == names(serializers.OneLoanSerializer)
+    assert list(row["property"]) == names(serializers.PropertySerializer)
+    assert list(row["market"]) == names(serializers.MarketSerializer)
+
+
+def test_reservations(investor: Caller, loan: Loan) -> None:
+    made = investor.post(f"loans/{loan.reference}/reservations/", {"amount": 5000}).json()
+    path = f"reservations/{made['id']}/"
+    investor.post(path + "transfer/", {"method": "ach"})
+    transfer = Transfer.objects.get()
+    banking.record(banking.Notice("evt-1", "transfer.cleared", transfer.reference, transfer.amount, transfer.created_at))
+    banking.record(banking.Notice("evt-2", "transfer.cleared", transfer.reference, transfer.amount, transfer.created_at))
+    one = investor.get(path).json()
+    assert list(made) == names(serializers.ReservationSerializer)
+    assert list(one) == names(serializers.OneReservationSerializer)
+    assert list(one["transfer"]) == names(serializers.TransferSerializer)
+    assert list(one["refund"]) == names(serializers.RefundSerializer)
+    assert list(investor.get(path + "history/").json()["results"][0]) == names(serializers.TransitionSerializer)
+    portfolio = investor.get("portfolio/").json()
+    assert list(portfolio) == names(serializers.PortfolioSerializer)
+    assert list(portfolio["by_state"][0]) == names(serializers.StateTotalSerializer)
+    assert list(portfolio["by_loan"][0]) == names(serializers.LoanTotalSerializer)
+    assert list(portfolio["by_market"][0]) == names(serializers.MarketTotalSerializer)
+
+
+def test_tokens(new_investor: Callable[..., Caller]) -> None:
+    caller = new_investor()
+    assert caller.user
+    token = caller.post("auth/token/", {"username": caller.user.username, "password": "demo"}).json()
+    assert list(token) == names(serializers.TokenSerializer)

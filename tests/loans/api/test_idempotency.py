@@ -1,0 +1,198 @@
+"""The same request with the same key is decided once, also when it comes twice at once."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from threading import Barrier
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import F
+from django.test.utils import CaptureQueriesContext
+
+from loans import idempotency, investing
+from loans.models import IdempotencyKey, Loan, Reservation
+from tests.loans.api.conftest import Caller, problem
+
+
+@pytest.fixture
+def path(loan: Loan) -> str:
+    return f"loans/{loan.reference}/reservations/"
+
+
+def replayed(answer: Any) -> bool:
+    return answer.headers.get("Idempotency-Replayed") == "true"
+
+
+def test_a_repeat_gets_the_first_answer(investor: Caller, path: str) -> None:
+    first = investor.post(path, {"amount": "5000.00"}, key="a")
+    again = investor.post(path, {"amount": "5000.00"}, key="a")
+    assert (first.status_code, replayed(first)) == (201, False)
+    assert (again.status_code, again.content, replayed(again)) == (201, first.content, True)
+    assert again.headers["Content-Type"] == first.headers["Content-Type"] == "application/json"
+    assert Reservation.objects.count() == 1
+
+
+def test_every_step_heeds_its_key(investor: Caller, path: str) -> None:
+    claim = f"reservations/{investor.post(path, {'amount': 5000}).json()['id']}/"
+    canceled = investor.post(claim + "cancel/", key="c")
+    assert investor.post(claim + "cancel/", key="c").content == canceled.content
+    claim = f"reservations/{investor.post(path, {'amount': 5000}).json()['id']}/"
+    started = investor.post(claim + "transfer/", {"method": "ach"}, key="t")
+    Reservation.objects.filter(state="pending").update(expires_at=F("created_at"))
+    again = investor.post(claim + "transfer/", {"method": "ach"}, key="t")
+    assert (again.status_code, again.content, replayed(again)) == (200, started.content, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"amount": "1.00"}, (400, "below_minimum")),
+        ({"amount": "x"}, (400, "invalid")),
+        ("{", (400, "invalid")),
+        ({"amount": 100_001}, (409, "over_limit")),
+    ],
+)
+def test_a_refusal_is_remembered(investor: Caller, loan: Loan, path: str, body: Any, code: tuple[int, str]) -> None:
+    first = investor.post(path, body, key="a")
+    assert problem(first) == code
+    Loan.objects.update(amount=F("amount") * 2)
+    again = investor.post(path, body, key="a")
+    assert problem(again) == code
+    assert (again.content, replayed(again)) == (first.content, True)
+    assert not Reservation.objects.exists()
+
+
+def test_refusals_of_every_remembered_status(investor: Caller, new_investor: Callable[..., Caller], path: str) -> None:
+    outsider = new_investor(accredited_until=None)
+    for caller, address, code in (
+        (outsider, path, (403, "not_accredited")),
+        (investor, "loans/NO-SUCH/reservations/", (404, "not_found")),
+    ):
+        assert problem(caller.post(address, {"amount": 5000}, key="a")) == code
+        assert replayed(caller.post(address, {"amount": 5000}, key="a"))
+
+
+@pytest.mark.parametrize("other", [{"amount": "5000.01"}, {"amount": "x"}, "{"])
+def test_another_request_with_the_key(investor: Caller, path: str, other: Any) -> None:
+    first = investor.post(path, {"amount": "5000.00"}, key="a")
+    assert problem(investor.post(path, other, key="a")) == (422, "idempotency_key_reused")
+    assert problem(investor.post(f"reservations/{first.json()['id']}/cancel/", key="a")) == (422, "idempotency_key_reused")
+    assert Reservation.objects.get().state == "reserved"
+    assert replayed(investor.post(path, {"amount": "5000.00"}, key="a"))
+
+
+def test_a_key_belongs_to_its_user(investor: Caller, new_investor: Callable[..., Caller], path: str) -> None:
+    answers = [caller.post(path, {"amount": 5000}, key="a") for caller in (investor, new_investor())]
+    assert [(answer.status_code, replayed(answer)) for answer in answers] == [(201, False)] * 2
+
+
+@pytest.mark.parametrize("key", ["a b", "é", "x" * 256, " "])
+def test_a_key_that_is_none(investor: Caller, path: str, key: str) -> None:
+    answer = investor.post(path, {"amount": 5000}, key=key)
+    assert problem(answer) == (400, "invalid")
+    assert list(answer.json()["errors"]) == ["Idempotency-Key"]
+
+
+def test_a_day_later_the_key_is_free_again(investor: Caller, path: str) -> None:
+    investor.post(path, {"amount": 5000}, key="a")
+    IdempotencyKey.objects.update(created_at=F("created_at") - timedelta(hours=24))
+    assert not replayed(investor.post(path, {"amount": 6000}, key="a"))
+    assert Reservation.objects.count() == 2
+    assert replayed(investor.post(path, {"amount": 6000}, key="a"))
+
+
+def test_pruning_forgets_what_is_given_no_more(investor: Caller, path: str) -> None:
+    investor.post(path, {"amount": 5000}, key="a")
+    investor.post(path, {"amount": 5000}, key="b")
+    IdempotencyKey.objects.filter(key="a").update(created_at=F("created_at") - timedelta(hours=24))
+    assert idempotency.prune() == 1
+    assert list(IdempotencyKey.objects.values_list("key", flat=True)) == ["b"]
+
+
+def test_room_is_made_for_a_request_with_a_key(investor: Caller, new_investor: Callable[..., Caller], path: str) -> None:
+    new_investor().post(path, {"amount": 90_000})
+    Reservation.objects.update(expires_at=F("created_at"))
+    assert investor.post(path, {"amount": 100_000}, key="a").status_code == 201
+    assert Reservation.objects.get(amount=90_000).cause == "expired"
+
+
+def test_two_statements_after_the_token(investor: Caller, path: str) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        assert investor.post(path, {"amount": 5000}, key="a").status_code == 201
+    statements = [query["sql"].split()[0] for query in queries]
+    assert [word for word in statements if word not in {"SAVEPOINT", "RELEASE", "BEGIN", "COMMIT"}] == ["SELECT", "WITH", "INSERT"]
+
+
+def test_a_fault_of_ours_is_not_remembered(investor: Caller, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(investing, "reserve", lambda **_: 1 / 0)
+        assert problem(investor.post(path, {"amount": 5000}, key="a"))[0] == 500
+    answer = investor.post(path, {"amount": 5000}, key="a")
+    assert (answer.status_code, replayed(answer)) == (201, False)
+
+
+# --- With real commits ----------------------------------------------------------------------------------------------
+@pytest.fixture
+def committed(transactional_db: None) -> None: ...
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    barrier = Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        try:
+            barrier.wait()
+            return call()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+@pytest.mark.parametrize("body", [{"amount": "60000.00"}, {"amount": "1.00"}])
+def test_two_at_once_are_decided_once(committed: None, investor: Caller, path: str, body: Any) -> None:
+    answers = at_once(*[lambda: investor.post(path, body, key="a")] * 4)
+    assert len({(answer.status_code, answer.content) for answer in answers}) == 1
+    assert sorted(map(replayed, answers)) == [False, True, True, True]
+    assert Reservation.objects.count() == (answers[0].status_code == 201)
+
+
+@pytest.fixture
+def elsewhere(committed: None) -> Iterator[BaseDatabaseWrapper]:
+    """Another connection; this one waits for its locks no longer than a moment."""
+    other = connection.copy()
+    other.set_autocommit(False)
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '50ms'")
+    yield other
+    other.close()
+    connection.close()
+
+
+def test_the_first_is_still_running(elsewhere: BaseDatabaseWrapper, investor: Caller, path: str) -> None:
+    assert investor.user
+    with elsewhere.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO loans_idempotencykey (user_id, key, digest, status, body) VALUES (%s, 'a', '', 201, '')", [investor.user.pk]
+        )
+    answer = investor.post(path, {"amount": 5000}, key="a")
+    assert problem(answer) == (409, "request_in_progress")
+    assert answer.headers["Retry-After"] == "1"
+    assert not Reservation.objects.exists()
+    elsewhere.rollback()
+    assert not replayed(investor.post(path, {"amount": 5000}, key="a"))
+
+
+def test_busy_is_not_remembered(elsewhere: BaseDatabaseWrapper, investor: Caller, path: str) -> None:
+    with elsewhere.cursor() as cursor:
+        cursor.execute("SELECT FROM loans_loan FOR UPDATE")
+    for key in ("a", None):
+        answer = investor.post(path, {"amount": 5000}, key=key)
+        assert problem(answer) == (409, "busy")
+        assert answer.headers["Retry-After"] == "1"
+    elsewhere.rollback()
+    assert investor.post(path, {"amount": 5000}, key="a").status_code == 201

@@ -1,0 +1,158 @@
+"""Loans for anyone: which are listed, by what, in what order, on which page; and what a client that polls is told."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django_redis import get_redis_connection
+
+from loans import lending
+from loans.ledger import Actor
+from loans.models import Loan
+from tests.loans.api.conftest import Caller, problem
+
+FIELDS = {
+    "reference", "title", "property", "market", "amount", "annual_rate", "term_months", "ltv",
+    "status", "minimum", "opens_at", "closes_at", "remaining", "remaining_as_of",
+}  # fmt: skip
+
+
+def listed(answer: Any) -> list[str]:
+    assert answer.status_code == 200, answer.content
+    return [row["reference"] for row in answer.json()["results"]]
+
+
+def test_a_loan_has_exactly_these_fields(anyone: Caller, loan: Loan) -> None:
+    (row,) = anyone.get("loans/").json()["results"]
+    one = anyone.get(f"loans/{loan.reference}/").json()
+    assert set(row) == FIELDS
+    assert set(one) == FIELDS | {"available"}
+    assert row["property"] == {"address": "1 Ocean Drive", "city": "Manhattan Beach", "state": "CA", "zip": "90266"}
+    assert (row["amount"], row["annual_rate"], row["minimum"], row["market"]) == ("100000.00", "8.50", "1000.00", None)
+    assert (one["remaining"], one["available"]) == ("100000.00", "100000.00")
+    assert row["closes_at"].endswith("Z")
+
+
+def test_drafts_are_nobodys_business(anyone: Caller, new_draft: Callable[..., Loan]) -> None:
+    draft = new_draft()
+    assert listed(anyone.get("loans/")) == []
+    assert problem(anyone.get(f"loans/{draft.reference}/")) == (404, "not_found")
+    lending.withdraw(reference=draft.reference, actor=Actor("staff"), reason="a test")
+    assert problem(anyone.get(f"loans/{draft.reference}/")) == (404, "not_found")
+    assert problem(anyone.get("loans/%00/")) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "found"),
+    [
+        ({}, ["B", "A"]),
+        ({"status": "open"}, ["B", "A"]),
+        ({"status": "funded"}, []),
+        ({"state": "tx"}, ["B"]),
+        ({"msa": "austin"}, ["B"]),
+        ({"msa": "12420"}, ["B"]),
+        ({"min_rate": "9"}, ["B"]),
+        ({"max_ltv": "65.00"}, ["A"]),
+        ({"min_remaining": "100000.01"}, ["B"]),
+        ({"search": "flat"}, ["A"]),
+        ({"ordering": "remaining"}, ["A", "B"]),
+        ({"ordering": "-annual_rate,reference"}, ["B", "A"]),
+    ],
+)
+def test_filters(anyone: Caller, new_loan: Callable[..., Loan], parameters: dict[str, str], found: list[str]) -> None:
+    new_loan(reference="A")
+    new_loan(
+        reference="B", title="A shop", state="TX", city="Austin", annual_rate=Decimal("9.25"), ltv=Decimal(70), amount=Decimal(200_000)
+    )
+    Loan.objects.filter(reference="B").update(market_cbsa="12420", market_msa="Austin-Round Rock, TX")
+    assert listed(anyone.get("loans/", **parameters)) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("status", "draft"), ("state", "Texas"), ("min_rate", "much"), ("min_rate", "NaN"), ("max_ltv", "-1"),
+        ("min_remaining", "1e400"), ("min_remaining", ""), ("search", "\0"), ("ordering", "claimed"), ("statsu", "open"),
+        ("page_size", "0"), ("page_size", "201"), ("page_size", "ten"), ("page_size", "²"), ("cursor", "abc"),
+    ],
+)  # fmt: skip
+def test_a_bad_filter_is_refused_by_name(anyone: Caller, name: str, value: str) -> None:
+    answer = anyone.get("loans/", **{name: value})
+    assert problem(answer) == (400, "invalid")
+    assert list(answer.json()["errors"]) == [name]
+
+
+@pytest.mark.parametrize("ordering", ["annual_rate", "-annual_rate", "-opens_at", "remaining"])
+def test_pages_neither_skip_nor_repeat_while_loans_arrive(anyone: Caller, new_loan: Callable[..., Loan], ordering: str) -> None:
+    there = {new_loan().reference for _ in range(5)}
+    page = anyone.get("loans/", ordering=ordering, page_size=2)
+    seen = listed(page)
+    while page.json()["next"]:
+        new_loan()
+        page = anyone.get(page.json()["next"])
+        seen += listed(page)
+    assert len(seen) == len(set(seen))
+    assert there <= set(seen)
+    back = []
+    while page.json()["previous"]:
+        page = anyone.get(page.json()["previous"])
+        back = listed(page) + back
+    assert back[-1] in seen
+    assert there <= {*back, *seen[-2:]}
+
+
+def test_a_cursor_keeps_to_its_ordering(anyone: Caller, new_loan: Callable[..., Loan]) -> None:
+    new_loan(), new_loan()
+    answer = anyone.get(anyone.get("loans/", page_size=1).json()["next"] + "&ordering=ltv")
+    assert problem(answer) == (400, "invalid")
+
+
+def test_the_list_shows_redis_and_decides_by_the_database(anyone: Caller, loan: Loan) -> None:
+    get_redis_connection("default").set(cache.make_key(f"remaining:{loan.pk}"), "999 4200 1767225600.000000")
+    (row,) = anyone.get("loans/", min_remaining="100000").json()["results"]
+    assert row["remaining"] == "42.00"
+    assert anyone.get(f"loans/{loan.reference}/").json()["remaining"] == "100000.00"
+
+
+def test_a_fixed_number_of_queries(anyone: Caller, new_loan: Callable[..., Loan]) -> None:
+    for _ in range(3):
+        new_loan()
+    with CaptureQueriesContext(connection) as queries:
+        anyone.get("loans/")
+    assert len(queries) == 1
+
+
+def test_who_polls_learns_that_nothing_has_changed(anyone: Caller, loan: Loan) -> None:
+    for path in ("loans/", f"loans/{loan.reference}/"):
+        answer = anyone.get(path)
+        assert answer.headers["Cache-Control"] == "public, no-cache"
+        again = anyone.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+        assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", answer.headers["ETag"])
+    Loan.objects.update(title="Five flats")
+    assert anyone.get(path, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 200
+
+
+def test_any_web_page_may_read(anyone: Caller, loan: Loan) -> None:
+    for answer in (anyone.get("loans/"), anyone.get(f"loans/{loan.reference}/"), anyone.get("loans/NO-SUCH/")):
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    asked = anyone.client.options("/api/v1/loans/")
+    assert asked.status_code == 204
+    assert "If-None-Match" in asked.headers["Access-Control-Allow-Headers"]
+    assert "Access-Control-Allow-Origin" not in anyone.get("portfolio/").headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "media_type", "code"),
+    [
+        ("GET", "/api/v1/nowhere/", None, (404, "not_found")),
+        ("POST", "/api/v1/nowhere/", None, (404, "not_found")),
+        ("DELETE", "/api/v1/loans/", None, (405, "method_not_allowed")),
+        ("POST", "/api/v1/auth/token/", "text/csv", (415, "unsupported_media_type")),
+    ],
+)
+def test_every_error_has_the_one_shape(anyone: Caller, method: str, path: str, media_type: str | None, code: tuple[int, str]) -> None:
+    assert problem(anyone.client.generic(method, path, "x", content_type=media_type or "application/json")) == code

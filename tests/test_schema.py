@@ -1,0 +1,56 @@
+"""The OpenAPI document is complete, is the one in the repository, and says what is answered."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from rest_framework.serializers import Serializer
+
+from loans import schema, serializers
+
+SNAPSHOT = Path(__file__).with_name("openapi.json")
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    file = tmp_path_factory.mktemp("schema") / "openapi.json"
+    call_command("spectacular", format="openapi-json", file=str(file), validate=True, fail_on_warn=True)
+    return json.loads(file.read_text())
+
+
+def test_the_snapshot_is_current(document: dict[str, Any]) -> None:
+    assert document == json.loads(SNAPSHOT.read_text()), "the API has changed: look whether that is meant, then `make schema`"
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if path.startswith("/api/v1/"):
+                yield f"{method} {path}", operation
+
+
+def test_every_answer_has_an_example(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        for status, response in operation["responses"].items():
+            for media_type, content in response.get("content", {}).items():
+                assert content.get("examples"), f"{name} {status} {media_type}"
+        for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+            assert content.get("examples"), f"{name} {media_type}"
+
+
+@pytest.mark.parametrize(
+    ("form", "example"),
+    [
+        (serializers.OneLoanSerializer, schema.LOAN | {"available": "1.00"}),
+        (serializers.OneReservationSerializer, schema.PENDING | {"queue_position": 1}),
+        (serializers.TransferSerializer, schema.TRANSFER),
+        (serializers.TransitionSerializer, schema.TRANSITION),
+        (serializers.PortfolioSerializer, schema.PORTFOLIO),
+        (serializers.MarketTotalSerializer, schema.MARKET_TOTAL),
+    ],
+)
+def test_examples_have_the_declared_fields(form: type[Serializer], example: dict[str, Any]) -> None:
+    assert list(form().fields) == list(example)

@@ -1,0 +1,51 @@
+"""Who asks too often is told when to come back; without Redis nobody is counted."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import time_machine
+from django.core.cache import cache
+from django.test import Client
+
+from peerloans import throttling
+
+LOG_IN = "/api/v1/auth/token/"
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    cache.delete_pattern("throttle:*")
+    return lambda **given: monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": None, "login": None} | given)
+
+
+def log_in(username: str, address: str = "10.0.0.1", **headers: str) -> Any:
+    body = json.dumps({"username": username, "password": "wrong"})
+    return Client(REMOTE_ADDR=address).post(LOG_IN, body, content_type="application/json", headers=headers)
+
+
+@time_machine.travel("2026-03-02T15:00:50Z", tick=False)
+def test_whoever_asks_too_often_is_told_when_to_come_back(db: None, rates: Callable[..., None]) -> None:
+    rates(user="2/m")
+    here, there = Client(REMOTE_ADDR="10.1.0.1"), Client(REMOTE_ADDR="10.1.0.2")
+    assert [here.get("/api/v1/loans/").status_code for _ in range(3)] == [200, 200, 429]
+    answer = here.get("/api/v1/loans/")
+    assert (answer.json()["code"], answer.headers["Retry-After"]) == ("throttled", "10")
+    assert there.get("/api/v1/loans/").status_code == 200
+    with time_machine.travel("2026-03-02T15:01:00Z"):
+        assert here.get("/api/v1/loans/").status_code == 200
+
+
+def test_log_ins_are_counted_by_address_and_by_user(db: None, rates: Callable[..., None]) -> None:
+    rates(login="2/d")
+    assert [log_in(name, "10.2.0.1").status_code for name in "abc"] == [401, 401, 429]
+    assert [log_in("d", f"10.3.0.{number}").status_code for number in range(3)] == [401, 401, 429]
+    assert log_in("e", "10.2.0.1", **{"X-Forwarded-For": "1.2.3.4"}).status_code == 429
+
+
+def test_without_redis_the_api_is_open(db: None, rates: Callable[..., None], settings: Any, caplog: Any) -> None:
+    rates(user="1/d")
+    settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": "redis://127.0.0.1:1/0"}}
+    assert [Client().get("/api/v1/loans/").status_code for _ in range(2)] == [200, 200]
+    assert "not counted" in caplog.text
