@@ -17,8 +17,10 @@ from typing import NamedTuple
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 from django.db import transaction
+from django.db.models import Value
+from django.db.models.functions import Concat
 
-from loans import banking, expiring, investing, keeping, lending, overriding, remaining, selectors, settling
+from loans import banking, expiring, investing, keeping, lending, outbox, overriding, remaining, selectors, settling
 from loans.banking_days import NEW_YORK, is_banking_day, new_york_day
 from loans.ledger import Actor
 from loans.models import Investor, Loan, Reservation, Transfer
@@ -541,8 +543,7 @@ def _people(now: datetime) -> tuple[int, list[Investor]]:
         date_joined=joined,
     )
     made = users.bulk_create(
-        users.model(username=f"investor{number}", email=f"investor{number}@example.com", password=password, date_joined=joined)
-        for number in range(1, len(NAMES) + 1)
+        users.model(username=f"investor{number}", password=password, date_joined=joined) for number in range(1, len(NAMES) + 1)
     )
     accredited_until = new_york_day(now) + timedelta(days=365)
     investors = Investor.objects.bulk_create(
@@ -590,6 +591,14 @@ def _keep_closing_values(play: Play) -> Scene:
 def _show_remaining() -> None:
     """Redis may hold values of another database, which had loans of the same numbers."""
     remaining.repair(remaining.compare(selectors.loan_ids()))
+
+
+def give_addresses() -> None:
+    """Let the investors be written to from now on; of what was only played nobody is told. Not within a transaction."""
+    for _ in range(outbox.MOST_BATCHES):
+        if not outbox.fan_out():
+            break
+    get_user_model().objects.filter(investor__isnull=False).update(email=Concat("username", Value("@example.com")))
 
 
 def summary() -> str:

@@ -11,10 +11,10 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from cbsa.models import Dataset
-from loans import banking, demo, investing, reconciling, verifying
+from loans import banking, demo, investing, outbox, reconciling, remaining, selectors, verifying
 from loans.banking_days import NEW_YORK
 from loans.ledger import Actor
-from loans.models import Case, Investor, Loan, Reservation, Transfer, Transition
+from loans.models import Case, Delivery, Investor, Loan, Reservation, Transfer, Transition
 from loans.states import LIVE, Direction, LoanStatus, State, TransferStatus
 
 pytestmark = pytest.mark.django_db
@@ -28,6 +28,7 @@ def seed(settings) -> str:  # type: ignore[no-untyped-def]
     return said.getvalue()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_it_shows_every_state_and_leaves_something_to_try(settings) -> None:  # type: ignore[no-untyped-def]
     settings.TIME_LAPSE = 100_000.0  # spoils the present alone, not the past
     said = seed(settings)
@@ -44,7 +45,11 @@ def test_it_shows_every_state_and_leaves_something_to_try(settings) -> None:  # 
     assert Loan.objects.filter(status="open", claimed__gt=F("amount") - F("settled")).exists()
     assert authenticate(username="staff", password="demo").is_superuser
     assert authenticate(username="investor20", password="demo").investor
-    assert Investor.objects.count() == 20
+    assert Investor.objects.exclude(user__email="").count() == 20
+    assert remaining.compare(selectors.loan_ids()).drift == []
+
+    assert outbox.fan_out() == 0  # of what was played nobody is told, but of what comes
+    assert not Delivery.objects.exists()
 
     reserved = Reservation.objects.filter(state=State.RESERVED, expires_at__gt=timezone.now()).first()
     assert reserved
@@ -53,6 +58,8 @@ def test_it_shows_every_state_and_leaves_something_to_try(settings) -> None:  # 
     assert coming
     notice = banking.Notice("try", "transfer.cleared", coming.reference, coming.amount, timezone.now())
     assert banking.record(notice) == "funded"
+    assert outbox.fan_out()
+    assert Delivery.objects.exists()
 
     before = Loan.objects.count(), Transition.objects.count(), Dataset.objects.count()
     with pytest.raises(CommandError, match="only fills an empty database") as refusal:

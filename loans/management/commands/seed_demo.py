@@ -32,4 +32,5 @@ class Command(BaseCommand):
         # The past went at the usual pace, whatever TIME_LAPSE does to the present.
         with override_settings(TIME_LAPSE=1.0), transaction.atomic():
             demo.fill(selectors.instant(None))
+        demo.give_addresses()
         self.stdout.write(demo.summary())
