@@ -45,7 +45,7 @@ check: .venv/.installed ## formatting, lint, types, migrations, import rules
 	$(BIN)/python -m pytest -q -n 0 -p no:randomly tests/test_imports.py
 
 .PHONY: schema
-schema: $(BIN)/.installed ## renew tests/openapi.json, which a test compares with the API
+schema: .venv/.installed ## renew tests/openapi.json, which a test compares with the API
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --format openapi-json --file tests/openapi.json
 
 .PHONY: format
