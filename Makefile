@@ -29,12 +29,8 @@ test: .venv/.installed ## the test suite
 	$(BIN)/python -m pytest
 
 .PHONY: test-long
-test-long: .venv/.installed ## the tests that take minutes
-	$(BIN)/python -m pytest -m long
-
-.PHONY: test-long
-test-long: $(BIN)/.installed ## the tests that take minutes: random histories of 100,000 steps, more examples
-	HYPOTHESIS_PROFILE=long $(BIN)/pytest -m long
+test-long: .venv/.installed ## the tests that take minutes: random histories of 100,000 steps, more examples
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -m long
 
 .PHONY: check
 check: .venv/.installed ## formatting, lint, types, migrations, import rules
