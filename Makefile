@@ -29,12 +29,8 @@ test: .venv/.installed ## the test suite
 	$(BIN)/python -m pytest
 
 .PHONY: test-long
-test-long: .venv/.installed ## the tests that take minutes
-	$(BIN)/python -m pytest -m long
-
-.PHONY: test-long
-test-long: $(BIN)/.installed ## the tests that take minutes: random histories of 100,000 steps, more examples
-	HYPOTHESIS_PROFILE=long $(BIN)/pytest -m long
+test-long: .venv/.installed ## the tests that take minutes: random histories of 100,000 steps, more examples
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -m long
 
 .PHONY: check
 check: .venv/.installed ## formatting, lint, types, migrations, import rules
@@ -45,7 +41,7 @@ check: .venv/.installed ## formatting, lint, types, migrations, import rules
 	$(BIN)/python -m pytest -q -n 0 -p no:randomly tests/test_imports.py
 
 .PHONY: schema
-schema: $(BIN)/.installed ## renew tests/openapi.json, which a test compares with the API
+schema: .venv/.installed ## renew tests/openapi.json, which a test compares with the API
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --format openapi-json --file tests/openapi.json
 
 .PHONY: format

@@ -6,7 +6,7 @@ Their schedules lie in the database, where a migration put them, and are edited 
 
 from celery import shared_task
 
-from loans import expiring, keeping, outbox, reconciling, settling
+from loans import authentication, expiring, idempotency, keeping, outbox, reconciling, settling
 
 
 @shared_task
@@ -52,3 +52,9 @@ def record_closing_values() -> str:
 def reconcile() -> str:
     """Recount everything and list each breach."""
     return f"{reconciling.reconcile()} breaches were found."
+
+
+@shared_task
+def forget() -> str:
+    """Forget answers that are given no more, and tokens that ended long ago."""
+    return f"{idempotency.prune()} answers and {authentication.prune()} tokens were forgotten."

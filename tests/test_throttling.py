@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import time_machine
-from django.core.cache import cache
 from django.test import Client
 
 from peerloans import throttling
@@ -16,7 +15,6 @@ LOG_IN = "/api/v1/auth/token/"
 
 @pytest.fixture
 def rates(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    cache.delete_pattern("throttle:*")
     return lambda **given: monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": None, "login": None} | given)
 
 

@@ -176,7 +176,7 @@ def test_only_an_open_loan_takes_reservations() -> None:
     for loan in (draft, withdrawn, filled):
         with pytest.raises(LoanNotOpen) as refusal:
             reserved(loan, 1000)
-        assert refusal.value.data == {"status": fresh(loan).status}
+        assert refusal.value.data == {"loan_status": fresh(loan).status}
     with pytest.raises(NotFound):
         investing.reserve(reference="LN-nowhere", investor=InvestorFactory(), amount=Decimal(1000), now=NOON)
 

@@ -40,7 +40,7 @@ def test_every_schedule_runs_a_task_that_is_there_and_drops_stale_ticks() -> Non
 
 def test_a_killed_worker_hands_its_task_back() -> None:
     jobs = (tasks.expire, tasks.settle, tasks.deliver, tasks.refresh_remaining, tasks.record_closing_values, tasks.reconcile)
-    for task in (*jobs, tasks.settle_loan):
+    for task in (*jobs, tasks.settle_loan, tasks.forget):
         assert task.acks_late
         assert task.reject_on_worker_lost
         assert task.app.conf.task_time_limit > task.app.conf.task_soft_time_limit > 0

@@ -2,36 +2,17 @@
 
 import json
 from collections.abc import Callable
-from datetime import date
-from decimal import Decimal
-from itertools import count
+from functools import partial
 from typing import Any
 
 import pytest
-from django.apps import apps
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
-from django.db import connection, transaction
-from django.test import Client, TransactionTestCase
+from django.test import Client
 from knox.models import AuthToken
 
-from loans import lending
-from loans.ledger import Actor
 from loans.models import Investor, Loan
-
-_numbers = count(1)
-
-
-def _remove_committed_rows(_test: TransactionTestCase) -> None:
-    tables = [model._meta.db_table for app in ("loans", "cbsa") for model in apps.get_app_config(app).get_models()]
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE loans_transition DISABLE TRIGGER append_only")
-        cursor.execute(f"TRUNCATE {', '.join([*tables, 'auth_user'])} CASCADE")
-        cursor.execute("ALTER TABLE loans_transition ENABLE TRIGGER append_only")
-
-
-@pytest.fixture(autouse=True)
-def _history_survives_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TransactionTestCase, "_fixture_teardown", _remove_committed_rows)
+from tests.factories import DraftFactory, InvestorFactory, LoanFactory, UserFactory
 
 
 class Caller:
@@ -60,17 +41,13 @@ class Caller:
 
 @pytest.fixture
 def new_user(db: None) -> Callable[..., User]:
-    return lambda **facts: User.objects.create_user(f"user{next(_numbers)}", password="demo", **facts)
+    """Who may log in, with the password `demo`."""
+    return lambda **facts: UserFactory(password=make_password("demo"), **facts)
 
 
 @pytest.fixture
 def new_investor(new_user: Callable[..., User]) -> Callable[..., Caller]:
-    def make(**facts: Any) -> Caller:
-        user = new_user()
-        Investor.objects.create(user=user, name=user.username, **({"accredited_until": date(2099, 12, 31)} | facts))
-        return Caller(user)
-
-    return make
+    return lambda **facts: Caller(InvestorFactory(user=new_user(), **facts).user)
 
 
 @pytest.fixture
@@ -85,17 +62,13 @@ def anyone(db: None) -> Caller:
 
 @pytest.fixture
 def new_draft(db: None) -> Callable[..., Loan]:
-    def make(**facts: Any) -> Loan:
-        usual = {"title": "Four flats", "address": "1 Ocean Drive", "city": "Manhattan Beach", "state": "CA", "zip": "90266"}
-        usual |= {"annual_rate": Decimal("8.50"), "term_months": 24, "ltv": Decimal("65.00"), "amount": Decimal("100000.00")}
-        return lending.create(Loan(**(usual | {"reference": f"LN-{next(_numbers)}"} | facts)), actor=Actor("staff"))
-
-    return make
+    return partial(DraftFactory, now=None)
 
 
 @pytest.fixture
-def new_loan(new_draft: Callable[..., Loan]) -> Callable[..., Loan]:
-    return lambda **facts: lending.open_loan(reference=new_draft(**facts).reference, actor=Actor("staff"))
+def new_loan(db: None) -> Callable[..., Loan]:
+    """Open from the present on: over HTTP nobody names another."""
+    return partial(LoanFactory, now=None)
 
 
 @pytest.fixture

@@ -51,8 +51,8 @@ def test_money_clears_once(pending: str, secret: str) -> None:
     "changed",
     [
         {"secret": STRANGE},
-        {"at": datetime.now(UTC) - timedelta(minutes=6)},
-        {"at": datetime.now(UTC) + timedelta(minutes=6)},
+        {"at": datetime.now(UTC) - timedelta(hours=1)},
+        {"at": datetime.now(UTC) + timedelta(hours=1)},
         {"webhook-id": "msg-2"},
         {"webhook-id": ""},
         {"webhook-timestamp": ""},

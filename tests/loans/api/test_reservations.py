@@ -218,7 +218,7 @@ def test_the_portfolio(investor: Caller, new_loan: Callable[..., Loan]) -> None:
             {"state": "canceled", "count": 1, "amount": "7000.00"},
         ],
         "by_loan": [
-            {"loan": loan.reference, "title": "Four flats", "reserved": reserved, "pending": "0.00", "settled": settled, "held": held}
+            {"loan": loan.reference, "title": loan.title, "reserved": reserved, "pending": "0.00", "settled": settled, "held": held}
             for loan, reserved, settled, held in sorted(
                 [(here, "0.00", "3000.00", "3000.00"), (elsewhere, "1000.00", "0.00", "1000.00")], key=lambda row: row[0].reference
             )
