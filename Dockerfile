@@ -12,7 +12,7 @@ RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
 WORKDIR /app
 COPY . .
 # Static files need no server, only settings that are complete.
-RUN SECRET_KEY=build DATABASE_URL=postgresql:/// REDIS_URL=redis:// CELERY_BROKER_URL=redis:// python manage.py collectstatic --no-input
+RUN SECRET_KEY=build DATABASE_URL=postgresql:/// REDIS_URL=redis:// CELERY_BROKER_URL=redis:// EMAIL_URL=dummymail:// EMAIL_FROM=build python manage.py collectstatic --no-input
 
 FROM ${BASE}
 RUN useradd --system --uid 10001 peerloans

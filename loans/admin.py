@@ -7,21 +7,23 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from loans import lending
+from loans import lending, outbox, webhooks
 from loans.ledger import Actor
 from loans.limits import CENT, LEAST_MINIMUM
-from loans.models import BankEvent, Case, ClosingValue, Investor, Loan, Reservation, Transfer, Transition
+from loans.models import BankEvent, Case, ClosingValue, Delivery, Investor, Loan, Reservation, Transfer, Transition, WebhookEndpoint
 from loans.settlement_rules import RULES
 from loans.states import LIVE, LoanStatus
 from peerloans.admin import KeptAdmin, ReadOnlyAdmin
 from peerloans.errors import Problem
 
 ROWS_SHOWN = 50  # of a queue, of transfers, of history; the lists have them all
+SHOWN_OF_SECRET = len("whsec_") + 4
 
 
 @dataclass(frozen=True)
@@ -246,3 +248,70 @@ class InvestorAdmin(KeptAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
         return ["user"] if obj else []
+
+
+# --- Messages to investors ----------------------------------------------------------------------------------------------
+class WebhookEndpointForm(forms.ModelForm):
+    def clean_url(self) -> str:
+        """Refuse at once what could never be delivered to. That a host is not found may be so for now only."""
+        url: str = self.cleaned_data["url"]
+        try:
+            address = webhooks.checked(url)
+            webhooks.addresses_of(address.hostname or "", address.port or 443)
+        except webhooks.Refused as refusal:
+            raise ValidationError(str(refusal)) from None
+        except webhooks.Failed:
+            pass
+        return url
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(KeptAdmin):
+    """The signing secret is made here and told once, when the endpoint is registered."""
+
+    form = WebhookEndpointForm
+    list_display = ["url", "investor", "enabled", "created_at"]
+    list_select_related = ["investor"]
+    list_filter = ["enabled"]
+    search_fields = ["url", "investor__name"]
+    autocomplete_fields = ["investor"]
+
+    def get_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> Any:
+        return ["investor", "url", "enabled", "secret_begins", "created_at"] if obj else ["investor", "url"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> list[str]:
+        return ["investor", "secret_begins", "created_at"] if obj else []
+
+    @admin.display(description="secret")
+    def secret_begins(self, endpoint: WebhookEndpoint) -> str:
+        return endpoint.secret[:SHOWN_OF_SECRET] + "…"
+
+    def save_model(self, request: HttpRequest, obj: WebhookEndpoint, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if not change:
+            words = f"Messages to it are signed with {obj.secret} — give it to the investor now, it is not shown again."
+            self.message_user(request, words, messages.WARNING)
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    """What was sent, waits, or was given up."""
+
+    list_display = ["id", "transition", "reservation", "target_name", "status", "attempts", "next_attempt_at", "ended_at", "last_error"]
+    list_select_related = ["transition", "reservation__loan", "reservation__investor__user", "endpoint"]
+    list_filter = ["status"]
+    search_fields = ["reservation__loan__reference__istartswith", "reservation__investor__name", "endpoint__url"]
+    ordering = ["-id"]
+    actions = ["send_again"]
+
+    @admin.display(description="to")
+    def target_name(self, delivery: Delivery) -> str:
+        return str(delivery.endpoint or delivery.reservation.investor.user.email)
+
+    @admin.action(description="Send again what was given up", permissions=["resend"])
+    def send_again(self, request: HttpRequest, deliveries: QuerySet[Delivery]) -> None:
+        count = outbox.send_again(deliveries)
+        self.message_user(request, f"{count} deliveries are sent again within a minute; those not given up stay as they are.")
+
+    def has_resend_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("loans.resend_delivery")

@@ -32,6 +32,8 @@ def bench_database() -> Iterator[str]:
                 "REDIS_URL": os.environ.get("REDIS_URL", embedded.redis_url(3)),
                 "CELERY_BROKER_URL": os.environ.get("CELERY_BROKER_URL", embedded.broker_url(4)),
                 "SECRET_KEY": "only-for-the-bench",
+                "EMAIL_URL": "dummymail://",
+                "EMAIL_FROM": "bench@localhost",
                 "DJANGO_SETTINGS_MODULE": "peerloans.settings",
             }
             try:
