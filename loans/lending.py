@@ -54,10 +54,12 @@ def open_loan(*, reference: str, actor: Actor, closes_at: datetime | None = None
 def extend(*, reference: str, closes_at: datetime, actor: Actor, reason: str, now: datetime | None = None) -> Loan:
     """Let an open loan take reservations until `closes_at`, also after its closing has passed."""
     with locks.short_transaction(), ledger.opened(locks.by_reference(reference, now), actor=actor, reason=reason) as book:
-        if book.loan.closes_at != closes_at:
-            _must_come(closes_at, book.at)
-            book.move_loan(book.loan, LoanEvent.EXTENDED, closes_at=closes_at)
-        return book.loan
+        loan = book.loan
+        former = loan.closes_at
+        if loan.status != LoanStatus.OPEN or former != closes_at:
+            book.move_loan(loan, LoanEvent.EXTENDED, closes_at=closes_at)
+            _must_come(closes_at, max(book.at, former or book.at))
+        return loan
 
 
 def _must_come(closes_at: datetime, at: datetime) -> None:

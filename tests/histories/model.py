@@ -234,7 +234,7 @@ class Model:
                 self.end(claim, "loan_withdrawn")
 
     def extend_loan(self, closes_at: datetime) -> None:
-        allow(self.status == "open")
+        allow(self.status == "open" and closes_at > self.closes_at)
         self.closes_at = closes_at
 
     def close_at_settled(self) -> None:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
         "UPDATE loans_transition SET reason = 'another'",
         "UPDATE loans_transition SET reason = 'another' WHERE false",
         "DELETE FROM loans_transition",
-        "TRUNCATE loans_transition",
+        "TRUNCATE loans_transition CASCADE",
         "TRUNCATE loans_loan CASCADE",
     ],
 )

@@ -1,0 +1,239 @@
+"""What may staff do to one reservation? Each act, what it leaves in history, and what it is refused for."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from loans import expiring, lending, overriding
+from loans.errors import IllegalTransition, Invalid, LoanNotOpen, NotFound, OverLimit, ReservationExpired
+from loans.models import Loan, Reservation, Transfer, Transition
+from tests.factories import (
+    HOURS_24,
+    NOON,
+    STAFF,
+    LoanFactory,
+    canceled,
+    fresh,
+    funded,
+    inbound,
+    money_comes,
+    money_fails,
+    pending,
+    refund_goes_out,
+    reserved,
+    settled,
+)
+
+pytestmark = pytest.mark.django_db
+LATER = NOON + timedelta(hours=2)
+MONEY_DEADLINE = datetime(2026, 7, 9, 4, tzinfo=UTC)
+
+
+def act(verb: Callable[..., Reservation], claim: Reservation, now: datetime = LATER, **values: Any) -> Reservation:
+    if verb is overriding.extend_claim:
+        values = {"expires_at": NOON + timedelta(days=30), **values}
+    return verb(reservation_id=claim.pk, actor=STAFF, reason="asked by phone", now=now, **values)
+
+
+def too_little(loan: Loan) -> Reservation:
+    money_comes(claim := pending(loan), 4_000)
+    return fresh(claim)
+
+
+ILLEGAL = [
+    (overriding.cancel_by_staff, settled),
+    (overriding.extend_claim, funded),
+    (overriding.extend_claim, settled),
+    (overriding.extend_claim, canceled),
+    (overriding.accept_amount, reserved),
+    (overriding.accept_amount, pending),
+    (overriding.accept_amount, funded),
+    (overriding.accept_amount, settled),
+    (overriding.accept_amount, canceled),
+    (overriding.reinstate, reserved),
+    (overriding.reinstate, pending),
+    (overriding.reinstate, funded),
+    (overriding.reinstate, settled),
+]
+
+
+@pytest.mark.parametrize(("verb", "state"), ILLEGAL, ids=lambda value: value.__name__)
+def test_what_the_diagram_does_not_have_changes_nothing(verb, state) -> None:
+    claim = state(LoanFactory())
+    before = Loan.objects.values().get(), Reservation.objects.values().get(), Transition.objects.count()
+    with pytest.raises(IllegalTransition) as refusal:
+        act(verb, claim)
+    assert refusal.value.data["state"] == claim.state
+    assert (Loan.objects.values().get(), Reservation.objects.values().get(), Transition.objects.count()) == before
+
+
+VERBS = [overriding.cancel_by_staff, overriding.extend_claim, overriding.accept_amount, overriding.reinstate]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_unknown_reservation_is_not_found(verb) -> None:
+    with pytest.raises(NotFound):
+        act(verb, Reservation(pk=uuid4()))
+
+
+@pytest.mark.parametrize("swept", [False, True])
+@pytest.mark.parametrize("verb", VERBS[:3])
+def test_a_lapsed_claim_is_dead_to_staff_too(verb, swept: bool) -> None:
+    claim = reserved(LoanFactory())
+    if swept:
+        expiring.expire_due(NOON + HOURS_24)
+    with pytest.raises(ReservationExpired):
+        act(verb, claim, now=NOON + HOURS_24)
+
+
+# --- Cancel, extend, accept -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("state", "refund"), [(reserved, 0), (pending, 0), (funded, 10_000), (too_little, 4_000)])
+def test_canceling_refunds_what_is_here_and_again_changes_nothing(state, refund: int, locks_first) -> None:
+    claim = state(loan := LoanFactory())
+    with locks_first():
+        act(overriding.cancel_by_staff, claim)
+    lines = Transition.objects.count()
+    assert act(overriding.cancel_by_staff, claim).cause == "canceled_by_staff"
+    assert (fresh(claim).refunded, fresh(loan).claimed, Transition.objects.count()) == (refund, 0, lines)
+    line = Transition.objects.get(event="canceled_by_staff")
+    assert (line.actor, line.reason, line.at) == ("staff", "asked by phone", LATER)
+
+
+@pytest.mark.parametrize("state", [reserved, pending, too_little])
+def test_extending_gives_more_time(state, locks_first) -> None:
+    claim = state(LoanFactory())
+    until = NOON + timedelta(days=30)
+    with locks_first():
+        act(overriding.extend_claim, claim)
+    act(overriding.extend_claim, claim)
+    assert fresh(claim).expires_at == until
+    assert Transition.objects.get(event="extended").deadline == until
+    assert expiring.expire_due(until - timedelta(microseconds=1)) == 0
+    assert expiring.expire_due(until) == 1
+
+
+@pytest.mark.parametrize("expires_at", [NOON, NOON + HOURS_24 - timedelta(microseconds=1)])
+def test_extending_does_not_shorten(expires_at: datetime) -> None:
+    claim = reserved(LoanFactory())
+    with pytest.raises(Invalid, match="Name an instant after"):
+        act(overriding.extend_claim, claim, expires_at=expires_at)
+    assert fresh(claim).expires_at == NOON + HOURS_24
+
+
+def test_an_amount_below_the_minimum_is_not_accepted() -> None:
+    money_comes(claim := pending(LoanFactory()), "999.99")
+    with pytest.raises(Invalid, match="below the loan's minimum"):
+        act(overriding.accept_amount, claim)
+    assert fresh(claim).amount == 10_000
+
+
+# --- Reinstate --------------------------------------------------------------------------------------------------------
+def test_without_a_transfer_it_has_24_fresh_hours_at_its_old_place(locks_first) -> None:
+    loan = LoanFactory()
+    claim, behind = canceled(loan), reserved(loan)
+    with locks_first():
+        act(overriding.reinstate, claim)
+    claim = fresh(claim)
+    assert (claim.state, claim.cause, claim.place, claim.expires_at) == ("reserved", "", 1, LATER + HOURS_24)
+    assert behind.place == 2
+    assert fresh(loan).claimed == 20_000
+
+
+def test_with_a_transfer_under_way_it_has_five_fresh_banking_days() -> None:
+    claim = pending(LoanFactory())
+    expiring.expire_due(MONEY_DEADLINE)
+    act(overriding.reinstate, claim, now=MONEY_DEADLINE)
+    assert (fresh(claim).state, fresh(claim).expires_at) == ("pending", datetime(2026, 7, 17, 4, tzinfo=UTC))
+    assert money_comes(claim, now=MONEY_DEADLINE) == "funded"
+
+
+def test_with_its_money_here_it_waits_and_the_refund_is_void() -> None:
+    claim = funded(loan := LoanFactory())
+    act(overriding.cancel_by_staff, claim)
+    act(overriding.reinstate, claim)
+    claim = fresh(claim)
+    assert (claim.state, claim.expires_at, claim.funded_at, claim.waiting) == ("pending", None, NOON, 10_000)
+    assert Transfer.objects.get(direction="refund").status == "void"
+    assert fresh(loan).claimed == 10_000
+
+
+def test_with_more_than_its_money_here_the_excess_still_goes_back() -> None:
+    money_comes(claim := pending(LoanFactory()), 12_000)
+    act(overriding.cancel_by_staff, claim)
+    assert fresh(claim).refunded == 12_000
+    act(overriding.reinstate, claim)
+    assert (fresh(claim).waiting, fresh(claim).refunded) == (10_000, 2_000)
+
+
+def test_late_money_that_is_here_counts() -> None:
+    claim = pending(LoanFactory())
+    expiring.expire_due(MONEY_DEADLINE)
+    money_comes(claim, now=MONEY_DEADLINE)
+    act(overriding.reinstate, claim, now=MONEY_DEADLINE)
+    assert (fresh(claim).state, fresh(claim).funded_at) == ("pending", MONEY_DEADLINE)
+
+
+@pytest.mark.parametrize("end", [money_fails, lambda claim: money_comes(claim, 4_000)])
+def test_after_a_failed_transfer_or_too_little_money_it_starts_anew(end) -> None:
+    end(claim := pending(LoanFactory()))
+    expiring.expire_due(MONEY_DEADLINE)
+    act(overriding.reinstate, claim, now=MONEY_DEADLINE)
+    assert (fresh(claim).state, fresh(claim).waiting) == ("reserved", 0)
+
+
+def test_a_lapsed_claim_can_be_reinstated_swept_or_not() -> None:
+    claim = reserved(LoanFactory())
+    act(overriding.reinstate, claim, now=NOON + HOURS_24)
+    events = list(Transition.objects.filter(reservation=claim).values_list("event", flat=True))
+    assert events == ["reserved", "expired", "reinstated_reserved"]
+
+
+def test_a_claim_left_out_when_the_loan_was_funded_returns_once_it_is_open_again() -> None:
+    loan = LoanFactory()
+    claim = funded(loan, 5_000)
+    last = settled(loan, 100_000)
+    with pytest.raises(LoanNotOpen):
+        act(overriding.reinstate, claim)
+    money_fails(last)
+    act(overriding.reinstate, claim)
+    assert (fresh(claim).state, fresh(claim).waiting) == ("pending", 5_000)
+
+
+def test_a_paid_refund_ends_it_for_good() -> None:
+    act(overriding.cancel_by_staff, claim := funded(LoanFactory()))
+    refund_goes_out(claim.transfers.get(direction="refund"))
+    with pytest.raises(IllegalTransition, match="refund of it has been paid"):
+        act(overriding.reinstate, claim)
+
+
+def test_it_needs_room_to_the_cent() -> None:
+    loan = LoanFactory()
+    claim = canceled(loan, "20000.01")
+    reserved(loan, 100_000)
+    with pytest.raises(OverLimit) as refusal:
+        act(overriding.reinstate, claim)
+    assert refusal.value.data == {"available": Decimal(20_000)}
+    fits = canceled(loan, 20_000)
+    act(overriding.reinstate, fits)
+    assert fresh(fits).state == "reserved"
+
+
+def test_it_needs_a_loan_that_takes_reservations() -> None:
+    closed, gone = LoanFactory(closes_at=LATER), LoanFactory()
+    claims = [canceled(closed), canceled(gone)]
+    lending.withdraw(reference=gone.reference, actor=STAFF, reason="sold", now=NOON)
+    for claim in claims:
+        with pytest.raises(LoanNotOpen):
+            act(overriding.reinstate, claim)
+
+
+def test_a_transfer_keeps_its_reference_through_cancellation_and_reinstatement() -> None:
+    claim = pending(LoanFactory())
+    reference = inbound(claim).reference
+    act(overriding.cancel_by_staff, claim)
+    act(overriding.reinstate, claim)
+    assert inbound(claim).reference == reference

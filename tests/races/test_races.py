@@ -1,0 +1,298 @@
+"""Does the loan's lock hold? Each pair meets at the worst moment, once with the lock and once, as its twin, without.
+
+With the lock every sum and every chain of history is right afterwards. The twin must go wrong: else the test would
+prove nothing.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from itertools import pairwise
+from threading import Barrier
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.db.models import F, Sum
+
+from loans import banking, expiring, investing, ledger, lending, limits, overriding, selectors, settling
+from loans.errors import OverLimit
+from loans.ledger import Actor
+from loans.models import Loan, Reservation, Transfer, Transition
+from loans.states import LIVE
+from peerloans.errors import Problem
+from tests.factories import HOURS_24, NOON, STAFF, InvestorFactory, LoanFactory, funded, inbound, notice, pending, reserved
+from tests.races.conftest import Call, together
+
+pytestmark = pytest.mark.django_db(transaction=True)
+JUST_BEFORE = NOON + HOURS_24 - timedelta(microseconds=1)
+BY_STAFF: dict[str, Any] = {"actor": STAFF, "reason": "a race"}
+
+
+def breaches(loan: Loan) -> list[str]:
+    """What does not add up: totals, the money of each claim, and history in which each step starts where the last ended."""
+    loan = Loan.objects.get(pk=loan.pk)
+    claims = list(Reservation.objects.filter(loan=loan).order_by("place"))
+    found = []
+    if loan.claimed != sum(claim.amount for claim in claims if claim.state in LIVE):
+        found.append("claimed")
+    if loan.settled != sum(claim.settled_amount for claim in claims):
+        found.append("settled")
+    if [claim.place for claim in claims] != list(range(1, loan.places + 1)):
+        found.append("places")
+    for claim in claims:
+        sums = dict(claim.transfers.order_by().values_list("status").annotate(Sum("amount")))
+        if claim.received != sums.get("cleared", 0) or claim.refunded != sums.get("due", 0) + sums.get("paid", 0):
+            found.append(f"money of {claim.place}")
+        found += [f"history of {claim.place}"] * broken_chain(Transition.objects.filter(reservation=claim, transfer=None), claim.state)
+    for transfer in Transfer.objects.filter(reservation__loan=loan):
+        found += [f"history of {transfer.reference}"] * broken_chain(Transition.objects.filter(transfer=transfer), transfer.status)
+    return found + ["history of the loan"] * broken_chain(Transition.objects.filter(loan=loan, reservation=None), loan.status)
+
+
+def broken_chain(history, state: str) -> bool:
+    steps = list(history.order_by("id").values_list("from_state", "to_state"))
+    return steps[-1][1] != state or any(before[1] != after[0] for before, after in pairwise(steps))
+
+
+# --- What may meet ----------------------------------------------------------------------------------------------------
+def reserve(loan: Loan, investor=None, amount=10_000, now=NOON) -> Call:
+    investor = investor or InvestorFactory()
+    return lambda: investing.reserve(reference=loan.reference, investor=investor, amount=Decimal(amount), now=now)
+
+
+def start(claim: Reservation, now=NOON) -> Call:
+    actor = Actor("investor", claim.investor.user_id)
+    return lambda: investing.start_transfer(reservation_id=claim.pk, method="ach", actor=actor, investor_id=claim.investor_id, now=now)
+
+
+def cancel(claim: Reservation, now=NOON) -> Call:
+    actor = Actor("investor", claim.investor.user_id)
+    return lambda: investing.cancel(reservation_id=claim.pk, actor=actor, investor_id=claim.investor_id, now=now)
+
+
+def told(kind: str, claim: Reservation, now=NOON) -> Call:
+    event = notice(kind, inbound(claim).reference, claim.amount)
+    return lambda: banking.record(event, now=now)
+
+
+def settle(loan: Loan, now=NOON) -> Call:
+    return lambda: settling.settle([loan.pk], now=now)
+
+
+def by_staff(verb: Callable[..., Any], claim: Reservation, now=NOON, **values: Any) -> Call:
+    return lambda: verb(reservation_id=claim.pk, now=now, **values, **BY_STAFF)
+
+
+def withdraw(loan: Loan) -> Call:
+    return lambda: lending.withdraw(reference=loan.reference, now=NOON, **BY_STAFF)
+
+
+def expire(now) -> Call:
+    return lambda: expiring.expire_due(now)
+
+
+def settle_and_reserve(loan: Loan) -> tuple[Call, Call]:
+    funded(loan)
+    return settle(loan), reserve(loan)
+
+
+def start_and_expire(loan: Loan) -> tuple[Call, Call]:
+    return start(reserved(loan), now=JUST_BEFORE), expire(NOON + HOURS_24)
+
+
+def money_and_expire(loan: Loan) -> tuple[Call, Call]:
+    claim = pending(loan)
+    return told("transfer.cleared", claim, now=claim.expires_at - timedelta(microseconds=1)), expire(claim.expires_at)
+
+
+def settle_and_cancel(loan: Loan) -> tuple[Call, Call]:
+    return settle(loan), by_staff(overriding.cancel_by_staff, funded(loan))
+
+
+def two_settles(loan: Loan) -> tuple[Call, Call]:
+    funded(loan)
+    return settle(loan), settle(loan)
+
+
+def settle_and_withdraw(loan: Loan) -> tuple[Call, Call]:
+    funded(loan)
+    return settle(loan), withdraw(loan)
+
+
+def withdraw_and_settle(loan: Loan) -> tuple[Call, Call]:
+    funded(loan)
+    return withdraw(loan), settle(loan)
+
+
+def staff_and_job(loan: Loan) -> tuple[Call, Call]:
+    claim = reserved(loan)
+    extended = by_staff(overriding.extend_claim, claim, now=JUST_BEFORE, expires_at=NOON + 2 * HOURS_24)
+    return extended, expire(NOON + HOURS_24)
+
+
+def staff_and_investor(loan: Loan) -> tuple[Call, Call]:
+    claim = reserved(loan)
+    return by_staff(overriding.cancel_by_staff, claim), start(claim)
+
+
+def two_banks(loan: Loan) -> tuple[Call, Call]:
+    claim = pending(loan)
+    return told("transfer.cleared", claim), told("transfer.failed", claim)
+
+
+PAIRS = [
+    settle_and_reserve,
+    start_and_expire,
+    money_and_expire,
+    settle_and_cancel,
+    two_settles,
+    settle_and_withdraw,
+    withdraw_and_settle,
+    staff_and_job,
+    staff_and_investor,
+    two_banks,
+]
+
+
+def last_cent_and(other: Callable[[Loan], Call]) -> Callable[[Loan], tuple[Call, Call]]:
+    """The last cent settles ahead of the queue while something else happens on the loan."""
+
+    def pair(loan: Loan) -> tuple[Call, Call]:
+        meanwhile = other(loan)
+        return by_staff(settling.settle_ahead, funded(loan, 100_000)), meanwhile
+
+    pair.__name__ = f"last_cent_and_{other.__name__.strip('_')}"
+    return pair
+
+
+def cancel_(loan: Loan) -> Call:
+    return cancel(reserved(loan, 5_000))
+
+
+def start_(loan: Loan) -> Call:
+    return start(reserved(loan, 5_000))
+
+
+def money_(loan: Loan) -> Call:
+    return told("transfer.cleared", pending(loan, 5_000))
+
+
+def failure_(loan: Loan) -> Call:
+    return told("transfer.failed", pending(loan, 5_000))
+
+
+def settle_(loan: Loan) -> Call:
+    funded(loan, 5_000)
+    return settle(loan)
+
+
+def another_settled_ahead_(loan: Loan) -> Call:
+    return by_staff(settling.settle_ahead, funded(loan, 5_000))
+
+
+def staff_(loan: Loan) -> Call:
+    return by_staff(overriding.cancel_by_staff, funded(loan, 5_000))
+
+
+def expire_(loan: Loan) -> Call:
+    reserved(loan, 5_000, now=NOON - HOURS_24 + timedelta(hours=1))
+    return expire(NOON + timedelta(hours=1))
+
+
+EVERYTHING = [reserve, cancel_, start_, money_, failure_, settle_, another_settled_ahead_, staff_, withdraw, expire_]
+ALL_PAIRS = PAIRS + [last_cent_and(other) for other in EVERYTHING]
+
+
+@pytest.mark.parametrize("lock", [True, False], ids=["locked", "twin"], indirect=True)
+@pytest.mark.parametrize("pair", ALL_PAIRS, ids=lambda pair: pair.__name__)
+def test_two_that_meet(pair: Callable[[Loan], tuple[Call, Call]], lock: bool, meet) -> None:
+    loan = LoanFactory(now=NOON - HOURS_24)
+    first, second = pair(loan)
+    faults = [result for result in meet(first, second) if isinstance(result, Exception) and not isinstance(result, Problem)]
+    wrong = [*map(repr, faults), *breaches(loan)]
+    assert wrong == [] if lock else wrong != [], wrong
+
+
+# --- Reserve against reserve: no lock of its own, one conditional statement ----------------------------------------------
+def read_then_write(barrier: Barrier) -> Callable[..., Reservation | None]:
+    """The twin of the one statement: looks whether there is room, and takes it in a second step."""
+
+    def admit(*, reference: str, investor_id: int, amount: Decimal, **_: Any) -> Reservation | None:
+        offer = selectors.offer(reference, NOON)
+        barrier.wait(10)
+        if amount > offer.available:
+            return None
+        with transaction.atomic():
+            Loan.objects.filter(pk=offer.loan.pk).update(claimed=F("claimed") + amount, places=F("places") + 1)
+            return Reservation.objects.create(
+                loan=offer.loan,
+                investor_id=investor_id,
+                place=Loan.objects.get(pk=offer.loan.pk).places,
+                amount=amount,
+                state="reserved",
+                created_at=NOON,
+                expires_at=NOON + HOURS_24,
+            )
+
+    return admit
+
+
+def over_the_limit(loan: Loan) -> Decimal:
+    loan.refresh_from_db()
+    return loan.claimed - limits.limit(loan.remaining, loan.overbooking_rate)
+
+
+def test_32_want_more_than_the_limit_and_it_is_exactly_full() -> None:
+    loan, investors = LoanFactory(now=None, amount=Decimal(10_000)), [InvestorFactory() for _ in range(32)]
+    results = together(*(reserve(loan, investor, 1_000, now=None) for investor in investors))
+    admitted = [result for result in results if isinstance(result, Reservation)]
+    assert len(admitted) == 12
+    assert {type(result) for result in results if not isinstance(result, Reservation)} == {OverLimit}
+    assert over_the_limit(loan) == 0
+    by_place = sorted(admitted, key=lambda claim: claim.place)
+    assert [claim.place for claim in by_place] == list(range(1, 13))
+    assert by_place == sorted(by_place, key=lambda claim: claim.created_at), "the queue has the order of the decisions"
+    assert breaches(loan) == []
+
+
+def test_twin_that_reads_and_then_writes_goes_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    loan, investors = LoanFactory(amount=Decimal(10_000)), [InvestorFactory() for _ in range(2)]
+    monkeypatch.setattr(ledger, "admit", read_then_write(Barrier(2)))
+    together(*(reserve(loan, investor, 10_000) for investor in investors))
+    assert over_the_limit(loan) == 8_000
+
+
+# --- Expire against expire: one statement that skips what another holds -----------------------------------------------------
+def expire_in_two_steps(barrier: Barrier, loan: Loan) -> Call:
+    """The twin: finds the lapsed claims, and cancels them in a second step."""
+
+    def run() -> int:
+        lapsed = list(Reservation.objects.filter(loan=loan, expires_at__lte=NOON + HOURS_24))
+        barrier.wait(10)
+        with transaction.atomic():
+            Loan.objects.filter(pk=loan.pk).update(claimed=F("claimed") - sum(claim.amount for claim in lapsed))
+            ids = [claim.pk for claim in lapsed]
+            return Reservation.objects.filter(pk__in=ids).update(state="canceled", cause="expired", expires_at=None)
+
+    return run
+
+
+def test_two_expires_cancel_each_claim_once() -> None:
+    loans = [LoanFactory() for _ in range(4)]
+    for loan in loans:
+        for _ in range(5):
+            reserved(loan, 1_000)
+    counts = together(*[lambda: expiring.expire_due(NOON + HOURS_24, batch=3)] * 4)
+    counts.append(expiring.expire_due(NOON + HOURS_24))  # what was held by another comes with the next run
+    assert sum(counts) == 20
+    assert Transition.objects.filter(event="expired").count() == 20
+    assert [breaches(loan) for loan in loans] == [[]] * 4
+
+
+def test_twin_that_looks_first_releases_each_claim_twice() -> None:
+    reserved(loan := LoanFactory(), 1_000)
+    reserved(loan, 5_000, now=NOON + HOURS_24 - timedelta(hours=1))
+    barrier = Barrier(2)
+    together(expire_in_two_steps(barrier, loan), expire_in_two_steps(barrier, loan))
+    assert "claimed" in breaches(loan)
