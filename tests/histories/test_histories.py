@@ -27,6 +27,7 @@ from tests.histories import model
 pytestmark = pytest.mark.django_db
 AMOUNT, PERCENT, OPEN_FOR = 10_000_00, 20, timedelta(days=12)
 STEPS_EACH = 50
+BY_STAFF: dict[str, Any] = {"actor": STAFF, "reason": "a reason"}
 CLAIMS_AND_WHAT_LIES_BENEATH = """
     SELECT claim.*,
         (SELECT COALESCE(sum(amount), 0) FROM loans_transfer WHERE reservation_id = claim.id AND status = 'cleared') AS cleared,
