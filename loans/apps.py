@@ -8,6 +8,12 @@ class LoansConfig(AppConfig):
 
     def ready(self) -> None:
         from cbsa import importing
-        from loans import lending
 
-        importing.after_switch.append(lending.resolve_markets)
+        importing.after_switch.append(resolve_markets)
+
+
+def resolve_markets() -> None:
+    """Find each loan's market in the ZIP data that has just come into use."""
+    from loans import lending  # its calendar takes long to load, and few commands need it
+
+    lending.resolve_markets()

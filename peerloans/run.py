@@ -1,4 +1,5 @@
-"""How does the whole system run on one machine? Servers, migrations, demo data, then web, worker and beat, until Ctrl-C.
+"""How does the whole system run on one machine? Servers, migrations, demo data, then web, worker, beat and a
+sandbox bank, until Ctrl-C.
 
 This is what `make run` starts. A part that ends is started again, which tools that run a Procfile do not do; and
 what a killed run left behind is found by a mark in its environment and cleared away by the next.
@@ -21,7 +22,7 @@ from pathlib import Path
 import django
 import psutil
 from django.conf import settings
-from django.core.management import call_command, get_commands
+from django.core.management import call_command
 from django.db import OperationalError, connections
 
 from peerloans import embedded
@@ -152,7 +153,7 @@ def prepare() -> None:
         raise SystemExit(f"The database does not answer: {error}") from None
     from loans.models import Loan
 
-    if settings.DEBUG and "seed_demo" in get_commands() and not Loan.objects.exists():
+    if settings.DEBUG and not Loan.objects.exists():
         call_command("seed_demo")
     connections.close_all()
 
@@ -169,6 +170,8 @@ def run(port: int) -> None:
         parts.append(Part("web", web, DATABASE_POOL_SIZE="4"))
         parts.append(Part("worker", worker, PYTHONWARNINGS=CELERY_WARNINGS))
         parts.append(Part("beat", f"{celery} beat --loglevel WARNING", PYTHONWARNINGS=CELERY_WARNINGS))
+        if settings.DEBUG:
+            parts.append(Part("bank", f"manage sandbox_bank --site http://127.0.0.1:{port}"))
         while "MAKELEVEL" not in os.environ or os.getppid() == parent:
             if not shown and answers(port):
                 shown = True

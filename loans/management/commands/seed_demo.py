@@ -28,7 +28,7 @@ class Command(BaseCommand):
         if Loan.objects.exists():
             raise CommandError("There are loans already; the demo only fills an empty database. Nothing has changed.")
         if not Dataset.objects.filter(active=True).exists():
-            importing.run(zips=str(ZIP_DATA / "zips.csv"), metros=str(ZIP_DATA / "metros.csv"), vintage="2015", actor="seed_demo")
+            importing.run(zips=str(ZIP_DATA / "zips.csv"), metros=str(ZIP_DATA / "metros.csv"), vintage="2015-demo", actor="seed_demo")
         # The past went at the usual pace, whatever TIME_LAPSE does to the present.
         with override_settings(TIME_LAPSE=1.0), transaction.atomic():
             demo.fill(selectors.instant(None))
