@@ -14,23 +14,30 @@ from loans.models import Transfer
 from loans.states import Direction, State, TransferStatus
 
 MOST_AT_ONCE = 1_000
+BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True)
 class Habits:
-    """How the bank behaves. `delay` is usual and varies by half; `fail`, `late` and `short` are probabilities."""
+    """How the bank behaves. `delay` is usual and varies by half; `fail`, `late` and `short` are probabilities.
+
+    Transfers from before `since` are none of its business.
+    """
 
     delay: timedelta
     fail: float
     late: float
     short: float
     seed: int
+    since: datetime = BEGINNING
 
 
 def notices(habits: Habits, at: datetime) -> Iterator[Notice]:
     """What the bank has to say at `at` of transfers that wait for it, the oldest first."""
-    waiting = Transfer.objects.filter(status__in=[TransferStatus.INITIATED, TransferStatus.DUE]).select_related("reservation")
+    waiting = Transfer.objects.filter(
+        status__in=[TransferStatus.INITIATED, TransferStatus.DUE], created_at__gte=habits.since
+    ).select_related("reservation")
     for transfer in waiting.order_by("created_at", "id")[:MOST_AT_ONCE]:
         notice = notice_of(transfer, habits, at)
         if notice:

@@ -171,7 +171,7 @@ def run(port: int) -> None:
         parts.append(Part("worker", worker, PYTHONWARNINGS=CELERY_WARNINGS))
         parts.append(Part("beat", f"{celery} beat --loglevel WARNING", PYTHONWARNINGS=CELERY_WARNINGS))
         if settings.DEBUG:
-            parts.append(Part("bank", f"manage sandbox_bank --site http://127.0.0.1:{port}"))
+            parts.append(Part("bank", f"manage sandbox_bank --from-now --site http://127.0.0.1:{port}"))
         while "MAKELEVEL" not in os.environ or os.getppid() == parent:
             if not shown and answers(port):
                 shown = True

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -66,6 +67,12 @@ def test_refunds_due_are_paid_whatever_the_habits() -> None:
     assert (notice.type, notice.reference, notice.amount) == ("refund.paid", refund.reference, Decimal("500.00"))
     assert banking.record(notice, now=LATER) == "paid"
     assert list(sandbox_bank.notices(habits(), LATER + HOURS_24)) == []
+
+
+def test_what_was_started_before_is_left_alone_if_so_told() -> None:
+    factories.pending(LoanFactory())
+    assert len(list(sandbox_bank.notices(replace(habits(), since=NOON), LATER))) == 1
+    assert list(sandbox_bank.notices(replace(habits(), since=NOON + timedelta(seconds=1)), LATER)) == []
 
 
 def test_the_same_seed_deals_the_same_fates_and_another_one_others() -> None:

@@ -54,6 +54,7 @@ class Command(BaseCommand):
             parser.add_argument(f"--{name}", type=probability, default=0.05, help=f"probability that {told} (default: %(default)s)")
         parser.add_argument("--seed", type=int, default=1, help="another number deals other fates (default: %(default)s)")
         parser.add_argument("--every", type=seconds, default=1.0, help="seconds between two looks (default: %(default)s)")
+        parser.add_argument("--from-now", action="store_true", help="leave alone what was started before this command")
         parser.add_argument("--once", action="store_true", help="tell what there is to tell now, and end")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -66,6 +67,7 @@ class Command(BaseCommand):
         habits = Habits(
             delay=timedelta(seconds=options["delay"]) / settings.TIME_LAPSE,
             **{name: options[name] for name in ("fail", "late", "short", "seed")},
+            since=selectors.instant(None) if options["from_now"] else sandbox_bank.BEGINNING,
         )
         # Where the site has no secret, as it may in DEBUG, it takes any signature.
         self.secret = next(iter(settings.BANK_WEBHOOK_SECRETS), None) or new_secret()
