@@ -140,14 +140,18 @@ def test_a_site_that_is_down_is_an_error_in_words(in_debug: None, listener: List
 def test_sigterm_ends_it_cleanly(in_debug: None, listener: Listener) -> None:
     """The signal comes while the first event is on its way; the command ends without a second look."""
     factories.pending(LoanFactory())
-    before = signal.getsignal(signal.SIGTERM)
     listener.then = threading.Event()
     told = threading.Thread(target=lambda: (listener.then.wait(30), os.kill(os.getpid(), signal.SIGTERM)))  # type: ignore[union-attr]
-    told.start()
-    run(listener)
-    told.join()
-    assert listener.got
-    assert signal.getsignal(signal.SIGTERM) is before
+    ours = signal.signal(signal.SIGTERM, before := lambda *_: None)
+    try:
+        told.start()
+        run(listener)
+        told.join()
+        assert listener.got
+        assert signal.getsignal(signal.SIGTERM) is before
+    finally:
+        told.join()
+        signal.signal(signal.SIGTERM, ours)
 
 
 @pytest.mark.parametrize(

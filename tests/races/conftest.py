@@ -10,7 +10,8 @@ from django.db import connections
 
 from loans import ledger, locks
 
-LONGEST_WAIT_SECONDS = 0.3  # for somebody who may be unable to finish: under the lock they wait for us
+LONGEST_WAIT_SECONDS = 10
+WAIT_UNDER_LOCK_SECONDS = 0.3  # there the other one cannot finish before we do
 
 Call = Callable[[], Any]
 
@@ -44,11 +45,11 @@ def meet(monkeypatch: pytest.MonkeyPatch) -> Callable[[Call, Call], list[Any]]:
         def post_late(book: ledger.Ledger) -> None:
             if not decided.is_set():
                 decided.set()
-                finished.wait(LONGEST_WAIT_SECONDS)
+                finished.wait(WAIT_UNDER_LOCK_SECONDS if locks.FOR_UPDATE else LONGEST_WAIT_SECONDS)
             post(book)
 
         def when_decided() -> Any:
-            assert decided.wait(10), "the first one never came to its writing"
+            assert decided.wait(LONGEST_WAIT_SECONDS), "the first one never came to its writing"
             try:
                 return second()
             finally:
