@@ -89,7 +89,7 @@ def close_at_settled(*, reference: str, actor: Actor, reason: str, now: datetime
             apply_rule(book, loan, queue)
         if loan.status == LoanStatus.FUNDED:
             return loan
-        if not loan.settled:
+        if loan.status == LoanStatus.OPEN and not loan.settled:
             raise IllegalTransition(f"Nothing of {loan.reference} has settled; withdraw it instead.", state=loan.status)
         book.move_loan(loan, LoanEvent.CLOSED_AT_SETTLED, amount=loan.settled)
         cancel_live(book, queue, Event.LOAN_FUNDED)

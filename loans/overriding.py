@@ -12,7 +12,7 @@ from loans.errors import IllegalTransition, Invalid, LoanNotOpen, OverLimit
 from loans.investing import claim_under_lock, refuse_lapsed
 from loans.ledger import Actor
 from loans.models import Reservation
-from loans.states import Event, LoanStatus, State, TransferStatus
+from loans.states import LIVE, Event, LoanStatus, State, TransferStatus
 
 
 def cancel_by_staff(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
@@ -41,12 +41,14 @@ def extend_claim(*, reservation_id: UUID, expires_at: datetime, actor: Actor, re
 
 
 def accept_amount(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
-    """Take the smaller sum that came for what was asked: the claim shrinks to it and is funded."""
+    """Take the smaller sum that came for what was asked: the claim shrinks to it and is funded. A repeat changes nothing."""
     with locks.short_transaction(), ledger.opened(locks.by_reservation(reservation_id, now), actor=actor, reason=reason) as book:
         claim = claim_under_lock(book, reservation_id)
         refuse_lapsed(claim)
         transfer = selectors.own_transfer(claim)
         came = transfer.amount if transfer and transfer.status == TransferStatus.CLEARED else None
+        if claim.funded_at and claim.amount == came and claim.transitions.filter(event=Event.AMOUNT_ACCEPTED).exists():
+            return claim
         if came is None or claim.state != State.PENDING or claim.funded_at:
             raise IllegalTransition("No smaller sum waits to be accepted.", state=claim.state)
         if came < book.loan.minimum:
@@ -61,10 +63,12 @@ def reinstate(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime 
     """Bring a canceled claim back to its old place, as far as the loan has room for it.
 
     Where its money is here it waits for its turn, where its transfer is on the way it has five fresh banking days,
-    otherwise 24 fresh hours.
+    otherwise 24 fresh hours. A repeat changes nothing.
     """
     with locks.short_transaction(), ledger.opened(locks.by_reservation(reservation_id, now), actor=actor, reason=reason) as book:
         claim, loan = claim_under_lock(book, reservation_id), book.loan
+        if claim.state in LIVE and selectors.last_event(claim) in {Event.REINSTATED_RESERVED, Event.REINSTATED_PENDING}:
+            return claim
         if claim.state != State.CANCELED:
             raise IllegalTransition(f"This is {claim.state}; only a canceled reservation can be reinstated.", state=claim.state)
         if loan.status != LoanStatus.OPEN or not loan.closes_at or loan.closes_at <= book.at:

@@ -153,6 +153,11 @@ def own_among(transfers: Iterable[Transfer]) -> Transfer | None:
     return max(inbound, key=lambda transfer: (transfer.created_at, transfer.pk), default=None)
 
 
+def last_event(reservation: Reservation) -> str | None:
+    """What happened last to the claim itself, transfers aside."""
+    return Transition.objects.filter(reservation=reservation, transfer=None).order_by("-id").values_list("event", flat=True).first()
+
+
 def expired_at(reservation: Reservation) -> datetime | None:
     """The last deadline that history has of the claim."""
     with_deadline = Transition.objects.filter(reservation=reservation, transfer=None, deadline__isnull=False)

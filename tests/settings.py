@@ -2,10 +2,10 @@
 
 import os
 
-os.environ.setdefault("SECRET_KEY", "only-for-tests")
 os.environ.setdefault("EMAIL_URL", "memorymail://")
 os.environ.setdefault("EMAIL_FROM", "peerloans <loans@example.org>")
-os.environ["DEBUG"] = "0" if "DATABASE_URL" in os.environ else "1"
+os.environ["DEBUG"] = "1"  # so that what the environment does not name is embedded
+os.environ.pop("TIME_LAPSE", None)
 
 os.environ["THROTTLE"] = os.environ["THROTTLE_LOGIN"] = ""
 
@@ -17,6 +17,7 @@ WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 DEBUG = False
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
 CACHES["default"]["KEY_PREFIX"] = f"test:{WORKER}"
+CACHES["default"]["OPTIONS"] |= {"SOCKET_CONNECT_TIMEOUT": 5, "SOCKET_TIMEOUT": 5}  # a busy machine is no fault
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 STATIC_ROOT = None  # nothing is collected for tests
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -237,3 +237,14 @@ def test_a_transfer_keeps_its_reference_through_cancellation_and_reinstatement()
     act(overriding.cancel_by_staff, claim)
     act(overriding.reinstate, claim)
     assert inbound(claim).reference == reference
+
+
+def test_the_same_step_again_answers_with_the_present_state() -> None:
+    claim = pending(LoanFactory())
+    money_comes(claim, Decimal("9999.99"))
+    for step in (overriding.accept_amount, overriding.cancel_by_staff, overriding.reinstate):
+        once = step(reservation_id=claim.pk, actor=STAFF, reason="a test", now=NOON)
+        lines = Transition.objects.count()
+        again = step(reservation_id=claim.pk, actor=STAFF, reason="a test", now=NOON)
+        assert (again.state, again.amount) == (once.state, once.amount)
+        assert Transition.objects.count() == lines
