@@ -44,6 +44,10 @@ check: .venv/.installed ## formatting, lint, types, migrations, import rules
 schema: .venv/.installed ## renew tests/openapi.json, which a test compares with the API
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --format openapi-json --file tests/openapi.json
 
+.PHONY: bench
+bench: .venv/.installed ## our figures beside their baselines, taken in turn (about ten minutes)
+	$(BIN)/python -m tests.bench
+
 .PHONY: format
 format: .venv/.installed ## put the code into the project's format
 	$(BIN)/ruff check --fix .
