@@ -42,7 +42,7 @@ AGAIN = f"""
 UPDATE loans_reservation SET state = 'reserved', cause = '', expires_at = due.expires_at FROM due WHERE due.id = loans_reservation.id;
 UPDATE loans_loan SET claimed = {CLAIMS_EACH} * 400 WHERE claimed <> {CLAIMS_EACH} * 400;
 ALTER TABLE loans_transition DISABLE TRIGGER append_only;
-TRUNCATE loans_transition;
+TRUNCATE loans_transition, loans_delivery;
 ALTER TABLE loans_transition ENABLE TRIGGER append_only;
 """
 
