@@ -173,22 +173,9 @@ def test_a_refusal_of_the_service_is_told(staff: Client, monkeypatch: pytest.Mon
     assert stored() == before
 
 
-def test_staff_open_a_draft_from_the_list(staff: Client) -> None:
-    loans = [a_draft(1), a_draft(2)]
-    lending.withdraw(reference="PL-0002", actor=stage.STAFF, reason="Sold.")
-    chosen = {"action": "open_loans", "_selected_action": [loan.pk for loan in loans]}
-    told = staff.post("/admin/loans/loan/", chosen, follow=True).content.decode()
-    assert "PL-0001 is open until" in told
-    assert "PL-0002: This is withdrawn" in told
-    assert [loan.status for loan in Loan.objects.all()] == ["open", "withdrawn"]
-    assert Transition.objects.get(event="opened").user.get_username() == "boss"
-
-
 def test_looking_needs_no_more_than_permission_to_look_and_gives_no_more(clerk: Client) -> None:
     loan = a_draft()
     before = stored()
-    assert "Open the chosen drafts" not in page(clerk, "/admin/loans/loan/")
-    clerk.post("/admin/loans/loan/", {"action": "open_loans", "_selected_action": [loan.pk]})
     assert clerk.post(f"/admin/loans/loan/{loan.pk}/change/", {**FACTS, **TERMS, "title": "A villa"}).status_code == 403
     assert clerk.post("/admin/loans/loan/add/", {"reference": "PL-2", **FACTS, **TERMS}).status_code == 403
     assert stored() == before
