@@ -38,7 +38,8 @@ class Acting(KeptAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], add: bool = False, change: bool = False, form_url: str = "", obj: Any = None
     ) -> HttpResponse:
-        context |= {"staff_actions": self.allowed(request) if obj else [], "list_address": _list_address(self.model)}
+        offered = [action for action in self.allowed(request) if staff.is_conceivable(action, obj)] if obj else []
+        context |= {"staff_actions": offered, "list_address": _list_address(self.model)}
         return super().render_change_form(request, context, add, change, form_url, obj)
 
 

@@ -1,6 +1,7 @@
 """What must staff write down before they act? A reason always, and whatever the action needs to know."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -76,3 +77,7 @@ class MoneyForm(NoticeForm):
     amount = forms.DecimalField(
         required=False, min_value=CENT, max_digits=14, decimal_places=2, help_text="Dollars that came. Empty: all that was expected."
     )
+
+    def clean_amount(self) -> Decimal | None:
+        amount: Decimal | None = self.cleaned_data["amount"]
+        return amount and amount.quantize(CENT)

@@ -21,7 +21,7 @@ from loans.forms import ActionForm, ClosingForm, DeadlineForm, MoneyForm, Notice
 from loans.ledger import Actor
 from loans.models import Case, Loan, Reservation, Transfer, Transition
 from loans.selectors import Offer
-from loans.states import Event
+from loans.states import LOAN_MOVES, MOVES, TRANSFER_MOVES, Event, LoanEvent, TransferEvent, possible
 from peerloans.errors import Problem
 
 
@@ -36,14 +36,29 @@ class StaffAction:
     service: Callable[..., object]
     form: type[ActionForm]
     told: str
+    event: str = ""  # the step that the tables of moves must allow, where one is needed
 
 
 ACTIONS = [
     StaffAction(
-        "open", "Open", Loan, "loans.open_loan", lending.open_loan, OpeningForm, "The draft takes reservations from now until it closes."
+        "open",
+        "Open",
+        Loan,
+        "loans.open_loan",
+        lending.open_loan,
+        OpeningForm,
+        "The draft takes reservations from now until it closes.",
+        LoanEvent.OPENED,
     ),
     StaffAction(
-        "extend", "Extend closing", Loan, "loans.extend_loan", lending.extend, ClosingForm, "The open loan takes reservations for longer."
+        "extend",
+        "Extend closing",
+        Loan,
+        "loans.extend_loan",
+        lending.extend,
+        ClosingForm,
+        "The open loan takes reservations for longer.",
+        LoanEvent.EXTENDED,
     ),
     StaffAction(
         "withdraw",
@@ -53,6 +68,7 @@ ACTIONS = [
         lending.withdraw,
         ActionForm,
         "Every live or settled reservation is canceled; money that is here is refunded. This is final.",
+        LoanEvent.WITHDRAWN,
     ),
     StaffAction(
         "close_at_settled",
@@ -62,6 +78,7 @@ ACTIONS = [
         lending.close_at_settled,
         ActionForm,
         "What has settled becomes the whole loan, which is funded; live reservations are canceled and refunded.",
+        LoanEvent.CLOSED_AT_SETTLED,
     ),
     StaffAction(
         "cancel",
@@ -71,6 +88,7 @@ ACTIONS = [
         overriding.cancel_by_staff,
         ActionForm,
         "The live reservation is canceled; money that is here is refunded.",
+        Event.CANCELED_BY_STAFF,
     ),
     StaffAction(
         "reinstate",
@@ -80,6 +98,7 @@ ACTIONS = [
         overriding.reinstate,
         ActionForm,
         "The canceled reservation lives again, at its old place.",
+        Event.REINSTATED_RESERVED,
     ),
     StaffAction(
         "extend",
@@ -89,6 +108,7 @@ ACTIONS = [
         overriding.extend_claim,
         DeadlineForm,
         "The live reservation has until then to go on.",
+        Event.EXTENDED,
     ),
     StaffAction(
         "record_transfer",
@@ -98,6 +118,7 @@ ACTIONS = [
         investing.start_transfer,
         TransferForm,
         "The reservation becomes pending, as if its investor had started the transfer.",
+        Event.TRANSFER_STARTED,
     ),
     StaffAction(
         "record_money",
@@ -116,6 +137,7 @@ ACTIONS = [
         overriding.accept_amount,
         ActionForm,
         "The reservation shrinks to the money that came.",
+        Event.AMOUNT_ACCEPTED,
     ),
     StaffAction(
         "settle_ahead",
@@ -125,6 +147,7 @@ ACTIONS = [
         settling.settle_ahead,
         ActionForm,
         "The reservation, whose money is here, is settled now, up to what remains.",
+        Event.SETTLED,
     ),
     StaffAction(
         "reverse",
@@ -136,7 +159,14 @@ ACTIONS = [
         "The bank took the money back: the reservation is canceled without a refund.",
     ),
     StaffAction(
-        "mark_paid", "Mark refund paid", Transfer, "loans.pay_refund", overriding.mark_paid, NoticeForm, "The refund due has been paid."
+        "mark_paid",
+        "Mark refund paid",
+        Transfer,
+        "loans.pay_refund",
+        overriding.mark_paid,
+        NoticeForm,
+        "The refund due has been paid.",
+        TransferEvent.PAID,
     ),
     StaffAction(
         "close", "Close", Case, "loans.close_case", overriding.close_case, ActionForm, "The case leaves the list; the reason is its note."
@@ -161,6 +191,11 @@ _KEYS = {
     Case: ("case_id", "pk"),
     PeriodicTask: ("job_id", "pk"),
 }
+_MOVES: dict[type[Model], tuple[Mapping[Any, Any], str]] = {
+    Loan: (LOAN_MOVES, "status"),
+    Reservation: (MOVES, "state"),
+    Transfer: (TRANSFER_MOVES, "status"),
+}
 _LOAN = {Loan: "pk", Reservation: "loan_id", Transfer: "reservation__loan_id"}
 _OWN = {
     Loan: ("status", "amount", "opens_at", "closes_at"),
@@ -175,6 +210,14 @@ def actions_of(model: type[Model]) -> list[StaffAction]:
     return [action for action in ACTIONS if action.model is model]
 
 
+def is_conceivable(action: StaffAction, row: Model) -> bool:
+    """Whether the row's state allows the action's step at all; the service knows what else it takes."""
+    if not action.event:
+        return True
+    moves, field = _MOVES[action.model]
+    return action.event in possible(moves, getattr(row, field))
+
+
 @dataclass(frozen=True)
 class Change:
     """One line of the history that an action writes."""
@@ -186,7 +229,6 @@ class Change:
     amount: Decimal | None
     deadline: datetime | None
     rule: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -266,8 +308,8 @@ def _change(row: Transition) -> Change:
     if row.reservation:
         subject = f"#{row.reservation.place} {row.reservation.investor}"
     if row.transfer:
-        subject = f"{row.transfer.get_direction_display()} {row.transfer.reference if row.from_state else 'transfer'}, {subject}"
-    return Change(subject, row.event.replace("_", " "), row.from_state, row.to_state, row.amount, row.deadline, row.rule, row.reason)
+        subject = f"{row.transfer.get_direction_display()}{f' {row.transfer.reference}' if row.from_state else ''} for {subject}"
+    return Change(subject, row.event.replace("_", " "), row.from_state, row.to_state, row.amount, row.deadline, row.rule)
 
 
 def _passed(written: list[Transition], live: list[Reservation]) -> list[Reservation]:

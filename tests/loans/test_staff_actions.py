@@ -307,7 +307,7 @@ def test_settling_ahead_names_whom_it_passes_and_what_the_last_cent_does(operato
 def test_money_of_another_amount_shows_the_case_it_becomes(operator: Client) -> None:
     page = Page(operator, find(Reservation, "record_money"), pending(), amount="6000")
     (effect,) = page.response.context["effects"]
-    assert effect.cases[0].startswith("Amount differs: 6000")
+    assert effect.cases[0].startswith("Amount differs: 6000.00 dollars came")
     assert ("due", Decimal("1000.00")) in [(change.event, change.amount) for change in effect.changes]
 
 
@@ -385,6 +385,22 @@ def test_a_rows_own_page_offers_what_its_reader_may_do(client: Client) -> None:
     page = client.get(reverse("admin:loans_reservation_change", args=[claim.pk])).content.decode()
     offered = {action.name for action in staff.actions_of(Reservation) if f'value="{action.name}"' in page}
     assert offered == {"cancel", "extend"}
+
+
+@pytest.mark.parametrize(
+    ("start", "offered"),
+    [
+        (open_loan, {"extend", "withdraw", "close_at_settled"}),
+        (reserved, {"cancel", "extend", "record_transfer", "record_money", "reverse"}),
+        (canceled, {"reinstate", "record_money", "reverse"}),
+        (refund_due, {"mark_paid"}),
+        (a_case, {"close"}),
+    ],
+)
+def test_a_rows_own_page_offers_what_its_state_allows(operator: Client, start: Callable[[], Model], offered: set[str]) -> None:
+    row = start()
+    page = operator.get(reverse(f"admin:loans_{row._meta.model_name}_change", args=[row.pk])).content.decode()
+    assert {action.name for action in staff.actions_of(type(row)) if f'value="{action.name}"' in page} == offered
 
 
 def test_the_command_repairs_the_groups(capsys: pytest.CaptureFixture[str]) -> None:
