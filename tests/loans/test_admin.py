@@ -1,3 +1,4 @@
+from datetime import timedelta
 from decimal import Decimal
 from html import unescape
 from typing import Any
@@ -8,7 +9,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 
-from loans import lending, settling
+from loans import lending, overriding, settling
 from loans.admin import ROWS_SHOWN
 from loans.models import BankEvent, Case, ClosingValue, Investor, Loan, Reservation, Transfer, Transition
 from tests.loans import stage
@@ -238,12 +239,24 @@ def test_the_number_of_queries_of_a_page_does_not_grow(staff: Client, django_ass
             page(staff, address)
 
 
-def test_the_first_page_counts_what_needs_a_person(staff: Client) -> None:
-    assert "No case needs a person." in page(staff, "/admin/")
+def test_the_first_page_lists_what_needs_a_person(staff: Client) -> None:
+    assert "Nothing that you can see waits for a person." in page(staff, "/admin/")
     for detail in ("One.", "Two."):
         a_case(detail)
-    assert "2 open cases</a> need a person." in page(staff, "/admin/")
     Case.objects.filter(detail="One.").update(closed_at=timezone.now())
-    assert "1 open case</a> needs a person." in page(staff, "/admin/")
-    assert "Two." in page(staff, "/admin/loans/case/?closed_at__isempty=1")
-    assert "One." not in page(staff, "/admin/loans/case/?closed_at__isempty=1")
+    overdue = stage.open_loan(timezone.now() - timedelta(weeks=4), reference="PL-OVERDUE")
+    an_open_loan()
+    returning = stage.funded_claim(an_open_loan(2), 5_000, timezone.now())
+    overriding.cancel_by_staff(reservation_id=returning.pk, actor=stage.STAFF, reason="A test.")
+    refund = Transfer.objects.get(direction="refund")
+    waiting = staff.get("/admin/").context["waiting"]
+    assert [(line.what, line.count) for line in waiting] == [("Late money", 1), ("Loans past their closing", 1), ("Refunds due", 1)]
+    cases, loans, refunds = (staff.get(line.address).context["cl"].result_list for line in waiting)
+    assert [case.detail for case in cases] == ["Two."]
+    assert (list(loans), list(refunds)) == ([overdue], [refund])
+
+
+def test_the_first_page_lists_only_what_its_reader_may_see(clerk: Client) -> None:
+    a_case("One.")
+    stage.open_loan(timezone.now() - timedelta(weeks=4))
+    assert [line.what for line in clerk.get("/admin/").context["waiting"]] == ["Loans past their closing"]
