@@ -12,8 +12,11 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import urlencode
+from django_celery_beat.admin import PeriodicTaskAdmin
+from django_celery_beat.models import PeriodicTask
 
 from loans import lending, outbox, webhooks
+from loans.acting import Acting
 from loans.ledger import Actor
 from loans.limits import CENT, LEAST_MINIMUM
 from loans.models import BankEvent, Case, ClosingValue, Delivery, Investor, Loan, Reservation, Transfer, Transition, WebhookEndpoint
@@ -101,7 +104,7 @@ class LoanForm(forms.ModelForm):
 
 
 @admin.register(Loan)
-class LoanAdmin(WithTables, KeptAdmin):
+class LoanAdmin(WithTables, Acting):
     """Drafts can be written and rewritten; from its opening on, a loan is only to be read here."""
 
     form = LoanForm
@@ -109,7 +112,6 @@ class LoanAdmin(WithTables, KeptAdmin):
     list_filter = ["status", "state", "settlement_rule", "closes_at"]
     search_fields = ["reference__istartswith", "title", "city", "zip__startswith", "market_msa"]
     search_help_text = "A reference, part of a title, city or market, or the first digits of a ZIP"
-    actions = ["open_loans"]
     offered = ["reference", "title", ("address", "city"), ("state", "zip")]
     terms = ["amount", ("annual_rate", "term_months", "ltv"), ("minimum", "overbooking_rate"), "settlement_rule"]
     course = ["status", ("settled", "remaining", "claimed"), "market_msa", ("opens_at", "closes_at"), "created_at", ("places", "version")]
@@ -124,9 +126,6 @@ class LoanAdmin(WithTables, KeptAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Loan | None = None) -> bool:
         return super().has_change_permission(request, obj) and (obj is None or obj.status == LoanStatus.DRAFT)
-
-    def has_open_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("loans.open_loan")
 
     def tables(self, shown: Loan) -> list[Table]:
         live = Reservation.objects.filter(loan=shown, state__in=LIVE).select_related("loan", "investor").order_by("place")
@@ -152,20 +151,10 @@ class LoanAdmin(WithTables, KeptAdmin):
         else:
             lending.create(obj, actor=actor)
 
-    @admin.action(description="Open the chosen drafts for reservations", permissions=["open"])
-    def open_loans(self, request: HttpRequest, chosen: QuerySet[Loan]) -> None:
-        for reference in chosen.order_by("reference").values_list("reference", flat=True)[: self.list_max_show_all]:
-            try:
-                loan = lending.open_loan(reference=reference, actor=Actor("staff", request.user.pk))
-            except Problem as refusal:
-                self.message_user(request, f"{reference}: {refusal.detail}", messages.ERROR)
-            else:
-                self.message_user(request, f"{reference} is open until {loan.closes_at}.")
-
 
 # --- What belongs to loans ----------------------------------------------------------------------------------------------
 @admin.register(Reservation)
-class ReservationAdmin(WithTables, ReadOnlyAdmin):
+class ReservationAdmin(WithTables, ReadOnlyAdmin, Acting):
     list_display = ["__str__", "investor", "amount", "settled_amount", "state", "cause", "created_at", "expires_at", "funded_at"]
     list_select_related = ["loan", "investor"]
     list_filter = ["state", "created_at", "expires_at"]
@@ -184,7 +173,7 @@ class ReservationAdmin(WithTables, ReadOnlyAdmin):
 
 
 @admin.register(Transfer)
-class TransferAdmin(ReadOnlyAdmin):
+class TransferAdmin(ReadOnlyAdmin, Acting):
     list_display = [
         "reference",
         "payment",
@@ -222,8 +211,8 @@ class BankEventAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Case)
-class CaseAdmin(ReadOnlyAdmin):
-    list_display = ["kind", "loan", "reservation", "detail", "opened_at", "closed_at", "closed_by"]
+class CaseAdmin(ReadOnlyAdmin, Acting):
+    list_display = ["kind", "loan", "reservation", "detail", "opened_at", "closed_at", "closed_by", "note"]
     list_select_related = ["loan", "reservation__loan", "closed_by"]
     list_filter = [("closed_at", admin.EmptyFieldListFilter), "kind", "opened_at"]
     search_fields = ["loan__reference__exact", "detail"]
@@ -315,3 +304,14 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     def has_resend_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("loans.resend_delivery")
+
+
+# --- Jobs -----------------------------------------------------------------------------------------------------------------
+admin.site.unregister(PeriodicTask)
+
+
+@admin.register(PeriodicTask)
+class JobAdmin(PeriodicTaskAdmin, Acting):
+    """Schedules are edited here; a job run by hand needs its own permission and leaves a line in the log."""
+
+    actions = []

@@ -51,6 +51,10 @@ def record(notice: Notice, *, actor: Actor = BANK, reason: str = "", now: dateti
         return event.outcome
 
 
+def is_recorded(notice: Notice) -> bool:
+    return BankEvent.objects.filter(pk=notice.id).exists()
+
+
 def _keep(notice: Notice, at: datetime) -> tuple[BankEvent, bool]:
     return BankEvent.objects.get_or_create(pk=notice.id, defaults=vars(notice) | {"recorded_at": at, "outcome": ""})
 

@@ -91,13 +91,13 @@ def _over_limit(offer: selectors.Offer, amount: Decimal) -> OverLimit:
 
 
 def start_transfer(
-    *, reservation_id: UUID, method: str, actor: Actor, investor_id: int | None = None, now: datetime | None = None
+    *, reservation_id: UUID, method: str, actor: Actor, investor_id: int | None = None, reason: str = "", now: datetime | None = None
 ) -> Reservation:
     """The claim becomes pending and its money is awaited until the end of the fifth banking day. A repeat changes nothing.
 
     `investor_id` is the owner who asks; None where staff record it. Raises NotFound, ReservationExpired, IllegalTransition, Busy.
     """
-    with locks.short_transaction(), ledger.opened(locks.by_reservation(reservation_id, now), actor=actor) as book:
+    with locks.short_transaction(), ledger.opened(locks.by_reservation(reservation_id, now), actor=actor, reason=reason) as book:
         claim = claim_under_lock(book, reservation_id, investor_id)
         transfer = selectors.own_transfer(claim)
         if claim.state in {State.PENDING, State.SETTLED} and transfer and transfer.method == method:

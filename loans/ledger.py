@@ -199,6 +199,12 @@ def open_case(kind: str, detail: str, *, at: datetime, loan_id: int | None = Non
     )
 
 
+def close_case(case: Case, *, user_id: int | None, note: str, at: datetime) -> None:
+    """Take a case off the list; what is found anew is listed anew."""
+    case.closed_at, case.closed_by_id, case.note = at, user_id, note
+    case.save(update_fields=["closed_at", "closed_by", "note"])
+
+
 def new_loan(loan: Loan, *, actor: Actor, at: datetime) -> Loan:
     """Keep a new draft, with the first line of its history."""
     loan.created_at = at

@@ -337,9 +337,11 @@ class Case(models.Model):
     opened_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True)
     closed_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True)
+    note = models.CharField(max_length=1000, blank=True, db_default="", help_text="What became of it.")
 
     class Meta:
         ordering = ["-id"]
+        permissions = [("close_case", "Can close a case")]
         constraints = [
             # The same finding, still open, is listed once.
             models.UniqueConstraint(

@@ -1,18 +1,19 @@
-"""What may staff do to one reservation? Each step needs a reason, which history keeps."""
+"""What may staff do to one reservation, its money, or a case? Each step needs a reason, which is kept."""
 
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 from django.conf import settings
 
-from loans import ledger, limits, locks, selectors
-from loans.banking import settle_soon
+from loans import banking, ledger, limits, locks, selectors
+from loans.banking import Notice, settle_soon
 from loans.banking_days import TIME_TO_START_TRANSFER, money_deadline
-from loans.errors import IllegalTransition, Invalid, LoanNotOpen, OverLimit
+from loans.errors import IllegalTransition, Invalid, LoanNotOpen, NotFound, OverLimit
 from loans.investing import claim_under_lock, refuse_lapsed
 from loans.ledger import Actor
-from loans.models import Reservation
-from loans.states import LIVE, Event, LoanStatus, State, TransferStatus
+from loans.models import Case, Reservation, Transfer
+from loans.states import LIVE, Direction, Event, LoanStatus, State, TransferStatus
 
 
 def cancel_by_staff(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
@@ -90,3 +91,71 @@ def reinstate(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime 
         else:
             book.move(claim, Event.REINSTATED_RESERVED, expires_at=book.at + TIME_TO_START_TRANSFER / settings.TIME_LAPSE)
         return claim
+
+
+# --- What the bank would have told ------------------------------------------------------------------------------------
+# `notice_id` tells one deed from the next, as the bank's own ids do: the same deed again changes nothing.
+def record_money(
+    *,
+    reservation_id: UUID,
+    notice_id: UUID,
+    occurred_at: datetime,
+    actor: Actor,
+    reason: str,
+    amount: Decimal | None = None,
+    now: datetime | None = None,
+) -> str:
+    """Record that a claim's money is here; all that was expected, unless `amount` says otherwise."""
+    with locks.short_transaction():
+        transfer = _transfer_under_lock(reservation_id, now)
+        return banking.record(
+            Notice(
+                f"staff:{notice_id}:{transfer.reference}", "transfer.cleared", transfer.reference, amount or transfer.amount, occurred_at
+            ),
+            actor=actor,
+            reason=reason,
+            now=now,
+        )
+
+
+def reverse(*, reservation_id: UUID, notice_id: UUID, occurred_at: datetime, actor: Actor, reason: str, now: datetime | None = None) -> str:
+    """Record that the bank took a claim's money back: the claim is canceled, without a refund."""
+    with locks.short_transaction():
+        transfer = _transfer_under_lock(reservation_id, now)
+        notice = Notice(f"staff:{notice_id}:{transfer.reference}", "transfer.failed", transfer.reference, transfer.amount, occurred_at)
+        if transfer.status != TransferStatus.CLEARED and not banking.is_recorded(notice):
+            raise IllegalTransition(
+                f"The transfer {transfer.reference} is {transfer.status}: no money of it is here.", state=transfer.status
+            )
+        return banking.record(notice, actor=actor, reason=reason, now=now)
+
+
+def _transfer_under_lock(reservation_id: UUID, now: datetime | None) -> Transfer:
+    locks.by_reservation(reservation_id, now)
+    transfer = selectors.own_transfer(Reservation.objects.get(pk=reservation_id))
+    if not transfer:
+        raise IllegalTransition("No transfer has been started for it; record that first.")
+    return transfer
+
+
+def mark_paid(*, transfer_id: UUID, notice_id: UUID, occurred_at: datetime, actor: Actor, reason: str, now: datetime | None = None) -> str:
+    """Record that a refund has been paid."""
+    refund = Transfer.objects.filter(pk=transfer_id).first()
+    if not refund:
+        raise NotFound(f"There is no transfer {transfer_id}.")
+    if refund.direction != Direction.REFUND:
+        raise IllegalTransition(f"{refund.reference} is no refund.", state=refund.status)
+    notice = Notice(f"staff:{notice_id}:{refund.reference}", "refund.paid", refund.reference, refund.amount, occurred_at)
+    return banking.record(notice, actor=actor, reason=reason, now=now)
+
+
+def close_case(*, case_id: int, actor: Actor, reason: str, now: datetime | None = None) -> Case:
+    """Take a case off the list; `reason` says what became of it."""
+    with locks.short_transaction():
+        case = Case.objects.select_for_update().filter(pk=case_id).first()
+        if not case:
+            raise NotFound(f"There is no case {case_id}.")
+        if case.closed_at:
+            raise IllegalTransition(f"It was closed at {case.closed_at}.")
+        ledger.close_case(case, user_id=actor.user_id, note=reason, at=selectors.instant(now))
+        return case

@@ -1,12 +1,52 @@
 """What waits for staff, on the first page of the admin?"""
 
-from django import template
+from dataclasses import dataclass
+from typing import Any
 
-from loans.models import Case
+from django import template
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from loans import selectors
+from loans.models import Case, Loan, Transfer
+from loans.states import Direction, LoanStatus, TransferStatus
 
 register = template.Library()
 
 
-@register.simple_tag
-def open_cases() -> int:
-    return Case.objects.filter(closed_at=None).count()
+@dataclass(frozen=True)
+class Waiting:
+    """Some rows that need a person, and the list that shows them."""
+
+    what: str
+    count: int
+    address: str
+
+
+@register.simple_tag(takes_context=True)
+def needs_a_person(context: dict[str, Any]) -> list[Waiting]:
+    """Open cases by kind, loans past their closing and refunds due, as far as the reader may see them."""
+    request: HttpRequest = context["request"]
+    waiting = []
+    if request.user.has_perm("loans.view_case"):
+        kinds = Case.objects.filter(closed_at=None).order_by("kind").values_list("kind").annotate(Count("pk"))
+        names = dict(Case._meta.get_field("kind").flatchoices)
+        waiting += [Waiting(names[kind], count, _list(Case, closed_at__isempty=1, kind__exact=kind)) for kind, count in kinds]
+    if request.user.has_perm("loans.view_loan"):
+        now = selectors.instant(None)
+        waiting.append(_counted("Loans past their closing", Loan.objects, status=LoanStatus.OPEN, closes_at__lte=now))
+    if request.user.has_perm("loans.view_transfer"):
+        waiting.append(_counted("Refunds due", Transfer.objects, direction=Direction.REFUND, status=TransferStatus.DUE))
+    return [line for line in waiting if line.count]
+
+
+def _counted(what: str, rows: Any, **which: Any) -> Waiting:
+    found: QuerySet[Any] = rows.filter(**which)
+    exact = {name if "__" in name else f"{name}__exact": value for name, value in which.items()}
+    return Waiting(what, found.count(), _list(found.model, **exact))
+
+
+def _list(model: Any, **which: Any) -> str:
+    return f"{reverse(f'admin:loans_{model._meta.model_name}_changelist')}?{urlencode(which)}"

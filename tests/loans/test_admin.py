@@ -1,3 +1,4 @@
+from datetime import timedelta
 from decimal import Decimal
 from html import unescape
 from typing import Any
@@ -8,7 +9,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 
-from loans import lending, settling
+from loans import lending, overriding, settling
 from loans.admin import ROWS_SHOWN
 from loans.models import BankEvent, Case, ClosingValue, Investor, Loan, Reservation, Transfer, Transition
 from tests.loans import stage
@@ -173,22 +174,9 @@ def test_a_refusal_of_the_service_is_told(staff: Client, monkeypatch: pytest.Mon
     assert stored() == before
 
 
-def test_staff_open_a_draft_from_the_list(staff: Client) -> None:
-    loans = [a_draft(1), a_draft(2)]
-    lending.withdraw(reference="PL-0002", actor=stage.STAFF, reason="Sold.")
-    chosen = {"action": "open_loans", "_selected_action": [loan.pk for loan in loans]}
-    told = staff.post("/admin/loans/loan/", chosen, follow=True).content.decode()
-    assert "PL-0001 is open until" in told
-    assert "PL-0002: This is withdrawn" in told
-    assert [loan.status for loan in Loan.objects.all()] == ["open", "withdrawn"]
-    assert Transition.objects.get(event="opened").user.get_username() == "boss"
-
-
 def test_looking_needs_no_more_than_permission_to_look_and_gives_no_more(clerk: Client) -> None:
     loan = a_draft()
     before = stored()
-    assert "Open the chosen drafts" not in page(clerk, "/admin/loans/loan/")
-    clerk.post("/admin/loans/loan/", {"action": "open_loans", "_selected_action": [loan.pk]})
     assert clerk.post(f"/admin/loans/loan/{loan.pk}/change/", {**FACTS, **TERMS, "title": "A villa"}).status_code == 403
     assert clerk.post("/admin/loans/loan/add/", {"reference": "PL-2", **FACTS, **TERMS}).status_code == 403
     assert stored() == before
@@ -251,12 +239,24 @@ def test_the_number_of_queries_of_a_page_does_not_grow(staff: Client, django_ass
             page(staff, address)
 
 
-def test_the_first_page_counts_what_needs_a_person(staff: Client) -> None:
-    assert "No case needs a person." in page(staff, "/admin/")
+def test_the_first_page_lists_what_needs_a_person(staff: Client) -> None:
+    assert "Nothing that you can see waits for a person." in page(staff, "/admin/")
     for detail in ("One.", "Two."):
         a_case(detail)
-    assert "2 open cases</a> need a person." in page(staff, "/admin/")
     Case.objects.filter(detail="One.").update(closed_at=timezone.now())
-    assert "1 open case</a> needs a person." in page(staff, "/admin/")
-    assert "Two." in page(staff, "/admin/loans/case/?closed_at__isempty=1")
-    assert "One." not in page(staff, "/admin/loans/case/?closed_at__isempty=1")
+    overdue = stage.open_loan(timezone.now() - timedelta(weeks=4), reference="PL-OVERDUE")
+    an_open_loan()
+    returning = stage.funded_claim(an_open_loan(2), 5_000, timezone.now())
+    overriding.cancel_by_staff(reservation_id=returning.pk, actor=stage.STAFF, reason="A test.")
+    refund = Transfer.objects.get(direction="refund")
+    waiting = staff.get("/admin/").context["waiting"]
+    assert [(line.what, line.count) for line in waiting] == [("Late money", 1), ("Loans past their closing", 1), ("Refunds due", 1)]
+    cases, loans, refunds = (staff.get(line.address).context["cl"].result_list for line in waiting)
+    assert [case.detail for case in cases] == ["Two."]
+    assert (list(loans), list(refunds)) == ([overdue], [refund])
+
+
+def test_the_first_page_lists_only_what_its_reader_may_see(clerk: Client) -> None:
+    a_case("One.")
+    stage.open_loan(timezone.now() - timedelta(weeks=4))
+    assert [line.what for line in clerk.get("/admin/").context["waiting"]] == ["Loans past their closing"]
