@@ -283,7 +283,7 @@ def facts(delivery: Delivery) -> dict[str, Any]:
         "reservation": reservation.pk,
         "loan": reservation.loan.reference,
         "event": step.event,
-        "from": step.from_state,
+        "from": step.from_state or None,
         "to": step.to_state,
         "amount": step.amount,
         "expires_at": step.deadline,
