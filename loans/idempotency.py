@@ -93,7 +93,7 @@ def _decision(decide: Callable[[], Response]) -> Response:
         raise
     except (Problem, APIException, Http404, PermissionDenied) as error:
         response = problems.handler(error, {})
-        if response is None or response.status_code not in REMEMBERED_REFUSALS:
+        if response.status_code not in REMEMBERED_REFUSALS:
             raise
         return response
 
