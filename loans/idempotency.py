@@ -1,9 +1,9 @@
 """Was this very request decided before? Then the first answer is given again, for 24 hours.
 
-The answer is kept in the transaction of what it tells about, as its last statement, so that both come to be or neither.
-Of two requests at once with one key the second works, waits at the first's lock or at its key, finds the key taken and
-undoes its own work. A refusal is caught inside the transaction: a service's own `short_transaction` has then undone what
-the service wants undone, and what it wants kept (the lapsed claims that `reserve` swept) is committed with the key.
+The key is locked before anything else, so of two requests at once the second waits for the first, and is answered
+`request_in_progress` where that takes too long. The answer is kept in the transaction of what it tells about, so that
+both come to be or neither. A refusal is caught inside the transaction: a service's own `short_transaction` has then
+undone what the service wants undone, and what it wants kept (the lapsed claims that `reserve` swept) is committed.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.db import OperationalError, connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.http import Http404, HttpResponse
 from psycopg.errors import LockNotAvailable
 from rest_framework.exceptions import APIException, ValidationError
@@ -31,27 +32,22 @@ from peerloans.renderers import JSONRenderer
 HEADER = "Idempotency-Key"
 KEPT_FOR = timedelta(hours=24)
 REMEMBERED_REFUSALS = {400, 403, 404, 409, 422}
-FORGOTTEN = (Busy, RequestInProgress)
 
-# Takes the key unless a younger answer holds it. Waits for whoever is about to commit the same key.
-_KEEP = """
-    INSERT INTO loans_idempotencykey AS kept (user_id, key, digest, status, body, created_at)
-    VALUES (%(user_id)s, %(key)s, %(digest)s, %(status)s, %(body)s, clock_timestamp())
-    ON CONFLICT (user_id, key) DO UPDATE
-        SET digest = excluded.digest, status = excluded.status, body = excluded.body, created_at = excluded.created_at
-        WHERE kept.created_at <= clock_timestamp() - %(kept_for)s
-    RETURNING id
-"""
-_FIND = """
+# Two statements in one round trip: what is read after the wait must be seen as it is after the wait. Two keys of a user
+# that share a hash wait for each other, and no more than that.
+_LOCK_AND_FIND = """
+    SELECT pg_advisory_xact_lock(%(user_id)s, hashtext(%(key)s));
     SELECT digest, status, body FROM loans_idempotencykey
     WHERE user_id = %(user_id)s AND key = %(key)s AND created_at > clock_timestamp() - %(kept_for)s
 """
+_KEEP = """
+    INSERT INTO loans_idempotencykey (user_id, key, digest, status, body, created_at)
+    VALUES (%(user_id)s, %(key)s, %(digest)s, %(status)s, %(body)s, clock_timestamp())
+    ON CONFLICT (user_id, key) DO UPDATE
+        SET digest = excluded.digest, status = excluded.status, body = excluded.body, created_at = excluded.created_at
+"""
 
 View = Callable[..., Response]
-
-
-class _Taken(Exception):
-    """Another request had the key first."""
 
 
 def keyed(post: View) -> Callable[..., HttpResponse]:
@@ -67,16 +63,14 @@ def keyed(post: View) -> Callable[..., HttpResponse]:
 
 
 def _once(request: Request, decide: Callable[[], Response]) -> HttpResponse:
-    who = {"user_id": request.user.pk, "key": _key(request), "kept_for": KEPT_FOR}
-    digest = _digest(request)
-    try:
-        with transaction.atomic(durable=True):
-            response = _rendered(_decision(decide))
-            _keep(who | {"digest": digest, "status": response.status_code, "body": response.content.decode()})
-            return response
-    except (_Taken, Busy) as error:
-        # Busy, too: the first may have been done just before the lock was given up.
-        return _first_answer(who, digest, error)
+    asked: dict[str, Any] = {"user_id": request.user.pk, "key": _key(request), "digest": _digest(request), "kept_for": KEPT_FOR}
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        first = _locked(cursor, asked)
+        if first:
+            return _again(first, asked["digest"])
+        response = _rendered(_decision(decide))
+        cursor.execute(_KEEP, asked | {"status": response.status_code, "body": response.content.decode()})
+        return response
 
 
 def _key(request: Request) -> str:
@@ -95,11 +89,11 @@ def _decision(decide: Callable[[], Response]) -> Response:
     """The answer, also where it is a refusal that is remembered; everything else is raised."""
     try:
         return decide()
-    except FORGOTTEN:
+    except Busy:
         raise
     except (Problem, APIException, Http404, PermissionDenied) as error:
         response = problems.handler(error, {})
-        if response is None or response.status_code not in REMEMBERED_REFUSALS:
+        if response.status_code not in REMEMBERED_REFUSALS:
             raise
         return response
 
@@ -112,25 +106,21 @@ def _media_type(status: int) -> str:
     return problems.MEDIA_TYPE if status >= 400 else JSONRenderer.media_type
 
 
-def _keep(values: dict[str, Any]) -> None:
+def _locked(cursor: CursorWrapper, asked: dict[str, Any]) -> tuple[str, int, str] | None:
+    """The key is ours until our transaction ends; what the first request with it asked and was answered, if there was one."""
     try:
-        with connection.cursor() as cursor:
-            cursor.execute(_KEEP, values)
-            if not cursor.fetchone():
-                raise _Taken
+        cursor.execute(_LOCK_AND_FIND, asked)
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
             raise RequestInProgress("The first request with this Idempotency-Key is still running; try again in a moment.") from error
         raise
+    cursor.nextset()
+    found: tuple[str, int, str] | None = cursor.fetchone()
+    return found
 
 
-def _first_answer(who: dict[str, Any], digest: str, error: Exception) -> HttpResponse:
-    with connection.cursor() as cursor:
-        cursor.execute(_FIND, who)
-        found = cursor.fetchone()
-    if not found:
-        raise error if isinstance(error, Busy) else RequestInProgress("Try again in a moment.")
-    first_digest, status, body = found
+def _again(first: tuple[str, int, str], digest: str) -> HttpResponse:
+    first_digest, status, body = first
     if first_digest != digest:
         raise IdempotencyKeyReused("This Idempotency-Key has answered another request; take a new one for each request.")
     return HttpResponse(body, status=status, content_type=_media_type(status), headers={"Idempotency-Replayed": "true"})

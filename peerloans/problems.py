@@ -1,12 +1,16 @@
 """How does an error look to a program? As problem+json (RFC 9457)."""
 
 import math
+import sys
+import uuid
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+from django.core import signals
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.utils.log import log_response
 from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -35,8 +39,8 @@ def body(status: int, code: str, detail: str, title: str | None = None, **data: 
     }
 
 
-def handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's EXCEPTION_HANDLER: the answer for every error that is expected, None for a fault of ours."""
+def handler(error: Exception, context: dict[str, Any]) -> Response:
+    """DRF's EXCEPTION_HANDLER: the answer for every error, also for a fault of ours."""
     match error:
         case Problem():
             answer = body(error.status, error.code, error.detail, error.title, **error.data)
@@ -46,7 +50,7 @@ def handler(error: Exception, context: dict[str, Any]) -> Response | None:
         case exceptions.APIException():
             answer, headers = _of_api_exception(error)
         case _:
-            return None
+            return _of_fault(error, context["request"]._request)
     set_rollback()
     return Response(answer, status=answer["status"], headers=headers, content_type=MEDIA_TYPE)
 
@@ -84,6 +88,28 @@ def _of_api_exception(error: exceptions.APIException) -> tuple[dict[str, Any], d
     return answer, headers
 
 
+def _of_fault(error: Exception, request: HttpRequest) -> Response:
+    # Django, left to itself, would show the trace in debug. Its signal and its log hear of the fault as ever.
+    set_rollback()
+    signals.got_request_exception.send(sender=None, request=request)
+    answer = _fault()
+    response = Response(answer, status=answer["status"], content_type=MEDIA_TYPE)
+    _log(answer, error, request, response)
+    return response
+
+
+def _fault() -> dict[str, Any]:
+    """Says nothing of what went wrong, but where that is to be found: the log names the same `id`."""
+    detail = "The fault is on our side. Tell us this id, and we find in our log what happened."
+    return body(HTTPStatus.INTERNAL_SERVER_ERROR, "server_error", detail, id=str(uuid.uuid4()))
+
+
+def _log(answer: dict[str, Any], error: BaseException | None, request: HttpRequest, response: HttpResponse) -> None:
+    """In place of Django's own line, which names no id."""
+    message = "Fault %s: %s %s"
+    log_response(message, answer["id"], request.method, request.path, response=response, request=request, exception=error)
+
+
 def _retry_after(seconds: float | None) -> dict[str, str]:
     return {} if seconds is None else {"Retry-After": str(math.ceil(seconds))}
 
@@ -102,6 +128,13 @@ def _outside_drf(status: HTTPStatus, code: str, detail: str, page: Callable[...,
 bad_request = _outside_drf(HTTPStatus.BAD_REQUEST, "invalid", "The request is malformed.", defaults.bad_request)
 permission_denied = _outside_drf(HTTPStatus.FORBIDDEN, "permission_denied", "You may not do this.", defaults.permission_denied)
 not_found = _outside_drf(HTTPStatus.NOT_FOUND, "not_found", "There is nothing at this address.", defaults.page_not_found)
-server_error = _outside_drf(
-    HTTPStatus.INTERNAL_SERVER_ERROR, "server_error", "The server failed; the fault is on our side.", defaults.server_error
-)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's handler500, for faults outside of DRF."""
+    if not request.path.startswith(MACHINE_PATHS):
+        return defaults.server_error(request)
+    answer = _fault()
+    response = JsonResponse(answer, status=answer["status"], content_type=MEDIA_TYPE)
+    _log(answer, sys.exception(), request, response)
+    return response

@@ -1,6 +1,7 @@
 """Every error that a program can meet has one shape."""
 
-from typing import ClassVar
+import json
+from typing import Any, ClassVar
 
 import pytest
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
@@ -50,7 +51,6 @@ def invalid() -> exceptions.ValidationError:
 )
 def test_one_shape(error: Exception, status: int, code: str) -> None:
     response = problems.handler(error, {})
-    assert response is not None
     assert response.content_type == "application/problem+json"
     assert list(response.data)[:5] == ["type", "title", "status", "detail", "code"]
     assert (response.status_code, response.data["status"], response.data["code"]) == (status, status, code)
@@ -67,10 +67,6 @@ def test_what_helps_is_there() -> None:
     assert problems.handler(exceptions.ValidationError("Not so."), {}).data["errors"] == {"non_field_errors": ["Not so."]}
 
 
-def test_a_fault_of_ours_is_left_to_django() -> None:
-    assert problems.handler(ZeroDivisionError(), {}) is None
-
-
 @pytest.mark.parametrize("path", ["/api/nowhere", "/api/v1/", "/ziptocbsa/1/2/3"])
 def test_an_unknown_address_of_the_api(client: Client, path: str) -> None:
     response = client.get(path)
@@ -83,8 +79,40 @@ def test_people_get_a_page(client: Client) -> None:
     assert response.headers["Content-Type"].startswith("text/html")
 
 
-@pytest.mark.parametrize(("path", "kind"), [("/api/v1/loans/", "application/problem+json"), ("/", "text/html")])
-def test_a_fault_of_ours(rf: RequestFactory, path: str, kind: str) -> None:
-    response = problems.server_error(rf.get(path))
-    assert response.status_code == 500
-    assert response.headers["Content-Type"].startswith(kind)
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize(
+    ("path", "broken"), [("/api/v1/loans/", "loans.views.LoanList.get_queryset"), ("/ziptocbsa/90266", "cbsa.views.find")]
+)
+def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, settings: Any, caplog: Any, debug: bool, path: str, broken: str) -> None:
+    settings.DEBUG = debug
+    monkeypatch.setattr(broken, lambda *_: 1 / 0)
+    response = Client(raise_request_exception=False).get(path)
+    assert (response.status_code, response.headers["Content-Type"]) == (500, "application/problem+json")
+    assert response.json()["code"] == "server_error"
+    assert "zero" not in response.text
+    assert_logged(response.json()["id"], caplog)
+
+
+def assert_logged(fault_id: str, caplog: Any) -> None:
+    (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert fault_id in line.getMessage()
+    assert line.exc_info[0] is ZeroDivisionError
+
+
+def test_a_fault_outside_of_any_view(rf: RequestFactory, caplog: Any) -> None:
+    try:
+        1 / 0  # noqa: B018
+    except ZeroDivisionError:
+        response = problems.server_error(rf.get("/api/v1/loans/"))
+    assert (response.status_code, response.headers["Content-Type"]) == (500, "application/problem+json")
+    assert_logged(json.loads(response.content)["id"], caplog)
+
+
+def test_a_fault_is_still_told_to_who_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loans.views.LoanList.get_queryset", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Client().get("/api/v1/loans/")
+
+
+def test_people_get_a_page_for_a_fault_too(rf: RequestFactory) -> None:
+    assert problems.server_error(rf.get("/")).headers["Content-Type"].startswith("text/html")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -119,11 +120,18 @@ def test_room_is_made_for_a_request_with_a_key(investor: Caller, new_investor: C
     assert Reservation.objects.get(amount=90_000).cause == "expired"
 
 
-def test_two_statements_after_the_token(investor: Caller, path: str) -> None:
+def test_three_statements_after_the_token(investor: Caller, path: str) -> None:
     with CaptureQueriesContext(connection) as queries:
         assert investor.post(path, {"amount": 5000}, key="a").status_code == 201
-    statements = [query["sql"].split()[0] for query in queries]
-    assert [word for word in statements if word not in {"SAVEPOINT", "RELEASE", "BEGIN", "COMMIT"}] == ["SELECT", "WITH", "INSERT"]
+    words = [query["sql"].split()[0] for query in queries]
+    assert [word for word in words if word in {"SELECT", "WITH", "INSERT", "UPDATE"}] == ["SELECT", "SELECT", "WITH", "INSERT"]
+
+
+def test_a_repeat_does_no_work(investor: Caller, path: str) -> None:
+    investor.post(path, {"amount": 5000}, key="a")
+    with CaptureQueriesContext(connection) as queries:
+        assert replayed(investor.post(path, {"amount": 5000}, key="a"))
+    assert not [query["sql"] for query in queries if "loans_loan" in query["sql"]]
 
 
 def test_a_fault_of_ours_is_not_remembered(investor: Caller, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,17 +182,31 @@ def elsewhere(committed: None) -> Iterator[BaseDatabaseWrapper]:
 
 
 def test_the_first_is_still_running(elsewhere: BaseDatabaseWrapper, investor: Caller, path: str) -> None:
-    assert investor.user
-    with elsewhere.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO loans_idempotencykey (user_id, key, digest, status, body) VALUES (%s, 'a', '', 201, '')", [investor.user.pk]
-        )
-    answer = investor.post(path, {"amount": 5000}, key="a")
-    assert problem(answer) == (409, "request_in_progress")
-    assert answer.headers["Retry-After"] == "1"
-    assert not Reservation.objects.exists()
-    elsewhere.rollback()
-    assert not replayed(investor.post(path, {"amount": 5000}, key="a"))
+    with elsewhere.cursor() as cursor, ThreadPoolExecutor(1) as pool:
+        cursor.execute("SELECT FROM loans_loan FOR UPDATE")
+        first = pool.submit(at_once, lambda: investor.post(path, {"amount": 5000}, key="a"))
+        try:
+            wait_for_the_key()
+            for body in ({"amount": 5000}, {"amount": 6000}):
+                answer = investor.post(path, body, key="a")
+                assert problem(answer) == (409, "request_in_progress")
+                assert answer.headers["Retry-After"] == "1"
+            assert problem(investor.post(path, {"amount": 5000}, key="b")) == (409, "busy")
+        finally:
+            elsewhere.rollback()
+        (answer,) = first.result()
+    assert (answer.status_code, replayed(answer)) == (201, False)
+    assert investor.post(path, {"amount": 5000}, key="a").content == answer.content
+    assert Reservation.objects.count() == 1
+
+
+def wait_for_the_key() -> None:
+    """Until somebody's request holds one."""
+    deadline = monotonic() + 10
+    here = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    with connection.cursor() as cursor:
+        while not cursor.execute(f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = {here}").fetchone():
+            assert monotonic() < deadline, "the first request never took its key"
 
 
 def test_busy_is_not_remembered(elsewhere: BaseDatabaseWrapper, investor: Caller, path: str) -> None:

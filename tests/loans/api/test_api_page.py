@@ -1,0 +1,183 @@
+"""docs/api.md is true: its commands give its answers, and a program written from it alone gets along."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpcore
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.utils import timezone
+
+from loans import outbox, sandbox_bank, settling
+from loans.banking import Notice
+from loans.models import Loan, WebhookEndpoint
+from tests.factories import InvestorFactory
+from tests.loans.listening import Listener
+
+PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+TOOLS = "command -v jq openssl && curl --json '' --version"
+BANK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+def jobs() -> None:
+    """What the worker does within a second."""
+    settling.settle_due()
+    outbox.deliver_due()
+
+
+# --- The commands -----------------------------------------------------------------------------------------------------
+def commands() -> Iterator[tuple[str, str]]:
+    """Each command of the page, and what the page says that it answers."""
+    for block in blocks("console"):
+        for command, answer in re.findall(r"^\$ (.*\n(?:> .*\n)*)((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
+            yield command.replace("\n> ", "\n"), answer.strip()
+
+
+def outline(answer: str) -> str:
+    """What does not change from one machine to the next: everything but ids, instants and sums."""
+    known = re.sub(r'"(token|id|reference|detail)":( ?)"[^"]*"', r'"\1":\2""', answer)
+    known = re.sub(r"evt-[0-9a-f-]{36}", "", known)
+    known = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "instant", known)
+    return re.sub(r'"\d+\.\d\d"', '"sum"', known)
+
+
+class Shell:
+    """A bash that stays, so that what one command sets the next one finds."""
+
+    def __init__(self, bash: str, folder: Path) -> None:
+        self.process = subprocess.Popen(
+            [bash], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def answer(self, command: str) -> str:
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert stdin
+        assert stdout
+        stdin.write(f"{command}\necho; echo = the end =\n")
+        stdin.flush()
+        return "".join(iter(stdout.readline, "= the end =\n")).strip()
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    bash = shutil.which("bash")
+    if not bash or subprocess.run([bash, "-c", TOOLS], capture_output=True, check=False).returncode:
+        pytest.skip("bash, jq, openssl or a curl that knows --json is not here")
+    shell = Shell(bash, tmp_path)
+    with shell.process as process:
+        yield shell
+        process.terminate()
+
+
+def test_the_commands_give_the_answers_of_the_page(transactional_db: None, live_server: Any, settings: Any, shell: Shell) -> None:
+    settings.DEBUG = True
+    call_command("seed_demo", verbosity=0)
+    for command, said in commands():
+        if command.startswith("secret="):
+            settings.BANK_WEBHOOK_SECRETS = [BANK_SECRET]
+        answer = shell.answer(command.replace("http://localhost:8000", live_server.url))
+        assert outline(answer) == outline(said), command
+        if "bank-events" in command:
+            jobs()
+
+
+# --- A program --------------------------------------------------------------------------------------------------------
+class Program:
+    """Knows the site's address and what /api/schema/ says; calls things by the names that they have there."""
+
+    def __init__(self, site: str) -> None:
+        self.site = site
+        self.headers: dict[str, str] = {}
+        document = json.loads(httpcore.request("GET", f"{site}/api/schema/", headers={"Accept": "application/json"}).content)
+        self.addresses = {
+            operation["operationId"]: (method.upper(), path)
+            for path, methods in document["paths"].items()
+            for method, operation in methods.items()
+        }
+
+    def call(self, name: str, body: Any = None, headers: dict[str, str] | None = None, **parameters: str) -> tuple[int, Any, Any]:
+        """Status, headers and JSON of the answer."""
+        method, path = self.addresses[name]
+        content = b"" if body is None else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json"} | self.headers | (headers or {})
+        answer = httpcore.request(method, self.site + path.format(**parameters), headers=sent, content=content)
+        got = {name.decode().lower(): value.decode() for name, value in answer.headers}
+        return answer.status, got, json.loads(answer.content or b"null")
+
+
+@pytest.fixture
+def is_from_peerloans() -> Callable[..., bool]:
+    (code,) = blocks("python")
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102
+    assert len(code.splitlines()) <= 12
+    return names["is_from_peerloans"]
+
+
+def test_a_program_brings_a_reservation_from_token_to_settled(
+    transactional_db: None,
+    live_server: Any,
+    settings: Any,
+    listener: Listener,
+    new_user: Callable[..., User],
+    new_loan: Callable[..., Loan],
+    is_from_peerloans: Callable[..., bool],
+) -> None:
+    settings.BANK_WEBHOOK_SECRETS = [BANK_SECRET]
+    investor = InvestorFactory(user=new_user(username="newcomer"))
+    endpoint = WebhookEndpoint.objects.create(investor=investor, url=listener.url)
+    new_loan()
+
+    program = Program(live_server.url)
+    _, _, token = program.call("log_in", {"username": "newcomer", "password": "demo"})
+    program.headers["Authorization"] = f"Bearer {token['token']}"
+    _, _, page = program.call("list_loans")
+    (loan,) = page["results"]
+
+    key = {"Idempotency-Key": str(uuid4())}
+    status, _, claim = program.call("reserve", {"amount": loan["minimum"]}, key, reference=loan["reference"])
+    assert (status, claim["state"]) == (201, "reserved")
+    status, headers, again = program.call("reserve", {"amount": loan["minimum"]}, key, reference=loan["reference"])
+    assert (status, headers["idempotency-replayed"], again) == (201, "true", claim)
+    _, _, mine = program.call("list_reservations")
+    assert [row["id"] for row in mine["results"]] == [claim["id"]]
+
+    key = {"Idempotency-Key": str(uuid4())}
+    for _ in range(2):
+        _, _, pending = program.call("start_transfer", {"method": "wire"}, key, reservation_id=claim["id"])
+    assert pending["state"] == "pending"
+    _, headers, _ = program.call("show_reservation", reservation_id=claim["id"])
+    seen = {"If-None-Match": headers["etag"]}
+    assert program.call("show_reservation", headers=seen, reservation_id=claim["id"])[0] == 304
+
+    came = Notice("evt-1", "transfer.cleared", pending["transfer"]["reference"], Decimal(claim["amount"]), timezone.now())
+    headers, body = sandbox_bank.signed(came, BANK_SECRET)
+    for _ in range(2):
+        answer = httpcore.request("POST", f"{live_server.url}/api/v1/bank-events/", headers=headers, content=body)
+        assert (answer.status, json.loads(answer.content)) == (200, {"id": "evt-1", "outcome": "funded"})
+    jobs()
+    status, _, settled = program.call("show_reservation", headers=seen, reservation_id=claim["id"])
+    assert (status, settled["state"], settled["settled_amount"]) == (200, "settled", loan["minimum"])
+
+    told = [json.loads(body)["type"] for _, body in listener.got]
+    assert told == [f"reservation.{step}" for step in ("reserved", "transfer_started", "funded", "settled")]
+    for headers, text in listener.got:
+        assert is_from_peerloans(endpoint.secret, headers, text.encode())
+        assert not is_from_peerloans(endpoint.secret, headers, text.encode() + b" ")
+        assert not is_from_peerloans(BANK_SECRET, headers, text.encode())
+        assert not is_from_peerloans(endpoint.secret, headers | {"webhook-timestamp": "1"}, text.encode())
+
+    assert program.call("log_out", {})[0] == 204
+    assert program.call("show_portfolio")[0] == 401
