@@ -104,7 +104,8 @@ def in_debug(settings: Settings) -> None:
 
 
 def run(listener: Listener, **options: Any) -> None:
-    call_command("sandbox_bank", site=f"http://127.0.0.1:{listener.server_port}/", delay=0, every=0, fail=0, late=0, short=0, **options)
+    habits = {"delay": 0, "every": 0, "fail": 0, "late": 0, "short": 0}
+    call_command("sandbox_bank", site=f"http://127.0.0.1:{listener.server_port}/", **(habits | options))
 
 
 def test_events_are_signed_and_have_the_api_s_shape(in_debug: None, listener: Listener, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +146,7 @@ def test_sigterm_ends_it_cleanly(in_debug: None, listener: Listener) -> None:
     ours = signal.signal(signal.SIGTERM, before := lambda *_: None)
     try:
         told.start()
-        run(listener)
+        run(listener, every=30)
         told.join()
         assert listener.got
         assert signal.getsignal(signal.SIGTERM) is before
