@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from zlib import crc32
 
 import pytest
 import schemathesis
@@ -12,11 +14,21 @@ from schemathesis.checks import positive_data_acceptance
 
 from loans.models import Loan
 from peerloans.wsgi import application
+from tests.factories import reserved
 from tests.loans.api.conftest import Caller
 
-schema = schemathesis.openapi.from_path(Path(__file__).parents[2] / "openapi.json").include(path_regex="^/api/v1/")
-schema.app = application
-schema.config.phases.coverage.enabled = False  # every method that is not there, on every address: half of the time
+BRIEFLY, AT_LENGTH = 10, 500  # examples of each operation
+
+
+def described(*, coverage: bool) -> Any:
+    """The API by its schema. `coverage` tries every bound, and every method that is not there, on every address."""
+    schema = schemathesis.openapi.from_path(Path(__file__).parents[2] / "openapi.json").include(path_regex="^/api/v1/")
+    schema.app = application
+    schema.config.phases.coverage.enabled = coverage
+    return schema
+
+
+in_brief, in_full = described(coverage=False), described(coverage=True)
 # The schema cannot say everything: a cursor is signed, an amount may be more than is available.
 MAY_BE_REFUSED = [positive_data_acceptance]
 
@@ -31,9 +43,28 @@ def _one_connection() -> Iterator[None]:
         signal.connect(close_old_connections)
 
 
-@schema.parametrize()
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
-def test_any_request(case: schemathesis.Case, investor: Caller, loan: Loan) -> None:
-    if len(str(case.path_parameters.get("reference", ""))) % 2:
-        case.path_parameters["reference"] = loan.reference
+@pytest.fixture
+def claim(investor: Caller, loan: Loan) -> str:
+    return str(reserved(loan, investor=investor.investor, now=None).pk)
+
+
+def check(case: schemathesis.Case, investor: Caller, loan: Loan, claim: str) -> None:
+    """Send it; about half of the time to what is there."""
+    there = {"reference": loan.reference, "reservation_id": claim}
+    for name, value in case.path_parameters.items():
+        if crc32(str(value).encode(errors="replace")) % 2:
+            case.path_parameters[name] = there[name]
     case.call_and_validate(headers=investor.headers, excluded_checks=MAY_BE_REFUSED)
+
+
+@in_brief.parametrize()
+@settings(max_examples=BRIEFLY, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_request(case: schemathesis.Case, investor: Caller, loan: Loan, claim: str) -> None:
+    check(case, investor, loan, claim)
+
+
+@pytest.mark.long
+@in_full.parametrize()
+@settings(max_examples=AT_LENGTH, deadline=None, suppress_health_check=list(HealthCheck))
+def test_many_requests(case: schemathesis.Case, investor: Caller, loan: Loan, claim: str) -> None:
+    check(case, investor, loan, claim)

@@ -103,26 +103,6 @@ def test_bodies_that_are_refused(investor: Caller, loan: Loan, body: Any) -> Non
     assert list(unknown.json()["errors"]) == ["ammount"]
 
 
-def test_a_body_too_long(investor: Caller, loan: Loan) -> None:
-    answer = investor.post(f"loans/{loan.reference}/reservations/", '{"amount": "' + "0" * 3_000_000 + '"}')
-    assert problem(answer) == (413, "too_large")
-
-
-def test_below_the_minimum(investor: Caller, loan: Loan) -> None:
-    answer = reserve(investor, loan, "999.99")
-    assert problem(answer) == (400, "below_minimum")
-    assert answer.json()["minimum"] == "1000.00"
-
-
-def test_over_the_limit(investor: Caller, new_investor: Callable[..., Caller], loan: Loan) -> None:
-    first = reserve(new_investor(), loan, "90000").json()
-    answer = reserve(investor, loan, "30000.01")
-    assert problem(answer) == (409, "over_limit")
-    assert answer.json()["available"] == "30000.00"
-    assert answer.json()["frees_at"] == first["expires_at"]
-    assert answer.json()["available_then"] == "100000.00"
-
-
 @pytest.mark.parametrize("until", [None, date(2020, 1, 1)])
 def test_not_accredited(new_investor: Callable[..., Caller], loan: Loan, until: date | None) -> None:
     assert problem(reserve(new_investor(accredited_until=until), loan)) == (403, "not_accredited")

@@ -1,0 +1,162 @@
+"""Each refusal that the schema names can be met over HTTP, with its status and with just what helps beside it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import connection
+from django.utils import timezone
+from knox.models import AuthToken
+
+from loans import schema
+from loans.models import Investor, Loan
+from peerloans import throttling
+from tests.factories import funded
+from tests.loans.api.conftest import Caller, problem
+
+AFTER_A_WAIT = {"busy", "request_in_progress", "throttled"}
+WITH_REAL_COMMITS = {"busy", "request_in_progress"}
+
+Refused = tuple[Any, dict[str, Any]]
+"""The answer, and what helps beside the code."""
+
+
+class Provoking:
+    """For each code, how to meet it."""
+
+    def __init__(self, investor: Caller, loan: Loan, new_user: Callable[..., User], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.investor, self.loan, self.new_user, self.monkeypatch = investor, loan, new_user, monkeypatch
+        self.reservations = f"loans/{loan.reference}/reservations/"
+
+    def reserve(self, amount: Any = "5000.00", **options: Any) -> Any:
+        return self.investor.post(self.reservations, {"amount": amount}, **options)
+
+    def send(self, body: str, media_type: str = "application/json") -> Any:
+        return self.investor.client.post(f"/api/v1/{self.reservations}", body, content_type=media_type, headers=self.investor.headers)
+
+    def invalid(self) -> Refused:
+        answer = self.reserve("much")
+        return answer, {"errors": {"amount": answer.json()["errors"]["amount"]}}
+
+    def below_minimum(self) -> Refused:
+        return self.reserve("999.99"), {"minimum": "1000.00"}
+
+    def invalid_signature(self) -> Refused:
+        return Caller().post("bank-events/", schema.EVENT), {}
+
+    def not_authenticated(self) -> Refused:
+        return Caller().get("portfolio/"), {}
+
+    def token_expired(self) -> Refused:
+        AuthToken.objects.update(expiry=timezone.now())
+        return self.investor.get("portfolio/"), {}
+
+    def permission_denied(self) -> Refused:
+        return Caller(self.new_user(is_staff=True)).get("portfolio/"), {}
+
+    def not_accredited(self) -> Refused:
+        Investor.objects.update(accredited_until=None)
+        return self.reserve(), {}
+
+    def not_found(self) -> Refused:
+        return self.investor.get(f"reservations/{uuid4()}/"), {}
+
+    def over_limit(self) -> Refused:
+        first = self.reserve("90000.00").json()
+        said = {"available": "30000.00", "frees_at": first["expires_at"], "available_then": "100000.00"}
+        return self.reserve("30000.01"), said
+
+    def loan_not_open(self) -> Refused:
+        Loan.objects.update(status="withdrawn")
+        return self.reserve(), {"loan_status": "withdrawn"}
+
+    def reservation_expired(self) -> Refused:
+        self.monkeypatch.setattr(settings, "TIME_LAPSE", 1e9)
+        claim = self.reserve().json()
+        return self.investor.post(f"reservations/{claim['id']}/cancel/"), {"expired_at": claim["expires_at"], "state": "canceled"}
+
+    def illegal_transition(self) -> Refused:
+        step = f"reservations/{self.reserve().json()['id']}/"
+        self.investor.post(step + "cancel/")
+        possible = ["reinstated_reserved", "reinstated_pending", "lost"]
+        return self.investor.post(step + "transfer/", {"method": "ach"}), {"state": "canceled", "possible": possible}
+
+    def busy(self) -> Refused:
+        with self.elsewhere("SELECT FROM loans_loan FOR UPDATE"):
+            return self.reserve(), {}
+
+    def request_in_progress(self) -> Refused:
+        assert self.investor.user
+        with self.elsewhere(f"SELECT pg_advisory_xact_lock({self.investor.user.pk}, hashtext('a'))"):
+            return self.reserve(key="a"), {}
+
+    def elsewhere(self, lock: str) -> Any:
+        """Somebody else's transaction that holds the lock; we wait for it no longer than a moment."""
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '50ms'")
+        return holding(lock)
+
+    def too_large(self) -> Refused:
+        return self.send('{"amount": "' + "0" * 3_000_000 + '"}'), {}
+
+    def unsupported_media_type(self) -> Refused:
+        return self.send("amount=5000", "application/x-www-form-urlencoded"), {}
+
+    def idempotency_key_reused(self) -> Refused:
+        self.reserve(key="a")
+        return self.reserve("6000.00", key="a"), {}
+
+    def throttled(self) -> Refused:
+        self.monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": "1/d", "login": None})
+        self.investor.get("portfolio/")
+        return self.investor.get("portfolio/"), {}
+
+
+@contextmanager
+def holding(lock: str) -> Iterator[None]:
+    other = connection.copy()
+    try:
+        other.set_autocommit(False)
+        with other.cursor() as cursor:
+            cursor.execute(lock)
+        yield
+    finally:
+        other.close()
+        connection.close()
+
+
+def cases() -> list[Any]:
+    transactional = pytest.mark.django_db(transaction=True)
+    return [pytest.param(code, marks=transactional if code in WITH_REAL_COMMITS else ()) for code in schema.REFUSALS]
+
+
+@pytest.mark.parametrize("code", cases())
+def test_a_refusal(code: str, investor: Caller, loan: Loan, new_user: Callable[..., User], monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, helps = getattr(Provoking(investor, loan, new_user, monkeypatch), code)()
+    status, _, declared = schema.REFUSALS[code]
+    assert problem(answer) == (status, code)
+    assert {name: answer.json()[name] for name in helps} == helps
+    assert set(helps) == set(declared) == set(answer.json()) - {"type", "title", "status", "detail", "code"}
+    assert ("Retry-After" in answer.headers) == (code in AFTER_A_WAIT)
+
+
+def test_below_the_minimum_only_the_closing_piece_is_left(investor: Caller, new_loan: Callable[..., Loan]) -> None:
+    loan = new_loan(amount="10000.00")
+    Loan.objects.filter(pk=loan.pk).update(settled="9500.00")
+    path = f"loans/{loan.reference}/reservations/"
+    answer = investor.post(path, {"amount": "400.00"})
+    assert problem(answer) == (400, "below_minimum")
+    assert answer.json()["minimum"] == "500.00"
+    assert investor.post(path, {"amount": answer.json()["minimum"]}).status_code == 201
+
+
+def test_nothing_frees_where_no_clock_is_running(investor: Caller, new_loan: Callable[..., Loan]) -> None:
+    loan = new_loan(overbooking_rate=0)
+    funded(loan, 60_000, now=timezone.now())
+    answer = investor.post(f"loans/{loan.reference}/reservations/", {"amount": "40000.01"})
+    assert problem(answer) == (409, "over_limit")
+    assert (answer.json()["available"], answer.json()["frees_at"], answer.json()["available_then"]) == ("40000.00", None, "40000.00")
