@@ -42,6 +42,15 @@ def decimal(field_name: str, lookup: str, label: str, digits: int) -> filters.Nu
     return filters.NumberFilter(field_name, lookup, label=label, max_digits=digits, decimal_places=2, min_value=0)
 
 
+class Ordering(filters.OrderingFilter):
+    """Refuses what holds no name between two commas; django-filter passes over it, and over a whole list of such."""
+
+    def filter(self, qs: Any, value: Any) -> Any:
+        if value and "" in value:
+            raise ValidationError({"ordering": ["Write one name, or several with one comma between two."]})
+        return super().filter(qs, value)
+
+
 class LoanFilter(filters.FilterSet):
     status = filters.ChoiceFilter(choices=choices(PUBLIC), label="`open` or `funded`.")
     state = filters.CharFilter(lookup_expr="iexact", min_length=2, max_length=2, label="Of the property, two letters: `TX`.")
@@ -50,7 +59,7 @@ class LoanFilter(filters.FilterSet):
     max_ltv = decimal("ltv", "lte", "Loan to value, percent, at most.", 5)
     min_remaining = decimal("for_sale", "gte", "Dollars that remain, at least.", 14)
     search = filters.CharFilter(method="containing", max_length=200, label="Part of the reference, title, city or market.")
-    ordering = filters.OrderingFilter(fields=ORDERINGS, label="One or several with commas; `-` before a name turns it around.")
+    ordering = Ordering(fields=ORDERINGS, label="One or several with commas; `-` before a name turns it around.")
 
     class Meta:
         model = Loan

@@ -76,7 +76,8 @@ def test_filters(anyone: Caller, new_loan: Callable[..., Loan], parameters: dict
     ("name", "value"),
     [
         ("status", "draft"), ("state", "Texas"), ("min_rate", "much"), ("min_rate", "NaN"), ("max_ltv", "-1"),
-        ("min_remaining", "1e400"), ("min_remaining", ""), ("search", "\0"), ("ordering", "claimed"), ("statsu", "open"),
+        ("min_remaining", "1e400"), ("min_remaining", ""), ("search", "\0"), ("statsu", "open"),
+        ("ordering", "claimed"), ("ordering", ",,"), ("ordering", "ltv,"),
         ("page_size", "0"), ("page_size", "201"), ("page_size", "ten"), ("page_size", "²"), ("cursor", "abc"),
     ],
 )  # fmt: skip
