@@ -103,7 +103,7 @@ def start_transfer(
         if claim.state in {State.PENDING, State.SETTLED} and transfer and transfer.method == method:
             return claim
         refuse_lapsed(claim)
-        book.move(claim, Event.TRANSFER_STARTED, expires_at=book.at + (money_deadline(book.at) - book.at) / settings.TIME_LAPSE)
+        book.move(claim, Event.TRANSFER_STARTED, expires_at=lapsing(book.at, money_deadline(book.at)))
         book.start_transfer(claim, method)
         return claim
 
@@ -120,6 +120,11 @@ def cancel(*, reservation_id: UUID, actor: Actor, investor_id: int, now: datetim
         refuse_lapsed(claim)
         book.move(claim, Event.CANCELED_BY_INVESTOR)
         return claim
+
+
+def lapsing(at: datetime, deadline: datetime) -> datetime:
+    """When a claim's time that begins at `at` runs out: at the deadline, or in a demo the sooner by TIME_LAPSE."""
+    return at + (deadline - at) / settings.TIME_LAPSE
 
 
 def claim_under_lock(book: ledger.Ledger, reservation_id: UUID, investor_id: int | None = None) -> Reservation:

@@ -4,13 +4,11 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.conf import settings
-
 from loans import banking, ledger, limits, locks, selectors
 from loans.banking import Notice, settle_soon
-from loans.banking_days import TIME_TO_START_TRANSFER, money_deadline
+from loans.banking_days import money_deadline, transfer_deadline
 from loans.errors import IllegalTransition, Invalid, LoanNotOpen, NotFound, OverLimit
-from loans.investing import claim_under_lock, refuse_lapsed
+from loans.investing import claim_under_lock, lapsing, refuse_lapsed
 from loans.ledger import Actor
 from loans.models import Case, Reservation, Transfer
 from loans.states import LIVE, Direction, Event, LoanStatus, State, TransferStatus
@@ -86,10 +84,9 @@ def reinstate(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime 
             book.move(claim, Event.REINSTATED_PENDING, funded_at=transfer.cleared_at)
             settle_soon(claim.loan_id)
         elif transfer and transfer.status == TransferStatus.INITIATED:
-            fresh = (money_deadline(book.at) - book.at) / settings.TIME_LAPSE
-            book.move(claim, Event.REINSTATED_PENDING, expires_at=book.at + fresh)
+            book.move(claim, Event.REINSTATED_PENDING, expires_at=lapsing(book.at, money_deadline(book.at)))
         else:
-            book.move(claim, Event.REINSTATED_RESERVED, expires_at=book.at + TIME_TO_START_TRANSFER / settings.TIME_LAPSE)
+            book.move(claim, Event.REINSTATED_RESERVED, expires_at=lapsing(book.at, transfer_deadline(book.at)))
         return claim
 
 

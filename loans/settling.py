@@ -67,10 +67,16 @@ def apply_rule(book: Ledger, loan: Loan, queue: Sequence[Reservation]) -> int:
             book.move(claims[fill.key], Event.SETTLED, settled_amount=fill.amount, rule=loan.settlement_rule)
         else:
             book.move(claims[fill.key], Event.NO_SHARE, rule=loan.settlement_rule)
-    if fills and not loan.remaining:
-        book.move_loan(loan, LoanEvent.FUNDED)
-        cancel_live(book, claims.values(), Event.LOAN_FUNDED)
+    if fills:
+        _close_if_sold_out(book, loan, queue)
     return len(fills)
+
+
+def _close_if_sold_out(book: Ledger, loan: Loan, claims: Iterable[Reservation]) -> None:
+    """Where the last cent has settled the loan is funded, and those of the claims that are still live are canceled."""
+    if not loan.remaining:
+        book.move_loan(loan, LoanEvent.FUNDED)
+        cancel_live(book, claims, Event.LOAN_FUNDED)
 
 
 def cancel_live(book: Ledger, claims: Iterable[Reservation], cause: Event) -> None:
@@ -91,7 +97,5 @@ def settle_ahead(*, reservation_id: UUID, actor: Actor, reason: str, now: dateti
             raise IllegalTransition("Its money is not here yet, so it cannot be settled.", state=claim.state)
         loan = book.loan
         book.move(claim, Event.SETTLED, settled_amount=min(claim.amount, loan.remaining), rule="staff")
-        if not loan.remaining:
-            book.move_loan(loan, LoanEvent.FUNDED)
-            cancel_live(book, selectors.live_claims([loan.pk]).exclude(pk=claim.pk), Event.LOAN_FUNDED)
+        _close_if_sold_out(book, loan, selectors.live_claims([loan.pk]).exclude(pk=claim.pk))
         return claim
