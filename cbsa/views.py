@@ -16,12 +16,12 @@ from drf_spectacular.utils import (
 )
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from cbsa.errors import InvalidZip, UnknownZip
 from cbsa.lookup import Found, find
 from cbsa.rule import five_digits
 from cbsa.serializers import ZIPS_LIMIT, UnknownZipSerializer, ZipAnswerSerializer, ZipsSerializer
+from peerloans.answers import FromAnyPage
 
 ANSWER = {
     "zip": "90266",
@@ -55,35 +55,21 @@ REFUSALS = {
     for status, description in (
         (400, "`invalid_zip` or `invalid`"),
         (404, "`unknown_zip`, where one ZIP was asked about"),
+        (500, "`server_error`"),
         (503, "`no_dataset`: nothing imported yet"),
     )
 }
 
 
-class ZipToCbsa(APIView):
-    """Reads for everyone, from any web page; caches may keep an answer and ask whether it still holds."""
-
-    authentication_classes = []
-    permission_classes = []
+class ZipToCbsa(FromAnyPage):
+    """Reads for everyone; caches may keep an answer and ask whether it still holds."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """There is nobody to authenticate, nothing to throttle, and one form of the answer whatever is accepted."""
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        response.headers["Access-Control-Allow-Origin"] = "*"
-        response.headers["Access-Control-Expose-Headers"] = "ETag"
         response.headers.setdefault("Cache-Control", "no-store")
         return super().finalize_response(request, response, *args, **kwargs)
-
-    def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """A web page's question whether it may send JSON here."""
-        headers = {
-            "Allow": ", ".join(self.allowed_methods),
-            "Access-Control-Allow-Methods": ", ".join(self.allowed_methods),
-            "Access-Control-Allow-Headers": "Content-Type, If-None-Match",
-            "Access-Control-Max-Age": "86400",
-        }
-        return HttpResponse(status=204, headers=headers)
 
     def answer(self, request: Request, asked: list[str]) -> HttpResponseBase:
         """The answer to the ZIPs asked about in a GET: one by itself, several as a list."""

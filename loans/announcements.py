@@ -46,3 +46,5 @@ OF_TRANSFER = {
     TransferEvent.PAID: Announcement("refund.paid", "We have paid you back for {loan}", "refund_paid"),
     TransferEvent.VOIDED: Announcement("refund.void", "No money for {loan} goes back to you", "refund_void"),
 }
+
+TYPES = list(dict.fromkeys(said.type for said in (*OF_RESERVATION.values(), *OF_TRANSFER.values())))

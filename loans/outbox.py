@@ -18,7 +18,6 @@ from typing import Any
 
 from django.conf import settings
 from django.core.mail import EmailMessage
-from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
 from django.db.models import Prefetch
 from django.template.loader import render_to_string
@@ -27,6 +26,7 @@ from loans import ledger, retrying, selectors, webhooks
 from loans.announcements import OF_RESERVATION, OF_TRANSFER, Announcement
 from loans.models import Delivery, DeliveryStatus, OutboxCursor, Transfer, Transition
 from loans.states import Direction, Event, TransferEvent
+from peerloans.renderers import Encoder
 
 logger = logging.getLogger(__name__)
 
@@ -297,7 +297,7 @@ def body(delivery: Delivery) -> str:
     """The JSON of a webhook."""
     said = announcement(delivery.transition)
     message = {"type": said.type, "timestamp": delivery.transition.at, "data": facts(delivery)}
-    return DjangoJSONEncoder(separators=(",", ":")).encode(message)
+    return Encoder(separators=(",", ":")).encode(message)
 
 
 def _send_email(delivery: Delivery) -> None:

@@ -5,13 +5,23 @@ from collections.abc import Callable
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerExtension
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiResponse,
+    OpenApiWebhook,
+    extend_schema,
+    extend_schema_view,
+    inline_serializer,
+)
 from rest_framework import serializers
 
+from loans.announcements import TYPES
 from loans.serializers import (
     BankEventSerializer,
     LoanSerializer,
     LogInSerializer,
+    MoneyField,
     NothingSerializer,
     OneLoanSerializer,
     OneReservationSerializer,
@@ -58,6 +68,11 @@ REFUSALS: dict[str, tuple[int, str, dict[str, Any]]] = {
     "unsupported_media_type": (415, 'Unsupported media type "text/plain" in request.', {}),
     "idempotency_key_reused": (422, "This Idempotency-Key has answered another request; take a new one for each request.", {}),
     "throttled": (429, "Request was throttled. Expected available in 7 seconds.", {}),
+    "server_error": (
+        500,
+        "The fault is on our side. Tell us this id, and we find in our log what happened.",
+        {"id": "0b7f0c0e-5a38-4c0e-9a52-6d1c6a8f4f0e"},
+    ),
 }
 A_BODY = ("invalid", "too_large", "unsupported_media_type", "throttled")
 A_LIST = ("invalid", "throttled")
@@ -161,9 +176,9 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
 
 def refused(*codes: str) -> dict[tuple[int, str], OpenApiResponse]:
-    """The problem documents that a call may answer, by status."""
+    """The problem documents that a call may answer, by status. A fault of ours may be the answer to any."""
     by_status: dict[int, list[str]] = defaultdict(list)
-    for code in codes:
+    for code in (*codes, "server_error"):
         by_status[REFUSALS[code][0]].append(code)
     return {
         (status, problems.MEDIA_TYPE): OpenApiResponse(
@@ -195,6 +210,15 @@ REPLAYED = OpenApiParameter(
 )
 IF_NONE_MATCH = OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="An ETag; 304 while it still holds.")
 UNCHANGED = {304: OpenApiResponse(description="It is as it was.")}
+
+SIGNED = [
+    OpenApiParameter(name, str, OpenApiParameter.HEADER, description=text)
+    for name, text in (
+        ("webhook-id", "The message's own id."),
+        ("webhook-timestamp", "Seconds since 1970; within five minutes of now."),
+        ("webhook-signature", "`v1,` and the signature; several with spaces."),
+    )
+]
 
 Decorated = Callable[[Any], Any]
 
@@ -335,14 +359,7 @@ bank_events = extend_schema(
     description="Signed as [Standard Webhooks](https://www.standardwebhooks.com/) prescribes. The same event again changes nothing.",
     tags=["bank"],
     auth=[],
-    parameters=[
-        OpenApiParameter(name, str, OpenApiParameter.HEADER, description=text)
-        for name, text in (
-            ("webhook-id", "The message's own id."),
-            ("webhook-timestamp", "Seconds since 1970; within five minutes of now."),
-            ("webhook-signature", "`v1,` and the signature; several with spaces."),
-        )
-    ],
+    parameters=SIGNED,
     request=BankEventSerializer,
     responses={
         200: answered(OutcomeSerializer, "Recorded.", {"id": EVENT["id"], "outcome": "funded"}),
@@ -350,4 +367,59 @@ bank_events = extend_schema(
         **refused("invalid", "invalid_signature", "busy", "too_large", "unsupported_media_type"),
     },
     examples=sent(EVENT),
+)
+
+# --- What we send -----------------------------------------------------------------------------------------------------
+MESSAGE = {
+    "type": "reservation.transfer_started",
+    "timestamp": "2026-03-02T16:00:00Z",
+    "data": {
+        "reservation": RESERVED["id"],
+        "loan": "PL-0001",
+        "event": "transfer_started",
+        "from": "reserved",
+        "to": "pending",
+        "amount": "5000.00",
+        "expires_at": "2026-03-10T05:00:00Z",
+        "reference": TRANSFER["reference"],
+        "method": "ach",
+        "at": "2026-03-02T16:00:00Z",
+    },
+}
+MessageData = inline_serializer(
+    "MessageData",
+    {
+        "reservation": serializers.UUIDField(),
+        "loan": serializers.CharField(help_text="The loan's reference."),
+        "event": serializers.CharField(help_text="As in the reservation's history; the cause, where it was canceled."),
+        "from": serializers.CharField(allow_null=True, help_text="The state before."),
+        "to": serializers.CharField(help_text="The state since: of the refund, where `type` says refund, else of the reservation."),
+        "amount": MoneyField(),
+        "expires_at": serializers.DateTimeField(allow_null=True),
+        "reference": serializers.CharField(allow_null=True, help_text="Of the transfer or refund that it is about."),
+        "method": serializers.CharField(allow_null=True),
+        "at": serializers.DateTimeField(),
+    },
+)
+MessageSerializer = inline_serializer(
+    "Message",
+    {
+        "type": serializers.ChoiceField(TYPES),
+        "timestamp": serializers.DateTimeField(help_text="When it happened."),
+        "data": MessageData,
+    },
+)
+message = OpenApiWebhook(
+    "message",
+    extend_schema(
+        operation_id="message",
+        summary="What happened to a reservation, sent to the endpoints of its investor",
+        description="Signed as [Standard Webhooks](https://www.standardwebhooks.com/) prescribes: `webhook-signature` is `v1,` and the "
+        "base64 HMAC-SHA256 of `{webhook-id}.{webhook-timestamp}.{body}`. Sent at least once, in order for each reservation; a repeat "
+        "has the same `webhook-id`. Anything but a 2xx within ten seconds is tried again for three days.",
+        tags=["webhooks"],
+        request=MessageSerializer,
+        responses={"2XX": OpenApiResponse(description="Taken.")},
+        examples=[OpenApiExample("As sent", value=MESSAGE)],
+    ),
 )

@@ -16,7 +16,7 @@ from loans import selectors
 from loans.banking import Notice
 from loans.limits import CENT
 from loans.models import Loan, Reservation, Transfer, Transition
-from loans.states import INBOUND_STATUSES, State, TransferStatus
+from loans.states import CAUSES, INBOUND_STATUSES, State, TransferStatus
 
 DOLLARS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,2})?")
 MONEY_SCHEMA = {"type": "string", "pattern": r"^[0-9]{1,12}\.[0-9]{2}$", "examples": ["25000.00"]}
@@ -182,7 +182,7 @@ class ReservationSerializer(serializers.Serializer):
     amount = MoneyField()
     settled_amount = MoneyField(help_text="What has been bought for good.")
     state = serializers.ChoiceField(list(State))
-    cause = serializers.CharField(allow_null=True, help_text="Why it was canceled.")
+    cause = serializers.CharField(allow_null=True, help_text=f"Why it was canceled: {', '.join(CAUSES)}.")
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField(allow_null=True, help_text="Null when it cannot expire.")
     transfer = TransferSerializer(allow_null=True, help_text="The payment it awaits or got.")

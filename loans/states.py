@@ -104,6 +104,8 @@ MOVES = {
     **{(state, Event.LOST): state for state in State},
 }
 
+CAUSES = list(dict.fromkeys(event for (_, event), state in MOVES.items() if state == State.CANCELED and event != Event.LOST))
+
 
 class Direction(StrEnum):
     INBOUND = "inbound"  # investor to us
@@ -159,6 +161,10 @@ def after(moves: Mapping[tuple[S, E], S], state: S, event: E) -> S:
         ) from None
 
 
+# They come of themselves in any state and change none.
+UNASKED: set[StrEnum] = {LoanEvent.MARKET_FOUND, Event.LOST}
+
+
 def possible(moves: Mapping[tuple[S, E], S], state: S) -> list[str]:
-    """The events that the table allows from `state`."""
-    return [str(event) for (origin, event) in moves if origin == state]
+    """The events that somebody may bring about from `state`."""
+    return [str(event) for (origin, event) in moves if origin == state and event not in UNASKED]

@@ -32,12 +32,11 @@ class Revalidated(APIView):
         return get_conditional_response(request, response.headers["ETag"], None, response)
 
 
-class ForAnyone(Revalidated):
-    """Reads without a log-in, from any web page."""
+class FromAnyPage(APIView):
+    """Asked without a log-in, by the script of any web page."""
 
     authentication_classes = ()
     permission_classes = ()
-    cached_by = "public"
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
@@ -46,11 +45,17 @@ class ForAnyone(Revalidated):
         return response
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """A web page's question whether it may ask with If-None-Match."""
+        """A web page's question what it may send here."""
         headers = {
             "Allow": ", ".join(self.allowed_methods),
             "Access-Control-Allow-Methods": ", ".join(self.allowed_methods),
-            "Access-Control-Allow-Headers": "If-None-Match",
+            "Access-Control-Allow-Headers": "Content-Type, If-None-Match",
             "Access-Control-Max-Age": "86400",
         }
         return HttpResponse(status=204, headers=headers)
+
+
+class ForAnyone(FromAnyPage, Revalidated):
+    """Reads without a log-in, from any web page."""
+
+    cached_by = "public"

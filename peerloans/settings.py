@@ -176,6 +176,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "WEBHOOKS": ["loans.schema.message"],
     "ENUM_NAME_OVERRIDES": {
         "LoanStatus": "loans.selectors.PUBLIC",
         "PaymentStatus": "loans.states.INBOUND_STATUSES",

@@ -12,6 +12,7 @@ from loans.states import (
     MOVES,
     REFUND_STATUSES,
     TRANSFER_MOVES,
+    UNASKED,
     Event,
     LoanEvent,
     LoanStatus,
@@ -71,7 +72,7 @@ def test_every_pair_of_state_and_event(moves, diagram, state, event) -> None:
         with pytest.raises(IllegalTransition) as refusal:
             after(moves, state, event)
         assert refusal.value.data == {"state": state, "possible": possible(moves, state)}
-        assert {*refusal.value.data["possible"]} == {event for events in diagram[state].values() for event in events}
+        assert {*refusal.value.data["possible"]} == {event for events in diagram[state].values() for event in events} - UNASKED
 
 
 def test_words_for_groups_of_states() -> None:

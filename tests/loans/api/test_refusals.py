@@ -82,7 +82,7 @@ class Provoking:
     def illegal_transition(self) -> Refused:
         step = f"reservations/{self.reserve().json()['id']}/"
         self.investor.post(step + "cancel/")
-        possible = ["reinstated_reserved", "reinstated_pending", "lost"]
+        possible = ["reinstated_reserved", "reinstated_pending"]
         return self.investor.post(step + "transfer/", {"method": "ach"}), {"state": "canceled", "possible": possible}
 
     def busy(self) -> Refused:
@@ -114,6 +114,11 @@ class Provoking:
         self.monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": "1/d", "login": None})
         self.investor.get("portfolio/")
         return self.investor.get("portfolio/"), {}
+
+    def server_error(self) -> Refused:
+        self.monkeypatch.setattr("loans.views.portfolio", lambda _: 1 / 0)
+        answer = self.investor.get("portfolio/")
+        return answer, {"id": answer.json()["id"]}
 
 
 @contextmanager
