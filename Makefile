@@ -32,6 +32,10 @@ test: .venv/.installed ## the test suite
 test-long: .venv/.installed ## the tests that take minutes: random histories of 100,000 steps, more examples
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -m long
 
+.PHONY: test-cluster
+test-cluster: .venv/.installed ## on PgBouncer, a hot standby, Redis Sentinel and RabbitMQ (Debian's postgresql, pgbouncer, rabbitmq-server)
+	$(BIN)/python -m pytest -m cluster -n 0 -p no:randomly tests/cluster
+
 .PHONY: check
 check: .venv/.installed ## formatting, lint, types, migrations, import rules
 	$(BIN)/ruff format --check .

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -25,7 +25,7 @@ from rest_framework.response import Response
 from loans import selectors
 from loans.errors import Busy, IdempotencyKeyReused, RequestInProgress
 from loans.models import IdempotencyKey
-from peerloans import problems
+from peerloans import problems, replica
 from peerloans.errors import Problem
 from peerloans.renderers import JSONRenderer
 
@@ -51,13 +51,14 @@ View = Callable[..., Response]
 
 
 def keyed(post: View) -> Callable[..., HttpResponse]:
-    """Makes a view's `post` heed the Idempotency-Key header."""
+    """Makes a view's `post` heed the Idempotency-Key header. What it wrote, the user's next lists show."""
 
     @wraps(post)
     def answer(view: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
-        if HEADER not in request.headers:
-            return post(view, request, *args, **kwargs)
-        return _once(request, lambda: post(view, request, *args, **kwargs))
+        decide = partial(post, view, request, *args, **kwargs)
+        response = _once(request, decide) if HEADER in request.headers else decide()
+        replica.wrote(request.user.pk)
+        return response
 
     return answer
 

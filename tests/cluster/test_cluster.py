@@ -1,0 +1,239 @@
+"""On PgBouncer, a hot standby, Redis under Sentinel and RabbitMQ: what holds on one machine holds on many.
+
+Two web servers, two workers, and two beats, which should be one: every job may run twice. `make test-cluster` runs it.
+"""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from itertools import cycle
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import pytest
+from standardwebhooks.webhooks import Webhook
+
+from tests.cluster.servers import MISSING, Cluster, cluster, wait_for
+
+pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")]
+
+INVESTORS = 32
+SEED = f"""
+import json
+from datetime import date
+from decimal import Decimal
+from django.contrib.auth.models import User
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from knox.models import AuthToken
+from loans import lending
+from loans.ledger import Actor
+from loans.models import Investor, Loan
+for number in range({INVESTORS}):
+    user = User.objects.create_user(f"investor{{number}}")
+    Investor.objects.create(user=user, name=user.username, accredited_until=date(2100, 1, 1))
+for number in range(1, 6):
+    draft = Loan(reference=f"LN-{{number}}", title="Twelve flats", address="1 Main St", city="Austin", state="TX", zip="78704",
+        amount=300_000, annual_rate="9.50", term_months=18, ltv=65, minimum=1_000, overbooking_rate=0)
+    lending.open_loan(reference=lending.create(draft, actor=Actor("staff")).reference, actor=Actor("staff"))
+second, _ = IntervalSchedule.objects.get_or_create(every=1, period="seconds")
+for job in PeriodicTask.objects.filter(task__in=["loans.tasks.expire", "loans.tasks.settle", "loans.tasks.deliver"]):
+    job.crontab, job.interval = None, second
+    job.save()
+print(json.dumps([AuthToken.objects.create(user)[1] for user in User.objects.order_by("pk")]))
+"""
+VERDICT = """
+import json
+from loans import reconciling
+from loans.models import Case
+reconciling.reconcile()
+print(json.dumps([f"{case.kind}: {case.detail}" for case in Case.objects.all()]))
+"""
+
+
+class Answer(NamedTuple):
+    status: int
+    body: Any
+
+
+class Site:
+    """The API behind the two web servers, asked in turn, as behind a load balancer."""
+
+    def __init__(self, servers: Cluster) -> None:
+        self.servers = servers
+        self.tokens: list[str] = json.loads(servers.shell(SEED))
+        self.turn = cycle(["web1", "web2"])
+
+    def ask(self, path: str, body: Any = None, *, by: int | None = None, headers: dict[str, str] | None = None) -> Answer:
+        url = f"http://127.0.0.1:{self.servers.ports[next(self.turn)]}/api/v1/{path}"
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        if by is not None:
+            sent["Authorization"] = f"Bearer {self.tokens[by]}"
+        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, data, sent), timeout=30) as answer:
+                return Answer(answer.status, json.load(answer))
+        except urllib.error.HTTPError as refusal:
+            return Answer(refusal.code, json.load(refusal))
+
+    def reserve(self, loan: str, amount: int, *, by: int) -> Answer:
+        return self.ask(f"loans/{loan}/reservations/", {"amount": str(amount)}, by=by, headers={"Idempotency-Key": str(uuid4())})
+
+    def reservations(self, *, by: int) -> list[str]:
+        return [claim["id"] for claim in self.ask("reservations/", by=by).body["results"]]
+
+    def pay(self, claim: str, amount: str, *, by: int) -> None:
+        """Start the transfer, and let the bank say that the money is here."""
+        reference = self.ask(f"reservations/{claim}/transfer/", {"method": "wire"}, by=by).body["transfer"]["reference"]
+        event = {"id": str(uuid4()), "type": "transfer.cleared", "reference": reference, "amount": amount}
+        text = json.dumps(event | {"occurred_at": datetime.now(UTC).isoformat()})
+        now = datetime.now(UTC)
+        signature = Webhook(self.servers.bank_secret).sign(event["id"], now, text)
+        headers = {"webhook-id": event["id"], "webhook-timestamp": str(int(now.timestamp())), "webhook-signature": signature}
+        assert self.ask("bank-events/", text.encode(), headers=headers) == (200, {"id": event["id"], "outcome": "funded"})
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    for each in (folder, *folder.parents[:2]):
+        each.chmod(0o711)  # Debian's servers run as users of their own
+    with cluster(folder) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def site(servers: Cluster) -> Site:
+    return Site(servers)
+
+
+@pytest.fixture
+def standby_stands_still(servers: Cluster) -> Iterator[Callable[[], None]]:
+    """Call it, and the standby replays nothing any more until the test is over."""
+    with servers.postgres("standby") as standby:
+        yield lambda: standby.execute("SELECT pg_wal_replay_pause()") and None
+        standby.execute("SELECT pg_wal_replay_resume()")
+
+
+def fresh(site: Site) -> None:
+    """Until lists come from the standby."""
+    wait_for("the standby in use", lambda: asked_of_standby(site, lambda: site.ask("loans/")))
+
+
+def asked_of_standby(site: Site, ask: Callable[[], Any]) -> bool:
+    """Whether the standby answered any of what was asked."""
+    question = "SELECT tup_returned FROM pg_stat_database WHERE datname = 'peerloans'"
+    with site.servers.postgres("standby") as standby:
+        standby.execute("SELECT pg_stat_force_next_flush()")
+        before = standby.execute(question).fetchone()
+    for _ in range(4):
+        ask()
+    time.sleep(1.2)  # a backend tells its counts once a second
+    with site.servers.postgres("standby") as standby:
+        return standby.execute(question).fetchone() != before
+
+
+def test_the_role_waits_for_locks_as_long_as_the_settings_say(servers: Cluster) -> None:
+    said = servers.shell("from django.db import connection as c; x = c.cursor(); x.execute('SHOW lock_timeout'); print(x.fetchone()[0])")
+    assert said == "3s"
+
+
+def test_the_last_places_of_a_loan_go_once(site: Site) -> None:
+    with ThreadPoolExecutor(INVESTORS) as crowd:
+        answers = list(crowd.map(lambda turn: site.reserve("LN-1", 1_000, by=turn % INVESTORS).status, range(330)))
+    assert sorted(set(answers)) == [201, 409]
+    assert answers.count(201) == 300
+
+
+def test_an_investor_sees_what_they_have_just_done(site: Site) -> None:
+    for number in range(40):
+        claim = site.reserve("LN-2", 1_000, by=number % INVESTORS).body["id"]
+        assert claim in site.reservations(by=number % INVESTORS)
+
+
+def test_also_where_the_standby_stands_still(site: Site, standby_stands_still: Callable[[], None]) -> None:
+    fresh(site)
+    standby_stands_still()
+    claim = site.reserve("LN-2", 1_000, by=0).body["id"]
+    assert claim in site.reservations(by=0)
+
+
+def test_without_the_mark_they_would_not(site: Site, standby_stands_still: Callable[[], None]) -> None:
+    """The twin of the test above."""
+    fresh(site)
+    standby_stands_still()
+    claim = site.reserve("LN-2", 1_000, by=0).body["id"]
+    site.servers.shell("from django.core.cache import cache; cache.delete_pattern('wrote:*')")
+    seen = claim in site.reservations(by=0)
+    assert not seen
+
+
+def test_a_standby_that_has_fallen_behind_is_left_out(site: Site, standby_stands_still: Callable[[], None]) -> None:
+    fresh(site)
+    standby_stands_still()
+    claim = site.reserve("LN-2", 1_000, by=1).body["id"]
+    site.servers.shell("from django.core.cache import cache; cache.delete_pattern('wrote:*')")
+    wait_for("the claim in the list", lambda: claim in site.reservations(by=1), 10)
+
+
+def test_lists_go_on_without_a_standby(site: Site) -> None:
+    site.servers.kill("standby")
+    try:
+        wait_for("lists from the primary", lambda: {site.ask("loans/").status for _ in range(4)} == {200}, 20)
+        statuses = {site.ask("loans/").status for _ in range(20)}
+        assert statuses == {200}
+    finally:
+        site.servers.start_postgres("standby")
+    fresh(site)
+
+
+def test_tasks_lie_in_a_quorum_queue_and_outlive_a_worker(site: Site) -> None:
+    assert "celery\tquorum" in site.servers.rabbitmqctl("list_queues", "name", "type").splitlines()
+    claims = [(site.reserve("LN-3", 10_000, by=number).body["id"], number) for number in range(20)]
+    for index, (claim, number) in enumerate(claims):
+        site.pay(claim, "10000.00", by=number)
+        if index == len(claims) // 2:
+            site.servers.kill("worker1")
+    wait_for(
+        "all settled", lambda: all(site.ask(f"reservations/{claim}/", by=number).body["state"] == "settled" for claim, number in claims)
+    )
+    assert site.ask("loans/LN-3/").body["remaining"] == "100000.00"
+
+
+def test_redis_fails_over(site: Site) -> None:
+    site.servers.kill("redis")
+    statuses = {site.ask("loans/").status for _ in range(10)}
+    assert statuses == {200}
+    set_and_get = "from django_redis import get_redis_connection as r; c = r('default'); c.set('there', 1); print(c.get('there').decode())"
+    wait_for("the other one as master", lambda: said_by(site, set_and_get) == "1", 60)
+
+
+def said_by(site: Site, code: str) -> str:
+    try:
+        return site.servers.shell(code)
+    except AssertionError:
+        return ""
+
+
+def test_at_the_end_every_invariant_holds(site: Site) -> None:
+    """Two beats have had every job run twice all along."""
+    assert json.loads(site.servers.shell(VERDICT)) == []
+    site.servers.manage("verify_history")
+    beats = [(site.servers.folder / f"beat{number}.log").read_text().count("Sending due task") for number in (1, 2)]
+    assert min(beats) > 10
+
+
+def test_the_pooler_kept_connections_few(site: Site) -> None:
+    with site.servers.postgres("primary") as primary:
+        row = primary.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = 'peerloans'").fetchone()
+    assert row
+    assert 0 < row[0] <= 8
+
+
+def test_logs_tell_of_no_fault(servers: Cluster) -> None:
+    logs = {file.name: file.read_text() for file in Path(servers.folder).glob("*.log") if file.name.startswith(("web", "worker"))}
+    assert [name for name, text in logs.items() if "Traceback" in text] == []
