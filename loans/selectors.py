@@ -14,10 +14,10 @@ from django.db import connection, transaction
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
 
-from loans import limits
+from loans import curves, limits
 from loans.errors import NotFound
 from loans.models import Loan, Reservation, Transfer, Transition
-from loans.states import LIVE, Direction, LoanStatus, State
+from loans.states import LIVE, Direction, Event, LoanStatus, State
 
 _LAPSED = """
     SELECT COALESCE(sum(r.amount), 0) FROM loans_reservation r
@@ -162,6 +162,20 @@ def expired_at(reservation: Reservation) -> datetime | None:
     """The last deadline that history has of the claim."""
     with_deadline = Transition.objects.filter(reservation=reservation, transfer=None, deadline__isnull=False)
     return with_deadline.order_by("-id").values_list("deadline", flat=True).first()
+
+
+def fill_curve(offer: Offer) -> list[curves.Point]:
+    """How the loan filled from its opening to the instant of the offer, or to its last change once it is no longer open.
+
+    Empty for a loan that never opened. Reads all of the loan's history.
+    """
+    loan = offer.loan
+    if loan.opens_at is None:
+        return []
+    history = Transition.objects.filter(loan=loan, transfer=None).exclude(event=Event.LOST).order_by("id")
+    changes = history.values_list("at", "reservation_id", "to_state", "amount")
+    last = None if loan.status == LoanStatus.OPEN else history.values_list("at", flat=True).last()
+    return curves.curve(map(curves.Change._make, changes.iterator()), loan.opens_at, last or offer.at, loan.overbooking_rate)
 
 
 def live_claims(loan_ids: list[int]) -> QuerySet[Reservation]:

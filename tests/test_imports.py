@@ -16,7 +16,7 @@ LEVELS = [
     ["cbsa.errors", "loans.errors"],
     ["cbsa.rule", "cbsa.sources", "loans.states", "loans.banking_days", "loans.limits", "loans.retrying"],
     ["cbsa.checking", "loans.settlement_rules", "loans.money", "loans.announcements"],
-    ["loans.replaying"],
+    ["loans.replaying", "loans.curves"],
     ["cbsa.models", "loans.models"],
     ["cbsa.lookup", "loans.locks", "loans.remaining", "loans.webhooks"],
     ["cbsa.importing", "loans.selectors"],
@@ -64,6 +64,7 @@ PURE = {
     "loans.retrying",
     "loans.settlement_rules",
     "loans.replaying",
+    "loans.curves",
 }
 
 
