@@ -32,6 +32,16 @@ test: .venv/.installed ## the test suite
 test-long: .venv/.installed ## the tests that take minutes: random histories of 100,000 steps, more examples
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -m long
 
+.PHONY: browser
+browser: .venv/.installed ## the tests in a real browser, and what it saw, in var/screenshots
+	@mkdir -p var/screenshots
+	SCREENSHOTS=var/screenshots $(BIN)/python -m pytest -n 0 -rs tests/browser
+
+.PHONY: pictures
+pictures: browser ## renew docs/pictures by what the browser saw
+	@mkdir -p docs/pictures
+	cp var/screenshots/staff-start.png var/screenshots/staff-preview.png var/screenshots/staff-done.png docs/pictures/
+
 .PHONY: check
 check: .venv/.installed ## formatting, lint, types, migrations, import rules
 	$(BIN)/ruff format --check .
