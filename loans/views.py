@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.contrib.auth import authenticate
 from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.db.models import F, Prefetch, QuerySet, prefetch_related_objects
+from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from django.db.models.functions import Now
 from knox.models import AuthToken
 from rest_framework import generics
@@ -102,8 +102,7 @@ class LoanList(ForAnyone, generics.ListAPIView):
     filterset_class = LoanFilter
 
     def get_queryset(self) -> QuerySet[Loan]:
-        loans = selectors.public_loans().using(replica.for_anyone())
-        return loans.annotate(for_sale=F("amount") - F("settled"), read_at=Now()).order_by("-opens_at")
+        return selectors.public_loans().annotate(read_at=Now()).order_by("-opens_at")
 
     def paginate_queryset(self, queryset: Any) -> Any:
         page = super().paginate_queryset(queryset)

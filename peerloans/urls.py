@@ -9,7 +9,12 @@ from loans import pages
 from peerloans import problems
 
 urlpatterns = [
-    path("", pages.front, name="front"),
+    path("", pages.market, name="market"),
+    path("loans/<slug:reference>/", pages.loan, name="loan-page"),
+    path("loans/<slug:reference>", pages.loan),
+    path("zip/", pages.zip_box, name="zip-box"),
+    path("zip/<str:asked>/", pages.zip_code, name="zip-page"),
+    path("zip/<str:asked>", pages.zip_code),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
