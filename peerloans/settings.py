@@ -84,6 +84,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "peerloans.probes.Probes",
+    "peerloans.logs.NamedRequests",
+    "peerloans.metrics.CountedRequests",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -168,7 +171,11 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_SOFT_TIME_LIMIT = 240
 CELERY_TASK_TIME_LIMIT = 300
+# Workers and beat take their log, and the count of runs, from here.
+CELERY_IMPORTS = ["peerloans.logs", "peerloans.jobs"]
 CELERY_TIMEZONE = "UTC"
+# Written down at each job it sends, so that others see how it fares.
+CELERY_BEAT_SYNC_EVERY = 1
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 
 # --- E-mail and webhooks to investors -------------------------------------------------------------------------------
@@ -248,13 +255,27 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
-# --- Log ------------------------------------------------------------------------------------------------------------
+# --- Log and metrics ------------------------------------------------------------------------------------------------
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+if METRICS_TOKEN and not DEBUG and len(METRICS_TOKEN) < 20:
+    raise ImproperlyConfigured("METRICS_TOKEN can be guessed: take 20 random characters or more.")
+# The web processes of one machine share it, so that each scrape gives the sum; it must exist before it is first used.
+if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    # Said once, by the root's handler; what a caller did wrong, the caller is told.
-    "loggers": {"django": {"handlers": [], "propagate": True}, "django.request": {"level": "ERROR"}},
+    "formatters": {
+        "plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+        "json": {"()": "peerloans.logs.JSONFormatter"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain" if DEBUG else "json"}},
+    "loggers": {
+        # Said once, by the root's handler; what a caller did wrong, the caller is told.
+        "django": {"handlers": [], "propagate": True},
+        "django.request": {"level": "ERROR"},
+        # A line for each request would drown a machine of one's own.
+        "peerloans.logs": {"level": "WARNING" if DEBUG else "NOTSET"},
+    },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }
