@@ -35,7 +35,7 @@ from loans.states import (
     TransferStatus,
     after,
 )
-from peerloans.prepared import Prepared
+from peerloans.cursors import Prepared
 
 EVERYTHING = Decimal("Infinity")
 DELIVER_TASK = "loans.tasks.deliver"
@@ -421,14 +421,15 @@ class Ledger:
         """Write everything, in one statement; tell Redis after commit."""
         if not self._history:
             return
-        statement, values = _post_statement(
+        statement, parameters = _post_statement(
             list(self._changed_loans.values()), list(self._reservations.values()), list(self._transfers.values()), self._history
         )
         with connection.cursor() as cursor:
-            cursor.execute(statement, values)
+            cursor.execute(statement, parameters)
         for loan in self._changed_loans.values():
             loan.version += 1
-            transaction.on_commit(partial(remaining.publish, loan.pk, loan.version, loan.remaining, self.at), robust=True)
+        values = {loan.pk: remaining.Remaining(loan.remaining, self.at, loan.version) for loan in self._changed_loans.values()}
+        transaction.on_commit(partial(remaining.publish, values), robust=True)
         transaction.on_commit(_deliver_soon, robust=True)
 
 

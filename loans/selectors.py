@@ -3,14 +3,15 @@
 `now` is the instant asked about; None is the present, by the database's clock.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, transaction
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
 
@@ -140,6 +141,17 @@ def queue_position(reservation: Reservation, now: datetime | None = None) -> int
     live = Reservation.objects.filter(loan_id=reservation.loan_id, state__in=LIVE).exclude(expires_at__lte=instant)
     counted = live.filter(place__lte=reservation.place).aggregate(position=Count("pk"), own=Count("pk", filter=Q(pk=reservation.pk)))
     return counted["position"] if counted["own"] else None
+
+
+def movements(reservation_ids: Collection[UUID], using: str = DEFAULT_DB_ALIAS) -> dict[UUID, list[Transfer]]:
+    """The transfers and refunds of each of the reservations; of their fields, those that are to be seen."""
+    found: dict[UUID, list[Transfer]] = {reservation_id: [] for reservation_id in reservation_ids}
+    transfers: Any = Transfer.objects.using(using).filter(reservation_id__in=reservation_ids)
+    for transfer in transfers.values_list(
+        "pk", "reservation_id", "direction", "payment", "reference", "method", "status", "created_at", named=True
+    ):
+        found[transfer.reservation_id].append(transfer)
+    return found
 
 
 def own_transfer(reservation: Reservation) -> Transfer | None:
