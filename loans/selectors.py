@@ -3,14 +3,15 @@
 `now` is the instant asked about; None is the present, by the database's clock.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, transaction
 from django.db.models import Case, Count, F, Q, QuerySet, When
 from django.db.models.functions import Now
 
@@ -104,8 +105,9 @@ PUBLIC = (LoanStatus.OPEN, LoanStatus.FUNDED)
 
 
 def public_loans() -> QuerySet[Loan]:
-    """The loans that anyone may see, each with what of it is `for_sale`."""
-    return Loan.objects.using(replica.for_anyone()).filter(status__in=PUBLIC).annotate(for_sale=F("amount") - F("settled"))
+    """The loans that anyone may see, to be read as rows, each with what is `remaining` of it."""
+    loans = Loan.objects.using(replica.for_anyone()).filter(status__in=PUBLIC)
+    return loans.annotate(remaining=F("amount") - F("settled"))  # type: ignore[no-redef]
 
 
 def market() -> QuerySet[Loan]:
@@ -161,6 +163,17 @@ def queue_position(reservation: Reservation, now: datetime | None = None) -> int
     live = Reservation.objects.filter(loan_id=reservation.loan_id, state__in=LIVE).exclude(expires_at__lte=instant)
     counted = live.filter(place__lte=reservation.place).aggregate(position=Count("pk"), own=Count("pk", filter=Q(pk=reservation.pk)))
     return counted["position"] if counted["own"] else None
+
+
+def movements(reservation_ids: Collection[UUID], using: str = DEFAULT_DB_ALIAS) -> dict[UUID, list[Transfer]]:
+    """The transfers and refunds of each of the reservations; of their fields, those that are to be seen."""
+    found: dict[UUID, list[Transfer]] = {reservation_id: [] for reservation_id in reservation_ids}
+    transfers: Any = Transfer.objects.using(using).filter(reservation_id__in=reservation_ids)
+    for transfer in transfers.values_list(
+        "pk", "reservation_id", "direction", "payment", "reference", "method", "status", "created_at", named=True
+    ):
+        found[transfer.reservation_id].append(transfer)
+    return found
 
 
 def own_transfer(reservation: Reservation) -> Transfer | None:

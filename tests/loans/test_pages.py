@@ -81,7 +81,7 @@ def test_open_loans_are_shown_the_first_to_close_in_front_and_those_past_their_c
 
 def test_what_remains_is_the_value_in_redis(client: Client) -> None:
     loan = an_open_loan()
-    remaining.publish(loan.pk, loan.version + 1, Decimal("25000.00"), timezone.now())
+    remaining.publish({loan.pk: remaining.Remaining(Decimal("25000.00"), timezone.now(), loan.version + 1)})
     page = text(client)
     assert "<dt>Remaining</dt><dd>$25,000</dd>" in page
     assert "75 % of PL-0001 is settled" in page
@@ -216,7 +216,7 @@ def test_a_loan_has_a_page(client: Client) -> None:
 
 def test_a_page_shows_what_the_database_has_and_not_what_redis_has(client: Client) -> None:
     loan = an_open_loan()
-    remaining.publish(loan.pk, loan.version + 1, Decimal("25000.00"), timezone.now())
+    remaining.publish({loan.pk: remaining.Remaining(Decimal("25000.00"), timezone.now(), loan.version + 1)})
     assert "<dt>Remaining</dt><dd>$100,000</dd>" in text(client, "/loans/PL-0001/")
 
 
