@@ -7,7 +7,7 @@ import loans.states
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("loans", "0008_staff_groups"),
+        ("loans", "0009_staff_lists"),
     ]
 
     operations = [
