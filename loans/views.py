@@ -75,7 +75,7 @@ class LogIn(Revalidated):
         given = checked(LogInSerializer, request).validated_data
         user = authenticate(request, **given)
         if user is None:
-            logger.warning("Log-in failed for user %r from %s", given["username"], LogInsPerAddress().get_ident(request))
+            logger.warning("A log-in failed.")
             raise AuthenticationFailed("No active user has this name and password.")
         kept, token = AuthToken.objects.create(user)
         user_logged_in.send(type(user), request=request, user=user)

@@ -1,12 +1,16 @@
 """Which address leads where?"""
 
+from csp.decorators import csp_update
 from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from loans import pages
 from peerloans import problems
+
+# Swagger UI's style sheet draws its icons from data: addresses.
+docs = csp_update({"img-src": ["'self'", "data:"]})(SpectacularSwaggerSplitView.as_view(url_name="schema"))
 
 urlpatterns = [
     path("", pages.market, name="market"),
@@ -17,7 +21,7 @@ urlpatterns = [
     path("zip/<str:asked>", pages.zip_code),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/docs/", docs, name="docs"),
     path("api/v1/", include("loans.urls")),
     path("", include("cbsa.urls")),
     # Last: an unknown address of the API is a problem document in debug, too.

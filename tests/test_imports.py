@@ -12,7 +12,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the pure rules at the bottom to the doors at the top. A package's name stands for all modules in it.
 LEVELS = [
-    ["peerloans.embedded", "peerloans.errors", "peerloans.admin", "peerloans.charts", "peerloans.renderers", "peerloans.replica"],
+    [
+        "peerloans.embedded",
+        "peerloans.errors",
+        "peerloans.admin",
+        "peerloans.charts",
+        "peerloans.logs",
+        "peerloans.jobs",
+        "peerloans.renderers",
+        "peerloans.replica",
+    ],
     ["cbsa.errors", "loans.errors"],
     ["cbsa.rule", "cbsa.sources", "loans.states", "loans.banking_days", "loans.limits", "loans.retrying"],
     ["cbsa.checking", "loans.settlement_rules", "loans.money", "loans.announcements"],
@@ -20,7 +29,7 @@ LEVELS = [
     ["cbsa.models", "loans.models"],
     ["cbsa.lookup", "loans.locks", "loans.remaining", "loans.webhooks"],
     ["cbsa.importing", "loans.selectors"],
-    ["loans.ledger", "loans.verifying"],
+    ["loans.ledger", "loans.measuring", "loans.verifying"],
     ["loans.investing", "loans.expiring", "loans.keeping", "loans.outbox"],
     ["loans.reconciling"],
     ["loans.settling"],
@@ -45,7 +54,9 @@ LEVELS = [
         "loans.apps",
     ],
     ["cbsa.urls", "loans.urls"],
-    ["peerloans.settings", "peerloans.celery"],
+    ["peerloans.settings", "peerloans.celery", "peerloans.health"],
+    ["peerloans.metrics"],
+    ["peerloans.probes"],
     ["peerloans"],
     ["peerloans.urls", "peerloans.wsgi", "peerloans.run"],
 ]

@@ -1,7 +1,9 @@
 """Where does the bench run? In a database of its own, on the embedded servers or on those of the environment."""
 
+import base64
 import contextlib
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -31,7 +33,10 @@ def bench_database() -> Iterator[str]:
                 "DATABASE_URL": url,
                 "REDIS_URL": os.environ.get("REDIS_URL", embedded.redis_url(3)),
                 "CELERY_BROKER_URL": os.environ.get("CELERY_BROKER_URL", embedded.broker_url(4)),
-                "SECRET_KEY": "only-for-the-bench",
+                "SECRET_KEY": "only-for-the-bench-" + secrets.token_hex(24),
+                "BANK_WEBHOOK_SECRETS": "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode(),
+                "ALLOWED_HOSTS": "*",
+                "HTTPS": "0",
                 "EMAIL_URL": "dummymail://",
                 "EMAIL_FROM": "bench@localhost",
                 "DJANGO_SETTINGS_MODULE": "peerloans.settings",
