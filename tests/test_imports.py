@@ -16,6 +16,7 @@ LEVELS = [
         "peerloans.embedded",
         "peerloans.errors",
         "peerloans.admin",
+        "peerloans.charts",
         "peerloans.logs",
         "peerloans.jobs",
         "peerloans.renderers",
