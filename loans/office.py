@@ -155,7 +155,8 @@ def lapsing(now: datetime) -> list[Sum]:
 
 def open_loans(now: datetime) -> list[tuple[Offer, SafeString]]:
     """The open loans that close next, each with its funding drawn."""
-    offers = selectors.offers_closing_next(0, LOANS_SHOWN, now)
+    closing_next = selectors.market().filter(status=LoanStatus.OPEN).values_list("pk", flat=True)
+    offers = selectors.offers(list(closing_next[:LOANS_SHOWN]), now)
     sums: defaultdict[int, dict[str, Decimal]] = defaultdict(dict)
     live = Reservation.objects.filter(loan__in=[offer.loan for offer in offers], state__in=LIVE).exclude(expires_at__lte=now)
     for loan_id, state, dollars in live.order_by().values_list("loan_id", "state").annotate(Dollars("amount")):

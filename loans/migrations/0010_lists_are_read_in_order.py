@@ -2,8 +2,6 @@
 
 from django.db import migrations, models
 
-import loans.states
-
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -14,7 +12,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="loan",
             index=models.Index(
-                condition=models.Q(("status__in", [loans.states.LoanStatus["OPEN"], loans.states.LoanStatus["FUNDED"]])),
+                condition=models.Q(("status__in", ["open", "funded"])),
                 fields=["opens_at", "id"],
                 name="loan_public",
             ),
