@@ -12,11 +12,19 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the pure rules at the bottom to the doors at the top. A package's name stands for all modules in it.
 LEVELS = [
-    ["peerloans.embedded", "peerloans.errors", "peerloans.admin", "peerloans.renderers", "peerloans.replica"],
+    [
+        "peerloans.embedded",
+        "peerloans.errors",
+        "peerloans.admin",
+        "peerloans.forms",
+        "peerloans.outbound",
+        "peerloans.renderers",
+        "peerloans.replica",
+    ],
     ["cbsa.errors", "loans.errors"],
-    ["cbsa.rule", "cbsa.sources", "loans.states", "loans.banking_days", "loans.limits", "loans.retrying"],
-    ["cbsa.checking", "loans.settlement_rules", "loans.money", "loans.announcements"],
-    ["loans.replaying", "loans.curves"],
+    ["cbsa.rule", "cbsa.workbooks", "loans.states", "loans.banking_days", "loans.limits", "loans.retrying"],
+    ["cbsa.sources", "loans.settlement_rules", "loans.money", "loans.announcements"],
+    ["cbsa.checking", "loans.replaying", "loans.curves"],
     ["cbsa.models", "loans.models"],
     ["cbsa.lookup", "loans.locks", "loans.remaining", "loans.webhooks"],
     ["cbsa.importing", "loans.selectors"],
@@ -51,8 +59,10 @@ LEVELS = [
 ]
 PURE = {
     "peerloans.errors",
+    "peerloans.outbound",
     "cbsa.errors",
     "cbsa.rule",
+    "cbsa.workbooks",
     "cbsa.sources",
     "cbsa.checking",
     "loans.errors",
