@@ -22,6 +22,7 @@ from loans.limits import CENT, LEAST_MINIMUM
 from loans.models import BankEvent, Case, ClosingValue, Delivery, Investor, Loan, Reservation, Transfer, Transition, WebhookEndpoint
 from loans.settlement_rules import RULES
 from loans.states import LoanStatus
+from peerloans import outbound
 from peerloans.admin import KeptAdmin, ReadOnlyAdmin
 from peerloans.errors import Problem
 
@@ -266,9 +267,9 @@ class WebhookEndpointForm(forms.ModelForm):
         try:
             address = webhooks.checked(url)
             webhooks.addresses_of(address.hostname or "", address.port or 443)
-        except webhooks.Refused as refusal:
+        except outbound.Refused as refusal:
             raise ValidationError(str(refusal)) from None
-        except webhooks.Failed:
+        except outbound.Failed:
             pass
         return url
 
