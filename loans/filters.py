@@ -2,8 +2,10 @@
 
 from typing import Any, ClassVar
 
+from django.core.exceptions import ValidationError as FormError
 from django.db.models import Q, QuerySet
 from django_filters import rest_framework as filters
+from django_filters.fields import BaseCSVField
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
@@ -19,7 +21,7 @@ ORDERINGS = {
     "ltv": "ltv",
     "term_months": "term_months",
     "amount": "amount",
-    "for_sale": "remaining",
+    "remaining": "remaining",
 }
 
 
@@ -42,13 +44,17 @@ def decimal(field_name: str, lookup: str, label: str, digits: int) -> filters.Nu
     return filters.NumberFilter(field_name, lookup, label=label, max_digits=digits, decimal_places=2, min_value=0)
 
 
-class Ordering(filters.OrderingFilter):
+class NamesWithCommas(BaseCSVField):
     """Refuses what holds no name between two commas; django-filter passes over it, and over a whole list of such."""
 
-    def filter(self, qs: Any, value: Any) -> Any:
+    def clean(self, value: Any) -> Any:
         if value and "" in value:
-            raise ValidationError({"ordering": ["Write one name, or several with one comma between two."]})
-        return super().filter(qs, value)
+            raise FormError("Write one name, or several with one comma between two.")
+        return super().clean(value)
+
+
+class Ordering(filters.OrderingFilter):
+    base_field_class = NamesWithCommas
 
 
 class LoanFilter(filters.FilterSet):
@@ -57,7 +63,7 @@ class LoanFilter(filters.FilterSet):
     msa = filters.CharFilter(method="in_market", max_length=200, label="The market: its CBSA code, or part of its name.")
     min_rate = decimal("annual_rate", "gte", "Annual rate, percent, at least.", 5)
     max_ltv = decimal("ltv", "lte", "Loan to value, percent, at most.", 5)
-    min_remaining = decimal("for_sale", "gte", "Dollars that remain, at least.", 14)
+    min_remaining = decimal("remaining", "gte", "Dollars that remain, at least.", 14)
     search = filters.CharFilter(method="containing", max_length=200, label="Part of the reference, title, city or market.")
     ordering = Ordering(fields=ORDERINGS, label="One or several with commas; `-` before a name turns it around.")
 

@@ -1,6 +1,6 @@
 """Was this very request decided before? Then the first answer is given again, for 24 hours.
 
-The key is locked before anything else, so of two requests at once the second waits for the first, and is answered
+The key's row is written before anything else, so of two requests at once the second waits for the first, and is answered
 `request_in_progress` where that takes too long. The answer is kept in the transaction of what it tells about, so that
 both come to be or neither. A refusal is caught inside the transaction: a service's own `short_transaction` has then
 undone what the service wants undone, and what it wants kept (the lapsed claims that `reserve` swept) is committed.
@@ -26,6 +26,7 @@ from loans import selectors
 from loans.errors import Busy, IdempotencyKeyReused, RequestInProgress
 from loans.models import IdempotencyKey
 from peerloans import problems, replica
+from peerloans.cursors import Prepared
 from peerloans.errors import Problem
 from peerloans.renderers import JSONRenderer
 
@@ -33,19 +34,19 @@ HEADER = "Idempotency-Key"
 KEPT_FOR = timedelta(hours=24)
 REMEMBERED_REFUSALS = {400, 403, 404, 409, 422}
 
-# Two statements in one round trip: what is read after the wait must be seen as it is after the wait. Two keys of a user
-# that share a hash wait for each other, and no more than that.
-_LOCK_AND_FIND = """
-    SELECT pg_advisory_xact_lock(%(user_id)s, hashtext(%(key)s));
-    SELECT digest, status, body FROM loans_idempotencykey
-    WHERE user_id = %(user_id)s AND key = %(key)s AND created_at > clock_timestamp() - %(kept_for)s
-"""
-_KEEP = """
-    INSERT INTO loans_idempotencykey (user_id, key, digest, status, body, created_at)
-    VALUES (%(user_id)s, %(key)s, %(digest)s, %(status)s, %(body)s, clock_timestamp())
-    ON CONFLICT (user_id, key) DO UPDATE
-        SET digest = excluded.digest, status = excluded.status, body = excluded.body, created_at = excluded.created_at
-"""
+# Nobody else sees the new row before our transaction ends, and who comes with the same key waits for that. Where an answer
+# was kept and still counts, no row comes back.
+_CLAIM = Prepared(
+    """
+    INSERT INTO loans_idempotencykey AS held (user_id, key, digest, status, body, created_at)
+    VALUES (%(user_id)s, %(key)s, %(digest)s, 0, '', clock_timestamp())
+    ON CONFLICT (user_id, key) DO UPDATE SET digest = excluded.digest, created_at = excluded.created_at
+        WHERE held.created_at <= clock_timestamp() - %(kept_for)s
+    RETURNING id
+    """
+)
+_FIND = "SELECT digest, status, body FROM loans_idempotencykey WHERE user_id = %(user_id)s AND key = %(key)s"
+_KEEP = Prepared("UPDATE loans_idempotencykey SET status = %(status)s, body = %(body)s WHERE id = %(id)s")
 
 View = Callable[..., Response]
 
@@ -66,11 +67,12 @@ def keyed(post: View) -> Callable[..., HttpResponse]:
 def _once(request: Request, decide: Callable[[], Response]) -> HttpResponse:
     asked: dict[str, Any] = {"user_id": request.user.pk, "key": _key(request), "digest": _digest(request), "kept_for": KEPT_FOR}
     with transaction.atomic(durable=True), connection.cursor() as cursor:
-        first = _locked(cursor, asked)
-        if first:
-            return _again(first, asked["digest"])
+        ours = _claimed(cursor, asked)
+        if ours is None:
+            cursor.execute(_FIND, asked)
+            return _again(cursor.fetchone(), asked["digest"])
         response = _rendered(_decision(decide))
-        cursor.execute(_KEEP, asked | {"status": response.status_code, "body": response.content.decode()})
+        cursor.execute(_KEEP, {"id": ours, "status": response.status_code, "body": response.content.decode()})
         return response
 
 
@@ -107,17 +109,16 @@ def _media_type(status: int) -> str:
     return problems.MEDIA_TYPE if status >= 400 else JSONRenderer.media_type
 
 
-def _locked(cursor: CursorWrapper, asked: dict[str, Any]) -> tuple[str, int, str] | None:
-    """The key is ours until our transaction ends; what the first request with it asked and was answered, if there was one."""
+def _claimed(cursor: CursorWrapper, asked: dict[str, Any]) -> int | None:
+    """The row that is ours until our transaction ends; None where the key was answered before."""
     try:
-        cursor.execute(_LOCK_AND_FIND, asked)
+        cursor.execute(_CLAIM, asked)
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
             raise RequestInProgress("The first request with this Idempotency-Key is still running; try again in a moment.") from error
         raise
-    cursor.nextset()
-    found: tuple[str, int, str] | None = cursor.fetchone()
-    return found
+    row = cursor.fetchone()
+    return row[0] if row else None
 
 
 def _again(first: tuple[str, int, str], digest: str) -> HttpResponse:

@@ -35,6 +35,7 @@ from loans.states import (
     TransferStatus,
     after,
 )
+from peerloans.cursors import Prepared
 
 EVERYTHING = Decimal("Infinity")
 DELIVER_TASK = "loans.tasks.deliver"
@@ -55,7 +56,9 @@ BANK = Actor("bank")
 # --- A new claim ----------------------------------------------------------------------------------------------------
 # Decision, totals, claim and history in one statement: the loan's row is locked only while it runs, and a refusal locks
 # and writes nothing. The instant is read again once the lock has come.
-_ADMIT = f"""
+_CLAIM_COLUMNS = ", ".join(field.attname for field in Reservation._meta.concrete_fields)
+_ADMIT = Prepared(
+    f"""
     WITH admitted AS (
         UPDATE loans_loan
         SET claimed = claimed + %(amount)s, places = places + 1, version = version + 1
@@ -71,14 +74,15 @@ _ADMIT = f"""
         INSERT INTO loans_reservation
             (id, loan_id, investor_id, place, amount, settled_amount, state, cause, created_at, expires_at, received, refunded, lost)
         SELECT %(id)s, id, %(investor_id)s, places, %(amount)s, 0, 'reserved', '', at, at + %(time_to_live)s, 0, 0, 0 FROM admitted
-        RETURNING *
+        RETURNING {_CLAIM_COLUMNS}
     ), history AS (
         INSERT INTO loans_transition
             (at, loan_id, reservation_id, event, from_state, to_state, amount, deadline, rule, actor, user_id, reason)
         SELECT created_at, loan_id, id, 'reserved', '', 'reserved', amount, expires_at, '', %(actor)s, %(user_id)s, '' FROM reserved
     )
-    SELECT * FROM reserved
-"""
+    SELECT {_CLAIM_COLUMNS} FROM reserved
+    """
+)
 
 
 def admit(
@@ -417,14 +421,15 @@ class Ledger:
         """Write everything, in one statement; tell Redis after commit."""
         if not self._history:
             return
-        statement, values = _post_statement(
+        statement, parameters = _post_statement(
             list(self._changed_loans.values()), list(self._reservations.values()), list(self._transfers.values()), self._history
         )
         with connection.cursor() as cursor:
-            cursor.execute(statement, values)
+            cursor.execute(statement, parameters)
         for loan in self._changed_loans.values():
             loan.version += 1
-            transaction.on_commit(partial(remaining.publish, loan.pk, loan.version, loan.remaining, self.at), robust=True)
+        values = {loan.pk: remaining.Remaining(loan.remaining, self.at, loan.version) for loan in self._changed_loans.values()}
+        transaction.on_commit(partial(remaining.publish, values), robust=True)
         transaction.on_commit(_deliver_soon, robust=True)
 
 

@@ -10,6 +10,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from peerloans import embedded
+from peerloans.cursors import Cursor
 
 env = environ.Env()
 
@@ -129,6 +130,8 @@ pool_size = env.int("DATABASE_POOL_SIZE", default=0)
 for name, database in DATABASES.items():
     options = database.setdefault("OPTIONS", {})
     database["CONN_HEALTH_CHECKS"] = True
+    # Such a pooler also gives a plan kept for one connection to another.
+    options |= {"server_side_binding": True, "cursor_factory": Cursor, "prepare_threshold": None if POOLED_BY_TRANSACTION else 0}
     if POOLED_BY_TRANSACTION:
         database["DISABLE_SERVER_SIDE_CURSORS"] = True
     else:

@@ -13,7 +13,12 @@ from peerloans import problems
 docs = csp_update({"img-src": ["'self'", "data:"]})(SpectacularSwaggerSplitView.as_view(url_name="schema"))
 
 urlpatterns = [
-    path("", pages.front, name="front"),
+    path("", pages.market, name="market"),
+    path("loans/<slug:reference>/", pages.loan, name="loan-page"),
+    path("loans/<slug:reference>", pages.loan),
+    path("zip/", pages.zip_box, name="zip-box"),
+    path("zip/<str:asked>/", pages.zip_code, name="zip-page"),
+    path("zip/<str:asked>", pages.zip_code),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", docs, name="docs"),

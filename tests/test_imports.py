@@ -20,6 +20,7 @@ LEVELS = [
         "peerloans.jobs",
         "peerloans.renderers",
         "peerloans.replica",
+        "peerloans.cursors",
     ],
     ["cbsa.errors", "loans.errors"],
     ["cbsa.rule", "cbsa.sources", "loans.states", "loans.banking_days", "loans.limits", "loans.retrying"],

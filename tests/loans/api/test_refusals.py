@@ -91,7 +91,8 @@ class Provoking:
 
     def request_in_progress(self) -> Refused:
         assert self.investor.user
-        with self.elsewhere(f"SELECT pg_advisory_xact_lock({self.investor.user.pk}, hashtext('a'))"):
+        first = f"INSERT INTO loans_idempotencykey (user_id, key, digest, status, body) VALUES ({self.investor.user.pk}, 'a', '', 0, '')"
+        with self.elsewhere(first):
             return self.reserve(key="a"), {}
 
     def elsewhere(self, lock: str) -> Any:
