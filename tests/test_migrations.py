@@ -10,8 +10,8 @@ from django.db import migrations, models
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 
-# Written before anything was in use, so nothing served while they ran.
-FIRST = {"loans": 8, "cbsa": 1}
+# Written before the first release, so nothing served while they ran.
+FIRST = {"loans": 12, "cbsa": 1}
 CONCURRENT = "django.contrib.postgres.operations"
 
 
