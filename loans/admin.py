@@ -15,7 +15,7 @@ from django.utils.http import urlencode
 from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
-from loans import lending, office, outbox, selectors, webhooks
+from loans import accounts, lending, office, outbox, selectors, webhooks
 from loans.acting import Acting
 from loans.ledger import Actor
 from loans.limits import CENT, LEAST_MINIMUM
@@ -279,6 +279,7 @@ class WebhookEndpointAdmin(KeptAdmin):
     """The signing secret is made here and told once, when the endpoint is registered."""
 
     form = WebhookEndpointForm
+    not_taken_out = ("secret",)
     list_display = ["url", "investor", "enabled", "created_at"]
     list_select_related = ["investor"]
     list_filter = ["enabled"]
@@ -324,6 +325,10 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     def has_resend_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("loans.resend_delivery")
+
+
+# --- Accounts -----------------------------------------------------------------------------------------------------------
+accounts.register()
 
 
 # --- Jobs -----------------------------------------------------------------------------------------------------------------

@@ -7,12 +7,14 @@ from django.contrib.auth.management import create_permissions
 
 from loans.staff import ACTIONS
 
-APPS = ("auth", "admin", "django_celery_beat", "cbsa", "loans")
+APPS = ("auth", "admin", "axes", "django_celery_beat", "knox", "cbsa", "loans")
 
-# What staff look at in the admin. Tokens and remembered answers are nobody's to see.
+# What staff look at in the admin. Of tokens they see the beginning; remembered answers are nobody's to see.
 SEEN = {
     "auth": ["user", "group"],
     "admin": ["logentry"],
+    "axes": ["accessattempt"],
+    "knox": ["authtoken"],
     "django_celery_beat": ["periodictask", "crontabschedule", "intervalschedule", "clockedschedule", "solarschedule"],
     "cbsa": ["dataset", "zip", "area", "importrun"],
     "loans": [
@@ -33,6 +35,7 @@ VIEWS = {f"{app}.view_{model}" for app, models in SEEN.items() for model in mode
 WRITTEN = {
     *(f"loans.{verb}_{model}" for verb in ("add", "change") for model in ("loan", "investor", "webhookendpoint")),
     "loans.resend_delivery",
+    "knox.delete_authtoken",
     "django_celery_beat.change_periodictask",
     *(f"django_celery_beat.add_{model}" for model in ("crontabschedule", "intervalschedule")),
 }

@@ -4,13 +4,14 @@ import logging
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth import authenticate
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 from knox.models import AuthToken
 from rest_framework import generics
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -70,6 +71,8 @@ class LogIn(Revalidated):
     def post(self, request: Request) -> Response:
         given = checked(LogInSerializer, request).validated_data
         user = authenticate(request, **given)
+        if getattr(request, "axes_locked_out", False):
+            raise Throttled(settings.AXES_COOLOFF_TIME.total_seconds(), "Too many wrong passwords for this user from your address.")
         if user is None:
             logger.warning("A log-in failed.")
             raise AuthenticationFailed("No active user has this name and password.")

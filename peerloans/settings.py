@@ -66,7 +66,7 @@ CONTENT_SECURITY_POLICY = {
 TIME_LAPSE = env.float("TIME_LAPSE", default=1.0) if DEBUG else 1.0
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "peerloans.apps.StaffConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -75,6 +75,10 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "rest_framework",
     "knox",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -95,8 +99,11 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "peerloans.staff_site.SessionsEnd",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "peerloans.urls"
@@ -209,9 +216,33 @@ STORAGES = {
 
 # --- Accounts -------------------------------------------------------------------------------------------------------
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation." + name}
-    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+    {"NAME": "django.contrib.auth.password_validation." + name, "OPTIONS": options}
+    for name, options in (
+        ("UserAttributeSimilarityValidator", {}),
+        ("MinimumLengthValidator", {"min_length": 12}),
+        ("CommonPasswordValidator", {}),
+        ("NumericPasswordValidator", {}),
+    )
 ]
+# Wrong passwords are counted in the database, by user name and address together, so nobody locks out somebody else.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "peerloans.throttling.address_of"
+AXES_HTTP_RESPONSE_CODE = 429
+AXES_LOCKOUT_TEMPLATE = "locked_out.html"
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
+LOGIN_REDIRECT_URL = "admin:index"
+OTP_TOTP_ISSUER = "peerloans"
+# Whether staff must show a code from their phone; otherwise only who has set it up.
+SECOND_FACTOR_REQUIRED = env.bool("SECOND_FACTOR_REQUIRED", default=False)
+# Staff's session ends when it was idle for so long, and some hours after it began.
+SESSION_IDLE_MINUTES = env.int("SESSION_IDLE_MINUTES", default=60)
+SESSION_HOURS = env.int("SESSION_HOURS", default=12)
+SESSION_COOKIE_AGE = 3600 * SESSION_HOURS
 
 # --- API ------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
@@ -277,6 +308,8 @@ LOGGING = {
         # Said once, by the root's handler; what a caller did wrong, the caller is told.
         "django": {"handlers": [], "propagate": True},
         "django.request": {"level": "ERROR"},
+        # It would name who tried, and from where; staff find that in the admin.
+        "axes": {"level": "CRITICAL"},
         # A line for each request would drown a machine of one's own.
         "peerloans.logs": {"level": "WARNING" if DEBUG else "NOTSET"},
     },

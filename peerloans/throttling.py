@@ -14,6 +14,12 @@ from rest_framework.request import Request
 logger = logging.getLogger(__name__)
 
 
+def address_of(request: Any) -> str | None:
+    """The caller's address, as far as the proxies that we know of vouch for it."""
+    ident: str | None = throttling.BaseThrottle().get_ident(request)
+    return ident
+
+
 class Throttle(throttling.SimpleRateThrottle):
     """DRF's own reads and writes a list of all recent instants; this one counts, in one round trip that cannot race."""
 

@@ -41,7 +41,8 @@ def test_a_list_takes_the_same_queries_however_long(
 ) -> None:
     run()
     run(vintage="2016")
-    with django_assert_max_num_queries(8):
+    staff.get("/admin/")  # notes the session's use
+    with django_assert_max_num_queries(9):
         staff.get(f"/admin/cbsa/{page}/")
 
 

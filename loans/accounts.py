@@ -1,0 +1,63 @@
+"""Who may log in, with what? Users with their second factor, and the tokens that programs call with."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from knox.models import AuthToken
+
+from peerloans import second_factor
+from peerloans.admin import ReadOnlyAdmin, TakenOut
+from peerloans.trail import keep_trail
+
+
+class AccountAdmin(TakenOut, UserAdmin):
+    """A new password ends the user's tokens; sessions end with the old one by themselves."""
+
+    actions = ["remove_second_factor"]
+    not_taken_out = ("password",)
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
+        response = super().user_change_password(request, id, form_url)
+        if request.method == "POST" and response.status_code == 302:
+            AuthToken.objects.filter(user_id=id).delete()
+        return response
+
+    def has_remove_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
+
+    @admin.action(description="Remove the second factor", permissions=["remove"])
+    def remove_second_factor(self, request: HttpRequest, users: QuerySet[User]) -> None:
+        for user in users.order_by("pk"):
+            second_factor.remove(user)
+            keep_trail(request.user, user, "Removed the second factor.")
+        self.message_user(request, "They log in by password alone now, and can set up another phone.", messages.WARNING)
+
+
+class TokenAdmin(ReadOnlyAdmin):
+    """Tokens are kept as hashes. To delete one is to revoke it; its next call answers 401."""
+
+    list_display = ["begins", "user", "created", "expiry"]
+    list_select_related = ["user"]
+    list_filter = ["expiry"]
+    search_fields = ["token_key__startswith", "user__username__exact"]
+    search_help_text = "The first characters of a token, or a user name"
+    ordering = ["-created"]
+    fields = ["begins", "user", "created", "expiry"]
+    not_taken_out = ("digest",)
+
+    @admin.display(description="token begins", ordering="token_key")
+    def begins(self, token: AuthToken) -> str:
+        return f"{token.token_key[:8]}…"
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.has_perm("knox.delete_authtoken"))
+
+
+def register() -> None:
+    for model, kind in ((User, AccountAdmin), (AuthToken, TokenAdmin)):
+        admin.site.unregister(model)
+        admin.site.register(model, kind)
