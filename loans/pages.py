@@ -15,12 +15,15 @@ from cbsa import lookup
 from cbsa.errors import InvalidZip, UnknownZip
 from cbsa.rule import NO_CBSA, five_digits
 from loans import limits, remaining, selectors
+from loans.curves import Point
 from loans.errors import NotFound
 from loans.filters import LoanFilter
 from loans.models import Loan
 from loans.selectors import Offer
 from loans.states import LoanStatus
+from peerloans import charts
 from peerloans.answers import page_for_anyone
+from peerloans.charts import Series
 from peerloans.errors import Problem
 
 LOANS_ON_A_PAGE = 24
@@ -143,14 +146,30 @@ def loan(request: HttpRequest, reference: str) -> HttpResponse:
         raise Http404(error.detail) from None
     if offer.loan.status not in selectors.PUBLIC:
         raise Http404(f"There is no loan {reference}.")
-    curve = cache.get_or_set(f"curve:{offer.loan.pk}", partial(selectors.fill_curve, offer), CURVE_SECONDS)
     context = {
         "card": Card(offer, offer.loan.remaining),
         "rule": RULES_TOLD[offer.loan.settlement_rule],
-        "curve": curve,
+        "chart": _filled(offer),
         "metro": _metro(offer.loan.zip) if offer.loan.market_cbsa else None,
     }
     return render(request, "loan.html", context)
+
+
+def _filled(offer: Offer) -> str:
+    """What was taken of the loan over time, and what at most could be."""
+    read = partial(selectors.fill_curve, offer)
+    points: list[Point] = cache.get_or_set(f"curve:{offer.loan.pk}", read, CURVE_SECONDS) or read()
+    areas = [
+        Series("Settled", "settled", [point.settled for point in points]),
+        Series("Pending", "pending", [point.pending for point in points]),
+        Series("Reserved", "reserved", [point.reserved for point in points]),
+    ]
+    lines = [
+        Series("The loan’s amount", "amount", [point.amount for point in points]),
+        Series("The most that could be taken", "limit", [point.settled + point.limit for point in points]),
+    ]
+    told = "What of it was settled, pending and reserved on each day, beside its amount and the most that could be taken."
+    return charts.curve(f"How {offer.loan.reference} filled", told, [point.at for point in points], areas=areas, lines=lines)
 
 
 def _metro(zip_code: str) -> dict[str, Any] | None:
@@ -186,8 +205,19 @@ def zip_code(request: HttpRequest, asked: str) -> HttpResponse:
     there = {"market_cbsa": answer["effective_cbsa"]} if answer["msa"] else {"zip": code}
     ids = selectors.market().filter(status=LoanStatus.OPEN, **there).values_list("pk", flat=True)[: LOANS_ON_A_PAGE + 1]
     shown = cards(list(ids))
-    context = {"asked": code, "answer": answer, "cards": shown[:LOANS_ON_A_PAGE], "more": len(shown) > LOANS_ON_A_PAGE}
+    context = {
+        "asked": code,
+        "answer": answer,
+        "chart": _people(answer),
+        "cards": shown[:LOANS_ON_A_PAGE],
+        "more": len(shown) > LOANS_ON_A_PAGE,
+    }
     return render(request, "zip.html", context)
+
+
+def _people(answer: dict[str, Any]) -> str:
+    told = f"How many people live in {answer['msa']}, by year."
+    return charts.bars("People by year", told, sorted(answer["population"].items()))
 
 
 def _known(code: str) -> dict[str, Any]:
