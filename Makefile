@@ -32,6 +32,10 @@ test: .venv/.installed ## the test suite
 test-long: .venv/.installed ## the tests that take minutes: random histories of 100,000 steps, more examples
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -m long
 
+.PHONY: chaos
+chaos: .venv/.installed ## kill, cut, slow and fill what the running system stands on, 200 times (FAULTS=20 SEED=7 make chaos)
+	$(BIN)/python -m tests.chaos --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED))
+
 .PHONY: test-cluster
 test-cluster: .venv/.installed ## on PgBouncer, a hot standby, Redis Sentinel and RabbitMQ (Debian's postgresql, pgbouncer, rabbitmq-server)
 	$(BIN)/python -m pytest -m cluster -n 0 -p no:randomly tests/cluster

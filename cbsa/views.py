@@ -57,7 +57,7 @@ REFUSALS = {
         (400, "`invalid_zip` or `invalid`"),
         (404, "`unknown_zip`, where one ZIP was asked about"),
         (500, "`server_error`"),
-        (503, "`no_dataset`: nothing imported yet"),
+        (503, "`no_dataset`: nothing imported yet; `unavailable`: try again after `Retry-After` seconds"),
     )
 }
 

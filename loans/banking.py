@@ -7,7 +7,6 @@ twice and in any order; a repeat changes nothing.
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
 from typing import Literal
 
 from celery import current_app
@@ -135,7 +134,11 @@ def _arrived(book: Ledger, notice: Notice, transfer: Transfer) -> str:
 
 def settle_soon(loan_id: int) -> None:
     """Have the loan's rule applied as soon as this transaction is committed; the settle job would, some minutes later."""
-    transaction.on_commit(partial(current_app.send_task, SETTLE_TASK, [loan_id]), robust=True)
+
+    def send() -> None:
+        current_app.send_task(SETTLE_TASK, [loan_id])
+
+    transaction.on_commit(send, robust=True)
 
 
 def _is_own(transfer: Transfer) -> bool:

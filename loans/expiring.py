@@ -4,7 +4,7 @@ import logging
 from datetime import UTC, datetime
 from uuid import UUID
 
-from django.db import Error
+from django.db import Error, InterfaceError, OperationalError
 
 from loans import ledger, locks, selectors
 from loans.errors import Busy
@@ -44,8 +44,8 @@ def _expire_alone(loan_id: int, now: datetime | None) -> int:
     try:
         with locks.short_transaction():
             return ledger.Ledger(locks.by_id([loan_id], now), actor=SYSTEM).swept
-    except Busy as problem:
-        logger.info("Loan %s was not swept: %s", loan_id, problem)
+    except (Busy, OperationalError, InterfaceError) as trouble:
+        logger.warning("Loan %s was not swept: %s", loan_id, trouble)
     except Error as error:
         logger.exception("The lapsed claims of loan %s could not be canceled", loan_id)
         ledger.open_case("job_failed", f"Its lapsed claims could not be canceled: {error}", at=selectors.instant(now), loan_id=loan_id)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
@@ -429,7 +428,11 @@ class Ledger:
         for loan in self._changed_loans.values():
             loan.version += 1
         values = {loan.pk: remaining.Remaining(loan.remaining, self.at, loan.version) for loan in self._changed_loans.values()}
-        transaction.on_commit(partial(remaining.publish, values), robust=True)
+
+        def publish() -> None:
+            remaining.publish(values)
+
+        transaction.on_commit(publish, robust=True)
         transaction.on_commit(_deliver_soon, robust=True)
 
 

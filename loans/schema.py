@@ -74,6 +74,7 @@ REFUSALS: dict[str, tuple[int, str, dict[str, Any]]] = {
         "The fault is on our side. Tell us this id, and we find in our log what happened.",
         {"id": "0b7f0c0e-5a38-4c0e-9a52-6d1c6a8f4f0e"},
     ),
+    "unavailable": (503, "The database does not answer; try again in a moment, a POST with the same Idempotency-Key.", {}),
 }
 TITLES = {error.code: error.title for error in Problem.__subclasses__()}
 A_BODY = ("invalid", "too_large", "unsupported_media_type", "throttled")
@@ -193,9 +194,9 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
 
 def refused(*codes: str) -> dict[tuple[int, str], OpenApiResponse]:
-    """The problem documents that a call may answer, by status. A fault of ours may be the answer to any."""
+    """The problem documents that a call may answer, by status. A fault of ours, or a database that is away, may be the answer to any."""
     by_status: dict[int, list[str]] = defaultdict(list)
-    for code in (*codes, "server_error"):
+    for code in (*codes, "server_error", "unavailable"):
         by_status[REFUSALS[code][0]].append(code)
     return {
         (status, problems.MEDIA_TYPE): OpenApiResponse(

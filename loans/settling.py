@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from django.db import InterfaceError, OperationalError
+
 from loans import ledger, locks, selectors
 from loans.errors import IllegalTransition
 from loans.investing import claim_under_lock, refuse_lapsed
@@ -39,8 +41,8 @@ def settle_alone(loan_id: int, now: datetime | None = None) -> int:
     """Apply one loan's rule; where that is not possible it is logged, and what is no passing trouble is a case for staff."""
     try:
         return settle([loan_id], now=now)
-    except Problem as problem:  # busy: the next run comes soon
-        logger.info("Loan %s was not settled: %s", loan_id, problem)
+    except (Problem, OperationalError, InterfaceError) as trouble:  # busy, or the database is away: the next run comes soon
+        logger.warning("Loan %s was not settled: %s", loan_id, trouble)
     except Exception as error:
         logger.exception("Loan %s could not be settled", loan_id)
         ledger.open_case("job_failed", f"It could not be settled: {error}", at=selectors.instant(now), loan_id=loan_id)

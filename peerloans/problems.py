@@ -1,5 +1,6 @@
 """How does an error look to a program? As problem+json (RFC 9457)."""
 
+import logging
 import math
 import sys
 import uuid
@@ -9,6 +10,7 @@ from typing import Any
 
 from django.core import signals
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import is_valid_path, resolve
 from django.utils.log import log_response
@@ -19,8 +21,13 @@ from rest_framework.views import set_rollback
 
 from peerloans.errors import Problem
 
+logger = logging.getLogger(__name__)
+
 MEDIA_TYPE = "application/problem+json"
 MACHINE_PATHS = ("/api/", "/ziptocbsa")
+
+# How soon a database that does not answer may be asked again.
+RETRY_SECONDS = 2
 
 NON_FIELD = "non_field_errors"
 
@@ -50,6 +57,8 @@ def handler(error: Exception, context: dict[str, Any]) -> Response:
             return handler(_as_api_exception(error), context)
         case exceptions.APIException():
             answer, headers = _of_api_exception(error)
+        case OperationalError() | InterfaceError():
+            answer, headers = _of_no_database(error), _retry_after(RETRY_SECONDS)
         case _:
             return _of_fault(error, context["request"]._request)
     set_rollback()
@@ -87,6 +96,13 @@ def _of_api_exception(error: exceptions.APIException) -> tuple[dict[str, Any], d
     if code == "parse_error":
         answer["errors"] = {NON_FIELD: [str(error.detail)]}
     return answer, headers
+
+
+def _of_no_database(error: BaseException) -> dict[str, Any]:
+    """The database is away, or gave up; what was asked may even have been done, if the connection broke at the very end."""
+    logger.error("The database did not answer: %s", error)
+    detail = "The database does not answer; try again in a moment, a POST with the same Idempotency-Key."
+    return body(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail)
 
 
 def _of_fault(error: Exception, request: HttpRequest) -> Response:
@@ -142,9 +158,21 @@ not_found = _outside_drf(HTTPStatus.NOT_FOUND, "not_found", "There is nothing at
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler500, for faults outside of DRF."""
+    error = sys.exception()
+    away = isinstance(error, OperationalError | InterfaceError)
     if not request.path.startswith(MACHINE_PATHS):
-        return defaults.server_error(request)
+        page = defaults.server_error(request)
+        return _as_unavailable(page) if away else page
+    if error is not None and away:
+        return _as_unavailable(JsonResponse(_of_no_database(error), content_type=MEDIA_TYPE))
     answer = _fault()
     response = JsonResponse(answer, status=answer["status"], content_type=MEDIA_TYPE)
-    _log(answer, sys.exception(), request, response)
+    _log(answer, error, request, response)
+    return response
+
+
+def _as_unavailable(response: HttpResponse) -> HttpResponse:
+    response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    for name, value in _retry_after(RETRY_SECONDS).items():
+        response[name] = value
     return response

@@ -32,6 +32,9 @@ MARK = "PEERLOANS_RUN"
 STOP_SECONDS = 10
 SOON_SECONDS = 10
 FAILURES = 5
+_CELERY = "celery -A peerloans.celery --quiet"
+WORKER = f"{_CELERY} worker --loglevel WARNING --concurrency 2 --without-mingle --without-gossip"
+BEAT = f"{_CELERY} beat --loglevel WARNING"
 CELERY_WARNINGS = "ignore:You're running the worker with superuser,ignore:Using settings.DEBUG"
 
 
@@ -161,18 +164,14 @@ def prepare() -> None:
 
 def run(port: int) -> None:
     """Keep the parts up until a signal comes, or until the `make` that started us has gone."""
-    web = f"granian --interface wsgi peerloans.wsgi:application --host 127.0.0.1 --port {port} --log-level warning"
-    web += " --workers 2 --blocking-threads 4 --respawn-failed-workers"
-    celery = "celery -A peerloans.celery --quiet"
-    worker = f"{celery} worker --loglevel WARNING --concurrency 2 --without-mingle --without-gossip"
     parent, shown = os.getppid(), False
     parts: list[Part] = []
     try:
         counted = embedded.VAR / "metrics"
         shutil.rmtree(counted, ignore_errors=True)
-        parts.append(Part("web", web, DATABASE_POOL_SIZE="4", PROMETHEUS_MULTIPROC_DIR=str(counted)))
-        parts.append(Part("worker", worker, PYTHONWARNINGS=CELERY_WARNINGS))
-        parts.append(Part("beat", f"{celery} beat --loglevel WARNING", PYTHONWARNINGS=CELERY_WARNINGS))
+        parts.append(Part("web", web(port), DATABASE_POOL_SIZE="4", PROMETHEUS_MULTIPROC_DIR=str(counted)))
+        parts.append(Part("worker", WORKER, PYTHONWARNINGS=CELERY_WARNINGS))
+        parts.append(Part("beat", BEAT, PYTHONWARNINGS=CELERY_WARNINGS))
         if settings.DEBUG:
             parts.append(Part("bank", f"manage sandbox_bank --from-now --site http://127.0.0.1:{port}"))
         while "MAKELEVEL" not in os.environ or os.getppid() == parent:
@@ -186,6 +185,12 @@ def run(port: int) -> None:
             time.sleep(0.2)
     finally:
         stop(parts)
+
+
+def web(port: int) -> str:
+    """The command of the web server."""
+    server = f"granian --interface wsgi peerloans.wsgi:application --host 127.0.0.1 --port {port} --log-level warning"
+    return server + " --workers 2 --blocking-threads 4 --respawn-failed-workers"
 
 
 def answers(port: int) -> bool:

@@ -139,13 +139,17 @@ for name, database in DATABASES.items():
     database["CONN_HEALTH_CHECKS"] = True
     # Such a pooler also gives a plan kept for one connection to another.
     options |= {"server_side_binding": True, "cursor_factory": Cursor, "prepare_threshold": None if POOLED_BY_TRANSACTION else 0}
+    # A server or a network that is gone without a word is noticed within half a minute.
+    options |= {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
     if POOLED_BY_TRANSACTION:
         database["DISABLE_SERVER_SIDE_CURSORS"] = True
     else:
         # A lock that does not come within this time is answered as `busy`. Behind a pooler the role must say so itself.
-        options["options"] = "-c lock_timeout=3s"
+        options["options"] = "-c lock_timeout=3s -c idle_in_transaction_session_timeout=5min"
+        if pool_size:  # a web server, whose requests nobody awaits for longer
+            options["options"] += " -c statement_timeout=30s"
     if pool_size:
-        options["pool"] = {"min_size": 1, "max_size": pool_size, "timeout": 2 if name == "replica" else 10}
+        options["pool"] = {"min_size": 1, "max_size": pool_size, "timeout": 2 if name == "replica" else 10, "reconnect_timeout": 10}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Redis and Celery -----------------------------------------------------------------------------------------------
@@ -173,7 +177,12 @@ CELERY_BROKER_URL = required("CELERY_BROKER_URL", in_debug=embedded.broker_url(0
 if CELERY_BROKER_URL.startswith(("amqp", "pyamqp")):
     # Kept by a majority of RabbitMQ's nodes; a task counts as sent once they have it.
     CELERY_TASK_DEFAULT_QUEUE_TYPE = "quorum"
-    CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True}
+    CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, bool | int] = {"confirm_publish": True}
+else:
+    # Longer than the second for which workers wait for a task, and short enough for whoever sends one after a commit.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2}
+# What is not sent at once, the scheduled job does.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.1}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import pytest
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from django.test import Client, RequestFactory
 from rest_framework import exceptions, serializers
@@ -116,3 +117,27 @@ def test_a_fault_is_still_told_to_who_listens(monkeypatch: pytest.MonkeyPatch) -
 
 def test_people_get_a_page_for_a_fault_too(rf: RequestFactory) -> None:
     assert problems.server_error(rf.get("/")).headers["Content-Type"].startswith("text/html")
+
+
+@pytest.mark.parametrize(
+    ("path", "broken"), [("/api/v1/loans/", "loans.views.LoanList.get_queryset"), ("/ziptocbsa/90266", "cbsa.views.find")]
+)
+def test_no_database(monkeypatch: pytest.MonkeyPatch, path: str, broken: str) -> None:
+    def away(*_: Any) -> None:
+        raise OperationalError("connection to server at 10.0.0.7 failed")
+
+    monkeypatch.setattr(broken, away)
+    response = Client(raise_request_exception=False).get(path)
+    assert (response.status_code, response.headers["Content-Type"]) == (503, "application/problem+json")
+    assert (response.json()["code"], response.headers["Retry-After"]) == ("unavailable", "2")
+    assert "10.0.0.7" not in response.text
+
+
+@pytest.mark.parametrize(("path", "media_type"), [("/api/v1/loans/", "application/problem+json"), ("/admin/", "text/html; charset=utf-8")])
+def test_no_database_outside_of_any_view(rf: RequestFactory, path: str, media_type: str) -> None:
+    try:
+        raise InterfaceError("connection already closed")
+    except InterfaceError:
+        response = problems.server_error(rf.get(path))
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
+    assert response.headers["Content-Type"] == media_type

@@ -2,7 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
+import celery
+import kombu.exceptions
 import pytest
 from django.db.models import Sum
 
@@ -312,3 +315,16 @@ def test_a_void_refund_that_is_paid_is_listed() -> None:
 
 def test_a_canceled_claim_without_money_owes_nothing() -> None:
     assert refunds(canceled(LoanFactory())) == []
+
+
+def test_a_broker_that_is_away_is_only_logged(
+    django_capture_on_commit_callbacks: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise kombu.exceptions.OperationalError("connection refused")
+
+    monkeypatch.setattr(celery.current_app, "send_task", away)
+    claim = pending(LoanFactory())
+    with django_capture_on_commit_callbacks(execute=True):
+        assert money_comes(claim) == "funded"
+    assert "connection refused" in caplog.text

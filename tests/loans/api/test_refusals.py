@@ -1,14 +1,14 @@
 """Each refusal that the schema names can be met over HTTP, with its status and with just what helps beside it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 from knox.models import AuthToken
 
@@ -18,8 +18,8 @@ from peerloans import throttling
 from tests.factories import funded
 from tests.loans.api.conftest import Caller, problem
 
-AFTER_A_WAIT = {"busy", "request_in_progress", "throttled"}
-WITH_REAL_COMMITS = {"busy", "request_in_progress"}
+AFTER_A_WAIT = {"busy", "request_in_progress", "throttled", "unavailable"}
+WITH_REAL_COMMITS = {"busy", "request_in_progress", "unavailable"}
 
 Refused = tuple[Any, dict[str, Any]]
 """The answer, and what helps beside the code."""
@@ -120,6 +120,14 @@ class Provoking:
         self.monkeypatch.setattr("loans.views.portfolio", lambda _: 1 / 0)
         answer = self.investor.get("portfolio/")
         return answer, {"id": answer.json()["id"]}
+
+    def unavailable(self) -> Refused:
+        with connection.cursor() as cursor, suppress(OperationalError):
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        try:
+            return self.investor.get("portfolio/"), {}
+        finally:
+            connection.close()
 
 
 @contextmanager

@@ -1,0 +1,162 @@
+"""Which processes are put to the test? Those that `make run` starts, and staff at work, behind proxies, on a small disk."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from peerloans import embedded, run
+from tests.chaos.proxy import Proxy
+
+ROOT = Path(__file__).parents[2]
+BANK_SECRET = "whsec_" + "Y2hhb3M" * 8
+DISK_BYTES = 320 * 2**20
+
+
+class Program:
+    """A program with all the processes that it starts, kept up until `stop`."""
+
+    def __init__(self, name: str, command: str, environment: dict[str, str]) -> None:
+        self.name, self.command, self.environment = name, command, environment
+        self.log = embedded.VAR.with_name(f"{embedded.VAR.name}.{name}.log")
+        self.own_ends = 0
+        self.killed = False
+        self.start()
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *self.command.split()],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.killed = False
+
+    def keep_up(self) -> None:
+        if self.process.poll() is not None:
+            self.own_ends += not self.killed
+            self.kill()
+            self.start()
+
+    def kill(self) -> None:
+        """SIGKILL for all of its processes."""
+        self.killed = True
+        with contextlib.suppress(OSError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def children(self) -> list[psutil.Process]:
+        with contextlib.suppress(psutil.Error):
+            return psutil.Process(self.process.pid).children()
+        return []
+
+
+class System:
+    """Everything that runs, and what can be done to it."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.database = Proxy(port + 1, embedded.run_dir() / ".s.PGSQL.5432")
+        self.redis = Proxy(port + 2, embedded.run_dir() / "valkey.sock")
+        self.ballast = embedded.VAR / "ballast"
+        self.server_starts = 0
+        self._stopping, self._lock = threading.Event(), threading.Lock()
+        environment = self._environment()
+        counted = str(embedded.VAR / "metrics")
+        quiet = {"PYTHONWARNINGS": run.CELERY_WARNINGS}
+        self._passing: list[Program] = []
+        self.programs = {
+            "web": Program("web", run.web(port), environment | {"DATABASE_POOL_SIZE": "4", "PROMETHEUS_MULTIPROC_DIR": counted}),
+            "worker": Program("worker", run.WORKER, environment | quiet),
+            "beat": Program("beat", run.BEAT, environment | quiet),
+            "staff": Program("staff", "tests.chaos.staff", environment),
+        }
+        self._keeper = threading.Thread(target=self._keep_up, daemon=True)
+        self._keeper.start()
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **{name: value for name, value in os.environ.items() if name != "DEBUG"},
+            "PYTHONUNBUFFERED": "1",
+            "DJANGO_SETTINGS_MODULE": "peerloans.settings",
+            "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{self.port + 1}/postgres?sslmode=disable",
+            "REDIS_URL": f"redis://127.0.0.1:{self.port + 2}/1",
+            "CELERY_BROKER_URL": f"redis://127.0.0.1:{self.port + 2}/0",
+            "SECRET_KEY": "a secret for an hour of chaos, 0123456789 times more",
+            "ALLOWED_HOSTS": "127.0.0.1",
+            "HTTPS": "0",
+            "BANK_WEBHOOK_SECRETS": BANK_SECRET,
+            "EMAIL_URL": "dummymail://",
+            "EMAIL_FROM": "chaos@example.org",
+            "THROTTLE": "",
+            "LOG_LEVEL": "WARNING",
+        }
+
+    def _keep_up(self) -> None:
+        while not self._stopping.wait(0.2):
+            with self._lock:
+                for program in self.programs.values():
+                    program.keep_up()
+            if not self.ballast.exists():  # on a full disk no server comes up
+                self.server_starts += embedded.start()
+
+    def kill_server(self, pidfile: Path) -> None:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            os.kill(int(pidfile.read_text().split()[0]), signal.SIGKILL)
+
+    def fill_disk(self) -> None:
+        with contextlib.suppress(OSError), self.ballast.open("wb", buffering=0) as ballast:
+            while True:
+                ballast.write(bytes(2**16))
+
+    def free_disk(self) -> None:
+        self.ballast.unlink(missing_ok=True)
+
+    def run_jobs_at(self, hours: float) -> None:
+        """Begin to run each job once, with a clock that is so far ahead."""
+        name = f"jobs at {hours:+} h"
+        with self._lock:
+            self._passing.append(Program(name, f"tests.chaos.clock {hours}", self.programs["worker"].environment))
+
+    def stop(self, name: str) -> None:
+        """Let one program go as an operator would."""
+        with self._lock:
+            program = self.programs.pop(name)
+        program.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            program.process.wait(run.STOP_SECONDS)
+        program.kill()
+
+    def stop_all(self) -> None:
+        self._stopping.set()
+        self._keeper.join(embedded.PATIENCE_SECONDS)
+        for name in list(self.programs):
+            self.stop(name)
+        for program in self._passing:
+            program.kill()
+
+
+@contextlib.contextmanager
+def small_disk() -> Iterator[bool]:
+    """The servers' files on a file system of their own; False where this user may not mount one, so that none can be filled."""
+    folder = embedded.VAR
+    folder.mkdir(parents=True, mode=0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=700", "chaos", str(folder)]
+    try:
+        mounted = os.geteuid() == 0 and shutil.which("mount") is not None and not subprocess.run(mount, check=False).returncode
+        yield mounted
+    finally:
+        if os.path.ismount(folder):
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,14 @@
+"""Are promises kept while a few things break? The short form of `make chaos`; docs/reliability.md has its figures."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.long
+def test_twenty_faults() -> None:
+    command = [sys.executable, "-m", "tests.chaos", "--faults", "20", "--minutes", "3"]
+    ended = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=600, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
