@@ -14,7 +14,7 @@ from rest_framework.request import Request
 
 from loans import selectors
 from loans.models import Investor
-from peerloans.prepared import Prepared
+from peerloans.cursors import Prepared
 
 EXPIRED_FOR = timedelta(days=30)
 

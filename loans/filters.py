@@ -19,7 +19,7 @@ ORDERINGS = {
     "ltv": "ltv",
     "term_months": "term_months",
     "amount": "amount",
-    "for_sale": "remaining",
+    "remaining": "remaining",
 }
 
 
@@ -57,7 +57,7 @@ class LoanFilter(filters.FilterSet):
     msa = filters.CharFilter(method="in_market", max_length=200, label="The market: its CBSA code, or part of its name.")
     min_rate = decimal("annual_rate", "gte", "Annual rate, percent, at least.", 5)
     max_ltv = decimal("ltv", "lte", "Loan to value, percent, at most.", 5)
-    min_remaining = decimal("for_sale", "gte", "Dollars that remain, at least.", 14)
+    min_remaining = decimal("remaining", "gte", "Dollars that remain, at least.", 14)
     search = filters.CharFilter(method="containing", max_length=200, label="Part of the reference, title, city or market.")
     ordering = Ordering(fields=ORDERINGS, label="One or several with commas; `-` before a name turns it around.")
 

@@ -26,8 +26,8 @@ from loans import selectors
 from loans.errors import Busy, IdempotencyKeyReused, RequestInProgress
 from loans.models import IdempotencyKey
 from peerloans import problems, replica
+from peerloans.cursors import Prepared
 from peerloans.errors import Problem
-from peerloans.prepared import Prepared
 from peerloans.renderers import JSONRenderer
 
 HEADER = "Idempotency-Key"

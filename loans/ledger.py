@@ -35,7 +35,7 @@ from loans.states import (
     TransferStatus,
     after,
 )
-from peerloans.prepared import Prepared
+from peerloans.cursors import Prepared
 
 EVERYTHING = Decimal("Infinity")
 DELIVER_TASK = "loans.tasks.deliver"
@@ -56,7 +56,7 @@ BANK = Actor("bank")
 # --- A new claim ----------------------------------------------------------------------------------------------------
 # Decision, totals, claim and history in one statement: the loan's row is locked only while it runs, and a refusal locks
 # and writes nothing. The instant is read again once the lock has come.
-_CLAIM_COLUMNS = ", ".join(field.attname for field in Reservation._meta.concrete_fields)
+_CLAIM_COLUMNS = [field.attname for field in Reservation._meta.concrete_fields]
 _ADMIT = Prepared(
     f"""
     WITH admitted AS (
@@ -74,13 +74,13 @@ _ADMIT = Prepared(
         INSERT INTO loans_reservation
             (id, loan_id, investor_id, place, amount, settled_amount, state, cause, created_at, expires_at, received, refunded, lost)
         SELECT %(id)s, id, %(investor_id)s, places, %(amount)s, 0, 'reserved', '', at, at + %(time_to_live)s, 0, 0, 0 FROM admitted
-        RETURNING {_CLAIM_COLUMNS}
+        RETURNING {", ".join(_CLAIM_COLUMNS)}
     ), history AS (
         INSERT INTO loans_transition
             (at, loan_id, reservation_id, event, from_state, to_state, amount, deadline, rule, actor, user_id, reason)
         SELECT created_at, loan_id, id, 'reserved', '', 'reserved', amount, expires_at, '', %(actor)s, %(user_id)s, '' FROM reserved
     )
-    SELECT {_CLAIM_COLUMNS} FROM reserved
+    SELECT {", ".join(_CLAIM_COLUMNS)} FROM reserved
     """
 )
 
@@ -89,7 +89,7 @@ def admit(
     *, reference: str, investor_id: int, amount: Decimal, time_to_live: timedelta, actor: Actor, now: datetime | None
 ) -> Reservation | None:
     """Take the claim in, if the loan is open and has room and the investor may buy; otherwise None, and nothing changes."""
-    values = {
+    values: dict[str, Any] = {
         "id": uuid4(),
         "reference": reference,
         "investor_id": investor_id,
@@ -99,7 +99,10 @@ def admit(
         "user_id": actor.user_id,
         "now": now,
     }
-    return next(iter(Reservation.objects.raw(_ADMIT, values)), None)
+    with connection.cursor() as cursor:
+        cursor.execute(_ADMIT, values)
+        row = cursor.fetchone()
+    return Reservation.from_db(connection.alias, _CLAIM_COLUMNS, row) if row else None
 
 
 # --- Lapsed claims --------------------------------------------------------------------------------------------------
@@ -421,14 +424,15 @@ class Ledger:
         """Write everything, in one statement; tell Redis after commit."""
         if not self._history:
             return
-        statement, values = _post_statement(
+        statement, parameters = _post_statement(
             list(self._changed_loans.values()), list(self._reservations.values()), list(self._transfers.values()), self._history
         )
         with connection.cursor() as cursor:
-            cursor.execute(statement, values)
+            cursor.execute(statement, parameters)
         for loan in self._changed_loans.values():
             loan.version += 1
-            transaction.on_commit(partial(remaining.publish, loan.pk, loan.version, loan.remaining, self.at), robust=True)
+        values = {loan.pk: remaining.Remaining(loan.remaining, self.at, loan.version) for loan in self._changed_loans.values()}
+        transaction.on_commit(partial(remaining.publish, values), robust=True)
         transaction.on_commit(_deliver_soon, robust=True)
 
 

@@ -93,6 +93,10 @@ class Loan(models.Model):
             ("withdraw_loan", "Can withdraw a loan"),
             ("close_loan", "Can close a loan at what has settled"),
         ]
+        indexes = [
+            # The public list, newest first.
+            models.Index(fields=["opens_at", "id"], name="loan_public", condition=Q(status__in=[LoanStatus.OPEN, LoanStatus.FUNDED])),
+        ]
         constraints = [
             models.CheckConstraint(name="loan_amount_positive", condition=Q(amount__gt=0)),
             models.CheckConstraint(name="loan_minimum_least", condition=Q(minimum__gte=LEAST_MINIMUM)),
@@ -199,6 +203,10 @@ class Reservation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.loan.reference} #{self.place}"
+
+    @property
+    def loan_reference(self) -> str:
+        return self.loan.reference
 
     @property
     def waiting(self) -> Decimal:

@@ -7,10 +7,11 @@ that the caller has read anyway.
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from django.core.cache import cache
 from django.db.models import DateTimeField, Func
@@ -38,8 +39,7 @@ end
 """
 
 
-@dataclass(frozen=True)
-class Remaining:
+class Remaining(NamedTuple):
     """What remained, in dollars, when the loan had had `version` changes, at the instant `as_of`."""
 
     amount: Decimal
@@ -65,23 +65,26 @@ class Comparison:
     distrusted: dict[int, bytes]
 
 
-def publish(loan_id: int, version: int, amount: Decimal, as_of: datetime) -> None:
-    """Show what remains from now on. Without Redis, nothing."""
+def publish(values: Mapping[int, Remaining]) -> None:
+    """Show what remains of each loan from now on, in one round trip. Without Redis, nothing."""
     try:
-        _write({loan_id: Remaining(amount, as_of, version)})
+        _write(values)
     except RedisError as error:
-        logger.warning("The remaining value of loan %s was not written to Redis: %s", loan_id, error)
+        logger.warning("The remaining values of loans %s were not written to Redis: %s", sorted(values), error)
 
 
-def shown(loans: Iterable[Loan], as_of: datetime) -> dict[int, Remaining]:
+def shown(loans: Sequence[Loan], as_of: datetime) -> dict[int, Remaining]:
     """What remains of each loan, in one round trip; `as_of` is the instant at which the given rows were read."""
-    read = {loan.pk: Remaining(loan.remaining, as_of, loan.version) for loan in loans}
+    loan_ids = [loan.pk for loan in loans]
     try:
-        held = _read(list(read))
+        held = _read(loan_ids)
     except RedisError as error:
         logger.warning("Remaining values come from the database: %s", error)
-        return read
-    return read | {loan_id: value for loan_id, raw in held.items() if (value := _unpacked(raw))}
+        held = {}
+    return {
+        loan_id: _unpacked(held.get(loan_id)) or Remaining(loan.remaining, as_of, loan.version)
+        for loan_id, loan in zip(loan_ids, loans, strict=True)
+    }
 
 
 def compare(loan_ids: Sequence[int]) -> Comparison:
@@ -120,9 +123,9 @@ def _differs(raw: bytes, row: Remaining) -> bool:
     return value is None or value.version > row.version or value.amount != row.amount
 
 
-def _write(values: dict[int, Remaining], distrusted: dict[int, bytes] | None = None) -> None:
+def _write(values: Mapping[int, Remaining], distrusted: dict[int, bytes] | None = None) -> None:
     if values:
-        keys = [_key(loan_id) for loan_id in values]
+        keys = _keys(values)
         replaced = [(distrusted or {}).get(loan_id, b"") for loan_id in values]
         get_redis_connection("default").eval(_WRITE, len(keys), *keys, *(_packed(value) for value in values.values()), *replaced)
 
@@ -130,12 +133,13 @@ def _write(values: dict[int, Remaining], distrusted: dict[int, bytes] | None = N
 def _read(loan_ids: Sequence[int]) -> dict[int, bytes | None]:
     if not loan_ids:
         return {}
-    values = get_redis_connection("default").mget([_key(loan_id) for loan_id in loan_ids])
+    values = get_redis_connection("default").mget(_keys(loan_ids))
     return dict(zip(loan_ids, values, strict=True))
 
 
-def _key(loan_id: int) -> str:
-    return cache.make_key(f"remaining:{loan_id}")
+def _keys(loan_ids: Iterable[int]) -> list[str]:
+    prefix = cache.make_key("remaining:")
+    return [f"{prefix}{loan_id}" for loan_id in loan_ids]
 
 
 def _packed(value: Remaining) -> str:
@@ -144,7 +148,7 @@ def _packed(value: Remaining) -> str:
 
 def _unpacked(raw: bytes | None) -> Remaining | None:
     """None also for a value that somebody else put there."""
-    fields = _VALUE.fullmatch(raw or b"")
+    fields = raw and _VALUE.fullmatch(raw)
     if not fields:
         return None
     version, cents, instant = fields.groups()

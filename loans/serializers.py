@@ -5,6 +5,7 @@ machinery is what a long list would spend its time in; tests/loans/api/test_bodi
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -16,6 +17,7 @@ from loans import selectors
 from loans.banking import Notice
 from loans.limits import CENT
 from loans.models import Loan, Reservation, Transfer, Transition
+from loans.remaining import Remaining
 from loans.states import CAUSES, INBOUND_STATUSES, State, TransferStatus
 
 DOLLARS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,2})?")
@@ -117,7 +119,26 @@ class MarketSerializer(serializers.Serializer):
 
 
 class LoanSerializer(serializers.Serializer):
-    """Of a loan that knows what is `shown` as its remaining value."""
+    """Of a loan, or as much of one as READ names, and what is shown as its remaining value."""
+
+    READ = (
+        "reference",
+        "title",
+        "address",
+        "city",
+        "state",
+        "zip",
+        "market_cbsa",
+        "market_msa",
+        "amount",
+        "annual_rate",
+        "term_months",
+        "ltv",
+        "status",
+        "minimum",
+        "opens_at",
+        "closes_at",
+    )
 
     reference = serializers.CharField()
     title = serializers.CharField()
@@ -134,8 +155,8 @@ class LoanSerializer(serializers.Serializer):
     remaining = MoneyField(help_text="What is still for sale, as of `remaining_as_of`.")
     remaining_as_of = serializers.DateTimeField()
 
-    def to_representation(self, loan: Loan) -> dict[str, Any]:
-        shown = loan.shown  # type: ignore[attr-defined]
+    def to_representation(self, of: tuple[Loan, Remaining]) -> dict[str, Any]:
+        loan, shown = of
         return {
             "reference": loan.reference,
             "title": loan.title,
@@ -155,12 +176,13 @@ class LoanSerializer(serializers.Serializer):
 
 
 class OneLoanSerializer(LoanSerializer):
-    """The single loan: what is available is counted at this moment."""
+    """The same, and what is available, counted at this moment."""
 
     available = MoneyField(help_text="What one new reservation may take now.")
 
-    def to_representation(self, loan: Loan) -> dict[str, Any]:
-        return super().to_representation(loan) | {"available": loan.available}  # type: ignore[attr-defined]
+    def to_representation(self, of: Any) -> dict[str, Any]:
+        loan, shown, available = of
+        return super().to_representation((loan, shown)) | {"available": available}
 
 
 class TransferSerializer(serializers.Serializer):
@@ -175,7 +197,9 @@ class RefundSerializer(serializers.Serializer):
 
 
 class ReservationSerializer(serializers.Serializer):
-    """Of a reservation that knows its `movements`, the transfers and refunds."""
+    """Of a reservation, or as much of one as READ names, and its transfers and refunds."""
+
+    READ = ("pk", "loan_reference", "amount", "settled_amount", "state", "cause", "created_at", "expires_at", "refunded")
 
     id = serializers.UUIDField()
     loan = serializers.CharField(help_text="The loan's reference.")
@@ -188,12 +212,12 @@ class ReservationSerializer(serializers.Serializer):
     transfer = TransferSerializer(allow_null=True, help_text="The payment it awaits or got.")
     refund = RefundSerializer(allow_null=True)
 
-    def to_representation(self, claim: Reservation) -> dict[str, Any]:
-        movements: list[Transfer] = claim.movements  # type: ignore[attr-defined]
+    def to_representation(self, of: tuple[Reservation, Sequence[Transfer]]) -> dict[str, Any]:
+        claim, movements = of
         transfer = selectors.own_among(movements)
         return {
             "id": claim.pk,
-            "loan": claim.loan.reference,
+            "loan": claim.loan_reference,
             "amount": claim.amount,
             "settled_amount": claim.settled_amount,
             "state": claim.state,
@@ -205,7 +229,7 @@ class ReservationSerializer(serializers.Serializer):
         }
 
 
-def _refund_status(movements: list[Transfer]) -> str:
+def _refund_status(movements: Sequence[Transfer]) -> str:
     due = any(transfer.status == TransferStatus.DUE for transfer in movements)
     return TransferStatus.DUE if due else TransferStatus.PAID
 
@@ -213,8 +237,9 @@ def _refund_status(movements: list[Transfer]) -> str:
 class OneReservationSerializer(ReservationSerializer):
     queue_position = serializers.IntegerField(allow_null=True, help_text="1 is next; null when it is not live.")
 
-    def to_representation(self, claim: Reservation) -> dict[str, Any]:
-        return super().to_representation(claim) | {"queue_position": selectors.queue_position(claim)}
+    def to_representation(self, of: tuple[Reservation, Sequence[Transfer]]) -> dict[str, Any]:
+        claim, _ = of
+        return super().to_representation(of) | {"queue_position": selectors.queue_position(claim)}
 
 
 class TransitionSerializer(serializers.Serializer):

@@ -9,7 +9,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from peerloans import embedded
-from peerloans.prepared import Cursor
+from peerloans.cursors import Cursor
 
 env = environ.Env()
 

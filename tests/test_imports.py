@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the pure rules at the bottom to the doors at the top. A package's name stands for all modules in it.
 LEVELS = [
-    ["peerloans.embedded", "peerloans.errors", "peerloans.admin", "peerloans.renderers", "peerloans.replica", "peerloans.prepared"],
+    ["peerloans.embedded", "peerloans.errors", "peerloans.admin", "peerloans.renderers", "peerloans.replica", "peerloans.cursors"],
     ["cbsa.errors", "loans.errors"],
     ["cbsa.rule", "cbsa.sources", "loans.states", "loans.banking_days", "loans.limits", "loans.retrying"],
     ["cbsa.checking", "loans.settlement_rules", "loans.money", "loans.announcements"],

@@ -74,7 +74,7 @@ def test_only_loans_that_take_reservations_are_shown_the_first_to_close_in_front
 
 def test_what_remains_is_the_value_in_redis(client: Client) -> None:
     loan = an_open_loan()
-    remaining.publish(loan.pk, loan.version + 1, Decimal("25000.00"), timezone.now())
+    remaining.publish({loan.pk: remaining.Remaining(Decimal("25000.00"), timezone.now(), loan.version + 1)})
     page = text(client)
     assert "<dt>Remaining</dt><dd>$25,000</dd>" in page
     assert "75 % of PL-0001 is settled" in page

@@ -49,14 +49,14 @@ def a_loan(settled: int = 0) -> Loan:
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 3, 1, 3, 2)])
 def test_the_newest_version_stays_whatever_comes_late_or_twice(order: tuple[int, ...]) -> None:
     for version in order:
-        remaining.publish(7, version, Decimal(1000 * version), MONDAY)
+        remaining.publish({7: remaining.Remaining(Decimal(1000 * version), MONDAY, version)})
     shown = remaining.shown([a_loan()], LATER)[7]
     assert shown == remaining.Remaining(Decimal("3000.00"), MONDAY, 3)
 
 
 def test_versions_are_compared_as_numbers() -> None:
-    remaining.publish(7, 10, Decimal(1), MONDAY)
-    remaining.publish(7, 9, Decimal(2), MONDAY)
+    remaining.publish({7: remaining.Remaining(Decimal(1), MONDAY, 10)})
+    remaining.publish({7: remaining.Remaining(Decimal(2), MONDAY, 9)})
     assert held(7).startswith("10 100 ")
 
 
@@ -78,21 +78,21 @@ def test_what_is_no_value_is_not_shown_and_written_over(rubbish: str | bytes) ->
     put(7, rubbish)
     assert remaining.shown([a_loan()], LATER)[7].amount == 10000
     if rubbish != RUBBISH[-2]:
-        remaining.publish(7, 1, Decimal(5), MONDAY)
+        remaining.publish({7: remaining.Remaining(Decimal(5), MONDAY, 1)})
         assert remaining.shown([a_loan()], LATER)[7].amount == 5
 
 
 def test_another_kind_of_redis_value_is_written_over() -> None:
     get_redis_connection("default").rpush(key(7), "a", "list")
     assert remaining.shown([a_loan()], LATER)[7].amount == 10000
-    remaining.publish(7, 1, Decimal(5), MONDAY)
+    remaining.publish({7: remaining.Remaining(Decimal(5), MONDAY, 1)})
     assert remaining.shown([a_loan()], LATER)[7].amount == 5
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------------
 def test_a_hundred_loans_cost_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
     loans = [Loan(pk=number, amount=Decimal(number), settled=Decimal(0), version=1) for number in range(1, 101)]
-    remaining.publish(50, 2, Decimal("0.25"), MONDAY)
+    remaining.publish({50: remaining.Remaining(Decimal("0.25"), MONDAY, 2)})
     sent: list[object] = []
     send = AbstractConnection.send_command
 
@@ -113,7 +113,7 @@ def test_of_no_loans_nothing_is_asked() -> None:
 
 @pytest.mark.usefixtures("redis_away")
 def test_without_redis_the_rows_are_shown_and_writing_fails_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    remaining.publish(7, 5, Decimal(1), MONDAY)
+    remaining.publish({7: remaining.Remaining(Decimal(1), MONDAY, 5)})
     assert remaining.shown([a_loan(settled=4000)], LATER)[7] == remaining.Remaining(Decimal(6000), LATER, 5)
     assert "not written to Redis" in caplog.text
     assert "come from the database" in caplog.text
@@ -172,7 +172,7 @@ def test_a_wrong_value_is_listed_and_then_repaired(name: str) -> None:
 @pytest.mark.django_db
 def test_an_older_version_with_the_same_amount_is_no_drift() -> None:
     loan = stage.open_loan()
-    remaining.publish(loan.pk, loan.version, loan.remaining, MONDAY)
+    remaining.publish({loan.pk: remaining.Remaining(loan.remaining, MONDAY, loan.version)})
     stage.reserve(loan, 1000)
     assert keeping.refresh_remaining(LATER).drifted == 0
 
@@ -183,7 +183,7 @@ def test_a_settlement_between_reading_and_writing_stays(before: str) -> None:
     loan = stage.open_loan()
     put(loan.pk, before)
     found = remaining.compare([loan.pk])
-    remaining.publish(loan.pk, found.rows[loan.pk].version + 1, Decimal(6000), LATER)
+    remaining.publish({loan.pk: remaining.Remaining(Decimal(6000), LATER, found.rows[loan.pk].version + 1)})
     remaining.repair(found)
     assert held(loan.pk).split()[1] == "600000"
 
@@ -192,14 +192,14 @@ def test_a_settlement_between_reading_and_writing_stays(before: str) -> None:
 def test_a_settlement_on_its_way_to_redis_is_no_drift(monkeypatch: pytest.MonkeyPatch) -> None:
     """It commits after the first look at Redis, and its value comes before the second."""
     loan = stage.open_loan()
-    remaining.publish(loan.pk, 1, loan.remaining, MONDAY)
+    remaining.publish({loan.pk: remaining.Remaining(loan.remaining, MONDAY, 1)})
     with connection.cursor() as cursor:
         cursor.execute("UPDATE loans_loan SET settled = 4000, version = 9")
     look, looks = remaining._read, iter(range(2))
 
     def with_the_value_arriving(loan_ids: Any) -> Any:
         if next(looks) == 1:
-            remaining.publish(loan.pk, 9, Decimal(6000), LATER)
+            remaining.publish({loan.pk: remaining.Remaining(Decimal(6000), LATER, 9)})
         return look(loan_ids)
 
     monkeypatch.setattr(remaining, "_read", with_the_value_arriving)
