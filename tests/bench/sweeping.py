@@ -56,7 +56,6 @@ UPDATE loans_loan SET status = 'funded', settled = settled + total, claimed = cl
 FROM (SELECT loan_id, sum(share) AS total, sum(amount) AS asked FROM moved GROUP BY loan_id) AS sums WHERE loans_loan.id = loan_id
 """
 SETTLE_AGAIN = """
-TRUNCATE loans_transfer CASCADE;
 UPDATE loans_reservation SET state = 'pending', cause = '', settled_amount = 0, funded_at = now(), refunded = 0 WHERE loan_id > 3000000
     AND loan_id < 4000000;
 UPDATE loans_loan SET status = 'open', settled = 0, claimed = bench_loan.claimed FROM bench_loan
@@ -64,7 +63,7 @@ UPDATE loans_loan SET status = 'open', settled = 0, claimed = bench_loan.claimed
 """
 FORGET_HISTORY = """
 ALTER TABLE loans_transition DISABLE TRIGGER append_only;
-TRUNCATE loans_transition CASCADE;
+TRUNCATE loans_transition, loans_transfer CASCADE;
 ALTER TABLE loans_transition ENABLE TRIGGER append_only
 """
 
@@ -126,8 +125,8 @@ def _done(database: Database, work: Callable[[], object], left: str, again: str)
         count = connection.execute(left).fetchone()
         if count != (0,):
             raise SystemExit(f"The work was left undone: {count}.")
-        connection.execute(again)
         connection.execute(FORGET_HISTORY)
+        connection.execute(again)
         connection.execute("VACUUM ANALYZE loans_reservation, loans_loan")
         connection.execute("CHECKPOINT")
     return seconds
