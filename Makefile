@@ -36,6 +36,16 @@ test-long: .venv/.installed ## the tests that take minutes: random histories of 
 test-cluster: .venv/.installed ## on PgBouncer, a hot standby, Redis Sentinel and RabbitMQ (Debian's postgresql, pgbouncer, rabbitmq-server)
 	$(BIN)/python -m pytest -m cluster -n 0 -p no:randomly tests/cluster
 
+.PHONY: browser
+browser: .venv/.installed ## the tests in a real browser, and what it saw, in var/screenshots
+	@mkdir -p var/screenshots
+	SCREENSHOTS=var/screenshots $(BIN)/python -m pytest -n 0 -rs tests/browser
+
+.PHONY: pictures
+pictures: browser ## renew docs/pictures by what the browser saw
+	@mkdir -p docs/pictures
+	cp var/screenshots/staff-start.png var/screenshots/staff-preview.png var/screenshots/staff-done.png docs/pictures/
+
 .PHONY: check
 check: .venv/.installed ## formatting, lint, types, migrations, import rules
 	$(BIN)/ruff format --check .

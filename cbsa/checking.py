@@ -1,7 +1,7 @@
 """Is this what HUD and the Census Bureau publish? Every row is checked before any is loaded."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -10,7 +10,7 @@ from typing import IO, NamedTuple
 
 from cbsa.errors import ImportRefused
 from cbsa.rule import METROPOLITAN, MICROPOLITAN, Share, rank
-from cbsa.sources import Row, Source
+from cbsa.sources import Progress, Row, Source
 
 RATIOS = ("TOT_RATIO", "RES_RATIO", "BUS_RATIO", "OTH_RATIO")
 ZIP_COLUMNS = ("ZIP", "CBSA", *RATIOS)
@@ -19,10 +19,10 @@ POPULATION = re.compile(r"POPESTIMATE([0-9]{4})")
 
 HEADER_WITHIN_ROWS = 20  # captions may stand above it
 AREAS_LIMIT = 50_000  # a census file has about 3,000 rows, and they are held in memory
+YEARS_LIMIT = 30  # it has up to 11
+CODES_LIMIT = 5_000  # a crosswalk names about 1,000 CBSAs, and each ZIP has a bit for each of them
 REJECTS_KEPT = 1_000
 PROGRESS_ROWS = 5_000
-
-Progress = Callable[[str], None]
 
 
 class Reject(NamedTuple):
@@ -53,7 +53,7 @@ class Rejects:
         if len(self.rows) > self.tolerated:
             count = f"{len(self.rows):,} bad row{'s' * (len(self.rows) > 1)}"
             raise ImportRefused(
-                f"{count}. Mend them, or pass over up to N with --skip-bad-rows N.",
+                f"{count}. Mend them, or have up to N of them passed over (--skip-bad-rows N).",
                 rejects=[reject._asdict() for reject in self.rows[:REJECTS_KEPT]],
             )
 
@@ -104,6 +104,8 @@ def read_metros(source: Source, rejects: Rejects, progress: Progress) -> Metros:
     years = {match[1]: column for column in header if (match := POPULATION.fullmatch(column))}
     if not years:
         source.refuse("the header has no column POPESTIMATE followed by a year.")
+    if len(years) > YEARS_LIMIT:
+        source.refuse(f"the header names more than {YEARS_LIMIT} years.")
     metros = Metros()
     pick = itemgetter(*(header[column] for column in (*METRO_COLUMNS, *years.values())))
     stcou = header.get("STCOU")
@@ -154,6 +156,8 @@ def read_zips(source: Source, rejects: Rejects, progress: Progress, copy: IO[str
             if not _is_caption(row):
                 rejects.add(source, line, f"{error}.")
             continue
+        if len(bits) > CODES_LIMIT:
+            source.refuse(f"it names more than {CODES_LIMIT:,} CBSAs, which no crosswalk does.")
         seen[zip_code] = mask | bit
         if not mask or rank(share) < rank(best[zip_code]):
             best[zip_code] = share

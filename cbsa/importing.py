@@ -16,11 +16,11 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from cbsa import lookup
-from cbsa.checking import Metros, Progress, Rejects, Zips, read_metros, read_zips
+from cbsa.checking import Metros, Rejects, Zips, read_metros, read_zips
 from cbsa.errors import ImportRefused
 from cbsa.models import Area, Dataset, ImportRun, Zip, ZipShare
 from cbsa.rule import METROPOLITAN, MICROPOLITAN, NO_CBSA, effective_cbsa
-from cbsa.sources import Limits, fetch
+from cbsa.sources import Limits, Progress, fetch
 from peerloans.errors import Problem
 
 Outcome = ImportRun.Outcome

@@ -10,35 +10,45 @@ import csv
 import gzip
 import hashlib
 import itertools
+import lzma
+import mmap
+import re
 import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any, NoReturn, cast
+from typing import IO, NoReturn, cast
 from zipfile import BadZipFile, ZipFile
 
 from cbsa.errors import ImportRefused
+from cbsa.workbooks import Check
+from peerloans import outbound
+from peerloans.outbound import Reach, TooSlow
 
 CHUNK_BYTES = 1 << 16
 WRAPPINGS = 2  # a workbook in a .zip in a .gz; deeper, nobody publishes
+MEMBERS_LIMIT = 1_000  # of one archive; a workbook of a hundred sheets has less
 GZIP_MAGIC, ZIP_MAGIC, OLD_EXCEL_MAGIC = b"\x1f\x8b", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
+ZIP_ENTRY_MAGIC = b"PK\x01\x02"
+WORKBOOK = "xl/workbook.xml"
 ADDRESS = ("http://", "https://")
 
+Progress = Callable[[str], None]
 Row = tuple[int, list[str]]
 """A line number (in a workbook, the row's) and its cells."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one source may cost at most. The largest file that HUD publishes has 3 MB."""
+    """What one source may cost at most, as it comes and unpacked, and where it may lie. HUD's largest file has 3 MB."""
 
     size_bytes: int = 256 * 2**20
     stall_seconds: float = 30
     total_seconds: float = 600
+    allowed: Callable[[str], bool] = outbound.anywhere
 
 
 @dataclass(frozen=True)
@@ -100,90 +110,76 @@ class Source:
             self.refuse(f"the workbook cannot be read: {error}.")
 
 
-def fetch(name: str, folder: Path, limits: Limits) -> Source:
+def fetch(name: str, folder: Path, limits: Limits, progress: Progress = lambda text: None) -> Source:
     """Copy what `name` leads to into the new `folder`, and unpack it. Raises ImportRefused where that fails."""
-    shown = _without_secrets(name)
-    deadline = time.monotonic() + limits.total_seconds
+    shown = without_secrets(name)
+    reach = Reach(limits.allowed, time.monotonic() + limits.total_seconds, limits.stall_seconds)
     folder.mkdir()
     copy = folder / "as-published"
     try:
-        with _opened(name, limits) as (stream, expected):
-            sha256, size = _copy(stream, copy, limits, deadline)
-        if expected is not None and size < expected:
-            raise ImportRefused(f"the download stopped at {size:,} of {expected:,} bytes. Try again.")
-        table = _unpacked(copy, limits, deadline)
+        with _opened(name, reach) as chunks:
+            sha256, size = _copy(chunks, copy, limits, reach, lambda size: progress(f"Fetching {shown}: {size:,} bytes"))
+        table = _unpacked(copy, limits, reach)
         if not table.stat().st_size:
             raise ImportRefused("the file is empty.")
     except ImportRefused as error:
         raise ImportRefused(f"{shown}: {error.detail}") from error
+    except TooSlow:
+        raise ImportRefused(f"{shown}: {_too_slow(limits)}") from None
+    except (outbound.Failed, outbound.Refused) as error:
+        raise ImportRefused(f"{shown}: {error}") from None
     except OSError as error:
-        raise ImportRefused(f"{shown}: {_reason(error)}.") from error
+        raise ImportRefused(f"{shown}: {error.strerror or error}.") from error
     return Source(shown, sha256, size, table)
 
 
-def _without_secrets(name: str) -> str:
+def without_secrets(name: str) -> str:
     """An address without the parts that may hold a password or a token."""
     if not name.startswith(ADDRESS):
         return name
-    scheme, _, rest = name.partition("?")[0].partition("://")
+    scheme, _, rest = name.partition("#")[0].partition("?")[0].partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 @contextlib.contextmanager
-def _opened(name: str, limits: Limits) -> Iterator[tuple[IO[bytes], int | None]]:
-    """The bytes of `name`, and how many there must be where the server said so."""
+def _opened(name: str, reach: Reach) -> Iterator[Iterator[bytes]]:
     if name == "-":
-        yield sys.stdin.buffer, None
+        yield _chunks(sys.stdin.buffer)
     elif name.startswith(ADDRESS):
-        with _answer(name, limits) as answer:
-            length = answer.headers.get("Content-Length", "")
-            yield answer, int(length) if length.isdecimal() else None
+        with outbound.download(name, reach) as chunks:
+            yield chunks
     else:
         with Path(name).open("rb") as file:
-            yield file, None
+            yield _chunks(file)
 
 
-def _answer(address: str, limits: Limits) -> Any:
-    from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
-
-    try:
-        request = Request(address, headers={"User-Agent": "peerloans"})  # noqa: S310  http and https only
-        return urlopen(request, timeout=limits.stall_seconds)  # noqa: S310
-    except HTTPError as error:
-        with error:
-            raise ImportRefused(f"the server answered {error.code} {error.reason}. Check the address.") from None
-    except (HTTPException, ValueError) as error:
-        raise ImportRefused(f"this is no usable address, or no web server answers there: {error}.") from error
+def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    return iter(partial(stream.read, CHUNK_BYTES), b"")
 
 
-def _reason(error: OSError) -> str:
-    reason = getattr(error, "reason", None) or error.strerror or error
-    if isinstance(error, TimeoutError) or isinstance(reason, TimeoutError):
-        return "the server is too slow and sent nothing for too long. Try again, or download the file by hand"
-    return str(reason)
+def _too_slow(limits: Limits) -> str:
+    return (
+        f"it is too slow: nothing came for {limits.stall_seconds:g} seconds, or not all within {limits.total_seconds:g} seconds. "
+        "Try again, or download it by hand."
+    )
 
 
-def _copy(stream: IO[bytes], path: Path, limits: Limits, deadline: float) -> tuple[str, int]:
-    """Write the stream to `path`; its SHA-256 and its size in bytes."""
+def _copy(
+    chunks: Iterator[bytes], path: Path, limits: Limits, reach: Reach, progress: Callable[[int], None] = lambda size: None
+) -> tuple[str, int]:
+    """Write the chunks to `path`; their SHA-256 and their size in bytes."""
     sha256, size = hashlib.sha256(), 0
-    # read1 hands over what has come so far, so that a trickle meets the deadline, too.
-    read = cast("Callable[[int], bytes]", getattr(stream, "read1", stream.read))
     with path.open("wb") as file:
-        while True:
-            try:
-                chunk = read(CHUNK_BYTES)
-            except HTTPException:
-                raise ImportRefused(f"the download stopped after {size:,} bytes. Try again.") from None
-            if not chunk:
-                return sha256.hexdigest(), size
+        for chunk in chunks:
             size += len(chunk)
             _check_size(size, limits)
-            if time.monotonic() > deadline:
-                raise ImportRefused(f"it did not come within {limits.total_seconds:g} seconds. Try again, or download it by hand.")
+            if time.monotonic() > reach.deadline:
+                raise ImportRefused(_too_slow(limits))
             sha256.update(chunk)
             file.write(chunk)
+            progress(size)
+    return sha256.hexdigest(), size
 
 
 def _check_size(size_bytes: int, limits: Limits) -> None:
@@ -191,35 +187,70 @@ def _check_size(size_bytes: int, limits: Limits) -> None:
         raise ImportRefused(f"it holds more than {limits.size_bytes:,} bytes, which no such file does.")
 
 
-def _unpacked(path: Path, limits: Limits, deadline: float) -> Path:
-    """The table inside one or two wrappings; a workbook, itself a .zip, is left to its reader."""
-    for number in range(WRAPPINGS):
-        inner = path.with_name(f"inner-{number}")
-        try:
+def _unpacked(path: Path, limits: Limits, reach: Reach) -> Path:
+    """The table inside at most two wrappings. Whatever sizes an archive claims, what comes out of it is counted."""
+    try:
+        for number in range(WRAPPINGS + 1):
+            inner = path.with_name(f"inner-{number}")
             if _starts_with(path, GZIP_MAGIC):
                 with gzip.open(path) as stream:
-                    _copy(cast("IO[bytes]", stream), inner, limits, deadline)
+                    _copy(_chunks(cast("IO[bytes]", stream)), inner, limits, reach)
             elif _starts_with(path, ZIP_MAGIC):
+                _check_members(path)
                 with ZipFile(path) as archive:
-                    if "xl/workbook.xml" in archive.namelist():
-                        _check_size(sum(entry.file_size for entry in archive.infolist()), limits)
-                        return path
+                    if WORKBOOK in archive.namelist():
+                        return _workbook(archive, inner, limits, reach)
                     with archive.open(_only_member(archive)) as stream:
-                        _copy(stream, inner, limits, deadline)
+                        _copy(_chunks(stream), inner, limits, reach)
             else:
                 return path
-        except (EOFError, zlib.error, gzip.BadGzipFile, BadZipFile, NotImplementedError, RuntimeError) as error:
-            raise ImportRefused(f"it is broken or cannot be unpacked: {error}.") from error
-        path = inner
-    return path
+            path = inner
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise ImportRefused(f"it is broken or cannot be unpacked: {error}.") from error
+    raise ImportRefused(f"it is packed more than {WRAPPINGS} times. Unpack it.")
+
+
+def _check_members(path: Path) -> None:
+    """Count an archive's entries where they stand: opening it makes an object of each of them, whatever number it claims."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        found, members = content.find(ZIP_ENTRY_MAGIC), 0
+        while found >= 0:
+            members += 1
+            if members > MEMBERS_LIMIT:
+                raise ImportRefused(f"the archive holds more than {MEMBERS_LIMIT:,} files. Unpack it and name the right one.")
+            found = content.find(ZIP_ENTRY_MAGIC, found + 1)
 
 
 def _only_member(archive: ZipFile) -> str:
     names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
     if len(names) != 1:
-        held = ", ".join(names[:10]) or "nothing"
+        held = ", ".join(ascii(name[:60]).strip("'\"") for name in names[:10]) or "nothing"
         raise ImportRefused(f"the archive must hold one file, but it holds {held}. Unpack it and name the right one.")
     return names[0]
+
+
+def _workbook(archive: ZipFile, path: Path, limits: Limits, reach: Reach) -> Path:
+    """Write the workbook anew to `path`, unpacked and counted, so that its reader sees no more than was looked at here.
+
+    The reader takes an XML file at its word: it makes room for every cell between the first and the last that a sheet
+    names. So each is read through before.
+    """
+    total = 0
+    with ZipFile(path, "w") as copy:
+        for name in dict.fromkeys(archive.namelist()):
+            if not re.fullmatch(r"(\[Content_Types\]|_rels/.*|xl/.*)\.(xml|rels)", name):
+                continue
+            check = Check()
+            with archive.open(name) as stream, copy.open(name, "w") as file:
+                for chunk in _chunks(stream):
+                    total += len(chunk)
+                    _check_size(total, limits)
+                    if time.monotonic() > reach.deadline:
+                        raise ImportRefused(_too_slow(limits))
+                    check.feed(chunk)
+                    file.write(chunk)
+            check.feed(b"", final=True)
+    return path
 
 
 def _starts_with(path: Path, magic: bytes) -> bool:

@@ -15,17 +15,19 @@ from django.utils.http import urlencode
 from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
-from loans import lending, outbox, webhooks
+from loans import lending, office, outbox, selectors, webhooks
 from loans.acting import Acting
 from loans.ledger import Actor
 from loans.limits import CENT, LEAST_MINIMUM
 from loans.models import BankEvent, Case, ClosingValue, Delivery, Investor, Loan, Reservation, Transfer, Transition, WebhookEndpoint
 from loans.settlement_rules import RULES
-from loans.states import LIVE, LoanStatus
+from loans.states import LoanStatus
+from peerloans import outbound
 from peerloans.admin import KeptAdmin, ReadOnlyAdmin
 from peerloans.errors import Problem
 
 ROWS_SHOWN = 50  # of a queue, of transfers, of history; the lists have them all
+STEPS_SHOWN = 200  # of a reservation's life, the latest
 SHOWN_OF_SECRET = len("whsec_") + 4
 
 
@@ -73,10 +75,14 @@ class WithTables(admin.ModelAdmin):
     def tables(self, shown: Any) -> list[Table]:
         raise NotImplementedError
 
+    def pictures(self, shown: Any) -> dict[str, Any]:
+        """What the page's template shows beside its fields and tables."""
+        raise NotImplementedError
+
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], add: bool = False, change: bool = False, form_url: str = "", obj: Any = None
     ) -> HttpResponse:
-        context["tables"] = self.tables(obj) if obj else []
+        context |= {"tables": self.tables(obj), **self.pictures(obj)} if obj else {}
         return super().render_change_form(request, context, add, change, form_url, obj)
 
 
@@ -108,7 +114,7 @@ class LoanAdmin(WithTables, Acting):
     """Drafts can be written and rewritten; from its opening on, a loan is only to be read here."""
 
     form = LoanForm
-    list_display = ["reference", "title", "city", "status", "amount", "settled", "claimed", "remaining", "closes_at"]
+    list_display = ["reference", "closes_at", "status", "title", "city", "amount", "settled", "claimed", "remaining"]
     list_filter = ["status", "state", "settlement_rule", "closes_at"]
     search_fields = ["reference__istartswith", "title", "city", "zip__startswith", "market_msa"]
     search_help_text = "A reference, part of a title, city or market, or the first digits of a ZIP"
@@ -128,13 +134,24 @@ class LoanAdmin(WithTables, Acting):
         return super().has_change_permission(request, obj) and (obj is None or obj.status == LoanStatus.DRAFT)
 
     def tables(self, shown: Loan) -> list[Table]:
-        live = Reservation.objects.filter(loan=shown, state__in=LIVE).select_related("loan", "investor").order_by("place")
-        columns = ("place", "investor", "amount", "state", "created_at", "expires_at", "funded_at", "received")
         return [
-            table("Queue, next first", live, columns, shown.reference),
             transfers(Transfer.objects.filter(reservation__loan=shown), shown.reference),
             history(Transition.objects.filter(loan=shown), shown.reference),
         ]
+
+    def pictures(self, shown: Loan) -> dict[str, Any]:
+        offer = selectors.offer(shown.reference)
+        queued = office.queue(offer)
+        more = f"{reverse('admin:loans_reservation_changelist')}?{urlencode({'q': shown.reference})}"
+        return {
+            "offer": offer,
+            "funding": office.funding(offer, queued),
+            "curve": office.fill_curve(offer),
+            "closing_values": office.closing_values(shown),
+            "queue": queued[:ROWS_SHOWN],
+            "queue_length": len(queued),
+            "queue_more": more if len(queued) > ROWS_SHOWN else None,
+        }
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -155,21 +172,23 @@ class LoanAdmin(WithTables, Acting):
 # --- What belongs to loans ----------------------------------------------------------------------------------------------
 @admin.register(Reservation)
 class ReservationAdmin(WithTables, ReadOnlyAdmin, Acting):
-    list_display = ["__str__", "investor", "amount", "settled_amount", "state", "cause", "created_at", "expires_at", "funded_at"]
+    list_display = ["__str__", "investor", "amount", "settled_amount", "state", "created_at", "expires_at", "funded_at"]
     list_select_related = ["loan", "investor"]
-    list_filter = ["state", "created_at", "expires_at"]
-    search_fields = ["loan__reference__exact", "investor__name", "transfers__reference__exact"]
-    search_help_text = "A loan's or a transfer's whole reference, or part of an investor's name"
+    list_filter = ["state", "cause", "created_at", "expires_at"]
+    search_fields = ["id__exact", "loan__reference__exact", "investor__name", "transfers__reference__exact"]
+    search_help_text = "A reservation's id, a loan's or a transfer's whole reference, or part of an investor's name"
+    ordering = ["-created_at", "-id"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Reservation]:
         return super().get_queryset(request).select_related("loan", "investor")
 
     def tables(self, shown: Reservation) -> list[Table]:
-        search = shown.loan.reference
-        return [
-            transfers(Transfer.objects.filter(reservation=shown), search),
-            history(Transition.objects.filter(reservation=shown), search),
-        ]
+        return [transfers(Transfer.objects.filter(reservation=shown), shown.loan.reference)]
+
+    def pictures(self, shown: Reservation) -> dict[str, Any]:
+        found = Transition.objects.filter(reservation=shown).select_related("transfer", "user").order_by("-id")
+        steps = list(found[:STEPS_SHOWN])[::-1]
+        return {"steps": steps, "deadline": office.deadline(shown, steps)}
 
 
 @admin.register(Transfer)
@@ -188,6 +207,7 @@ class TransferAdmin(ReadOnlyAdmin, Acting):
     ]
     list_select_related = ["reservation__loan"]
     list_filter = ["direction", "status", "method", "created_at"]
+    ordering = ["-created_at", "-id"]
     search_fields = ["reference__exact", "reservation__loan__reference__exact", "reservation__investor__name"]
     search_help_text = "A transfer's or a loan's whole reference, or part of an investor's name"
 
@@ -247,9 +267,9 @@ class WebhookEndpointForm(forms.ModelForm):
         try:
             address = webhooks.checked(url)
             webhooks.addresses_of(address.hostname or "", address.port or 443)
-        except webhooks.Refused as refusal:
+        except outbound.Refused as refusal:
             raise ValidationError(str(refusal)) from None
-        except webhooks.Failed:
+        except outbound.Failed:
             pass
         return url
 

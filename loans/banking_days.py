@@ -5,6 +5,7 @@ Monday after it; a holiday on a Saturday is not kept, the Friday before it is a 
 New York. Source: the Federal Reserve's holiday schedule.
 """
 
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -29,6 +30,28 @@ def banking_days_after(day: date, count: int) -> list[date]:
         day += timedelta(days=1)
         if is_banking_day(day):
             days.append(day)
+    return days
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A day on the way to a deadline: its number among the banking days, or why it is none."""
+
+    day: date
+    number: int | None
+    why: str
+
+
+def counted_days(day: date, count: int) -> list[Counted]:
+    """The days after the given one up to its `count`th banking day, each with what it counts as."""
+    last, number, days = banking_days_after(day, count)[-1], 0, []
+    while day < last:
+        day += timedelta(days=1)
+        if is_banking_day(day):
+            number += 1
+            days.append(Counted(day, number, ""))
+        else:
+            days.append(Counted(day, None, "weekend" if day.weekday() >= 5 else _HOLIDAYS[day]))
     return days
 
 

@@ -2,8 +2,10 @@
 
 from typing import Any, ClassVar
 
+from django.core.exceptions import ValidationError as FormError
 from django.db.models import Q, QuerySet
 from django_filters import rest_framework as filters
+from django_filters.fields import BaseCSVField
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
@@ -42,13 +44,17 @@ def decimal(field_name: str, lookup: str, label: str, digits: int) -> filters.Nu
     return filters.NumberFilter(field_name, lookup, label=label, max_digits=digits, decimal_places=2, min_value=0)
 
 
-class Ordering(filters.OrderingFilter):
+class NamesWithCommas(BaseCSVField):
     """Refuses what holds no name between two commas; django-filter passes over it, and over a whole list of such."""
 
-    def filter(self, qs: Any, value: Any) -> Any:
+    def clean(self, value: Any) -> Any:
         if value and "" in value:
-            raise ValidationError({"ordering": ["Write one name, or several with one comma between two."]})
-        return super().filter(qs, value)
+            raise FormError("Write one name, or several with one comma between two.")
+        return super().clean(value)
+
+
+class Ordering(filters.OrderingFilter):
+    base_field_class = NamesWithCommas
 
 
 class LoanFilter(filters.FilterSet):

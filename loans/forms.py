@@ -6,13 +6,11 @@ from typing import Any
 from uuid import uuid4
 
 from django import forms
-from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from loans.limits import CENT
+from peerloans.forms import ReasonForm
 
-LEAST_REASON = 10
-LEAST_WORDS = 2
 NEW_YORK = "New York time."
 
 
@@ -24,24 +22,12 @@ def this_minute() -> datetime:
     return timezone.now().replace(second=0, microsecond=0)
 
 
-class ActionForm(forms.Form):
+class ActionForm(ReasonForm):
     """A reason. Each further field is named as the service names what it is told."""
-
-    reason = forms.CharField(
-        max_length=1000,
-        widget=forms.Textarea(attrs={"rows": 3, "cols": 80}),
-        help_text=f"History keeps it. At least {LEAST_REASON} characters, in words.",
-    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.order_fields([*(name for name in self.fields if name != "reason"), "reason"])
-
-    def clean_reason(self) -> str:
-        reason: str = self.cleaned_data["reason"]
-        if len(reason) < LEAST_REASON or len(reason.split()) < LEAST_WORDS:
-            raise ValidationError(f"Say why in a few words, at least {LEAST_REASON} characters.")
-        return reason
 
     def given(self) -> dict[str, Any] | None:
         """What the service is told beside the reason; None while something of it is missing or wrong."""

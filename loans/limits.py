@@ -29,5 +29,10 @@ def meets_minimum(amount: Decimal, minimum: Decimal, remaining: Decimal) -> bool
     return amount >= minimum or (remaining < minimum and amount == remaining)
 
 
+def pieces(dollars: Decimal, minimum: Decimal) -> int:
+    """How many whole pieces of the minimum there are in so many dollars."""
+    return int(dollars // minimum)
+
+
 MEETS_MINIMUM_SQL = "(%(amount)s >= minimum OR ((amount - settled) < minimum AND %(amount)s = (amount - settled)))"
 FITS_SQL = f"(%(amount)s <= {REMAINING_SQL} AND %(amount)s <= {LIMIT_SQL} - claimed)"

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Func, Q
@@ -199,6 +200,7 @@ class Reservation(models.Model):
             models.Index(fields=["expires_at", "id"], name="reservation_due", condition=Q(expires_at__isnull=False)),
             models.Index(fields=["loan"], name="reservation_funded", condition=Q(state=State.PENDING, expires_at__isnull=True)),
             models.Index(fields=["investor", "-created_at", "-id"], name="reservation_of_investor"),
+            models.Index(fields=["-created_at", "-id"], name="reservation_newest"),
         ]
 
     def __str__(self) -> str:
@@ -232,6 +234,7 @@ class Transfer(models.Model):
 
     class Meta:
         ordering = ["created_at", "payment", "id"]
+        indexes = [models.Index(fields=["-created_at", "-id"], name="transfer_newest")]
         permissions = [
             ("record_transfer", "Can record a transfer or cleared money by hand"),
             ("accept_transfer", "Can accept a differing amount"),
@@ -292,6 +295,7 @@ class Transition(models.Model):
         indexes = [
             models.Index(fields=["loan", "id"], name="transition_of_loan"),
             models.Index(fields=["txid", "id"], name="transition_in_order"),
+            BrinIndex(fields=["at"], name="transition_at", autosummarize=True),
         ]
         constraints = [
             models.CheckConstraint(name="transition_actor_known", condition=Q(actor__in=["investor", "staff", "bank", "system"]))
@@ -314,6 +318,7 @@ class BankEvent(models.Model):
 
     class Meta:
         ordering = ["-recorded_at", "id"]
+        indexes = [models.Index(fields=["-recorded_at", "id"], name="bankevent_newest")]
 
     def __str__(self) -> str:
         return self.id

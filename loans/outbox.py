@@ -26,6 +26,7 @@ from loans import ledger, retrying, selectors, webhooks
 from loans.announcements import OF_RESERVATION, OF_TRANSFER, Announcement
 from loans.models import Delivery, DeliveryStatus, OutboxCursor, Transfer, Transition
 from loans.states import Direction, Event, TransferEvent
+from peerloans import outbound
 from peerloans.renderers import Encoder
 
 logger = logging.getLogger(__name__)
@@ -219,7 +220,7 @@ def send(delivery: Delivery) -> None:
     if delivery.endpoint is None:
         _send_email(delivery)
     elif not delivery.endpoint.enabled:
-        raise webhooks.Refused("The endpoint is disabled.")
+        raise outbound.Refused("The endpoint is disabled.")
     else:
         webhooks.send(
             url=delivery.endpoint.url,

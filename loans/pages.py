@@ -1,29 +1,54 @@
-"""What does a person see who opens the site? The loans on offer, and the metropolitan area of a ZIP."""
+"""What does a person see who opens the site? The market, each loan by itself, and the metropolitan area of a ZIP."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
+from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.utils import timezone
-from django.views.decorators.http import require_safe
+from django.shortcuts import redirect, render
 
 from cbsa import lookup
-from cbsa.errors import UnknownZip
-from cbsa.rule import five_digits
+from cbsa.errors import InvalidZip, UnknownZip
+from cbsa.rule import NO_CBSA, five_digits
 from loans import limits, remaining, selectors
+from loans.curves import Point
+from loans.errors import NotFound
+from loans.filters import LoanFilter
 from loans.models import Loan
 from loans.selectors import Offer
+from loans.states import LoanStatus
+from peerloans import charts
+from peerloans.answers import page_for_anyone
+from peerloans.charts import Series
 from peerloans.errors import Problem
 
 LOANS_ON_A_PAGE = 24
+CURVE_SECONDS = 60
+"""How old a loan's curve may be: so its history is read at most so often, however many look at it."""
+
+ORDERINGS = (
+    ("", "closing next"),
+    ("-opens_at", "newest"),
+    ("-annual_rate", "highest rate"),
+    ("ltv", "lowest loan to value"),
+    ("term_months", "shortest term"),
+    ("-remaining", "most remaining"),
+    ("-amount", "largest"),
+)
+RULES_TOLD = {
+    "fifo": "In queue order: who reserved first is settled first.",
+    "first_funded": "In the order in which the money comes.",
+    "pro_rata": "Everybody whose money is here gets the same part of what they asked for.",
+}
 
 
 @dataclass(frozen=True)
 class Card:
-    """A loan on offer, as it is drawn. `remaining` is the value that is shown everywhere, from Redis."""
+    """A loan on offer, as it is drawn. `remaining` is the value that is shown, in lists the one from Redis."""
 
     offer: Offer
     remaining: Decimal
@@ -52,28 +77,58 @@ class Card:
         ends = {"settled": self.settled, "claimed": self.offer.claimed, "amount": self.loan.amount}
         return {name: f"{100 * end / width:.2f}%" for name, end in ends.items()}
 
+    @property
+    def overbooking_percent(self) -> Decimal:
+        return 100 * self.loan.overbooking_rate
 
-@require_safe
-def front(request: HttpRequest) -> HttpResponse:
-    """The front page; with `?zip=` it answers a ZIP, too, and its status is that of the answer."""
-    page = _page(request.GET.get("page", "1"))
-    offers = selectors.offers_closing_next((page - 1) * LOANS_ON_A_PAGE, LOANS_ON_A_PAGE + 1)
-    shown = offers[:LOANS_ON_A_PAGE]
-    as_of = shown[0].at if shown else timezone.now()
-    values = remaining.shown([offer.loan for offer in shown], as_of)
-    asked = request.GET.get("zip", "").strip()
-    answer, problem = _zip_answer(asked) if asked else (None, None)
+    @property
+    def pieces(self) -> int:
+        """Of the minimum, in what remains."""
+        return limits.pieces(self.remaining, self.loan.minimum)
+
+    @property
+    def closing_piece(self) -> Decimal:
+        """What remains beside those."""
+        return self.remaining - self.pieces * self.loan.minimum
+
+
+def cards(loan_ids: Sequence[int]) -> list[Card]:
+    offers = selectors.offers(loan_ids)
+    values = remaining.shown([offer.loan for offer in offers], offers[0].at) if offers else {}
+    return [Card(offer, values[offer.loan.pk].amount) for offer in offers]
+
+
+# --- The market -----------------------------------------------------------------------------------------------------
+@page_for_anyone
+def market(request: HttpRequest) -> HttpResponse:
+    """The front page. Without a word on the status it shows the open loans; a wrong filter lists none and is explained."""
+    asked = request.GET.copy()
+    number = _page(asked.pop("page", ["1"])[-1])
     context = {
-        "cards": [Card(offer, values[offer.loan.pk].amount) for offer in shown],
-        "as_of": as_of,
-        "page": page,
-        "previous_page": page - 1,
-        "next_page": page + 1 if len(offers) > len(shown) else None,
-        "asked": asked,
-        "answer": answer,
-        "problem": problem,
+        "asked": asked.dict(),
+        "filtered": any(asked.values()),
+        "query": asked.urlencode(),
+        "orderings": ORDERINGS,
+        "statuses": (*((status, str(status)) for status in selectors.PUBLIC), ("", "open and funded")),
+        "places": selectors.places(),
+        "page": number,
     }
-    return render(request, "front.html", context, status=problem.status if problem else 200)
+    asked.setdefault("status", LoanStatus.OPEN)
+    context["status"] = asked["status"]
+    chosen = LoanFilter(asked, selectors.market())
+    context["wrong"] = chosen.errors
+    if not chosen.is_valid():
+        return render(request, "market.html", context, status=400)
+    ids = chosen.qs.values_list("pk", flat=True)
+    start, count = (number - 1) * LOANS_ON_A_PAGE, ids.count()
+    context |= {
+        "count": count,
+        "cards": cards(list(ids[start : start + LOANS_ON_A_PAGE])),
+        "pages": -(-count // LOANS_ON_A_PAGE),
+        "previous_page": number - 1,
+        "next_page": number + 1 if start + LOANS_ON_A_PAGE < count else None,
+    }
+    return render(request, "market.html", context)
 
 
 def _page(text: str) -> int:
@@ -82,15 +137,96 @@ def _page(text: str) -> int:
     return int(text)
 
 
-def _zip_answer(asked: str) -> tuple[dict[str, Any] | None, Problem | None]:
-    """What is known of the ZIP, or why nothing is."""
+# --- A loan ---------------------------------------------------------------------------------------------------------
+@page_for_anyone
+def loan(request: HttpRequest, reference: str) -> HttpResponse:
     try:
-        zip_code = five_digits(asked)
-        answers = lookup.find([zip_code]).answers
-        if zip_code not in answers:
-            raise UnknownZip(f"ZIP {zip_code} is not in the data in use.")
+        offer = selectors.offer(reference)
+    except NotFound as error:
+        raise Http404(error.detail) from None
+    if offer.loan.status not in selectors.PUBLIC:
+        raise Http404(f"There is no loan {reference}.")
+    context = {
+        "card": Card(offer, offer.loan.remaining),
+        "rule": RULES_TOLD[offer.loan.settlement_rule],
+        "chart": _filled(offer),
+        "metro": _metro(offer.loan.zip) if offer.loan.market_cbsa else None,
+    }
+    return render(request, "loan.html", context)
+
+
+def _filled(offer: Offer) -> str:
+    """What was taken of the loan over time, and what at most could be."""
+    read = partial(selectors.fill_curve, offer)
+    points: list[Point] = cache.get_or_set(f"curve:{offer.loan.pk}", read, CURVE_SECONDS) or read()
+    areas = [
+        Series("Settled", "settled", [point.settled for point in points]),
+        Series("Pending", "pending", [point.pending for point in points]),
+        Series("Reserved", "reserved", [point.reserved for point in points]),
+    ]
+    lines = [
+        Series("The loan’s amount", "amount", [point.amount for point in points]),
+        Series("The most that could be taken", "limit", [point.settled + point.limit for point in points]),
+    ]
+    told = "What of it was settled, pending and reserved on each day, beside its amount and the most that could be taken."
+    return charts.curve(f"How {offer.loan.reference} filled", told, [point.at for point in points], areas=areas, lines=lines)
+
+
+def _metro(zip_code: str) -> dict[str, Any] | None:
+    """What the ZIP data say; None where they say nothing by now."""
+    try:
+        return _known(zip_code)
+    except Problem:
+        return None
+
+
+# --- A ZIP ----------------------------------------------------------------------------------------------------------
+@page_for_anyone
+def zip_box(request: HttpRequest) -> HttpResponse:
+    """Where the box leads: to the page of the ZIP, or to why there is none."""
+    asked = request.GET.get("zip", "").strip()
+    if not asked:
+        return render(request, "zip.html")
+    try:
+        return redirect("zip-page", five_digits(asked))
+    except InvalidZip as problem:
+        return render(request, "zip.html", {"asked": asked, "problem": problem}, status=problem.status)
+
+
+@page_for_anyone
+def zip_code(request: HttpRequest, asked: str) -> HttpResponse:
+    try:
+        code = five_digits(asked)
+        if code != asked:
+            return redirect("zip-page", code)
+        answer = _known(code)
     except Problem as problem:
-        return None, problem
-    answer = json.loads(answers[zip_code])
+        return render(request, "zip.html", {"asked": asked, "problem": problem}, status=problem.status)
+    there = {"market_cbsa": answer["effective_cbsa"]} if answer["msa"] else {"zip": code}
+    ids = selectors.market().filter(status=LoanStatus.OPEN, **there).values_list("pk", flat=True)[: LOANS_ON_A_PAGE + 1]
+    shown = cards(list(ids))
+    context = {
+        "asked": code,
+        "answer": answer,
+        "chart": _people(answer),
+        "cards": shown[:LOANS_ON_A_PAGE],
+        "more": len(shown) > LOANS_ON_A_PAGE,
+    }
+    return render(request, "zip.html", context)
+
+
+def _people(answer: dict[str, Any]) -> str:
+    told = f"How many people live in {answer['msa']}, by year."
+    return charts.bars("People by year", told, sorted(answer["population"].items()))
+
+
+def _known(code: str) -> dict[str, Any]:
+    """What is known of a ZIP of five digits, as the API answers it, and the latest estimate of its people."""
+    answers = lookup.find([code]).answers
+    if code not in answers:
+        raise UnknownZip(f"ZIP {code} is not in the data in use.")
+    answer: dict[str, Any] = json.loads(answers[code])
     answer["year"], answer["people"] = max(answer["population"].items(), default=(None, None))
-    return answer, None
+    answer["nowhere"] = answer["cbsa"] == NO_CBSA
+    answer["shares"] = [(cbsa, [100 * ratio for ratio in ratios]) for cbsa, *ratios in (match.values() for match in answer["matches"])]
+    return answer

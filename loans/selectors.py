@@ -3,7 +3,7 @@
 `now` is the instant asked about; None is the present, by the database's clock.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -12,13 +12,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connection, transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Case, Count, F, Q, QuerySet, When
 from django.db.models.functions import Now
 
 from loans import curves, limits
 from loans.errors import NotFound
 from loans.models import Loan, Reservation, Transfer, Transition
 from loans.states import LIVE, Direction, Event, LoanStatus, State
+from peerloans import replica
 from peerloans.cursors import Prepared
 
 _LAPSED = """
@@ -32,10 +33,7 @@ _OFFERS = f"""
         COALESCE(%(now)s::timestamptz, statement_timestamp()) AS at, ({_LAPSED}) AS lapsed FROM loans_loan loan
 """
 _OFFER = Prepared(f"{_OFFERS} WHERE loan.reference = %(reference)s")
-_CLOSING_NEXT = f"""
-    {_OFFERS} WHERE loan.status = 'open' AND COALESCE(%(now)s::timestamptz, statement_timestamp()) < loan.closes_at
-    ORDER BY loan.closes_at, loan.id LIMIT %(most)s OFFSET %(start)s
-"""
+_OFFERS_OF = f"{_OFFERS} WHERE loan.id = ANY(%(ids)s)"
 
 
 def instant(now: datetime | None) -> datetime:
@@ -93,9 +91,11 @@ def offer(reference: str, now: datetime | None = None) -> Offer:
     raise NotFound(f"There is no loan {reference}.")
 
 
-def offers_closing_next(start: int, most: int, now: datetime | None = None) -> list[Offer]:
-    """At most `most` of the loans that take reservations, from the `start`th on, those that close first in front."""
-    return [_as_offer(loan) for loan in Loan.objects.raw(_CLOSING_NEXT, {"start": start, "most": most, "now": now})]
+def offers(loan_ids: Sequence[int], now: datetime | None = None) -> list[Offer]:
+    """The loans of these ids, in their order, each with what is available of it; all from one read."""
+    read = Loan.objects.using(replica.for_anyone()).raw(_OFFERS_OF, {"ids": list(loan_ids), "now": now})
+    found = {loan.pk: _as_offer(loan) for loan in read}
+    return [found[loan_id] for loan_id in loan_ids if loan_id in found]
 
 
 def _as_offer(loan: Loan) -> Offer:
@@ -107,8 +107,30 @@ PUBLIC = (LoanStatus.OPEN, LoanStatus.FUNDED)
 
 
 def public_loans() -> QuerySet[Loan]:
-    """The loans that anyone may see."""
-    return Loan.objects.filter(status__in=PUBLIC)
+    """The loans that anyone may see, to be read as rows, each with what is `remaining` of it."""
+    loans = Loan.objects.using(replica.for_anyone()).filter(status__in=PUBLIC)
+    return loans.annotate(remaining=F("amount") - F("settled"))  # type: ignore[no-redef]
+
+
+def market() -> QuerySet[Loan]:
+    """The same in the order that a buyer reads them in: those that close next, those whose closing has passed, the funded."""
+    takes_reservations = Q(status=LoanStatus.OPEN, closes_at__gt=Now())
+    standing = Case(When(takes_reservations, then=0), When(status=LoanStatus.OPEN, then=1), default=2)
+    closes_next = Case(When(takes_reservations, then=F("closes_at")))
+    return public_loans().order_by(standing, closes_next, "-closes_at", "-pk")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where there are loans that anyone may see: states by their two letters, and names of markets."""
+
+    states: list[str]
+    markets: list[str]
+
+
+def places() -> Places:
+    found = set(public_loans().order_by().values_list("state", "market_msa").distinct())
+    return Places(sorted({state for state, _ in found}), sorted({msa for _, msa in found if msa}))
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from rest_framework import serializers
 from loans import selectors
 from loans.banking import Notice
 from loans.limits import CENT
-from loans.models import Loan, Reservation, Transfer, Transition
-from loans.remaining import Remaining
+from loans.models import Reservation, Transfer, Transition
 from loans.states import CAUSES, INBOUND_STATUSES, State, TransferStatus
 
 DOLLARS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,2})?")
@@ -155,7 +154,7 @@ class LoanSerializer(serializers.Serializer):
     remaining = MoneyField(help_text="What is still for sale, as of `remaining_as_of`.")
     remaining_as_of = serializers.DateTimeField()
 
-    def to_representation(self, of: tuple[Loan, Remaining]) -> dict[str, Any]:
+    def to_representation(self, of: Any) -> dict[str, Any]:
         loan, shown = of
         return {
             "reference": loan.reference,

@@ -10,7 +10,7 @@ from loans.errors import IllegalTransition
 from loans.investing import claim_under_lock, refuse_lapsed
 from loans.ledger import SYSTEM, Actor, Ledger
 from loans.models import Loan, Reservation
-from loans.settlement_rules import RULES, Claim
+from loans.settlement_rules import RULES, Claim, Fill
 from loans.states import Event, LoanEvent, LoanStatus, State
 from peerloans.errors import Problem
 
@@ -59,9 +59,7 @@ def settle(loan_ids: Sequence[int], *, actor: Actor = SYSTEM, now: datetime | No
 def apply_rule(book: Ledger, loan: Loan, queue: Sequence[Reservation]) -> int:
     """Settle whom the loan's rule names among the live claims; where nothing remains, the loan is funded."""
     claims = {claim.pk: claim for claim in queue}
-    seen = [Claim(claim.pk, claim.place, claim.amount, claim.funded_at) for claim in queue]
-    closed = loan.closes_at is not None and loan.closes_at <= book.at
-    fills = RULES[loan.settlement_rule](seen, loan.remaining, closed)
+    fills = decided(loan, queue, book.at)
     for fill in fills:
         if fill.amount:
             book.move(claims[fill.key], Event.SETTLED, settled_amount=fill.amount, rule=loan.settlement_rule)
@@ -70,6 +68,13 @@ def apply_rule(book: Ledger, loan: Loan, queue: Sequence[Reservation]) -> int:
     if fills:
         _close_if_sold_out(book, loan, queue)
     return len(fills)
+
+
+def decided(loan: Loan, queue: Sequence[Reservation], at: datetime) -> list[Fill[UUID]]:
+    """What the loan's rule says at that instant of its live claims, given in queue order; nothing is written."""
+    seen = [Claim(claim.pk, claim.place, claim.amount, claim.funded_at) for claim in queue]
+    closed = loan.closes_at is not None and loan.closes_at <= at
+    return RULES[loan.settlement_rule](seen, loan.remaining, closed)
 
 
 def _close_if_sold_out(book: Ledger, loan: Loan, claims: Iterable[Reservation]) -> None:

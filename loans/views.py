@@ -71,7 +71,7 @@ class LogIn(Revalidated):
         given = checked(LogInSerializer, request).validated_data
         user = authenticate(request, **given)
         if user is None:
-            logger.warning("Log-in failed for user %r from %s", given["username"], LogInsPerAddress().get_ident(request))
+            logger.warning("A log-in failed.")
             raise AuthenticationFailed("No active user has this name and password.")
         kept, token = AuthToken.objects.create(user)
         user_logged_in.send(type(user), request=request, user=user)
@@ -98,8 +98,7 @@ class LoanList(ForAnyone, generics.ListAPIView):
     filterset_class = LoanFilter
 
     def get_queryset(self) -> QuerySet[Any]:
-        loans = selectors.public_loans().using(replica.for_anyone())
-        loans = loans.annotate(remaining=F("amount") - F("settled"), read_at=Now())  # type: ignore[no-redef]
+        loans = selectors.public_loans().annotate(read_at=Now())
         # Rows, since a hundred instances of a model cost as much as reading them does.
         return loans.order_by("-opens_at").values_list("pk", "remaining", "version", "read_at", *LoanSerializer.READ, named=True)
 

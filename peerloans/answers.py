@@ -2,10 +2,13 @@
 
 import hashlib
 import re
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
+from django.views.decorators.http import require_safe
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -15,6 +18,22 @@ AS_OF = re.compile(rb'"\w+_as_of":"[^"]*"')
 def etag(body: bytes) -> str:
     """A hash of the JSON without its `…_as_of` instants; weak, since bodies that differ only in those share it."""
     return f'W/"{hashlib.sha256(AS_OF.sub(b"", body)).hexdigest()[:32]}"'
+
+
+def page_for_anyone(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """A web page that anyone may see, and that caches may keep, asking each time whether it still holds."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response = view(request, *args, **kwargs)
+        if response.status_code != 200:
+            response.headers["Cache-Control"] = "no-store"
+            return response
+        response.headers["Cache-Control"] = "public, no-cache"
+        response.headers["ETag"] = etag(response.content)
+        return get_conditional_response(request, response.headers["ETag"], None, response) or response
+
+    return require_safe(answer)
 
 
 class Revalidated(APIView):

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -167,7 +168,9 @@ def run(port: int) -> None:
     parent, shown = os.getppid(), False
     parts: list[Part] = []
     try:
-        parts.append(Part("web", web, DATABASE_POOL_SIZE="4"))
+        counted = embedded.VAR / "metrics"
+        shutil.rmtree(counted, ignore_errors=True)
+        parts.append(Part("web", web, DATABASE_POOL_SIZE="4", PROMETHEUS_MULTIPROC_DIR=str(counted)))
         parts.append(Part("worker", worker, PYTHONWARNINGS=CELERY_WARNINGS))
         parts.append(Part("beat", f"{celery} beat --loglevel WARNING", PYTHONWARNINGS=CELERY_WARNINGS))
         if settings.DEBUG:
@@ -188,7 +191,7 @@ def run(port: int) -> None:
 def answers(port: int) -> bool:
     site = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     with contextlib.closing(site), contextlib.suppress(OSError, http.client.HTTPException):
-        site.request("GET", "/api/docs/")
+        site.request("GET", "/livez")
         return site.getresponse().status > 0
     return False
 

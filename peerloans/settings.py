@@ -1,5 +1,6 @@
-"""How is the system set up? From the environment alone; the README has the table of variables."""
+"""How is the system set up? From the environment alone; docs/operations.md has the table of variables."""
 
+import base64
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -27,9 +28,39 @@ def required(name: str, in_debug: str) -> str:
     return value
 
 
+def comma_separated(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 SECRET_KEY = required("SECRET_KEY", in_debug="only-for-debug")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"] if DEBUG else [])
+if not DEBUG and (len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 10):
+    raise ImproperlyConfigured("SECRET_KEY can be guessed: take 50 random characters or more, as from `openssl rand -base64 48`.")
+# Signatures and sessions made with these still hold; it empties once they have run out.
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+ALLOWED_HOSTS = comma_separated(required("ALLOWED_HOSTS", in_debug="*"))
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+# --- What browsers are told -----------------------------------------------------------------------------------------
+# How many proxies stand before us. Each adds the address it was called from to X-Forwarded-For, and sets X-Forwarded-Proto.
+PROXIES = env.int("PROXIES", default=0)
+HTTPS = env.bool("HTTPS", default=not DEBUG)
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+# Browsers' built-in lists bind a whole domain for years, which is for its owner to ask for.
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
+if PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "object-src": ["'none'"],
+    }
+}
 
 # Divides both times to live of a reservation, so that a demo shows in seconds what takes days.
 TIME_LAPSE = env.float("TIME_LAPSE", default=1.0) if DEBUG else 1.0
@@ -48,12 +79,17 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_celery_beat",
+    "csp",
     "cbsa",
     "loans",
 ]
 
 MIDDLEWARE = [
+    "peerloans.probes.Probes",
+    "peerloans.logs.NamedRequests",
+    "peerloans.metrics.CountedRequests",
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -138,7 +174,11 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_SOFT_TIME_LIMIT = 240
 CELERY_TASK_TIME_LIMIT = 300
+# Workers and beat take their log, and the count of runs, from here.
+CELERY_IMPORTS = ["peerloans.logs", "peerloans.jobs"]
 CELERY_TIMEZONE = "UTC"
+# Written down at each job it sends, so that others see how it fares.
+CELERY_BEAT_SYNC_EVERY = 1
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 
 # --- E-mail and webhooks to investors -------------------------------------------------------------------------------
@@ -187,12 +227,20 @@ REST_FRAMEWORK = {
         "user": env.str("THROTTLE", default="6000/m") or None,
         "login": env.str("THROTTLE_LOGIN", default="20/m") or None,
     },
-    # How many proxies stand before us, each of which adds the address it was called from to X-Forwarded-For.
-    "NUM_PROXIES": env.int("PROXIES", default=0),
+    "NUM_PROXIES": PROXIES,
 }
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(hours=env.int("TOKEN_HOURS", default=10))}
 # Standard Webhooks secrets (whsec_…) that the bank may sign with; two while one replaces the other.
-BANK_WEBHOOK_SECRETS = env.list("BANK_WEBHOOK_SECRETS", default=[])
+BANK_WEBHOOK_SECRETS = comma_separated(
+    os.environ.get("BANK_WEBHOOK_SECRETS", "") if DEBUG else required("BANK_WEBHOOK_SECRETS", in_debug="")
+)
+for secret in BANK_WEBHOOK_SECRETS:
+    try:
+        long_enough = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) >= 24
+    except ValueError:
+        long_enough = False
+    if not long_enough:
+        raise ImproperlyConfigured("BANK_WEBHOOK_SECRETS holds one that is not whsec_ and 24 bytes or more in base64.")
 SPECTACULAR_SETTINGS = {
     "TITLE": "peerloans",
     "DESCRIPTION": "A marketplace where investors buy pieces of real-estate loans.",
@@ -210,13 +258,27 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
-# --- Log ------------------------------------------------------------------------------------------------------------
+# --- Log and metrics ------------------------------------------------------------------------------------------------
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+if METRICS_TOKEN and not DEBUG and len(METRICS_TOKEN) < 20:
+    raise ImproperlyConfigured("METRICS_TOKEN can be guessed: take 20 random characters or more.")
+# The web processes of one machine share it, so that each scrape gives the sum; it must exist before it is first used.
+if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    # Said once, by the root's handler; what a caller did wrong, the caller is told.
-    "loggers": {"django": {"handlers": [], "propagate": True}, "django.request": {"level": "ERROR"}},
+    "formatters": {
+        "plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+        "json": {"()": "peerloans.logs.JSONFormatter"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain" if DEBUG else "json"}},
+    "loggers": {
+        # Said once, by the root's handler; what a caller did wrong, the caller is told.
+        "django": {"handlers": [], "propagate": True},
+        "django.request": {"level": "ERROR"},
+        # A line for each request would drown a machine of one's own.
+        "peerloans.logs": {"level": "WARNING" if DEBUG else "NOTSET"},
+    },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

@@ -1,6 +1,7 @@
 """What waits for staff, on the first page of the admin?"""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django import template
@@ -9,7 +10,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from loans import selectors
+from loans import office, selectors
 from loans.models import Case, Loan, Transfer
 from loans.states import Direction, LoanStatus, TransferStatus
 
@@ -40,6 +41,35 @@ def needs_a_person(context: dict[str, Any]) -> list[Waiting]:
     if request.user.has_perm("loans.view_transfer"):
         waiting.append(_counted("Refunds due", Transfer.objects, direction=Direction.REFUND, status=TransferStatus.DUE))
     return [line for line in waiting if line.count]
+
+
+@register.simple_tag(takes_context=True)
+def today(context: dict[str, Any]) -> dict[str, Any]:
+    """What has happened today, what lapses soon and the loans that close next, as far as the reader may see them."""
+    request: HttpRequest = context["request"]
+    now = selectors.instant(None)
+    shown: dict[str, Any] = {}
+    if request.user.has_perm("loans.view_reservation"):
+        shown |= {"flow": office.flow(now), "lapsing": office.lapsing(now)}
+    if request.user.has_perm("loans.view_loan"):
+        shown["loans"] = office.open_loans(now)
+    return shown
+
+
+@register.filter
+def worded(name: str) -> str:
+    """A name of the code as words."""
+    return name.replace("_", " ")
+
+
+@register.filter
+def spoken(left: timedelta | None) -> str:
+    """A span in days, hours and minutes."""
+    if left is None:
+        return "no limit"
+    minutes = int(left.total_seconds() // 60)
+    days, hours = minutes // 1440, minutes % 1440 // 60
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes % 60} min"
 
 
 def _counted(what: str, rows: Any, **which: Any) -> Waiting:

@@ -4,9 +4,11 @@ One holds ten times the rows of the other. Over each stands our site, as `make r
 the baselines' site, on the same web server with as many workers and threads.
 """
 
+import base64
 import contextlib
 import multiprocessing
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -98,8 +100,10 @@ def staged() -> Iterator[Stage]:
         os.environ |= {
             "REDIS_URL": os.environ.get("REDIS_URL", embedded.redis_url(3)),
             "CELERY_BROKER_URL": os.environ.get("CELERY_BROKER_URL", embedded.broker_url(4)),
-            "SECRET_KEY": "only-for-the-bench",
+            "SECRET_KEY": "only-for-the-bench-" + secrets.token_hex(24),
+            "BANK_WEBHOOK_SECRETS": "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode(),
             "ALLOWED_HOSTS": "bench",
+            "HTTPS": "0",
             "EMAIL_URL": "dummymail://",
             "EMAIL_FROM": "bench@localhost",
             "DJANGO_SETTINGS_MODULE": "peerloans.settings",

@@ -37,14 +37,14 @@ def run(write: Callable[[str, str | bytes], str]) -> Import:
 
 
 @pytest.fixture
-def publisher() -> Iterator[tuple[str, dict[str, bytes]]]:
-    """A web server's address and what it serves. It has four bad habits, named by their paths."""
+def publisher() -> Iterator[tuple[str, dict[str, bytes]]]:  # noqa: C901  one branch a habit
+    """A web server's address and what it serves. It has bad habits, named by their paths."""
     files: dict[str, bytes] = {}
     over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
+            path, _, query = self.path.partition("?")
             if path == "/silent":
                 over.wait()
             elif path == "/halfway":
@@ -59,6 +59,11 @@ def publisher() -> Iterator[tuple[str, dict[str, bytes]]]:
                 while not over.wait(0.02):
                     with contextlib.suppress(OSError):
                         self.wfile.write(b"x")
+            elif to := {"/to": query, "/to-a-file": "file:///etc/passwd", "/round-and-round": path}.get(path):
+                self.send_response(302)
+                self.send_header("Location", to)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
             elif path in files:
                 self.answer(files[path], length=len(files[path]))
             else:

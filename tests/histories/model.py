@@ -34,6 +34,7 @@ class Claim:
     state: str = "reserved"
     cause: str = ""
     funded: bool = False
+    accepted: bool = False
     settled: int = 0
     due: int = 0
     paid: int = 0
@@ -210,8 +211,10 @@ class Model:
         claim.expires_at = until
 
     def accept_amount(self, claim: Claim) -> None:
+        if claim.accepted and claim.funded and claim.amount == claim.own_came:
+            return
         allow(claim.state == "pending" and not claim.funded and claim.own_came >= MINIMUM)
-        claim.amount, claim.funded, claim.expires_at = claim.own_came, True, None
+        claim.amount, claim.funded, claim.accepted, claim.expires_at = claim.own_came, True, True, None
         claim.square()
 
     def reinstate(self, claim: Claim) -> None:

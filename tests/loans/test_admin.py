@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 
-from loans import lending, overriding, settling
+from loans import banking_days, lending, overriding, settling
 from loans.admin import ROWS_SHOWN
 from loans.models import BankEvent, Case, ClosingValue, Investor, Loan, Reservation, Transfer, Transition
 from tests.loans import stage
@@ -217,7 +217,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(staff: Client, django
 
     more(1)
     page(staff, "/admin/")  # what is read once for all: content types
-    with django_assert_num_queries(6 if name == "loan" else 4, exact=False) as few:
+    with django_assert_num_queries(6 if name == "loan" else 5, exact=False) as few:
         page(staff, f"/admin/loans/{name}/")
     for number in range(2, 8):
         more(number)
@@ -237,6 +237,55 @@ def test_the_number_of_queries_of_a_page_does_not_grow(staff: Client, django_ass
             a_settled_claim(loan)
         with django_assert_num_queries(len(few)):
             page(staff, address)
+
+
+def test_a_loans_page_tells_what_settlement_would_do_now(staff: Client) -> None:
+    loan = an_open_loan()
+    waits = stage.reserve(loan, 60_000, timezone.now())
+    whole = stage.funded_claim(loan, 30_000, timezone.now())
+    partly = stage.funded_claim(loan, 20_000, timezone.now())
+    shown = staff.get(f"/admin/loans/loan/{loan.pk}/change/").context
+    assert [(entry.position, entry.claim, entry.would_get) for entry in shown["queue"]] == [
+        (1, waits, None),
+        (2, whole, Decimal("30000.00")),
+        (3, partly, None),
+    ]
+    for part in ("Pending $50,000.00", "Reserved $60,000.00", "Limit of what may be claimed $120,000.00"):
+        assert part in shown["funding"]
+    assert "Reserved" in shown["curve"]
+    assert not Reservation.objects.filter(state="settled"), "nothing was done"
+
+
+def test_a_reservations_page_explains_its_deadline_and_tells_its_life(staff: Client) -> None:
+    loan = an_open_loan()
+    claim = stage.reserve(loan, 5_000, timezone.now())
+    address = f"/admin/loans/reservation/{claim.pk}/change/"
+    assert "24 hours to start its transfer" in page(staff, address)
+    stage.start(claim, timezone.now())
+    shown = staff.get(address).context
+    counted = [day.number for day in shown["deadline"].days if day.number]
+    assert counted == list(range(1, banking_days.BANKING_DAYS_FOR_MONEY + 1))
+    assert [step.event for step in shown["steps"]][:2] == ["reserved", "transfer_started"]
+    overriding.cancel_by_staff(reservation_id=claim.pk, actor=stage.STAFF, reason="She asked by phone.")
+    content = page(staff, address)
+    assert "<q>She asked by phone.</q>" in content
+    assert "so no clock runs" in content
+
+
+def test_a_reservation_is_found_by_its_id_and_nothing_by_another_word(staff: Client) -> None:
+    claim = stage.reserve(an_open_loan(), 5_000, timezone.now())
+    found = staff.get(f"/admin/loans/reservation/?q={claim.pk}").context["cl"].result_list
+    assert list(found) == [claim]
+    assert not staff.get("/admin/loans/reservation/?q=nobody").context["cl"].result_list
+
+
+def test_the_first_page_tells_the_day(staff: Client) -> None:
+    loan = an_open_loan()
+    stage.reserve(loan, 5_000, timezone.now())
+    day = staff.get("/admin/").context["day"]
+    assert (day["flow"][0].what, day["flow"][0].pieces, day["flow"][0].dollars) == ("Reserved", 1, Decimal("5000.00"))
+    assert [(line.pieces, line.dollars) for line in day["lapsing"]] == [(0, Decimal(0)), (1, Decimal("5000.00"))]
+    assert [offer.loan for offer, _ in day["loans"]] == [loan]
 
 
 def test_the_first_page_lists_what_needs_a_person(staff: Client) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loans.banking_days import NEW_YORK, banking_days_after, is_banking_day, money_deadline, new_york_day, transfer_deadline
+from loans.banking_days import NEW_YORK, banking_days_after, counted_days, is_banking_day, money_deadline, new_york_day, transfer_deadline
 
 # The weekdays on which the Federal Reserve is closed. In a year with ten, an eleventh falls on a Saturday and is not kept.
 CLOSED = """
@@ -20,6 +20,23 @@ CLOSED = """
 """
 HOLIDAYS = {date.fromisoformat(day) for day in CLOSED.split()}
 YEARS = range(2024, 2031)
+
+
+def test_the_days_to_a_deadline_tell_why_some_do_not_count() -> None:
+    days = counted_days(date(2026, 11, 20), 5)
+    told = [(day.day.day, day.number, day.why) for day in days]
+    assert told == [
+        (21, None, "weekend"),
+        (22, None, "weekend"),
+        (23, 1, ""),
+        (24, 2, ""),
+        (25, 3, ""),
+        (26, None, "Thanksgiving Day"),
+        (27, 4, ""),
+        (28, None, "weekend"),
+        (29, None, "weekend"),
+        (30, 5, ""),
+    ]
 
 
 def nth(year: int, month: int, weekday: int, count: int) -> date:

@@ -12,6 +12,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from loans import webhooks
 from loans.models import new_secret
+from peerloans import outbound
 from tests.loans.listening import Listener
 
 SECRET = new_secret()
@@ -42,13 +43,13 @@ def test_any_status_of_success_will_do(listener: Listener, status: int) -> None:
 @pytest.mark.parametrize("status", [300, 400, 404, 410, 429, 500, 503])
 def test_any_other_status_is_a_failure(listener: Listener, status: int) -> None:
     listener.status = status
-    with pytest.raises(webhooks.Failed, match=str(status)):
+    with pytest.raises(outbound.Failed, match=str(status)):
         send(listener.url)
 
 
 def test_redirects_are_not_followed(listener: Listener) -> None:
     listener.status, listener.location = 307, listener.url
-    with pytest.raises(webhooks.Failed, match="307"):
+    with pytest.raises(outbound.Failed, match="307"):
         send(listener.url)
     assert len(listener.got) == 1
 
@@ -82,7 +83,7 @@ def answering(*chunks: bytes, at_most: int) -> Iterator[str]:
 
 @pytest.mark.usefixtures("private_networks")
 def test_an_answer_that_drips_ends_with_the_time_for_the_whole() -> None:
-    with answering(b"HTTP/1.1 200 OK\r\nX-Drip: ", *[b"a"] * 1_000, at_most=1) as url, pytest.raises(webhooks.Failed, match=r"within 0\.2"):
+    with answering(b"HTTP/1.1 200 OK\r\nX-Drip: ", *[b"a"] * 1_000, at_most=1) as url, pytest.raises(outbound.Failed, match=r"within 0\.2"):
         send(url, most_seconds=0.2)
 
 
@@ -95,7 +96,7 @@ def test_a_body_without_end_is_not_read() -> None:
 @pytest.mark.usefixtures("private_networks")
 @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x00" * 100, b"HTTP/1.1 200 OK\r\n" + b"X: " + b"a" * 200_000])
 def test_what_is_no_http_is_a_failure(answer: bytes) -> None:
-    with answering(answer, at_most=1) as url, pytest.raises(webhooks.Failed):
+    with answering(answer, at_most=1) as url, pytest.raises(outbound.Failed):
         send(url)
 
 
@@ -103,7 +104,7 @@ def test_what_is_no_http_is_a_failure(answer: bytes) -> None:
 def test_nobody_there_is_a_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(webhooks.Failed):
+    with pytest.raises(outbound.Failed):
         send(f"http://127.0.0.1:{port}/")
 
 
@@ -138,7 +139,7 @@ def test_nobody_there_is_a_failure() -> None:
     ],
 )
 def test_private_addresses_are_refused_in_every_form(host: str) -> None:
-    with pytest.raises(webhooks.Refused, match="not a public address"):
+    with pytest.raises(outbound.Refused, match="not a public address"):
         send(f"https://{host}/")
 
 
@@ -164,7 +165,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]
 
 def test_a_name_with_one_private_address_among_public_ones_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, ["8.8.8.8", "10.0.0.1"])
-    with pytest.raises(webhooks.Refused, match=r"example\.com is 10\.0\.0\.1"):
+    with pytest.raises(outbound.Refused, match=r"example\.com is 10\.0\.0\.1"):
         send("https://example.com/")
 
 
@@ -205,6 +206,6 @@ def test_an_address_that_does_not_answer_leaves_the_next_one_to_try(listener: Li
 )
 def test_malformed_addresses_are_refused_before_any_look_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = resolving(monkeypatch)
-    with pytest.raises(webhooks.Refused):
+    with pytest.raises(outbound.Refused):
         send(url)
     assert asked == []

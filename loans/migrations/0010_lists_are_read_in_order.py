@@ -2,19 +2,17 @@
 
 from django.db import migrations, models
 
-import loans.states
-
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("loans", "0008_staff_groups"),
+        ("loans", "0009_staff_lists"),
     ]
 
     operations = [
         migrations.AddIndex(
             model_name="loan",
             index=models.Index(
-                condition=models.Q(("status__in", [loans.states.LoanStatus["OPEN"], loans.states.LoanStatus["FUNDED"]])),
+                condition=models.Q(("status__in", ["open", "funded"])),
                 fields=["opens_at", "id"],
                 name="loan_public",
             ),

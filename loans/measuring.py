@@ -1,0 +1,58 @@
+"""What do operators watch of the market? Claims, cases and messages, counted where an index makes it cheap."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.db import connection
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Values of one kind; `label` says what tells them apart, and is empty where there is one value."""
+
+    name: str
+    says: str
+    label: str
+    values: dict[str, float]
+
+
+# Ended claims are counted by their loans' places, which every claim takes one of.
+_CLAIMS = """
+    WITH live AS (
+        SELECT state, count(*) AS claims, sum(amount) AS dollars FROM loans_reservation
+        WHERE state IN ('reserved', 'pending') GROUP BY state
+    )
+    SELECT state, claims, dollars FROM live
+    UNION ALL
+    SELECT 'ended', (SELECT COALESCE(sum(places), 0) FROM loans_loan) - (SELECT COALESCE(sum(claims), 0) FROM live), 0
+"""
+_CASES = "SELECT kind, count(*) FROM loans_case WHERE closed_at IS NULL GROUP BY kind ORDER BY kind"
+_DELIVERIES = """
+    SELECT CASE WHEN endpoint_id IS NULL THEN 'email' ELSE 'webhook' END, extract(epoch FROM clock_timestamp() - min(created_at))
+    FROM loans_delivery WHERE status = 'waiting' GROUP BY 1 ORDER BY 1
+"""
+_UNREAD = """
+    SELECT extract(epoch FROM clock_timestamp() - at) FROM loans_transition
+    WHERE (txid, id) > (SELECT txid, transition_id FROM loans_outboxcursor) ORDER BY txid, id LIMIT 1
+"""
+
+
+def figures() -> Iterator[Figure]:
+    """As they are now. Raises django.db.Error."""
+    claims = {"reserved": (0, 0), "pending": (0, 0)} | {state: values for state, *values in _rows(_CLAIMS)}
+    yield Figure(
+        "claims", "Claims by state; ended: settled or canceled.", "state", {name: float(count) for name, (count, _) in claims.items()}
+    )
+    dollars = {name: float(sum_) for name, (_, sum_) in claims.items() if name != "ended"}
+    yield Figure("claimed_dollars", "Dollars of the live claims.", "state", dollars)
+    yield Figure("cases_open", "What waits for a person.", "kind", {kind: float(count) for kind, count in _rows(_CASES)})
+    ages = {"email": 0.0, "webhook": 0.0} | {channel: float(age) for channel, age in _rows(_DELIVERIES)}
+    yield Figure("outbox_age_seconds", "Age of the oldest message that waits.", "channel", ages)
+    unread = max(0.0, float(next((age for (age,) in _rows(_UNREAD)), 0)))
+    yield Figure("outbox_unread_seconds", "Age of the oldest step that has not been announced.", "", {"": unread})
+
+
+def _rows(statement: str) -> list[tuple[str, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())

@@ -1,0 +1,164 @@
+"""What do the pages of the back office show? Reads only, each with a fixed number of queries."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from django.db.models import Count, Q
+from django.db.models import Sum as Dollars
+from django.utils.safestring import SafeString
+
+from loans import money, selectors, settling
+from loans.banking_days import BANKING_DAYS_FOR_MONEY, NEW_YORK, Counted, counted_days, money_deadline, new_york_day
+from loans.models import ClosingValue, Loan, Reservation, Transition
+from loans.selectors import Offer
+from loans.states import LIVE, Event, LoanStatus, State, TransferEvent
+from peerloans import charts
+from peerloans.charts import Series
+
+CLOSING_VALUES_DRAWN = 260  # about a year of banking days
+LOANS_SHOWN = 8
+
+
+# --- A loan -----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Queued:
+    """A live claim in its loan's queue. `would_get` are the dollars if settlement ran now, None where it would wait on."""
+
+    position: int
+    claim: Reservation
+    left: timedelta | None
+    would_get: Decimal | None
+
+
+def queue(offer: Offer) -> list[Queued]:
+    """The live claims in queue order, with what the loan's own rule would give each at the offer's instant."""
+    live = selectors.live_claims([offer.loan.pk]).exclude(expires_at__lte=offer.at).select_related("investor", "loan")
+    claims = list(live)
+    open_now = offer.loan.status == LoanStatus.OPEN
+    gets: dict[UUID, Decimal] = {fill.key: fill.amount for fill in settling.decided(offer.loan, claims, offer.at)} if open_now else {}
+    return [
+        Queued(position, claim, claim.expires_at - offer.at if claim.expires_at else None, gets.get(claim.pk))
+        for position, claim in enumerate(claims, start=1)
+    ]
+
+
+def funding(offer: Offer, queued: Sequence[Queued]) -> SafeString:
+    sums: defaultdict[str, Decimal] = defaultdict(lambda: money.NOTHING)
+    for entry in queued:
+        sums[entry.claim.state] += entry.claim.amount
+    return _funding(offer, sums)
+
+
+def _funding(offer: Offer, sums: dict[str, Decimal], *, words: bool = True) -> SafeString:
+    loan = offer.loan
+    pending, reserved = (sums.get(state, money.NOTHING) for state in (State.PENDING, State.RESERVED))
+    title = f"Funding of {loan.reference}"
+    return charts.funding(
+        title, amount=loan.amount, settled=loan.settled, pending=pending, reserved=reserved, limit=offer.limit, words=words
+    )
+
+
+def fill_curve(offer: Offer) -> SafeString:
+    """How the loan filled: what was settled, pending and reserved, and up to where claims could go."""
+    if offer.loan.opens_at is None:
+        return SafeString("")
+    points = selectors.fill_curve(offer)
+    areas = [Series(kind.capitalize(), kind, [getattr(point, kind) for point in points]) for kind in ("settled", "pending", "reserved")]
+    limit = Series("Settled and the limit", "limit", [point.settled + point.limit for point in points])
+    told = f"What of {offer.loan.reference} was settled, pending and reserved, and up to where it could be claimed."
+    return charts.curve("How it filled", told, [point.at for point in points], areas=areas, lines=[limit])
+
+
+def closing_values(loan: Loan) -> SafeString:
+    newest = ClosingValue.objects.filter(loan=loan).order_by("-day")[:CLOSING_VALUES_DRAWN]
+    values = list(newest)[::-1]
+    lines = [
+        Series("Remaining", "first", [value.remaining for value in values]),
+        Series("Claimed", "third", [value.claimed for value in values]),
+    ]
+    told = f"What remained of {loan.reference} at the close of each banking day, and what was claimed."
+    return charts.curve("Closing values", told, [value.day for value in values], lines=lines, stepped=False)
+
+
+# --- A reservation ------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Deadline:
+    """Why a claim's clock stands as it does: a sentence, and the days that count towards it where days are counted."""
+
+    told: str
+    days: Sequence[Counted] = ()
+
+
+def deadline(claim: Reservation, steps: Sequence[Transition]) -> Deadline:
+    """The claim's deadline explained from its history, given oldest first."""
+    if claim.state not in LIVE:
+        return Deadline(f"It is {claim.state}, so no clock runs.")
+    if claim.expires_at is None:
+        return Deadline("Its money is here, which stopped the clock: it waits for its turn.")
+    set_by = next((step for step in reversed(steps) if step.deadline == claim.expires_at and step.transfer_id is None), None)
+    if set_by is None:
+        return Deadline("History does not tell where this deadline comes from.")
+    if set_by.event == Event.EXTENDED:
+        return Deadline("Staff set this deadline by hand.")
+    if set_by.to_state == State.RESERVED:
+        return Deadline("It has 24 hours to start its transfer.")
+    if claim.expires_at != money_deadline(set_by.at):
+        return Deadline("This deadline was counted by an earlier calendar of banking days.")
+    told = f"Its money may come until the end, in New York, of the fifth banking day after {new_york_day(set_by.at):%A, %B %d, %Y}."
+    return Deadline(told, counted_days(new_york_day(set_by.at), BANKING_DAYS_FOR_MONEY))
+
+
+# --- The start page -----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Sum:
+    """So many pieces, and their dollars."""
+
+    what: str
+    pieces: int
+    dollars: Decimal
+
+
+FLOW = (
+    ("Reserved", Q(transfer=None, event=Event.RESERVED)),
+    ("Transfers started", Q(transfer=None, event=Event.TRANSFER_STARTED)),
+    ("Settled", Q(transfer=None, event=Event.SETTLED)),
+    ("Canceled", Q(transfer=None, reservation__isnull=False, to_state=State.CANCELED) & ~Q(event=Event.LOST)),
+    ("Refunds that became due", Q(transfer__isnull=False, event=TransferEvent.DUE)),
+    ("Refunds paid", Q(transfer__isnull=False, event=TransferEvent.PAID)),
+)
+
+
+def flow(now: datetime) -> list[Sum]:
+    """What has happened since midnight in New York, by history."""
+    midnight = datetime.combine(new_york_day(now), time(), NEW_YORK)
+    today = Transition.objects.filter(at__gte=midnight)
+    counts = {f"pieces{n}": Count("pk", filter=which) for n, (_, which) in enumerate(FLOW)}
+    sums = {f"dollars{n}": Dollars("amount", filter=which) for n, (_, which) in enumerate(FLOW)}
+    found = today.aggregate(**counts, **sums)
+    return [Sum(what, found[f"pieces{n}"], found[f"dollars{n}"] or money.NOTHING) for n, (what, _) in enumerate(FLOW)]
+
+
+def lapsing(now: datetime) -> list[Sum]:
+    """What lapses within the hour and within the day, unless it goes on."""
+    ahead = Reservation.objects.filter(expires_at__gt=now)
+    spans = (("Within the hour", timedelta(hours=1)), ("Within a day", timedelta(days=1)))
+    found = ahead.filter(expires_at__lte=now + spans[-1][1]).aggregate(
+        **{f"pieces{n}": Count("pk", filter=Q(expires_at__lte=now + span)) for n, (_, span) in enumerate(spans)},
+        **{f"dollars{n}": Dollars("amount", filter=Q(expires_at__lte=now + span)) for n, (_, span) in enumerate(spans)},
+    )
+    return [Sum(what, found[f"pieces{n}"], found[f"dollars{n}"] or money.NOTHING) for n, (what, _) in enumerate(spans)]
+
+
+def open_loans(now: datetime) -> list[tuple[Offer, SafeString]]:
+    """The open loans that close next, each with its funding drawn."""
+    closing_next = selectors.market().filter(status=LoanStatus.OPEN).values_list("pk", flat=True)
+    offers = selectors.offers(list(closing_next[:LOANS_SHOWN]), now)
+    sums: defaultdict[int, dict[str, Decimal]] = defaultdict(dict)
+    live = Reservation.objects.filter(loan__in=[offer.loan for offer in offers], state__in=LIVE).exclude(expires_at__lte=now)
+    for loan_id, state, dollars in live.order_by().values_list("loan_id", "state").annotate(Dollars("amount")):
+        sums[loan_id][state] = dollars
+    return [(offer, _funding(offer, sums[offer.loan.pk], words=False)) for offer in offers]

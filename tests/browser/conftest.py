@@ -1,0 +1,90 @@
+"""What does a test in a real browser stand on? One Chromium, a live server, and a page that tolerates no error.
+
+SCREENSHOTS names a folder in which pictures are kept; without it none are taken.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+WIDE, PHONE = {"width": 1500, "height": 950}, {"width": 390, "height": 844}
+LOOKS = {
+    "wide-light": (WIDE, "light"),
+    "phone-light": (PHONE, "light"),
+    "phone-dark": (PHONE, "dark"),
+    "wide-dark": (WIDE, "dark"),
+}
+PLAYWRIGHT_SECONDS = 10
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    """Only while these tests run: Playwright's event loop, in which Django would refuse its ORM, must not meet other tests."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium is installed here; Debian has it as the package chromium")
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser, live_server) -> Iterator[Page]:  # type: ignore[no-untyped-def]
+    """A fresh page, wide and light. At the end nothing may have gone wrong in it, nor have come from elsewhere."""
+    context = chromium.new_context(base_url=live_server.url, viewport=WIDE, color_scheme="light", reduced_motion="reduce")  # type: ignore[arg-type]
+    context.set_default_timeout(1000 * PLAYWRIGHT_SECONDS)
+    page, wrong = context.new_page(), []
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda request: None if request.url.startswith(live_server.url) else wrong.append(request.url))
+    yield page
+    context.close()
+    assert [told for told in wrong if "the server responded with a status of 4" not in told] == []
+
+
+def in_all_looks(page: Page, looks: Iterable[str] = tuple(LOOKS)) -> Iterator[str]:
+    """The open page wide and on a phone, light and dark."""
+    for look in looks:
+        viewport, scheme = LOOKS[look]
+        page.set_viewport_size(viewport)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        yield look
+
+
+def serious(page: Page) -> list[str]:
+    """What axe finds wrong with the page that keeps somebody from using it."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        f"{rule['id']}: {node['html']} {node['failureSummary']}"
+        for rule in found
+        if rule["impact"] in {"serious", "critical"}
+        for node in rule["nodes"]
+    ]
+
+
+def shoot(page: Page, name: str, *, full_page: bool = True) -> None:
+    """Keep a picture, where pictures are kept."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=full_page, animations="disabled")
+
+
+def shoot_all_looks(page: Page, name: str) -> None:
+    if "SCREENSHOTS" in os.environ:
+        for look in in_all_looks(page):
+            shoot(page, f"{name}-{look}")

@@ -1,0 +1,113 @@
+"""The public pages as people see them: by eye, on a phone, in the dark, by keyboard, through a screen reader."""
+
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+import cbsa
+from cbsa import importing
+from loans import demo
+from loans.models import Loan
+from tests import factories
+from tests.browser.conftest import in_all_looks, serious, shoot_all_looks
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PAGES = {
+    "market": "/",
+    "market-wrong": "/?state=Texas&min_rate=high",
+    "loan": "/loans/PL-0001/",
+    "loan-funded": "/loans/PL-0002/",
+    "zip": "/zip/90266/",
+    "zip-unknown": "/zip/00501/",
+    "nothing": "/loans/PL-9999/",
+}
+
+
+@pytest.fixture
+def _zip_data(live_server) -> None:  # type: ignore[no-untyped-def]
+    folder = Path(cbsa.__file__).with_name("demo")
+    importing.run(zips=str(folder / "zips.csv"), metros=str(folder / "metros.csv"), vintage="2015", actor="tester")
+
+
+def an_open_loan(**facts: object) -> Loan:
+    now = timezone.now()
+    return factories.LoanFactory(now=now, closes_at=now + timedelta(days=9), **facts)
+
+
+@pytest.mark.usefixtures("_zip_data")
+def test_anybody_can_use_the_pages_on_any_screen(page: Page) -> None:
+    demo.fill(timezone.now())
+    for name, address in PAGES.items():
+        page.goto(address)
+        shoot_all_looks(page, name)
+        for look in in_all_looks(page, ["wide-light", "phone-dark"]):
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} sticks out, {look}"
+            assert serious(page) == [], f"{name}, {look}"
+
+
+def focused(page: Page) -> str:
+    return str(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
+
+
+def tab_to(page: Page, name: str) -> None:
+    """As somebody without a mouse gets there; what has the focus is always to be seen."""
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", focused(page)
+        if focused(page) == name:
+            return
+    pytest.fail(f"Tab does not lead to {name}, only to {focused(page)}")
+
+
+@pytest.mark.usefixtures("_zip_data")
+def test_loans_are_found_by_keyboard_alone(page: Page) -> None:
+    an_open_loan(reference="LN-A", title="By the sea", annual_rate=Decimal("7.00"))
+    an_open_loan(reference="LN-B", title="On the hill", annual_rate=Decimal("9.00"))
+    an_open_loan(reference="LN-C", title="By the lake", zip="32003", state="FL", annual_rate=Decimal("8.00"))
+    page.goto("/")
+    page.keyboard.press("Tab")
+    assert focused(page) == "Skip to the content"
+    page.keyboard.press("Enter")
+    tab_to(page, "msa")
+    page.keyboard.type("Los Angeles")
+    tab_to(page, "ordering")
+    page.keyboard.type("Highest")
+    tab_to(page, "Show")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=3)).to_have_text(["On the hill", "By the sea"])
+    expect(page.get_by_role("heading", name="2 open loans")).to_be_in_viewport()
+    tab_to(page, "By the sea")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("By the sea")
+    page.go_back()
+    page.get_by_role("link", name="Clear").click()
+    expect(page.get_by_role("heading", level=3)).to_have_count(3)
+
+
+def test_a_wrong_filter_is_explained_where_it_stands(page: Page) -> None:
+    an_open_loan()
+    page.goto("/")
+    page.get_by_label("Rate from").fill("high")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Rate from")).to_have_accessible_description("Enter a number.")
+    expect(page.get_by_role("alert")).to_contain_text("A filter cannot be read.")
+    page.get_by_label("Rate from").fill("8")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="1 open loan")).to_be_visible()
+
+
+@pytest.mark.usefixtures("_zip_data")
+def test_the_zip_box_leads_to_the_zip(page: Page) -> None:
+    page.goto("/")
+    page.get_by_role("textbox", name="ZIP code").fill("9026")
+    page.get_by_role("button", name="Find").click()
+    expect(page.get_by_role("alert")).to_contain_text("'9026' is not a ZIP code")
+    page.get_by_role("textbox", name="ZIP code").fill("90266-1234")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url("/zip/90266/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Los Angeles-Long Beach-Anaheim, CA")

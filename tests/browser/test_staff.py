@@ -1,0 +1,81 @@
+"""Each of staff's actions as staff take it: choose, look at what would happen, say why, confirm, see what has happened."""
+
+import re
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from loans import demo
+from loans.models import Case, Reservation, Transition
+from loans.staff import StaffAction
+from tests.browser.conftest import shoot, shoot_all_looks
+from tests.loans.test_staff_actions import LATER, REASON, STARTS, address, each_action
+
+PICTURE = {"width": 1200, "height": 800}
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def staff(page: Page, live_server) -> Page:  # type: ignore[no-untyped-def]
+    """The page, with somebody of Operations signed in."""
+    user = User.objects.create_user("olga", first_name="Olga", is_staff=True)
+    user.groups.add(Group.objects.get(name="Operations"))
+    client = Client()
+    client.force_login(user)
+    cookie = client.cookies["sessionid"]
+    page.context.add_cookies([{"name": "sessionid", "value": cookie.value, "url": live_server.url}])
+    return page
+
+
+@each_action
+def test_an_action_from_the_list_to_its_outcome(staff: Page, action: StaffAction) -> None:
+    row = STARTS[action.model, action.name]()
+    written = Transition.objects.count()
+    name = f"staff-{action.model.__name__.lower()}-{action.name.replace('_', '-')}"
+    staff.goto(address(action.model))
+    staff.locator(f'input[name="_selected_action"][value="{row.pk}"]').check()
+    staff.get_by_label("Action:").select_option(action.name)
+    staff.get_by_role("button", name="Run", exact=True).or_(staff.get_by_role("button", name="Go", exact=True)).click()
+    expect(staff.get_by_text(action.told)).to_be_visible()
+    for field, value in LATER.items():
+        if field in action.form.base_fields:
+            staff.locator(f'[name="{field}"]').fill(value)
+            staff.get_by_role("button", name="Preview").click()
+    staff.get_by_label("Reason").fill(REASON)
+    shoot_all_looks(staff, name)
+    assert Transition.objects.count() == written, "a preview writes nothing"
+    staff.get_by_role("button", name=action.label, exact=True).click()
+    expect(staff.get_by_text(re.compile(rf"^{re.escape(action.label)}: done for "))).to_be_visible()
+    shoot(staff, f"{name}-done")
+
+
+def test_a_walk_through_the_handbook(staff: Page) -> None:
+    """docs/staff.md, from the first page to a case that is closed; its pictures are taken on the way."""
+    demo.fill(timezone.now())
+    case = Case.objects.get(kind="amount_differs", closed_at=None, reservation__state="pending")
+    staff.set_viewport_size(PICTURE)  # type: ignore[arg-type]
+    staff.goto("/admin/")
+    shoot(staff, "staff-start", full_page=False)
+    staff.get_by_role("link", name="Amount differs").first.click()
+    expect(staff.get_by_text(case.detail)).to_be_visible()
+
+    staff.goto(reverse("admin:loans_reservation_change", args=[case.reservation_id]))
+    staff.get_by_role("button", name="Accept a smaller amount…").click()
+    staff.get_by_label("Reason").fill("The bank kept its fee; agreed on the phone.")
+    shoot(staff, "staff-preview", full_page=False)
+    staff.get_by_role("button", name="Accept a smaller amount", exact=True).click()
+    expect(staff.get_by_text(f"Accept a smaller amount: done for {case.reservation}.")).to_be_visible()
+    shoot(staff, "staff-done", full_page=False)
+    claim = Reservation.objects.get(pk=case.reservation_id)
+    assert (claim.amount, claim.funded_at is not None) == (claim.received, True)
+
+    staff.goto(reverse("admin:loans_case_change", args=[case.pk]))
+    staff.get_by_role("button", name="Close…").click()
+    staff.get_by_label("Reason").fill("Accepted what came.")
+    staff.get_by_role("button", name="Close", exact=True).click()
+    expect(staff.get_by_text("Close: done for")).to_be_visible()
+    assert Case.objects.get(pk=case.pk).note == "Accepted what came."
