@@ -29,6 +29,9 @@ def figures(stage: Stage) -> Iterator[Figure]:
             amount = f"{kind}, {clients} clients"
             yield figure("POST reservations / bare view", amount, "1/s", rates(ours), rates(bare), 0.45, tenth=rates(less))
             yield figure("  its 99th percentile", amount, "ms", [x.p99 for x in ours], [x.p99 for x in bare], 3.0, at_most=True)
+            yield figure(
+                "  share of a core that the clients took", amount, "", [x.own_share for x in ours], [x.own_share for x in bare], None
+            )
             yield figure("POST reservations / tutorial", amount, "1/s", rates(ours), rates(tutorial), 4.0)
 
 

@@ -33,6 +33,7 @@ from tests.bench import rows
 ROOT = Path(__file__).resolve().parents[2]
 LOANS = 10_000
 FULL, TENTH = "peerloans_bench", "peerloans_bench_tenth"
+SITES_LOG = ROOT / "var" / "bench.log"
 PROCESSES = 2
 START_SECONDS = 30
 
@@ -134,12 +135,13 @@ def _granian(settings: str, url: str) -> Iterator[int]:
         port: int = probe.getsockname()[1]
     command = f"granian --interface wsgi peerloans.wsgi:application --port {port} --log-level warning --workers 2 --blocking-threads 4"
     environment = os.environ | {"DJANGO_SETTINGS_MODULE": settings, "DATABASE_URL": url, "DATABASE_POOL_SIZE": "4"}
-    process = subprocess.Popen([sys.executable, "-m", *command.split()], cwd=ROOT, env=environment)
+    with SITES_LOG.open("ab") as log:
+        process = subprocess.Popen([sys.executable, "-m", *command.split()], cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + START_SECONDS
         while not _answers(port):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"A site with {settings} does not start.")
+                raise SystemExit(f"A site with {settings} does not start; {SITES_LOG} says why.")
             time.sleep(0.1)
         yield port
     finally:
