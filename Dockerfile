@@ -1,27 +1,31 @@
-# One image for the web server (default), worker, beat and commands. The health check is the web server's.
-#   docker run --no-healthcheck … peerloans celery -A peerloans.celery worker
-#   docker run --no-healthcheck … peerloans celery -A peerloans.celery beat
-#   docker run … peerloans python manage.py migrate
+# One image for web (default), worker, beat and commands; compose.yaml shows each. BASE needs Python 3.11 with venv.
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS build
-RUN python -m venv /venv
-ENV PATH=/venv/bin:$PATH
+RUN python3 -m venv /venv
+ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 COPY requirements.txt .
 RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
 WORKDIR /app
 COPY . .
-# Static files need no server, only settings that are complete.
-RUN SECRET_KEY=build DATABASE_URL=postgresql:/// REDIS_URL=redis:// CELERY_BROKER_URL=redis:// EMAIL_URL=dummymail:// EMAIL_FROM=build python manage.py collectstatic --no-input
+# Static files need no server, only settings that are complete; these are used nowhere else.
+RUN DATABASE_URL=postgresql:/// REDIS_URL=redis:// CELERY_BROKER_URL=redis:// EMAIL_URL=dummymail:// EMAIL_FROM=build ALLOWED_HOSTS=build \
+    SECRET_KEY=$(python -c 'import secrets; print(secrets.token_hex(32))') \
+    BANK_WEBHOOK_SECRETS=whsec_$(python -c 'import base64, os; print(base64.b64encode(os.urandom(24)).decode())') \
+    python manage.py collectstatic --no-input
 
 FROM ${BASE}
-RUN useradd --system --uid 10001 peerloans
+RUN useradd --system --uid 10001 --no-create-home peerloans
 COPY --from=build /venv /venv
 COPY --from=build /app /app
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 WORKDIR /app
 USER peerloans
 EXPOSE 8000
-HEALTHCHECK --start-period=30s CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=5); c.request('GET', '/'); exit(c.getresponse().status >= 500)"]
+STOPSIGNAL SIGTERM
+HEALTHCHECK --start-period=30s --interval=10s --timeout=5s \
+    CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=4); c.request('GET', '/readyz'); exit(c.getresponse().status != 200)"]
 # The pool is for the web server's threads alone: worker and beat fork, and open their own connections.
-CMD ["env", "DATABASE_POOL_SIZE=4", "granian", "--interface", "wsgi", "peerloans.wsgi:application", "--host", "0.0.0.0", "--port", "8000", "--workers", "2", "--blocking-threads", "4"]
+CMD ["env", "DATABASE_POOL_SIZE=4", "PROMETHEUS_MULTIPROC_DIR=/tmp/metrics", \
+     "granian", "--interface", "wsgi", "peerloans.wsgi:application", "--host", "0.0.0.0", "--port", "8000", \
+     "--workers", "2", "--blocking-threads", "4", "--log-level", "warning"]

@@ -52,7 +52,7 @@ check: .venv/.installed ## formatting, lint, types, migrations, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python manage.py makemigrations --check --dry-run
-	$(BIN)/python -m pytest -q -n 0 -p no:randomly tests/test_imports.py
+	$(BIN)/python -m pytest -q -n 0 -p no:randomly tests/test_imports.py tests/test_migrations.py
 
 .PHONY: schema
 schema: .venv/.installed ## renew tests/openapi.json, which a test compares with the API

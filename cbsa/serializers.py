@@ -2,10 +2,12 @@
 
 from rest_framework import serializers
 
+from peerloans.strictness import StrictSerializer
+
 ZIPS_LIMIT = 1_000
 
 
-class ZipsSerializer(serializers.Serializer):
+class ZipsSerializer(StrictSerializer):
     zips = serializers.ListField(
         child=serializers.CharField(), max_length=ZIPS_LIMIT, help_text="Five digits each, or ZIP+4; answered in this order."
     )

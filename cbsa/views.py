@@ -22,6 +22,7 @@ from cbsa.lookup import Found, find
 from cbsa.rule import five_digits
 from cbsa.serializers import ZIPS_LIMIT, UnknownZipSerializer, ZipAnswerSerializer, ZipsSerializer
 from peerloans.answers import FromAnyPage
+from peerloans.strictness import refuse_unknown_parameters
 
 ANSWER = {
     "zip": "90266",
@@ -99,6 +100,7 @@ class OneZip(ZipToCbsa):
         examples=[ONE],
     )
     def get(self, request: Request, zip_code: str) -> HttpResponseBase:
+        refuse_unknown_parameters(request)
         return self.answer(request, zip_code.split(","))
 
 
@@ -113,6 +115,7 @@ class SeveralZips(ZipToCbsa):
         examples=[ONE, SEVERAL],
     )
     def get(self, request: Request) -> HttpResponseBase:
+        refuse_unknown_parameters(request, ["zip"])
         asked = [text for value in request.query_params.getlist("zip") for text in value.split(",")]
         if not asked:
             raise InvalidZip("Which ZIP? Ask for /ziptocbsa/90266 or /ziptocbsa?zip=90266,32003.")
@@ -128,6 +131,7 @@ class SeveralZips(ZipToCbsa):
         examples=[OpenApiExample("Two ZIPs", value={"zips": ["90266", "00000"]}, request_only=True), SEVERAL],
     )
     def post(self, request: Request) -> HttpResponseBase:
+        refuse_unknown_parameters(request)
         asked = ZipsSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         zip_codes = [five_digits(text) for text in asked.validated_data["zips"]]

@@ -18,6 +18,19 @@ from loans.ledger import BANK, Actor, Ledger
 from loans.models import BankEvent, Transfer
 from loans.states import Direction, Event, State, TransferEvent, TransferStatus
 
+OUTCOMES = (
+    "funded",
+    "too_little",
+    "late_money",
+    "second_payment",
+    "failed",
+    "already_failed",
+    "returned",
+    "paid",
+    "already_paid",
+    "refund_differs",
+    "unknown_reference",
+)
 SETTLE_TASK = "loans.tasks.settle_loan"
 
 
@@ -56,7 +69,11 @@ def is_recorded(notice: Notice) -> bool:
 
 
 def _keep(notice: Notice, at: datetime) -> tuple[BankEvent, bool]:
-    return BankEvent.objects.get_or_create(pk=notice.id, defaults=vars(notice) | {"recorded_at": at, "outcome": ""})
+    event, first_time = BankEvent.objects.get_or_create(pk=notice.id, defaults=vars(notice) | {"recorded_at": at, "outcome": ""})
+    if (event.type, event.reference, event.amount) != (notice.type, notice.reference, notice.amount):
+        again = f"{notice.type} of {notice.amount} dollars for {notice.reference}"
+        ledger.open_case("event_differs", f"The bank's event {notice.id} came again as {again}; what it said at first stands.", at=at)
+    return event, first_time
 
 
 def _record_unknown(notice: Notice, now: datetime | None) -> str:

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from loans.models import Loan, Reservation, choices
 from loans.selectors import PUBLIC
 from loans.states import State
+from peerloans.strictness import refuse_unknown_parameters
 
 ORDERINGS = {
     "opens_at": "opens_at",
@@ -23,6 +24,7 @@ ORDERINGS = {
     "amount": "amount",
     "remaining": "remaining",
 }
+UNORDERED = f"Lists are ordered by {', '.join(ORDERINGS.values())}, each also with - before it."
 
 
 class StrictFilterBackend(filters.DjangoFilterBackend):
@@ -33,8 +35,7 @@ class StrictFilterBackend(filters.DjangoFilterBackend):
     def get_filterset(self, request: Request, queryset: QuerySet[Any], view: Any) -> Any:
         filterset = super().get_filterset(request, queryset, view)
         known = [*(filterset.filters if filterset else []), *self.paging]
-        if unknown := sorted(set(request.query_params) - set(known)):
-            raise ValidationError({name: [f"There is no such parameter. These are read: {', '.join(known)}."] for name in unknown})
+        refuse_unknown_parameters(request, known)
         if unclear := sorted(name for name, values in request.query_params.lists() if len(values) > 1 or not values[0]):
             raise ValidationError({name: ["Give it one value, or leave it out."] for name in unclear})
         return filterset
@@ -65,7 +66,11 @@ class LoanFilter(filters.FilterSet):
     max_ltv = decimal("ltv", "lte", "Loan to value, percent, at most.", 5)
     min_remaining = decimal("remaining", "gte", "Dollars that remain, at least.", 14)
     search = filters.CharFilter(method="containing", max_length=200, label="Part of the reference, title, city or market.")
-    ordering = Ordering(fields=ORDERINGS, label="One or several with commas; `-` before a name turns it around.")
+    ordering = Ordering(
+        fields=ORDERINGS,
+        error_messages={"invalid_choice": UNORDERED},
+        label="One or several with commas; `-` before a name turns it around.",
+    )
 
     class Meta:
         model = Loan

@@ -334,6 +334,7 @@ class Case(models.Model):
         "deadline_missed",
         "second_payment",
         "unknown_reference",
+        "event_differs",
         "refund_differs",
         "loss",
         "drift",

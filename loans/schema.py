@@ -30,11 +30,12 @@ from loans.serializers import (
     ReservationSerializer,
     ReserveSerializer,
     StartTransferSerializer,
-    StrictSerializer,
     TokenSerializer,
     TransitionSerializer,
 )
 from peerloans import problems
+from peerloans.errors import Problem
+from peerloans.strictness import StrictSerializer
 
 # Code: status, detail, and what helps beside it.
 REFUSALS: dict[str, tuple[int, str, dict[str, Any]]] = {
@@ -74,6 +75,7 @@ REFUSALS: dict[str, tuple[int, str, dict[str, Any]]] = {
         {"id": "0b7f0c0e-5a38-4c0e-9a52-6d1c6a8f4f0e"},
     ),
 }
+TITLES = {error.code: error.title for error in Problem.__subclasses__()}
 A_BODY = ("invalid", "too_large", "unsupported_media_type", "throttled")
 A_LIST = ("invalid", "throttled")
 AN_INVESTOR = ("not_authenticated", "token_expired", "permission_denied")
@@ -152,8 +154,23 @@ class ProblemSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField(help_text="Whole sentences for people.")
     code = serializers.CharField(help_text="Stable, for programs.")
     errors = serializers.DictField(  # type: ignore[assignment]
-        required=False, help_text="By field, with `invalid`."
+        required=False, help_text="With `invalid`, by field; `non_field_errors` are about the body as a whole."
     )
+    minimum = MoneyField(required=False, help_text="With `below_minimum`: the least that is accepted.")
+    available = MoneyField(required=False, help_text="With `over_limit`: the most that one reservation may take now.")
+    frees_at = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="With `over_limit`: the next instant at which a claim may lapse; null where none can."
+    )
+    available_then = MoneyField(required=False, help_text="With `over_limit`: what would be available at `frees_at`.")
+    loan_status = serializers.CharField(required=False, help_text="With `loan_not_open`.")
+    state = serializers.CharField(required=False, help_text="With `illegal_transition` and `reservation_expired`: the state it is in.")
+    possible = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="With `illegal_transition`: the events, as history names them, that somebody may bring about from there.",
+    )
+    expired_at = serializers.DateTimeField(required=False, help_text="With `reservation_expired`.")
+    id = serializers.CharField(required=False, help_text="With `server_error`: how we find it in our log.")
 
 
 class StrictBody(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
@@ -184,7 +201,10 @@ def refused(*codes: str) -> dict[tuple[int, str], OpenApiResponse]:
         (status, problems.MEDIA_TYPE): OpenApiResponse(
             ProblemSerializer,
             ", ".join(f"`{code}`" for code in names),
-            examples=[OpenApiExample(code, problems.body(status, code, REFUSALS[code][1], **REFUSALS[code][2])) for code in names],
+            examples=[
+                OpenApiExample(code, problems.body(status, code, REFUSALS[code][1], TITLES.get(code), **REFUSALS[code][2]))
+                for code in names
+            ],
         )
         for status, names in sorted(by_status.items())
     }
@@ -209,6 +229,14 @@ REPLAYED = OpenApiParameter(
     "Idempotency-Replayed", str, OpenApiParameter.HEADER, description="`true` on an answer given before.", response=[200, 201]
 )
 IF_NONE_MATCH = OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="An ETag; 304 while it still holds.")
+ETAG = OpenApiParameter("ETag", str, OpenApiParameter.HEADER, description="Send it back as `If-None-Match`.", response=[200, 304])
+RETRY_AFTER = OpenApiParameter(
+    "Retry-After",
+    int,
+    OpenApiParameter.HEADER,
+    description="Seconds to wait, with `busy`, `request_in_progress` and `throttled`.",
+    response=[409, 429],
+)
 UNCHANGED = {304: OpenApiResponse(description="It is as it was.")}
 
 SIGNED = [
@@ -230,7 +258,7 @@ def a_list(operation: str, summary: str, tag: str, rows: Any, row: dict[str, Any
             summary=summary,
             description="Paged: go on with `next` as long as it is not null. A filter that is misspelled or senseless is refused.",
             tags=[tag],
-            parameters=[IF_NONE_MATCH],
+            parameters=[IF_NONE_MATCH, ETAG],
             responses={200: rows(many=True), **UNCHANGED, **refused(*A_LIST, *codes)},
             examples=[OpenApiExample("As answered", value=row, response_only=True, status_codes=["200"])],
             **options,
@@ -244,7 +272,7 @@ def a_read(operation: str, summary: str, description: str, tag: str, answer: Ope
         summary=summary,
         description=description,
         tags=[tag],
-        parameters=[IF_NONE_MATCH],
+        parameters=[IF_NONE_MATCH, ETAG],
         responses={200: answer, **UNCHANGED, **refused("throttled", *codes)},
         **options,
     )
@@ -256,7 +284,7 @@ def a_step(operation: str, summary: str, description: str, answer: dict[int, Ope
         summary=summary,
         description=description,
         tags=["reservations"],
-        parameters=[KEY, REPLAYED],
+        parameters=[KEY, REPLAYED, RETRY_AFTER],
         responses={**answer, **refused(*A_STEP, *codes)},
         **options,
     )

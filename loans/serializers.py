@@ -14,10 +14,11 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from loans import selectors
-from loans.banking import Notice
+from loans.banking import OUTCOMES, Notice
 from loans.limits import CENT
 from loans.models import Reservation, Transfer, Transition
 from loans.states import CAUSES, INBOUND_STATUSES, State, TransferStatus
+from peerloans.strictness import StrictSerializer
 
 DOLLARS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,2})?")
 MONEY_SCHEMA = {"type": "string", "pattern": r"^[0-9]{1,12}\.[0-9]{2}$", "examples": ["25000.00"]}
@@ -27,10 +28,10 @@ MONEY_SCHEMA = {"type": "string", "pattern": r"^[0-9]{1,12}\.[0-9]{2}$", "exampl
 @extend_schema_field(
     {
         "oneOf": [
-            {"type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,2})?$"},
+            {"type": "string", "pattern": r"^(?!0+(\.0+)?$)[0-9]{1,12}(\.[0-9]{1,2})?$"},
             {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1e12, "multipleOf": 0.01},
         ],
-        "description": "Dollars, more than zero, with at most two decimals.",
+        "description": "Dollars, more than zero, with at most two decimals and no exponent.",
         "examples": ["25000.00"],
     }
 )
@@ -53,16 +54,6 @@ class InstantField(serializers.DateTimeField):
         if value.tzinfo is None:
             self.fail("naive")
         return super().enforce_timezone(value)
-
-
-class StrictSerializer(serializers.Serializer):
-    """Refuses fields that nobody reads, by name."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
-            known = ", ".join(self.fields) or "none"
-            raise serializers.ValidationError({name: [f"There is no such field. These are read: {known}."] for name in unknown})
-        return super().to_internal_value(data)
 
 
 class NothingSerializer(StrictSerializer):
@@ -298,4 +289,4 @@ class PortfolioSerializer(serializers.Serializer):
 
 class OutcomeSerializer(serializers.Serializer):
     id = serializers.CharField()
-    outcome = serializers.CharField(help_text="What came of it, in a word.")
+    outcome = serializers.CharField(help_text=f"What came of it: {', '.join(OUTCOMES)}.")

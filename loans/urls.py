@@ -1,8 +1,18 @@
 """Where is the API of loans? Below /api/v1/."""
 
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import UUIDConverter
 
 from loans import views
+
+
+class AnyCaseUUID(UUIDConverter):
+    """Django's own knows small letters only."""
+
+    regex = "[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
+
+
+register_converter(AnyCaseUUID, "any-uuid")
 
 urlpatterns = [
     path("auth/token/", views.LogIn.as_view(), name="log-in"),
@@ -11,10 +21,10 @@ urlpatterns = [
     path("loans/<slug:reference>/", views.OneLoan.as_view(), name="loan"),
     path("loans/<slug:reference>/reservations/", views.Reserve.as_view(), name="reserve"),
     path("reservations/", views.ReservationList.as_view(), name="reservations"),
-    path("reservations/<uuid:reservation_id>/", views.OneReservation.as_view(), name="reservation"),
-    path("reservations/<uuid:reservation_id>/history/", views.History.as_view(), name="history"),
-    path("reservations/<uuid:reservation_id>/transfer/", views.StartTransfer.as_view(), name="start-transfer"),
-    path("reservations/<uuid:reservation_id>/cancel/", views.Cancel.as_view(), name="cancel"),
+    path("reservations/<any-uuid:reservation_id>/", views.OneReservation.as_view(), name="reservation"),
+    path("reservations/<any-uuid:reservation_id>/history/", views.History.as_view(), name="history"),
+    path("reservations/<any-uuid:reservation_id>/transfer/", views.StartTransfer.as_view(), name="start-transfer"),
+    path("reservations/<any-uuid:reservation_id>/cancel/", views.Cancel.as_view(), name="cancel"),
     path("portfolio/", views.Portfolio.as_view(), name="portfolio"),
     path("bank-events/", views.BankEvents.as_view(), name="bank-events"),
 ]

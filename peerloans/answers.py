@@ -12,6 +12,8 @@ from django.views.decorators.http import require_safe
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from peerloans.strictness import refuse_unknown_parameters
+
 AS_OF = re.compile(rb'"\w+_as_of":"[^"]*"')
 
 
@@ -40,6 +42,12 @@ class Revalidated(APIView):
     """Reads that a client may keep, asking each time whether they still hold; everything else is not stored."""
 
     cached_by = "private"
+    filter_backends: Any = ()  # which say what parameters a list reads
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if not self.filter_backends:
+            refuse_unknown_parameters(request)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)

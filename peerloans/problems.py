@@ -10,6 +10,7 @@ from typing import Any
 from django.core import signals
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.urls import is_valid_path, resolve
 from django.utils.log import log_response
 from django.views import defaults
 from rest_framework import exceptions
@@ -119,10 +120,19 @@ def _outside_drf(status: HTTPStatus, code: str, detail: str, page: Callable[...,
 
     def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if request.path.startswith(MACHINE_PATHS):
-            return JsonResponse(body(status, code, detail), status=status, content_type=MEDIA_TYPE)
+            return JsonResponse(body(status, code, detail + _hint(request, status)), status=status, content_type=MEDIA_TYPE)
         return page(request, *args, **kwargs)
 
     return view
+
+
+def _hint(request: HttpRequest, status: HTTPStatus) -> str:
+    """That only the last slash is missing, where it is so."""
+    if status != HTTPStatus.NOT_FOUND:
+        return ""
+    meant = f"{request.path}/"
+    found = resolve(meant) if is_valid_path(meant) else None
+    return f" There is at {meant}." if found and found.url_name else ""
 
 
 bad_request = _outside_drf(HTTPStatus.BAD_REQUEST, "invalid", "The request is malformed.", defaults.bad_request)

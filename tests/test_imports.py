@@ -24,6 +24,7 @@ LEVELS = [
         "peerloans.outbound",
         "peerloans.renderers",
         "peerloans.replica",
+        "peerloans.strictness",
     ],
     ["cbsa.errors", "loans.errors"],
     ["cbsa.rule", "cbsa.workbooks", "loans.states", "loans.banking_days", "loans.limits", "loans.retrying"],

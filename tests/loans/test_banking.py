@@ -96,6 +96,16 @@ def test_an_unknown_reference_is_listed_once() -> None:
     assert Case.objects.get().kind == "unknown_reference"
 
 
+def test_an_event_that_comes_again_with_other_content_is_listed_and_changes_nothing() -> None:
+    claim = pending(LoanFactory())
+    said = {"reference": inbound(claim).reference, "event": "evt-1"}
+    assert banking.record(notice("transfer.cleared", amount=10_000, **said), now=NOON) == "funded"
+    history = Transition.objects.count()
+    assert banking.record(notice("transfer.cleared", amount=9_000, **said), now=LATER) == "funded"
+    assert Transition.objects.count() == history
+    assert Case.objects.get().kind == "event_differs"
+
+
 def test_a_refunds_reference_names_no_inbound_transfer() -> None:
     claim = pending(LoanFactory())
     assert banking.record(notice("refund.paid", inbound(claim).reference, 10_000), now=NOON) == "unknown_reference"

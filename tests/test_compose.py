@@ -1,0 +1,41 @@
+"""Do compose.yaml and the Dockerfile set what there is to set, and start things in order?"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.test_settings import documented
+
+ROOT = Path(__file__).resolve().parent.parent
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+OURS = {name: service for name, service in COMPOSE["services"].items() if service["image"] == "peerloans"}
+
+
+def test_each_setting_is_one_of_the_table_and_none_that_is_required_is_missing() -> None:
+    table = documented()
+    required = {name for name, default in table.items() if default == "required"}
+    for service in OURS.values():
+        assert required <= service["environment"].keys() <= table.keys()
+    in_image = set(re.findall(r'"(\w+)=[^"]*", ', (ROOT / "Dockerfile").read_text()))
+    assert in_image == {"DATABASE_POOL_SIZE", "PROMETHEUS_MULTIPROC_DIR"} <= table.keys()
+
+
+def test_no_secret_has_a_default() -> None:
+    for secret in ("SECRET_KEY", "BANK_WEBHOOK_SECRETS", "POSTGRES_PASSWORD", "RABBITMQ_PASSWORD"):
+        uses = re.findall(rf"\${{{secret}([^}}]*)}}", (ROOT / "compose.yaml").read_text())
+        assert set(uses) == {":?"}
+
+
+def test_everything_waits_for_what_it_needs_and_the_schema_changes_once() -> None:
+    assert set(OURS) == {"migrate", "web", "worker", "beat"}
+    for name, service in OURS.items():
+        for other, waits in service["depends_on"].items():
+            assert "healthcheck" in COMPOSE["services"][other]
+            assert waits["condition"] == ("service_completed_successfully" if other == "migrate" else "service_healthy")
+        assert ("migrate" in service["depends_on"]) == (name != "migrate")
+    assert all("mem_limit" in service for service in COMPOSE["services"].values())
+    assert {volume.split(":")[0] for service in COMPOSE["services"].values() for volume in service.get("volumes", [])} == set(
+        COMPOSE["volumes"]
+    )
