@@ -64,9 +64,7 @@ def _refuse_unless_eligible(offer: selectors.Offer, investor: Investor, amount: 
     if not offer.takes_reservations:
         raise LoanNotOpen(f"{loan.reference} takes no reservations: it is {loan.status}{_closing(offer)}.", loan_status=loan.status)
     # Read again: the caller's copy may be older than the decision that refused.
-    investor = Investor.objects.select_related("user").get(pk=investor.pk)
-    today = new_york_day(offer.at)
-    if not investor.user.is_active or investor.accredited_until is None or investor.accredited_until < today:
+    if not selectors.is_accredited(investor.pk, new_york_day(offer.at)):
         raise NotAccredited("Only accredited investors may reserve; your accreditation is missing or has ended.")
     if not limits.meets_minimum(amount, loan.minimum, loan.remaining):
         closing_piece = loan.remaining < loan.minimum

@@ -55,7 +55,7 @@ BANK = Actor("bank")
 # --- A new claim ----------------------------------------------------------------------------------------------------
 # Decision, totals, claim and history in one statement: the loan's row is locked only while it runs, and a refusal locks
 # and writes nothing. The instant is read again once the lock has come.
-_CLAIM_COLUMNS = ", ".join(field.attname for field in Reservation._meta.concrete_fields)
+_CLAIM_COLUMNS = [field.attname for field in Reservation._meta.concrete_fields]
 _ADMIT = Prepared(
     f"""
     WITH admitted AS (
@@ -73,13 +73,13 @@ _ADMIT = Prepared(
         INSERT INTO loans_reservation
             (id, loan_id, investor_id, place, amount, settled_amount, state, cause, created_at, expires_at, received, refunded, lost)
         SELECT %(id)s, id, %(investor_id)s, places, %(amount)s, 0, 'reserved', '', at, at + %(time_to_live)s, 0, 0, 0 FROM admitted
-        RETURNING {_CLAIM_COLUMNS}
+        RETURNING {", ".join(_CLAIM_COLUMNS)}
     ), history AS (
         INSERT INTO loans_transition
             (at, loan_id, reservation_id, event, from_state, to_state, amount, deadline, rule, actor, user_id, reason)
         SELECT created_at, loan_id, id, 'reserved', '', 'reserved', amount, expires_at, '', %(actor)s, %(user_id)s, '' FROM reserved
     )
-    SELECT {_CLAIM_COLUMNS} FROM reserved
+    SELECT {", ".join(_CLAIM_COLUMNS)} FROM reserved
     """
 )
 
@@ -88,7 +88,7 @@ def admit(
     *, reference: str, investor_id: int, amount: Decimal, time_to_live: timedelta, actor: Actor, now: datetime | None
 ) -> Reservation | None:
     """Take the claim in, if the loan is open and has room and the investor may buy; otherwise None, and nothing changes."""
-    values = {
+    values: dict[str, Any] = {
         "id": uuid4(),
         "reference": reference,
         "investor_id": investor_id,
@@ -98,7 +98,10 @@ def admit(
         "user_id": actor.user_id,
         "now": now,
     }
-    return next(iter(Reservation.objects.raw(_ADMIT, values)), None)
+    with connection.cursor() as cursor:
+        cursor.execute(_ADMIT, values)
+        row = cursor.fetchone()
+    return Reservation.from_db(connection.alias, _CLAIM_COLUMNS, row) if row else None
 
 
 # --- Lapsed claims --------------------------------------------------------------------------------------------------

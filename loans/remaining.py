@@ -75,12 +75,16 @@ def publish(values: Mapping[int, Remaining]) -> None:
 
 def shown(loans: Sequence[Loan], as_of: datetime) -> dict[int, Remaining]:
     """What remains of each loan, in one round trip; `as_of` is the instant at which the given rows were read."""
+    loan_ids = [loan.pk for loan in loans]
     try:
-        held = _read([loan.pk for loan in loans])
+        held = _read(loan_ids)
     except RedisError as error:
         logger.warning("Remaining values come from the database: %s", error)
         held = {}
-    return {loan.pk: _unpacked(held.get(loan.pk)) or Remaining(loan.remaining, as_of, loan.version) for loan in loans}
+    return {
+        loan_id: _unpacked(held.get(loan_id)) or Remaining(loan.remaining, as_of, loan.version)
+        for loan_id, loan in zip(loan_ids, loans, strict=True)
+    }
 
 
 def compare(loan_ids: Sequence[int]) -> Comparison:
@@ -144,7 +148,7 @@ def _packed(value: Remaining) -> str:
 
 def _unpacked(raw: bytes | None) -> Remaining | None:
     """None also for a value that somebody else put there."""
-    fields = _VALUE.fullmatch(raw or b"")
+    fields = raw and _VALUE.fullmatch(raw)
     if not fields:
         return None
     version, cents, instant = fields.groups()

@@ -20,6 +20,7 @@ from loans.errors import NotFound
 from loans.models import Loan, Reservation, Transfer, Transition
 from loans.states import LIVE, Direction, Event, LoanStatus, State
 from peerloans import replica
+from peerloans.cursors import Prepared
 
 _LAPSED = """
     SELECT COALESCE(sum(r.amount), 0) FROM loans_reservation r
@@ -28,9 +29,10 @@ _LAPSED = """
 """
 
 _OFFERS = f"""
-    SELECT loan.*, COALESCE(%(now)s::timestamptz, statement_timestamp()) AS at, ({_LAPSED}) AS lapsed FROM loans_loan loan
+    SELECT {", ".join(f"loan.{field.attname}" for field in Loan._meta.concrete_fields)},
+        COALESCE(%(now)s::timestamptz, statement_timestamp()) AS at, ({_LAPSED}) AS lapsed FROM loans_loan loan
 """
-_OFFER = f"{_OFFERS} WHERE loan.reference = %(reference)s"
+_OFFER = Prepared(f"{_OFFERS} WHERE loan.reference = %(reference)s")
 _OFFERS_OF = f"{_OFFERS} WHERE loan.id = ANY(%(ids)s)"
 
 
@@ -139,14 +141,40 @@ class Relief:
     available: Decimal
 
 
+# Here and in a loan's offer the ORM would take longer than the database: a refusal would cost more than an acceptance.
+_RELIEF = Prepared(
+    """
+    SELECT expires_at, sum(amount) FROM loans_reservation
+    WHERE loan_id = %(loan_id)s AND state IN ('reserved', 'pending') AND expires_at > %(at)s
+    GROUP BY expires_at ORDER BY expires_at LIMIT 1
+    """
+)
+
+
 def relief(offer: Offer) -> Relief:
     """The next instant at which a claim may lapse, None where no claim's clock is running."""
-    ahead = Reservation.objects.filter(loan=offer.loan, state__in=LIVE, expires_at__gt=offer.at).order_by("expires_at")
-    first = ahead.values_list("expires_at", flat=True).first()
-    if first is None:
+    with connection.cursor() as cursor:
+        cursor.execute(_RELIEF, {"loan_id": offer.loan.pk, "at": offer.at})
+        row = cursor.fetchone()
+    if row is None:
         return Relief(None, offer.available)
-    freed = sum(ahead.filter(expires_at=first).values_list("amount", flat=True), Decimal(0))
-    return Relief(first, offer.available_with(offer.claimed - freed))
+    frees_at, freed = row
+    return Relief(frees_at, offer.available_with(offer.claimed - freed))
+
+
+_STANDING = Prepared(
+    """
+    SELECT is_active, accredited_until FROM loans_investor JOIN auth_user ON auth_user.id = user_id WHERE loans_investor.id = %s
+    """
+)
+
+
+def is_accredited(investor_id: int, day: date) -> bool:
+    """Whether the investor may buy on that day, in New York."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STANDING, [investor_id])
+        active, accredited_until = cursor.fetchone()
+    return active and accredited_until is not None and accredited_until >= day
 
 
 def reservation_of(investor_id: int, reservation_id: UUID) -> Reservation:

@@ -32,5 +32,6 @@ class Cursor(psycopg.Cursor[Any]):
         assert loader  # noqa: S101
         self.adapters.register_loader(INSTANT, loader)
 
-    def execute(self, query: Any, params: Any = None, **options: Any) -> "Cursor":
-        return super().execute(query, params, **{"prepare": isinstance(query, Prepared)} | options)
+    def execute(self, query: Any, params: Any = None, *, prepare: bool | None = None, binary: bool | None = None) -> "Cursor":
+        prepare = isinstance(query, Prepared) if prepare is None else prepare
+        return super().execute(query, params, prepare=prepare, binary=binary)

@@ -1,81 +1,118 @@
 """How is one way of doing a thing compared with another? In turn, in the same run, by the ratios of pairs."""
 
 import statistics
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 ROUNDS = 5
+GROWTH = 1.3  # a unit's cost where there is ten times as much, at most
+
+
+def in_turn(*ways: Callable[[], T], rounds: int = ROUNDS) -> list[list[T]]:
+    """What each way gave in each round: a round that does not count, to warm up; then A B, B A, and so on."""
+    columns: list[list[T]] = [[] for _ in ways]
+    for number in range(rounds + 1):
+        places = range(len(ways)) if number % 2 else reversed(range(len(ways)))
+        for place in places:
+            columns[place].append(ways[place]())
+    return [column[1:] for column in columns]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The median of one column over another, pair by pair, and how far the pairs spread.
+
+    With `at_most` the median must not be above the target, otherwise not below it; without a target it only reports.
+    """
+
+    median: float
+    lowest: float
+    highest: float
+    target: float | None
+    at_most: bool
+
+    @classmethod
+    def of(cls, above: Iterable[float], below: Iterable[float], target: float | None, *, at_most: bool) -> "Ratio":
+        ratios = [a / b for a, b in zip(above, below, strict=True)]
+        return cls(statistics.median(ratios), min(ratios), max(ratios), target, at_most)
+
+    @property
+    def met(self) -> bool:
+        return self.target is None or (self.median <= self.target if self.at_most else self.median >= self.target)
+
+    @property
+    def missed(self) -> bool:
+        """Whether the target is missed by more than the spread of the rounds explains."""
+        return not self.met and self.target is not None and (self.lowest > self.target if self.at_most else self.highest < self.target)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table: a figure of ours, its baseline's, and how they compare.
-
-    `ratio` is the median of ours / baseline over the rounds, `spread` from its lowest to its highest. With `at_most` the
-    ratio must not be above the target, otherwise not below it; a target of None only reports.
-    """
+    """One line of the table: a figure of ours, its baseline's, how they compare, and how ours grows with ten times the work."""
 
     work: str
     amount: str
     unit: str
     ours: float
     baseline: float
-    ratio: float
-    spread: tuple[float, float]
-    target: float | None
-    at_most: bool
-
-    @property
-    def met(self) -> bool:
-        return self.target is None or (self.ratio <= self.target if self.at_most else self.ratio >= self.target)
+    ratio: Ratio
+    growth: Ratio | None = None
 
     @property
     def missed(self) -> bool:
-        """Whether the target is missed by more than the spread of the rounds explains."""
-        lowest, highest = self.spread
-        return not self.met and self.target is not None and (lowest > self.target if self.at_most else highest < self.target)
+        return self.ratio.missed or bool(self.growth and self.growth.missed)
 
     def as_json(self) -> dict[str, object]:
-        return asdict(self) | {"met": self.met}
+        return asdict(self) | {"missed": self.missed}
 
 
-@dataclass
-class Comparison:
-    """Two ways of doing the same `work`. Each callable does it once and returns its figure in `unit`."""
-
-    work: str
-    amount: str
-    unit: str
-    ours: Callable[[], float]
-    baseline: Callable[[], float]
-    target: float | None
-    at_most: bool
-    rounds: int = ROUNDS
-    pairs: list[tuple[float, float]] = field(default_factory=list)
-
-    def measure(self) -> Figure:
-        """One round that does not count, to warm up; then A B, B A, and so on."""
-        self.ours(), self.baseline()
-        for number in range(self.rounds):
-            if number % 2:
-                theirs = self.baseline()
-                self.pairs.append((self.ours(), theirs))
-            else:
-                self.pairs.append((self.ours(), self.baseline()))
-        ratios = [ours / theirs for ours, theirs in self.pairs]
-        ours, baseline = (statistics.median(column) for column in zip(*self.pairs, strict=True))
-        spread = (min(ratios), max(ratios))
-        return Figure(self.work, self.amount, self.unit, ours, baseline, statistics.median(ratios), spread, self.target, self.at_most)
+def figure(
+    work: str,
+    amount: str,
+    unit: str,
+    ours: Sequence[float],
+    baseline: Sequence[float],
+    target: float | None,
+    *,
+    at_most: bool = False,
+    tenth: Sequence[float] | None = None,
+    times: int = 1,
+) -> Figure:
+    """Of columns that in_turn gave. `tenth` is ours with a tenth of the rows, and `times` how much more work ours did than that."""
+    growth = None
+    if tenth:
+        cost, less = (ours, [times * seconds for seconds in tenth]) if at_most else (tenth, ours)
+        growth = Ratio.of(cost, less, GROWTH, at_most=True)
+    ratio = Ratio.of(ours, baseline, target, at_most=at_most)
+    return Figure(work, amount, unit, statistics.median(ours), statistics.median(baseline), ratio, growth)
 
 
-def table(figures: list[Figure]) -> Iterator[str]:
-    """The figures for people, one a line."""
-    yield f"{'work':<44}{'how much':<22}{'ours':>12}{'baseline':>12}{'':<8}{'ratio':>7}{'spread':>15}{'target':>9}"
-    for figure in figures:
-        lowest, highest = figure.spread
-        target = "" if figure.target is None else f"{'<=' if figure.at_most else '>='} {figure.target:g}"
-        verdict = "" if figure.met else "  MISSED" if figure.missed else "  near"
-        yield (
-            f"{figure.work:<44}{figure.amount:<22}{figure.ours:>12,.3f}{figure.baseline:>12,.3f} {figure.unit:<7}"
-            f"{figure.ratio:>7.2f}{f'{lowest:.2f}-{highest:.2f}':>15}{target:>9}{verdict}"
-        )
+COLUMNS = ("work", "how much", "ours", "baseline", "", "ratio", "spread", "target", "growth", "")
+WIDTHS = (44, 24, 10, 10, 6, 6, 12, 8, 18, 8)
+
+
+def cells(figure: Figure) -> list[str]:
+    """A figure for people; `near` is a target missed by less than the spread."""
+    ratio, growth = figure.ratio, figure.growth
+    target = "" if ratio.target is None else f"{'≤' if ratio.at_most else '≥'} {ratio.target:g}"
+    grows = f"{growth.median:.2f} ({growth.lowest:.2f}-{growth.highest:.2f})" if growth else ""
+    verdict = "MISSED" if figure.missed else "" if ratio.met and (not growth or growth.met) else "near"
+    spread = f"{ratio.lowest:.2f}-{ratio.highest:.2f}"
+    amounts = [f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (figure.ours, figure.baseline)]
+    return [figure.work, figure.amount, *amounts, figure.unit, f"{ratio.median:.2f}", spread, target, grows, verdict]
+
+
+def line(texts: Sequence[str]) -> str:
+    """One line of the table on a terminal."""
+    left = (0, 1, 4, 9)
+    return " ".join(
+        f"{text:<{width}}" if n in left else f"{text:>{width}}" for n, (text, width) in enumerate(zip(texts, WIDTHS, strict=True))
+    )
+
+
+def markdown(figures: Iterable[Figure]) -> str:
+    rows = [COLUMNS, ["---"] * len(COLUMNS), *map(cells, figures)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)

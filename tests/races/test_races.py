@@ -243,17 +243,29 @@ def over_the_limit(loan: Loan) -> Decimal:
     return loan.claimed - limits.limit(loan.remaining, loan.overbooking_rate)
 
 
-def test_32_want_more_than_the_limit_and_it_is_exactly_full() -> None:
-    loan, investors = LoanFactory(now=None, amount=Decimal(10_000)), [InvestorFactory() for _ in range(32)]
-    results = together(*(reserve(loan, investor, 1_000, now=None) for investor in investors))
+def test_32_want_the_last_300_places_and_it_is_exactly_full() -> None:
+    loan, investors = LoanFactory(now=None, amount=Decimal(250_000)), [InvestorFactory() for _ in range(32)]
+    results = [one for ten in together(*(ten_times(reserve(loan, investor, 1_000, now=None)) for investor in investors)) for one in ten]
     admitted = [result for result in results if isinstance(result, Reservation)]
-    assert len(admitted) == 12
+    assert len(admitted) == 300
     assert {type(result) for result in results if not isinstance(result, Reservation)} == {OverLimit}
     assert over_the_limit(loan) == 0
     by_place = sorted(admitted, key=lambda claim: claim.place)
-    assert [claim.place for claim in by_place] == list(range(1, 13))
+    assert [claim.place for claim in by_place] == list(range(1, 301))
     assert by_place == sorted(by_place, key=lambda claim: claim.created_at), "the queue has the order of the decisions"
     assert breaches(loan) == []
+
+
+def ten_times(call: Call) -> Call:
+    """What came of each, refusals among them."""
+
+    def outcome() -> Any:
+        try:
+            return call()
+        except Problem as problem:
+            return problem
+
+    return lambda: [outcome() for _ in range(10)]
 
 
 def test_twin_that_reads_and_then_writes_goes_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,152 @@
+"""What are our answers measured against? A site that does the same at the least cost, and one as tutorials teach it.
+
+The bare views are Django's own, without middleware, authentication, checks or refusals; their one statement is prepared.
+"""
+
+import json
+import os
+import threading
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from django.db import transaction
+from django.db.models import Sum
+from django.http import HttpRequest, HttpResponse
+from django.urls import include, path
+from knox.auth import TokenAuthentication
+from rest_framework import serializers, viewsets
+from rest_framework.routers import SimpleRouter
+
+from loans.models import Investor, Loan, Reservation, Transition
+
+# The rows that a reservation writes, and nothing besides.
+RESERVE = """
+    WITH counted AS (
+        UPDATE loans_loan SET claimed = claimed + %(amount)s, places = places + 1, version = version + 1
+        WHERE reference = %(reference)s AND claimed + %(amount)s <= amount
+        RETURNING id, places, now() AS at
+    ), reserved AS (
+        INSERT INTO loans_reservation
+            (id, loan_id, investor_id, place, amount, settled_amount, state, cause, created_at, expires_at, received, refunded, lost)
+        SELECT %(id)s, id, %(investor_id)s, places, %(amount)s, 0, 'reserved', '', at, at + interval '1 day', 0, 0, 0 FROM counted
+        RETURNING id, loan_id, amount, created_at, expires_at
+    ), history AS (
+        INSERT INTO loans_transition
+            (at, loan_id, reservation_id, event, from_state, to_state, amount, deadline, rule, actor, user_id, reason)
+        SELECT created_at, loan_id, id, 'reserved', '', 'reserved', amount, expires_at, '', 'investor', %(investor_id)s, '' FROM reserved
+    )
+    SELECT * FROM reserved
+"""
+LOANS = """
+    SELECT reference, title, address, city, state, zip, market_cbsa, market_msa, amount, annual_rate, term_months, ltv, status,
+        minimum, opens_at, closes_at, amount - settled AS remaining, now() AS remaining_as_of
+    FROM loans_loan WHERE status IN ('open', 'funded') ORDER BY opens_at DESC, id DESC LIMIT 100
+"""
+RESERVATIONS = """
+    SELECT claim.id, loan.reference AS loan, claim.amount, settled_amount, claim.state, cause, claim.created_at, expires_at
+    FROM loans_reservation claim JOIN loans_loan loan ON loan.id = loan_id
+    WHERE investor_id = 1 ORDER BY claim.created_at DESC, claim.id DESC LIMIT 100
+"""
+
+_own = threading.local()
+
+
+def connected() -> psycopg.Connection:
+    """This thread's connection, which prepares a statement when it first sees it."""
+    if not hasattr(_own, "connection"):
+        _own.connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, prepare_threshold=0)
+    return _own.connection
+
+
+def constant(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(b'{"hello":"world"}', content_type="application/json")
+
+
+def reserve(request: HttpRequest, reference: str) -> HttpResponse:
+    amount = Decimal(json.loads(request.body)["amount"])
+    values = {"id": uuid4(), "reference": reference, "amount": amount, "investor_id": 1}
+    row = connected().execute(RESERVE, values).fetchone()
+    return HttpResponse(json.dumps(row, default=str), status=201, content_type="application/json")
+
+
+def loans(request: HttpRequest) -> HttpResponse:
+    return _listed(LOANS)
+
+
+def reservations(request: HttpRequest) -> HttpResponse:
+    return _listed(RESERVATIONS)
+
+
+def _listed(statement: str) -> HttpResponse:
+    cursor = connected().execute(statement)
+    names = [column.name for column in cursor.description or ()]
+    rows = [dict(zip(names, row, strict=True)) for row in cursor]
+    return HttpResponse(json.dumps({"results": rows}, default=str), content_type="application/json")
+
+
+# --- As tutorials teach it --------------------------------------------------------------------------------------------
+class TutorialLoanSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Loan
+        fields = "__all__"
+
+
+class TutorialInvestorSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Investor
+        fields = "__all__"
+
+
+class TutorialReservationSerializer(serializers.ModelSerializer):
+    loan = TutorialLoanSerializer(read_only=True)
+    investor = TutorialInvestorSerializer(read_only=True)
+    reference = serializers.SlugRelatedField(source="loan", slug_field="reference", queryset=Loan.objects.all(), write_only=True)
+
+    class Meta:
+        model = Reservation
+        fields = "__all__"
+        read_only_fields = ("place", "settled_amount", "state", "cause", "created_at", "expires_at", "funded_at")
+
+    def create(self, facts: dict[str, Any]) -> Reservation:
+        with transaction.atomic():
+            loan = Loan.objects.select_for_update().get(pk=facts["loan"].pk)
+            live = loan.reservations.filter(state__in=["reserved", "pending"]).aggregate(total=Sum("amount"))["total"] or 0
+            if live + facts["amount"] > loan.amount:
+                raise serializers.ValidationError("The loan is full.")
+            now = datetime.now(UTC)
+            loan.claimed += facts["amount"]
+            loan.places += 1
+            loan.version += 1
+            loan.save()
+            facts |= {"loan": loan, "place": loan.places, "state": "reserved", "created_at": now, "expires_at": now + timedelta(days=1)}
+            claim = Reservation.objects.create(**facts)
+            Transition.objects.create(
+                at=now, loan=loan, reservation=claim, event="reserved", to_state="reserved", amount=claim.amount, actor="investor"
+            )
+            return claim
+
+
+class TutorialReservations(viewsets.ModelViewSet):
+    queryset = Reservation.objects.all()
+    serializer_class = TutorialReservationSerializer
+    authentication_classes = [TokenAuthentication]
+    permission_classes = []
+    throttle_classes = []
+
+    def perform_create(self, serializer: serializers.BaseSerializer) -> None:
+        serializer.save(investor=self.request.user.investor)
+
+
+router = SimpleRouter()
+router.register("reservations", TutorialReservations)
+
+urlpatterns = [
+    path("constant", constant),
+    path("reserve/<slug:reference>", reserve),
+    path("loans", loans),
+    path("reservations", reservations),
+    path("tutorial/", include(router.urls)),
+]

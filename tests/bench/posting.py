@@ -1,0 +1,100 @@
+"""What does a reservation cost over HTTP? Beside a bare view, a site as tutorials teach it, and the size of the queue."""
+
+import json
+import random
+import secrets
+from collections.abc import Iterator
+from functools import partial
+from itertools import count
+
+from tests.bench import rows
+from tests.bench.loading import Load, load, request
+from tests.bench.measuring import Figure, figure, in_turn
+from tests.bench.reserving import CASES, CLIENTS
+from tests.bench.servers import Database, Stage
+
+SECONDS = 0.7
+
+
+def figures(stage: Stage) -> Iterator[Figure]:
+    full, tenth = stage.full, stage.tenth
+    for kind, loans in CASES:
+        for clients in CLIENTS:
+            ours, bare, tutorial, less = in_turn(
+                partial(reserve, full, "B-{}", loans, clients),
+                partial(_bare, full, loans, clients),
+                partial(_tutorial, full, "B-{}", loans, clients),
+                partial(reserve, tenth, "B-{}", loans, clients),
+            )
+            amount = f"{kind}, {clients} clients"
+            yield figure("POST reservations / bare view", amount, "1/s", rates(ours), rates(bare), 0.45, tenth=rates(less))
+            yield figure("  its 99th percentile", amount, "ms", [x.p99 for x in ours], [x.p99 for x in bare], 3.0, at_most=True)
+            yield figure(
+                "  share of a core that the clients took", amount, "", [x.own_share for x in ours], [x.own_share for x in bare], None
+            )
+            yield figure("POST reservations / tutorial", amount, "1/s", rates(ours), rates(tutorial), 4.0)
+
+
+def queues(stage: Stage) -> Iterator[Figure]:
+    """However many live claims the loan has."""
+    few, *more = rows.SIZES
+    *ours, tutorial = in_turn(
+        *(partial(reserve, stage.full, f"C-{size}", 1, 8) for size in rows.SIZES), partial(_tutorial, stage.full, "C-10000", 1, 8)
+    )
+    by_size = dict(zip(rows.SIZES, map(rates, ours), strict=True))
+    for size in more:
+        yield figure("POST reservations / the same on 100 claims", f"{size:,} claims", "1/s", by_size[size], by_size[few], 0.85)
+    yield figure("POST reservations / tutorial", "10,000 claims", "1/s", by_size[10_000], rates(tutorial), 15.0)
+
+
+def refusals(stage: Stage) -> Iterator[Figure]:
+    refused, accepted = in_turn(
+        partial(reserve, stage.full, "FULL", 1, 8, expected=409),
+        partial(reserve, stage.full, "B-1", 1, 8),
+    )
+    yield figure("POST reservations, a refusal / an acceptance", "a full loan", "1/s", rates(refused), rates(accepted), 1.0)
+
+
+def rates(loads: list[Load]) -> list[float]:
+    return [each.rate for each in loads]
+
+
+def expecting(status: int, done: Load) -> Load:
+    if set(done.statuses) != {status}:
+        raise SystemExit(f"Answers should have been {status}; they were {dict(done.statuses)}.")
+    return done
+
+
+def reserve(database: Database, reference: str, loans: int, clients: int, expected: int = 201) -> Load:
+    """With a token of another investor each time, and a new Idempotency-Key."""
+    run, body = secrets.token_hex(8), json.dumps({"amount": "1000.00"})
+    requests = (
+        request(
+            "POST",
+            f"/api/v1/loans/{reference.format(random.randint(1, loans))}/reservations/",
+            token=rows.TOKEN.format(1 + number % rows.INVESTORS),
+            key=f"{run}-{number}",
+            body=body,
+        )
+        for number in count()
+    )
+    return expecting(expected, load(database.site, requests, clients, SECONDS))
+
+
+def _bare(database: Database, loans: int, clients: int) -> Load:
+    body = json.dumps({"amount": "1000.00"})
+    requests = (request("POST", f"/reserve/B-{random.randint(1, loans)}", body=body) for _ in count())
+    return expecting(201, load(database.baselines, requests, clients, SECONDS))
+
+
+def _tutorial(database: Database, reference: str, loans: int, clients: int) -> Load:
+    requests = (
+        request(
+            "POST",
+            "/tutorial/reservations/",
+            token=rows.TOKEN.format(1 + number % rows.INVESTORS),
+            body=json.dumps({"reference": reference.format(random.randint(1, loans)), "amount": "1000.00"}),
+        )
+        for number in count()
+    )
+    return expecting(201, load(database.baselines, requests, clients, SECONDS))

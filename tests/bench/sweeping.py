@@ -1,0 +1,132 @@
+"""What do the jobs cost? Expiring and settling, beside one statement that writes the same rows."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import psycopg
+
+from tests.bench.measuring import Figure, figure, in_turn
+from tests.bench.servers import Database, Stage
+
+EXPIRE = """
+WITH canceled AS (
+    UPDATE loans_reservation SET state = 'canceled', cause = 'expired', expires_at = NULL WHERE expires_at <= now()
+    RETURNING id, loan_id, amount
+)
+INSERT INTO loans_transition (at, loan_id, reservation_id, event, from_state, to_state, amount, rule, actor, reason)
+SELECT now(), loan_id, id, 'expired', 'reserved', 'canceled', amount, '', 'system', '' FROM canceled
+"""
+EXPIRE_AGAIN = """
+UPDATE loans_reservation SET state = 'reserved', cause = '', expires_at = due.expires_at FROM bench_due AS due
+    WHERE due.id = loans_reservation.id;
+UPDATE loans_loan SET claimed = bench_loan.claimed FROM bench_loan
+    WHERE loans_loan.id = bench_loan.id AND loans_loan.id IN (SELECT loan_id FROM bench_due)
+"""
+
+# Who is settled, by window functions; then the claims, the refunds, the history of both and of the loans, and the loans.
+SETTLE = """
+WITH queue AS (
+    SELECT claim.id, loan_id, claim.amount,
+        GREATEST(0, LEAST(claim.amount, loan.amount - settled - sum(claim.amount) OVER in_order + claim.amount)) AS share
+    FROM loans_reservation claim JOIN loans_loan loan ON loan.id = loan_id
+    WHERE claim.state = 'pending' AND expires_at IS NULL
+    WINDOW in_order AS (PARTITION BY loan_id ORDER BY place)
+), moved AS (
+    UPDATE loans_reservation AS claim
+    SET state = CASE WHEN share > 0 THEN 'settled' ELSE 'canceled' END, cause = CASE WHEN share > 0 THEN '' ELSE 'loan_funded' END,
+        settled_amount = share, funded_at = CASE WHEN share > 0 THEN funded_at END, refunded = claim.amount - share
+    FROM queue WHERE claim.id = queue.id
+    RETURNING claim.id, claim.loan_id, claim.amount, claim.state, share
+), refunds AS (
+    INSERT INTO loans_transfer (id, reservation_id, direction, method, reference, payment, status, amount, created_at)
+    SELECT refund, id, 'refund', '', 'R-' || upper(left(replace(refund::text, '-', ''), 12)), 1, 'due', amount - share, now()
+    FROM (SELECT gen_random_uuid() AS refund, * FROM moved WHERE share < amount) AS owing
+    RETURNING id, reservation_id, amount
+), history AS (
+    INSERT INTO loans_transition (at, loan_id, reservation_id, transfer_id, event, from_state, to_state, amount, rule, actor, reason)
+    SELECT now(), loan_id, id, NULL::uuid, CASE WHEN share > 0 THEN 'settled' ELSE 'loan_funded' END, 'pending', state, amount,
+        CASE WHEN share > 0 THEN 'fifo' ELSE '' END, 'system', '' FROM moved
+    UNION ALL
+    SELECT now(), loan_id, reservation_id, refunds.id, 'due', '', 'due', refunds.amount, '', 'system', ''
+    FROM refunds JOIN moved ON moved.id = reservation_id
+    UNION ALL
+    SELECT DISTINCT now(), loan_id, NULL::uuid, NULL::uuid, 'funded', 'open', 'funded', 0, '', 'system', '' FROM moved
+)
+UPDATE loans_loan SET status = 'funded', settled = settled + total, claimed = claimed - asked, version = version + 1
+FROM (SELECT loan_id, sum(share) AS total, sum(amount) AS asked FROM moved GROUP BY loan_id) AS sums WHERE loans_loan.id = loan_id
+"""
+SETTLE_AGAIN = """
+UPDATE loans_reservation SET state = 'pending', cause = '', settled_amount = 0, funded_at = now(), refunded = 0 WHERE loan_id > 3000000
+    AND loan_id < 4000000;
+UPDATE loans_loan SET status = 'open', settled = 0, claimed = bench_loan.claimed FROM bench_loan
+    WHERE loans_loan.id = bench_loan.id AND loans_loan.id > 3000000 AND loans_loan.id < 4000000
+"""
+FORGET_HISTORY = """
+ALTER TABLE loans_transition DISABLE TRIGGER append_only;
+TRUNCATE loans_transition, loans_transfer CASCADE;
+ALTER TABLE loans_transition ENABLE TRIGGER append_only
+"""
+
+
+def expiries(stage: Stage) -> Iterator[Figure]:
+    due = "SELECT count(*) FROM loans_reservation WHERE expires_at <= now()"
+    hot: list[tuple[float, float]] = []
+
+    def job(database: Database) -> Callable[[], float]:
+        return lambda: _done(database, lambda: hot.append(database.call(_expire)), due, EXPIRE_AGAIN)
+
+    ours, bare, tenth = in_turn(job(stage.full), lambda: _statement(stage.full, EXPIRE, due, EXPIRE_AGAIN), job(stage.tenth))
+    yield figure("expire_due / bare UPDATE and INSERT", "100,000 of 1,000,000", "s", ours, bare, 2.0, at_most=True, tenth=tenth, times=10)
+    yield figure("  share of HOT updates", "of its claims", "", [a for a, _ in hot], [b for _, b in hot], None)
+
+
+def settlements(stage: Stage) -> Iterator[Figure]:
+    waiting = "SELECT count(*) FROM loans_reservation WHERE state = 'pending' AND expires_at IS NULL"
+
+    def job(database: Database) -> Callable[[], float]:
+        return lambda: _done(database, lambda: database.call(_settle), waiting, SETTLE_AGAIN)
+
+    ours, one, tenth = in_turn(job(stage.full), lambda: _statement(stage.full, SETTLE, waiting, SETTLE_AGAIN), job(stage.tenth))
+    yield figure("settle_due / one statement for all", "1,000 loans of 100", "s", ours, one, 4.0, at_most=True, tenth=tenth, times=10)
+
+
+def _expire() -> tuple[int, int]:
+    """How many of the updates of claims were HOT, and how many there were."""
+    from django.db import connection
+
+    from loans import expiring
+
+    look = "SELECT pg_stat_force_next_flush(), n_tup_hot_upd, n_tup_upd FROM pg_stat_user_tables WHERE relname = 'loans_reservation'"
+    with connection.cursor() as cursor:
+        _, hot, updated = cursor.execute(look).fetchone()
+        expiring.expire_due()
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+        _, hot_now, updated_now = cursor.execute(look).fetchone()
+    return hot_now - hot, updated_now - updated
+
+
+def _settle() -> int:
+    from loans import settling
+
+    return settling.settle_due()
+
+
+def _statement(database: Database, statement: str, left: str, again: str) -> float:
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        return _done(database, lambda: connection.execute(statement), left, again)
+
+
+def _done(database: Database, work: Callable[[], object], left: str, again: str) -> float:
+    """Seconds of the work, which must leave nothing to do; then all is as before."""
+    start = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - start
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        count = connection.execute(left).fetchone()
+        if count != (0,):
+            raise SystemExit(f"The work was left undone: {count}.")
+        connection.execute(FORGET_HISTORY)
+        connection.execute(again)
+        connection.execute("VACUUM ANALYZE loans_reservation, loans_loan")
+        connection.execute("CHECKPOINT")
+    return seconds
