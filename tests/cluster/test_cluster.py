@@ -4,6 +4,8 @@ Two web servers, two workers, and two beats, which should be one: every job may 
 """
 
 import json
+import signal
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
+import redis
 from standardwebhooks.webhooks import Webhook
 
 from tests.cluster.servers import MISSING, Cluster, cluster, wait_for
@@ -137,6 +140,11 @@ def asked_of_standby(site: Site, ask: Callable[[], Any]) -> bool:
         return standby.execute(question).fetchone() != before
 
 
+def forget_marks(site: Site) -> None:
+    held = redis.Redis(port=site.servers.ports["redis"])
+    assert held.delete(*held.keys("*wrote:*"))
+
+
 def test_the_role_waits_for_locks_as_long_as_the_settings_say(servers: Cluster) -> None:
     said = servers.shell("from django.db import connection as c; x = c.cursor(); x.execute('SHOW lock_timeout'); print(x.fetchone()[0])")
     assert said == "3s"
@@ -167,7 +175,7 @@ def test_without_the_mark_they_would_not(site: Site, standby_stands_still: Calla
     fresh(site)
     standby_stands_still()
     claim = site.reserve("LN-2", 1_000, by=0).body["id"]
-    site.servers.shell("from django.core.cache import cache; cache.delete_pattern('wrote:*')")
+    forget_marks(site)
     seen = claim in site.reservations(by=0)
     assert not seen
 
@@ -176,7 +184,7 @@ def test_a_standby_that_has_fallen_behind_is_left_out(site: Site, standby_stands
     fresh(site)
     standby_stands_still()
     claim = site.reserve("LN-2", 1_000, by=1).body["id"]
-    site.servers.shell("from django.core.cache import cache; cache.delete_pattern('wrote:*')")
+    forget_marks(site)
     wait_for("the claim in the list", lambda: claim in site.reservations(by=1), 10)
 
 
@@ -202,6 +210,47 @@ def test_tasks_lie_in_a_quorum_queue_and_outlive_a_worker(site: Site) -> None:
         "all settled", lambda: all(site.ask(f"reservations/{claim}/", by=number).body["state"] == "settled" for claim, number in claims)
     )
     assert site.ask("loans/LN-3/").body["remaining"] == "100000.00"
+
+
+def test_a_rolling_restart_loses_no_request_and_no_task(site: Site) -> None:
+    """Each process gets SIGTERM in turn, as behind a load balancer that asks the other server where one takes no connection."""
+    over, answers = threading.Event(), []
+
+    def ask_on(number: int) -> None:
+        while not over.is_set():
+            answers.append(site.reserve("LN-4", 1_000, by=number))
+
+    def to_whom_answers(path: str, *more: Any, **options: Any) -> Answer:
+        for _ in range(600):
+            try:
+                return Site.ask(site, path, *more, **options)
+            except urllib.error.URLError as error:
+                if not isinstance(error.reason, ConnectionRefusedError):
+                    raise
+        raise AssertionError("nobody takes connections")
+
+    site.ask = to_whom_answers  # type: ignore[method-assign]
+    with ThreadPoolExecutor(8) as crowd:
+        asking = [crowd.submit(ask_on, number) for number in range(8)]
+        try:
+            claim = site.reserve("LN-5", 10_000, by=9).body["id"]
+            site.pay(claim, "10000.00", by=9)
+            for name in ("web1", "web2"):
+                site.servers.kill(name, signal.SIGTERM)
+                site.servers.start_web(name)
+            for name in ("worker2", "beat1"):
+                site.servers.kill(name, signal.SIGTERM)
+            site.servers.start_celery("worker2", "worker", "--concurrency", "2", "-n", "worker2@%h")
+            site.servers.start_celery("beat1", "beat", "--pidfile=", "--max-interval", "1")
+        finally:
+            over.set()
+    for each in asking:
+        each.result()
+    acknowledged = [answer.body["id"] for answer in answers if answer.status == 201]
+    assert {answer.status for answer in answers} <= {201, 409}
+    count = "from loans.models import Reservation; print(Reservation.objects.filter(loan__reference='LN-4').count())"
+    assert site.servers.shell(count) == str(len(acknowledged)) == str(len(set(acknowledged)))
+    wait_for("settled", lambda: site.ask(f"reservations/{claim}/", by=9).body["state"] == "settled")
 
 
 def test_redis_fails_over(site: Site) -> None:
