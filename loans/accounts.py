@@ -3,14 +3,18 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django_otp.plugins.otp_static.models import StaticDevice
+from django_otp.plugins.otp_totp.models import TOTPDevice
 from knox.models import AuthToken
 
 from peerloans import second_factor
 from peerloans.admin import ReadOnlyAdmin, TakenOut
+from peerloans.staff_site import end_tokens
 from peerloans.trail import keep_trail
 
 
@@ -23,7 +27,7 @@ class AccountAdmin(TakenOut, UserAdmin):
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
         response = super().user_change_password(request, id, form_url)
         if request.method == "POST" and response.status_code == 302:
-            AuthToken.objects.filter(user_id=id).delete()
+            end_tokens(id)
         return response
 
     def has_remove_permission(self, request: HttpRequest) -> bool:
@@ -57,7 +61,19 @@ class TokenAdmin(ReadOnlyAdmin):
         return bool(request.user.has_perm("knox.delete_authtoken"))
 
 
+class TrailAdmin(ReadOnlyAdmin):
+    """Who did what in the admin."""
+
+    list_display = ["action_time", "user", "content_type", "object_repr", "change_message"]
+    list_select_related = ["user", "content_type"]
+    list_filter = ["action_time"]
+    search_fields = ["user__username__exact", "object_id__exact"]
+    search_help_text = "A user name, or the id of what it was done to"
+
+
 def register() -> None:
-    for model, kind in ((User, AccountAdmin), (AuthToken, TokenAdmin)):
+    """In place of the libraries' own pages; those of second factors show their secrets."""
+    for model in (User, AuthToken, TOTPDevice, StaticDevice):
         admin.site.unregister(model)
+    for model, kind in ((User, AccountAdmin), (AuthToken, TokenAdmin), (LogEntry, TrailAdmin)):
         admin.site.register(model, kind)

@@ -3,7 +3,9 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from axes.models import AccessAttempt
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.db import connection
 from knox.auth import TokenAuthentication
 from knox.crypto import hash_token
@@ -50,8 +52,14 @@ class BearerAuthentication(TokenAuthentication):
 
 
 def prune(now: datetime | None = None) -> int:
-    """Forget tokens that ended a month ago; until then they are told that they have expired. Returns how many."""
-    count: int = AuthToken.objects.filter(expiry__lte=selectors.instant(now) - EXPIRED_FOR).delete()[0]
+    """Forget tokens that ended a month ago; until then they are told that they have expired. Returns how many.
+
+    With them go log-ins that failed a month ago, and sessions that have ended.
+    """
+    at = selectors.instant(now)
+    count: int = AuthToken.objects.filter(expiry__lte=at - EXPIRED_FOR).delete()[0]
+    AccessAttempt.objects.filter(attempt_time__lte=at - EXPIRED_FOR).delete()
+    Session.objects.filter(expire_date__lte=at).delete()
     return count
 
 

@@ -3,8 +3,11 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ERROR_FLAG
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
@@ -29,10 +32,13 @@ class TakenOut(admin.ModelAdmin):
         query.pop("p", None)
         return super().changelist_view(request, (extra_context or {}) | {"csv_address": f"{address}?{query.urlencode()}"})
 
-    def csv(self, request: HttpRequest) -> StreamingHttpResponse:
+    def csv(self, request: HttpRequest) -> HttpResponseBase:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        found = self.get_changelist_instance(request).get_queryset(request)
+        try:
+            found = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters:  # which the list explains
+            return HttpResponseRedirect(f"{reverse(f'admin:{self.opts.app_label}_{self.opts.model_name}_changelist')}?{ERROR_FLAG}=1")
         keep_trail(request.user, self.model, f"Took out the list as CSV: {request.GET.urlencode() or 'all of it'}")
         name = f"{self.opts.model_name}-{timezone.localtime():%Y-%m-%d-%H%M}.csv"
         return StreamingHttpResponse(

@@ -244,6 +244,7 @@ AXES_HTTP_RESPONSE_CODE = 429
 AXES_LOCKOUT_TEMPLATE = "locked_out.html"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code", "csrfmiddlewaretoken"]  # and the password, always
 LOGIN_REDIRECT_URL = "admin:index"
 OTP_TOTP_ISSUER = "peerloans"
 # Whether staff must show a code from their phone; otherwise only who has set it up.

@@ -8,7 +8,8 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
-from django.contrib.auth import logout
+from django.contrib.auth import SESSION_KEY, logout
+from django.contrib.auth.forms import UsernameField
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
@@ -16,12 +17,14 @@ from django.urls import URLPattern, URLResolver, path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django_otp import login as verified_by
+from knox.models import AuthToken
 
 from peerloans import second_factor
 from peerloans.trail import keep_trail
 
 
 class LogInForm(AdminAuthenticationForm):
+    username = UsernameField(max_length=150)
     code = forms.CharField(
         required=False,
         max_length=20,
@@ -57,6 +60,12 @@ class StaffSite(admin.AdminSite):
     def get_urls(self) -> list[URLPattern | URLResolver]:
         return [path("second-factor/", self.second_factor, name="second-factor"), *super().get_urls()]
 
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        response = super().password_change(request, extra_context)
+        if request.method == "POST" and response.status_code == 302:
+            end_tokens(request.user.pk)
+        return response
+
     def second_factor(self, request: HttpRequest) -> HttpResponseBase:
         """Staff set up their own, or another phone in place of the one in use."""
         if not super().has_permission(request) or (second_factor.is_set_up(request.user) and not request.user.is_verified()):  # type: ignore[union-attr]
@@ -70,6 +79,7 @@ def _set_up(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     context["in_use"] = second_factor.is_set_up(request.user)
     if request.method == "POST" and "code" in request.POST:
         try:
+            second_factor.check(request.user, request.POST.get("present", "").strip())
             device, context["recovery_codes"] = second_factor.confirm(request.user, request.POST["code"].strip())
         except ValidationError as refusal:
             context["refusal"] = refusal.message
@@ -82,6 +92,11 @@ def _set_up(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     return render(request, "admin/second_factor.html", context, status=400 if "refusal" in context else 200)
 
 
+def end_tokens(user_id: Any) -> None:
+    """What was got with an old password ends with it."""
+    AuthToken.objects.filter(user_id=user_id).delete()
+
+
 class SessionsEnd:
     """A middleware: a session ends when it was idle for long, and some hours after it began. Its use is noted once a minute."""
 
@@ -90,7 +105,7 @@ class SessionsEnd:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         session, now = request.session, int(time.time())
-        if not session.is_empty():
+        if SESSION_KEY in session:
             began, used = session.get("began", now), session.get("used", now)
             if now - began > settings.SESSION_HOURS * 3600 or now - used > settings.SESSION_IDLE_MINUTES * 60:
                 logout(request)

@@ -1,6 +1,8 @@
 """Who asks too often? Counted in Redis, by fixed windows; without Redis, nobody."""
 
+import contextlib
 import hashlib
+import ipaddress
 import logging
 import time
 from typing import Any
@@ -15,9 +17,16 @@ logger = logging.getLogger(__name__)
 
 
 def address_of(request: Any) -> str | None:
-    """The caller's address, as far as the proxies that we know of vouch for it."""
-    ident: str | None = throttling.BaseThrottle().get_ident(request)
-    return ident
+    """The caller's address, as far as the proxies that we know of vouch for it; of IPv6 the /64, which one caller has whole.
+
+    Some proxies add a port. None for what is no address.
+    """
+    ident = throttling.BaseThrottle().get_ident(request) or ""
+    for text in (ident, ident.rpartition(":")[0]):
+        with contextlib.suppress(ValueError):
+            address = ipaddress.ip_address(text.strip("[]"))
+            return str(ipaddress.ip_network((address, 64), strict=False)[0] if address.version == 6 else address)
+    return None
 
 
 class Throttle(throttling.SimpleRateThrottle):

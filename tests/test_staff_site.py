@@ -5,14 +5,17 @@ from typing import Any
 
 import pytest
 import time_machine
+from axes.models import AccessAttempt
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission, User
-from django.test import Client
+from django.contrib.sessions.models import Session
+from django.test import Client, RequestFactory
 from django_otp.oath import totp
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from knox.models import AuthToken
 
+from peerloans import throttling
 from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -195,3 +198,69 @@ def test_tokens_are_listed_by_their_beginning_and_revoked_by_who_may(client: Cli
     assert client.post(revoke, {"post": "yes"}).status_code == 302
     assert not AuthToken.objects.exists()
     assert LogEntry.objects.latest("pk").user == staff
+
+
+# --- What must not get out, or in --------------------------------------------------------------------------------------
+def test_secrets_of_second_factors_have_no_page(admin_client: Client) -> None:
+    assert {admin_client.get(f"/admin/{path}/").status_code for path in ("otp_totp/totpdevice", "otp_static/staticdevice")} == {404}
+
+
+def test_a_code_beside_a_wrong_password_is_not_kept(client: Client, staff: User) -> None:
+    log_in(client, code="abcd2efg", password="wrong")
+    kept = AccessAttempt.objects.get()
+    assert "abcd2efg" not in f"{kept.post_data}{kept.get_data}"
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "\x00"])
+def test_a_senseless_user_name_is_a_wrong_one(client: Client, name: str) -> None:
+    assert client.post("/admin/login/", {"username": name, "password": "x"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("said", "address"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1:5678", "192.0.2.1"),
+        ("[2001:db8::1]:80", "2001:db8::"),
+        ("2001:db8:0:0:ffff::2", "2001:db8::"),
+        ("garbage", None),
+        ("", None),
+    ],
+)
+def test_whose_address_it_is(rf: RequestFactory, settings: Any, said: str, address: str | None) -> None:
+    settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {"NUM_PROXIES": 1}
+    assert throttling.address_of(rf.get("/", headers={"X-Forwarded-For": said}, REMOTE_ADDR="")) == address
+
+
+def test_an_invented_session_is_not_kept(client: Client) -> None:
+    client.cookies["sessionid"] = "x" * 32
+    client.get("/")
+    assert not Session.objects.exists()
+
+
+def test_another_phone_needs_a_code_of_the_one_in_use(client: Client, staff: User) -> None:
+    client.force_login(staff)
+    with time_machine.travel(NOON, tick=False):
+        first, *_ = set_up(client, staff)
+        before = TOTPDevice.objects.get(user=staff)
+        client.get("/admin/second-factor/")
+        waiting = TOTPDevice.objects.get(user=staff, confirmed=False)
+        code = f"{totp(waiting.bin_key, waiting.step, waiting.t0, waiting.digits, waiting.drift):06}"
+        assert client.post("/admin/second-factor/", {"code": code}).status_code == 400
+        assert TOTPDevice.objects.get(user=staff, confirmed=True) == before
+        assert client.post("/admin/second-factor/", {"code": code, "present": first}).status_code == 200
+        assert TOTPDevice.objects.get(user=staff, confirmed=True) == waiting
+
+
+def test_ones_own_new_password_ends_tokens_too(client: Client, staff: User) -> None:
+    client.force_login(staff)
+    AuthToken.objects.create(staff)
+    new = {"old_password": PASSWORD, "new_password1": "another good phrase", "new_password2": "another good phrase"}
+    assert client.post("/admin/password_change/", new).status_code == 302
+    assert not AuthToken.objects.exists()
+
+
+def test_the_log_in_cannot_be_framed(client: Client) -> None:
+    headers = client.get("/admin/login/").headers
+    assert headers["X-Frame-Options"] == "DENY"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]

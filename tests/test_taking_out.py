@@ -98,3 +98,10 @@ def test_batches_miss_and_repeat_nothing_and_their_queries_grow_with_them_alone(
         lines = "".join(taking_out.rows(Investor.objects.all())).splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == [str(pk) for pk in Investor.objects.order_by("pk").values_list("pk", flat=True)]
     assert len(queries) == 4  # the last finds nothing
+
+
+@pytest.mark.parametrize("query", ["nonsense=1", "id__exact=abc", "closes_at__gte=zzz"])
+def test_a_senseless_filter_leads_back_to_the_list(auditor: Client, query: str) -> None:
+    answer = auditor.get(f"/admin/loans/loan/csv/?{query}")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/loans/loan/?e=1")
+    assert not LogEntry.objects.exists()
