@@ -1,20 +1,163 @@
-"""What can staff see of the ZIP data? Everything, and change nothing; `manage.py import_cbsa` is the only writer."""
+"""What can staff see of the ZIP data, and do with it? See everything, ask for an import, bring datasets into use and prune them."""
 
-from django.contrib import admin
+import logging
+from typing import Any
+
+from celery import current_app
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from cbsa.models import Area, Dataset, ImportRun, Zip, ZipShare
+from cbsa import importing, requesting
+from cbsa.errors import ImportRefused
+from cbsa.forms import AskForm, PruneForm, UseForm
+from cbsa.models import Area, Dataset, ImportRequest, ImportRun, Zip, ZipShare
 from cbsa.rule import Share, rank
+from cbsa.sources import without_secrets
 from peerloans.admin import ReadOnlyAdmin
+from peerloans.forms import ReasonForm
+from peerloans.trail import keep_trail
+
+logger = logging.getLogger(__name__)
+REFRESH_SECONDS = 2
 
 
 @admin.register(Dataset)
 class DatasetAdmin(ReadOnlyAdmin):
     list_display = ["vintage", "active", "imported_at"]
     search_fields = ["vintage"]
+    change_form_template = "admin/cbsa/dataset.html"
+    change_list_template = "admin/cbsa/datasets.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path("prune/", view(self.prune), name="cbsa_dataset_prune"),
+            path("<int:pk>/activate/", view(self.activate), name="cbsa_dataset_activate"),
+            *super().get_urls(),
+        ]
+
+    def activate(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """What would change, a reason, and the dataset comes into use."""
+        if not request.user.has_perm("cbsa.activate_dataset"):
+            raise PermissionDenied
+        dataset = get_object_or_404(Dataset, pk=pk)
+        form = UseForm(request.POST.dict() or None)
+        if form.is_valid():
+            given = form.cleaned_data
+            try:
+                importing.activate(
+                    vintage=dataset.vintage, actor=str(request.user), reason=given["reason"], seen=given["seen"], force=given["force"]
+                )
+            except ImportRefused as refusal:
+                form.add_error(None, refusal.detail)
+            else:
+                keep_trail(request.user, dataset, f"Brought into use: {given['reason']}")
+                self.message_user(request, f"{dataset} is in use.", messages.SUCCESS)
+                return redirect("admin:cbsa_dataset_change", pk)
+        changes = importing.changes(dataset)
+        seen = {"seen": changes.in_use.vintage if changes.in_use else ""}
+        form.data, form.initial = {**form.data, **seen} if form.is_bound else {}, seen
+        if not changes.loses_much:
+            del form.fields["force"]
+        return _page(self, request, f"Bring {dataset} into use", form, "Bring into use", changes=changes)
+
+    def prune(self, request: HttpRequest) -> HttpResponse:
+        """Delete old datasets, with a reason."""
+        if not request.user.has_perm("cbsa.prune_dataset"):
+            raise PermissionDenied
+        form = PruneForm(request.POST or None)
+        if form.is_valid():
+            gone = ", ".join(importing.prune(keep=form.cleaned_data["keep"])) or "none"
+            keep_trail(request.user, Dataset, f"Pruned {gone}: {form.cleaned_data['reason']}")
+            self.message_user(request, f"Deleted: {gone}.", messages.SUCCESS)
+            return redirect("admin:cbsa_dataset_changelist")
+        return _page(self, request, "Prune datasets", form, "Delete old datasets")
+
+
+@admin.register(ImportRequest)
+class ImportRequestAdmin(ReadOnlyAdmin):
+    list_display = ["asked_at", "vintage", "state", "actor", "finished_at"]
+    list_filter = ["state"]
+    search_fields = ["vintage", "actor"]
+    not_taken_out = ("zips", "metros")
+    change_form_template = "admin/cbsa/importrequest.html"
+    fields = ["vintage", "hud_file", "census_file", "actor", "asked_at", "finished_at", "attempts"]
+
+    @admin.display(description="HUD's crosswalk")
+    def hud_file(self, asked: ImportRequest) -> str:
+        return without_secrets(asked.zips)
+
+    @admin.display(description="census estimates")
+    def census_file(self, asked: ImportRequest) -> str:
+        return without_secrets(asked.metros)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("cbsa.add_importrequest")
+
+    def get_urls(self) -> list[URLPattern]:
+        drop = path("<int:pk>/drop/", self.admin_site.admin_view(self.drop), name="cbsa_importrequest_drop")
+        return [drop, *super().get_urls()]
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = AskForm(request.POST or None, request.FILES or None)
+        if form.is_valid():
+            asked = requesting.ask(vintage=form.cleaned_data["vintage"], sources=form.sources(), actor=str(request.user), send=_send)
+            return redirect("admin:cbsa_importrequest_change", asked.pk)
+        return _page(self, request, "Import ZIP data", form, "Check and load")
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        asked = self.get_object(request, object_id)
+        running = asked is not None and asked.state in requesting.UNDONE
+        context: dict[str, Any] = {"running": running, "may_drop": False}
+        if asked:
+            loaded = asked.state == ImportRequest.State.LOADED and asked.dataset and not asked.dataset.active
+            context["may_drop"] = self.has_add_permission(request) and (running or loaded)
+            if loaded and asked.dataset:
+                context["changes"] = importing.changes(asked.dataset)
+        response = super().change_view(request, object_id, form_url, (extra_context or {}) | context)
+        if running:
+            response["Refresh"] = str(REFRESH_SECONDS)
+        return response
+
+    def drop(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """End a request with a reason; what it loaded goes."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        asked = get_object_or_404(ImportRequest, pk=pk)
+        form = ReasonForm(request.POST or None)
+        if form.is_valid():
+            try:
+                requesting.drop(request_id=pk, actor=str(request.user), reason=form.cleaned_data["reason"])
+            except ImportRefused as refusal:
+                self.message_user(request, refusal.detail, messages.ERROR)
+            else:
+                keep_trail(request.user, asked, f"Dropped: {form.cleaned_data['reason']}")
+            return redirect("admin:cbsa_importrequest_change", pk)
+        return _page(self, request, f"Drop {asked.vintage}", form, "Drop")
+
+
+def _send(request_id: int) -> None:
+    """Hand it to the workers; where the broker is away, the scheduled job does it."""
+    try:
+        current_app.send_task("cbsa.tasks.carry_out", [request_id])
+    except current_app.connection_for_write().connection_errors as error:
+        logger.warning("Import request %s waits for the broker: %s", request_id, error)
+
+
+def _page(page: admin.ModelAdmin, request: HttpRequest, title: str, form: Any, button: str, **more: Any) -> HttpResponse:
+    context = {**page.admin_site.each_context(request), "title": title, "opts": page.opts, "form": form, "button": button, **more}
+    return TemplateResponse(request, "admin/cbsa/form.html", context)
 
 
 @admin.register(Zip)

@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -28,6 +29,9 @@ Outcome = ImportRun.Outcome
 after_switch: list[Callable[[], object]] = []
 """Called in order, inside the transaction that brings another dataset into use. Whoever keeps what was found adds itself."""
 
+consequences: list[Callable[[int], list[str]]] = []
+"""Each says, a line a change, what would follow in its own tables from bringing the dataset of this id into use."""
+
 LOCK = 0x63627361  # an advisory lock of our own: "cbsa" in ASCII
 LOCK_WAIT_SECONDS = 120
 LOSS_TOLERATED = 0.1
@@ -37,19 +41,22 @@ NULL = r"\N"  # in the text form of COPY
 
 def run(
     *,
-    zips: str,
-    metros: str,
+    zips: str | Path,
+    metros: str | Path,
     vintage: str,
     actor: str,
     skip_bad_rows: int = 0,
     force: bool = False,
     dry_run: bool = False,
+    use: bool = True,
+    loaded: Callable[[ImportRun], object] = lambda record: None,
     progress: Progress = lambda text: None,
     limits: Limits = Limits(),  # noqa: B008  a frozen value
 ) -> ImportRun:
     """Import HUD's crosswalk `zips` and the Census Bureau's estimates `metros` as the dataset `vintage`, and use it.
 
-    Both are a path, `-` or an http(s) address. The same files under the same label are not loaded again, only brought
+    Both are a path, `-` or an http(s) address. Without `use` it is only loaded beside the data in use, and `loaded` is
+    called with the record in the same transaction. The same files under the same label are not loaded again, only brought
     into use. `force` replaces other files under that label, and accepts the loss of more than a tenth of the ZIPs in
     use. Returns the record of what was done, unsaved after a dry run. Raises ImportRefused, and then nothing has
     changed but that the refusal is recorded.
@@ -74,7 +81,8 @@ def run(
             _describe(record, census, crosswalk)
             progress("Loading")
             with transaction.atomic(), _alone():
-                _take_over(record, census, crosswalk, rows, force=force, dry_run=dry_run)
+                _take_over(record, census, crosswalk, rows, force=force, dry_run=dry_run, use=use)
+                loaded(record)
     return record
 
 
@@ -116,17 +124,18 @@ def _describe(record: ImportRun, metros: Metros, zips: Zips) -> None:
     }
 
 
-def _take_over(record: ImportRun, metros: Metros, zips: Zips, rows: IO[str], *, force: bool, dry_run: bool) -> None:
+def _take_over(record: ImportRun, metros: Metros, zips: Zips, rows: IO[str], *, force: bool, dry_run: bool, use: bool) -> None:
     """Bring the checked files into use, or, where they are there already, their dataset."""
     in_use = Dataset.objects.filter(active=True).first()
     same_label = Dataset.objects.filter(vintage=record.vintage).first()
     checksums = {f"{kind}_sha256": file["sha256"] for kind, file in record.files.items()}
     known = same_label is not None and checksums == {name: getattr(same_label, name) for name in checksums}
-    if known and same_label == in_use:
+    if known and (same_label == in_use or not use):
         record.outcome, record.dataset = Outcome.UNCHANGED, same_label
     if same_label and not known and not force:
-        raise ImportRefused(f"{record.vintage} holds other files already. Choose another label, or replace them with --force.")
-    if in_use and not force:
+        replacing = ", or replace them with --force" * use
+        raise ImportRefused(f"{record.vintage} holds other files already. Choose another label{replacing}.")
+    if in_use and use and not force:
         _check_loss(in_use, zips)
     if record.outcome == Outcome.UNCHANGED:
         return
@@ -141,7 +150,11 @@ def _take_over(record: ImportRun, metros: Metros, zips: Zips, rows: IO[str], *, 
         dataset = Dataset.objects.create(vintage=record.vintage, **checksums)
         _load(dataset, metros, zips, rows)
         record.outcome, record.dataset = Outcome.IMPORTED, dataset
-    _switch(record)
+    if use:
+        _switch(record)
+    else:
+        record.outcome, record.finished_at = Outcome.LOADED, timezone.now()
+        record.save()
 
 
 def _check_loss(in_use: Dataset, zips: Zips) -> None:
@@ -182,14 +195,55 @@ def _copy_lines(table: str, columns: str, dataset: Dataset, lines: Iterator[str]
                 copy.write(lead + lead.join(batch))
 
 
-def activate(*, vintage: str, actor: str) -> ImportRun:
-    """Bring an earlier dataset back into use. Raises ImportRefused where there is none of that label."""
-    record = ImportRun(vintage=vintage, actor=actor, started_at=timezone.now())
+@dataclass(frozen=True)
+class Changes:
+    """What another dataset would change: how many ZIPs are new, lost or move to another area, and what follows elsewhere."""
+
+    in_use: Dataset | None
+    held: int
+    new: int
+    lost: int
+    moved: int
+    follows: list[str]
+
+    @property
+    def loses_much(self) -> bool:
+        return self.lost > LOSS_TOLERATED * self.held
+
+
+CHANGES = """
+SELECT count(old.zip), count(*) FILTER (WHERE old.zip IS NULL), count(*) FILTER (WHERE new.zip IS NULL),
+       count(*) FILTER (WHERE old.effective_cbsa <> new.effective_cbsa)
+FROM (SELECT * FROM cbsa_zip WHERE dataset_id = %s) old FULL JOIN (SELECT * FROM cbsa_zip WHERE dataset_id = %s) new USING (zip)
+"""
+
+
+def changes(dataset: Dataset) -> Changes:
+    """What bringing the dataset into use would change now."""
+    in_use = Dataset.objects.filter(active=True).first()
+    with connection.cursor() as cursor:
+        cursor.execute(CHANGES, [in_use.pk if in_use else 0, dataset.pk])
+        held, new, lost, moved = cursor.fetchone()
+    return Changes(in_use, held, new, lost, moved, [line for tell in consequences for line in tell(dataset.pk)])
+
+
+def activate(*, vintage: str, actor: str, reason: str = "", seen: str | None = None, force: bool = True) -> ImportRun:
+    """Bring an earlier dataset back into use. Raises ImportRefused where there is none of that label.
+
+    `seen` is the label that the caller saw in use, "" for none; ImportRefused where another one is by now. Without
+    `force` the loss of more than a tenth of the ZIPs in use is refused, too.
+    """
+    record = ImportRun(vintage=vintage, actor=actor, detail=reason, started_at=timezone.now())
     with transaction.atomic(), _alone():
         dataset = Dataset.objects.filter(vintage=vintage).first()
         if dataset is None:
             known = ", ".join(Dataset.objects.values_list("vintage", flat=True)) or "none"
             raise ImportRefused(f"There is no dataset {vintage}. Those imported: {known}.")
+        in_use = Dataset.objects.filter(active=True).values_list("vintage", flat=True).first() or ""
+        if seen is not None and seen != in_use:
+            raise ImportRefused(f"{in_use or 'No dataset'} is in use by now. Look again at what would change.")
+        if not force and changes(dataset).loses_much:
+            raise ImportRefused("More than a tenth of the ZIPs in use would be lost. Tick the box if that is meant.")
         record.dataset = dataset
         record.outcome = Outcome.UNCHANGED if dataset.active else Outcome.ACTIVATED
         if record.outcome == Outcome.ACTIVATED:
@@ -204,6 +258,13 @@ def prune(*, keep: int) -> list[str]:
         for dataset in old:
             dataset.delete()
     return [dataset.vintage for dataset in old]
+
+
+def discard(dataset_id: int) -> None:
+    """Delete a dataset that is not in use; one in use stays."""
+    with transaction.atomic(), _alone():
+        for dataset in Dataset.objects.filter(pk=dataset_id, active=False):
+            dataset.delete()
 
 
 def _switch(record: ImportRun) -> None:

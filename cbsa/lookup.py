@@ -25,9 +25,10 @@ def market_of(zip_code: str) -> Market | None:
     return markets_of([zip_code]).get(zip_code)
 
 
-def markets_of(zip_codes: Collection[str]) -> dict[str, Market]:
-    """The markets of those five-digit ZIPs that lie in a metropolitan area, in one query."""
-    found = Zip.objects.filter(dataset__active=True, zip__in=zip_codes, msa__isnull=False)
+def markets_of(zip_codes: Collection[str], dataset_id: int | None = None) -> dict[str, Market]:
+    """The markets of those five-digit ZIPs that lie in a metropolitan area, in one query; of the dataset in use or the one named."""
+    dataset = {"dataset": dataset_id} if dataset_id else {"dataset__active": True}
+    found = Zip.objects.filter(**dataset, zip__in=zip_codes, msa__isnull=False)
     return {zip_code: Market(cbsa, msa) for zip_code, cbsa, msa in found.values_list("zip", "effective_cbsa", "msa__name")}
 
 

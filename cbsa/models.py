@@ -18,6 +18,7 @@ class Dataset(models.Model):
     class Meta:
         ordering = ["-imported_at", "-id"]
         constraints = [models.UniqueConstraint(fields=["active"], condition=Q(active=True), name="one_active_dataset")]
+        permissions = [("activate_dataset", "Can bring a dataset into use"), ("prune_dataset", "Can delete old datasets")]
 
     def __str__(self) -> str:
         return self.vintage
@@ -84,6 +85,7 @@ class ImportRun(models.Model):
 
     class Outcome(models.TextChoices):
         IMPORTED = "imported"
+        LOADED = "loaded"
         ACTIVATED = "activated"
         UNCHANGED = "unchanged"
         CHECKED = "checked"
@@ -107,3 +109,53 @@ class ImportRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.vintage}: {self.outcome}"
+
+
+class ImportRequest(models.Model):
+    """What staff asked to have imported. A worker that takes it up holds a lease, renewed as it goes on."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        RUNNING = "running"
+        LOADED = "loaded"
+        REFUSED = "refused"
+        FAILED = "failed"
+        DROPPED = "dropped"
+
+    vintage = models.CharField("label", max_length=50)
+    zips = models.CharField("HUD's crosswalk", max_length=500)
+    metros = models.CharField("census estimates", max_length=500)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
+    progress = models.CharField(max_length=600, blank=True)
+    detail = models.TextField(blank=True)
+    dataset = models.ForeignKey(Dataset, models.SET_NULL, null=True, related_name="requests")
+    report = models.JSONField(default=dict)
+    actor = models.CharField("by", max_length=150)
+    asked_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+    lease = models.UUIDField(null=True)
+    leased_until = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        verbose_name = "import request"
+        ordering = ["-asked_at", "-id"]
+        default_permissions = ["view", "add"]
+
+    def __str__(self) -> str:
+        return f"{self.vintage}: {self.state}"
+
+
+class Upload(models.Model):
+    """The bytes of one file that staff sent, until its request has ended."""
+
+    request = models.ForeignKey(ImportRequest, models.CASCADE, related_name="uploads")
+    kind = models.CharField(max_length=6)
+    content = models.BinaryField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["request", "kind"], name="one_upload_per_kind")]
+
+    def __str__(self) -> str:
+        return self.kind

@@ -110,9 +110,12 @@ class Source:
             self.refuse(f"the workbook cannot be read: {error}.")
 
 
-def fetch(name: str, folder: Path, limits: Limits, progress: Progress = lambda text: None) -> Source:
-    """Copy what `name` leads to into the new `folder`, and unpack it. Raises ImportRefused where that fails."""
-    shown = without_secrets(name)
+def fetch(name: str | Path, folder: Path, limits: Limits, progress: Progress = lambda text: None) -> Source:
+    """Copy what `name` leads to into the new `folder`, and unpack it. Raises ImportRefused where that fails.
+
+    A Path is a file that somebody sent; messages call it by its last part.
+    """
+    shown, name = (name.name, str(name)) if isinstance(name, Path) else (without_secrets(name), name)
     reach = Reach(limits.allowed, time.monotonic() + limits.total_seconds, limits.stall_seconds)
     folder.mkdir()
     copy = folder / "as-published"

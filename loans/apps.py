@@ -10,6 +10,7 @@ class LoansConfig(AppConfig):
         from cbsa import importing
 
         importing.after_switch.append(resolve_markets)
+        importing.consequences.append(market_changes)
 
 
 def resolve_markets() -> None:
@@ -17,3 +18,10 @@ def resolve_markets() -> None:
     from loans import lending  # its calendar takes long to load, and few commands need it
 
     lending.resolve_markets()
+
+
+def market_changes(dataset_id: int) -> list[str]:
+    """Which loans would change market with this dataset."""
+    from loans import lending
+
+    return lending.market_changes(dataset_id)

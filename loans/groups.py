@@ -16,7 +16,7 @@ SEEN = {
     "axes": ["accessattempt"],
     "knox": ["authtoken"],
     "django_celery_beat": ["periodictask", "crontabschedule", "intervalschedule", "clockedschedule", "solarschedule"],
-    "cbsa": ["dataset", "zip", "area", "importrun"],
+    "cbsa": ["dataset", "zip", "area", "importrun", "importrequest"],
     "loans": [
         "loan",
         "reservation",
@@ -35,6 +35,7 @@ VIEWS = {f"{app}.view_{model}" for app, models in SEEN.items() for model in mode
 WRITTEN = {
     *(f"loans.{verb}_{model}" for verb in ("add", "change") for model in ("loan", "investor", "webhookendpoint")),
     "loans.resend_delivery",
+    *("cbsa.add_importrequest", "cbsa.activate_dataset", "cbsa.prune_dataset"),
     "knox.delete_authtoken",
     "django_celery_beat.change_periodictask",
     *(f"django_celery_beat.add_{model}" for model in ("crontabschedule", "intervalschedule")),

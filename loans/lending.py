@@ -96,6 +96,18 @@ def close_at_settled(*, reference: str, actor: Actor, reason: str, now: datetime
         return loan
 
 
+def market_changes(dataset_id: int) -> list[str]:
+    """Which loans' markets the dataset would change, in words, by reference."""
+    loans = list(Loan.objects.order_by("reference").values_list("reference", "zip", "market_cbsa", "market_msa"))
+    markets = markets_of({zip_code for _, zip_code, _, _ in loans}, dataset_id)
+    lines = []
+    for reference, zip_code, *before in loans:
+        after = list(markets.get(zip_code) or ("", ""))
+        if before != after:
+            lines.append(f"{reference}: {before[1] or 'no market'} becomes {after[1] or 'no market'}")
+    return lines
+
+
 def resolve_markets(now: datetime | None = None, *, batch: int = 500) -> int:
     """Find each loan's market anew, as after an import of ZIP data; returns how many changed."""
     changed = 0

@@ -15,6 +15,7 @@ ABSENT_SUSPICIOUS = 0.01  # of the ZIPs; a matching pair, which lacks Puerto Ric
 
 EPILOG = """
 A FILE is a path, - for standard input, or an http(s) address; plain, .gz, .zip or .xlsx.
+http_proxy and the like are not used: behind a proxy, download with another program and pipe it to -.
 
 Everything is checked first. The new data is loaded beside the data in use, which readers see until the switch at the end.
 
@@ -129,6 +130,7 @@ def as_document(run: ImportRun) -> dict[str, object]:
 
 OUTCOMES = {
     "imported": "{0} is imported and in use.",
+    "loaded": "{0} is loaded beside the data in use.",
     "activated": "{0}, imported earlier, is in use again.",
     "unchanged": "{0} is in use already; nothing has changed.",
     "checked": "{0} could be imported; nothing has changed.",
