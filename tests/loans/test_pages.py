@@ -170,7 +170,7 @@ def test_the_market_is_filtered_and_ordered_as_the_api_is(client: Client) -> Non
         ("min_rate=high", "Enter a number."),
         ("max_ltv=-1", "greater than or equal to 0"),
         ("min_remaining=1.005", "no more than 2 decimal places"),
-        ("ordering=price", "Select a valid choice. price is not one of the available choices."),
+        ("ordering=price", "Lists are ordered by opens_at, closes_at"),
         ("ordering=,", "Write one name, or several with one comma between two."),
         (f"search={'x' * 201}", "at most 200 characters"),
     ],

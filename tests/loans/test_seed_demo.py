@@ -3,7 +3,7 @@ from decimal import Decimal
 from io import StringIO
 
 import pytest
-from django.contrib.auth import authenticate
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.db.models import F, Q, Sum
@@ -43,8 +43,10 @@ def test_it_shows_every_state_and_leaves_something_to_try(settings) -> None:  # 
     assert told == {"transfer_failed", "amount_differs", "late_money", "deadline_missed", "second_payment"}
     assert Loan.objects.filter(status="open", settled__gte=F("amount") * Decimal("0.95")).exists()
     assert Loan.objects.filter(status="open", claimed__gt=F("amount") - F("settled")).exists()
-    assert authenticate(username="staff", password="demo").is_superuser
-    assert authenticate(username="investor20", password="demo").investor
+    users = {user.username: user for user in User.objects.all()}
+    assert all(user.check_password("demo") for user in (users["staff"], users["investor20"]))
+    assert users["staff"].is_superuser
+    assert users["investor20"].investor
     assert Investor.objects.exclude(user__email="").count() == 20
     assert remaining.compare(selectors.loan_ids()).drift == []
 
