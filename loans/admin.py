@@ -11,17 +11,18 @@ from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.http import urlencode
 from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
-from loans import accounts, lending, office, outbox, selectors, webhooks
+from loans import accounts, drawings, lending, office, outbox, selectors, webhooks
 from loans.acting import Acting
 from loans.ledger import Actor
 from loans.limits import CENT, LEAST_MINIMUM
 from loans.models import BankEvent, Case, ClosingValue, Delivery, Investor, Loan, Reservation, Transfer, Transition, WebhookEndpoint
 from loans.settlement_rules import RULES
-from loans.states import LoanStatus
+from loans.states import CAUSES, LoanStatus
 from peerloans import outbound
 from peerloans.admin import KeptAdmin, ReadOnlyAdmin
 from peerloans.errors import Problem
@@ -29,6 +30,42 @@ from peerloans.errors import Problem
 ROWS_SHOWN = 50  # of a queue, of transfers, of history; the lists have them all
 STEPS_SHOWN = 200  # of a reservation's life, the latest
 SHOWN_OF_SECRET = len("whsec_") + 4
+
+
+def dollars(name: str) -> Any:
+    """A column of money, as people write it."""
+
+    @admin.display(description=name.replace("_", " "), ordering=None if name == "remaining" else name)
+    def column(shown: Any) -> str:
+        value = getattr(shown, name)
+        return "" if value is None else f"{value:,.2f}"
+
+    column.__name__ = name
+    return column
+
+
+def labeled(name: str) -> Any:
+    """A column of states, each a label with its colour."""
+
+    @admin.display(description=name, ordering=name)
+    def column(shown: Any) -> str:
+        value = getattr(shown, name)
+        return format_html('<span class="status {}">{}</span>', value, value)
+
+    column.__name__ = name
+    return column
+
+
+class CauseFilter(admin.SimpleListFilter):
+    """Its choices are known without reading the table."""
+
+    title = parameter_name = "cause"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(cause), str(cause).replace("_", " ")) for cause in CAUSES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(cause=self.value()) if self.value() else queryset
 
 
 @dataclass(frozen=True)
@@ -47,11 +84,15 @@ class Table:
     more: str | None
 
 
+def _cell(value: object) -> object:
+    return f"{value:,.2f}" if isinstance(value, Decimal) else value
+
+
 def table(title: str, found: QuerySet[Any], columns: Sequence[str], search: str) -> Table:
     name = found.model._meta.model_name
     objects = list(found[: ROWS_SHOWN + 1])
     rows = [
-        Row(reverse(f"admin:loans_{name}_change", args=[found.pk]), [getattr(found, column) for column in columns])
+        Row(reverse(f"admin:loans_{name}_change", args=[found.pk]), [_cell(getattr(found, column)) for column in columns])
         for found in objects[:ROWS_SHOWN]
     ]
     more = f"{reverse(f'admin:loans_{name}_changelist')}?{urlencode({'q': search})}" if len(objects) > ROWS_SHOWN else None
@@ -114,7 +155,14 @@ class LoanAdmin(WithTables, Acting):
     """Drafts can be written and rewritten; from its opening on, a loan is only to be read here."""
 
     form = LoanForm
-    list_display = ["reference", "closes_at", "status", "title", "city", "amount", "settled", "claimed", "remaining"]
+    list_display = [
+        "reference",
+        "closes_at",
+        labeled("status"),
+        "title",
+        "city",
+        *map(dollars, ("amount", "settled", "claimed", "remaining")),
+    ]
     list_filter = ["status", "state", "settlement_rule", "closes_at"]
     search_fields = ["reference__istartswith", "title", "city", "zip__startswith", "market_msa"]
     search_help_text = "A reference, part of a title, city or market, or the first digits of a ZIP"
@@ -146,7 +194,7 @@ class LoanAdmin(WithTables, Acting):
         return {
             "offer": offer,
             "funding": office.funding(offer, queued),
-            "curve": office.fill_curve(offer),
+            "curve": drawings.fill_curve(shown, selectors.fill_curve(offer)) if shown.opens_at else "",
             "closing_values": office.closing_values(shown),
             "queue": queued[:ROWS_SHOWN],
             "queue_length": len(queued),
@@ -172,9 +220,18 @@ class LoanAdmin(WithTables, Acting):
 # --- What belongs to loans ----------------------------------------------------------------------------------------------
 @admin.register(Reservation)
 class ReservationAdmin(WithTables, ReadOnlyAdmin, Acting):
-    list_display = ["__str__", "investor", "amount", "settled_amount", "state", "created_at", "expires_at", "funded_at"]
+    list_display = [
+        "__str__",
+        "investor",
+        dollars("amount"),
+        dollars("settled_amount"),
+        labeled("state"),
+        "created_at",
+        "expires_at",
+        "funded_at",
+    ]
     list_select_related = ["loan", "investor"]
-    list_filter = ["state", "cause", "created_at", "expires_at"]
+    list_filter = ["state", CauseFilter, "created_at", "expires_at"]
     search_fields = ["id__exact", "loan__reference__exact", "investor__name", "transfers__reference__exact"]
     search_help_text = "A reservation's id, a loan's or a transfer's whole reference, or part of an investor's name"
     ordering = ["-created_at", "-id"]
@@ -199,8 +256,8 @@ class TransferAdmin(ReadOnlyAdmin, Acting):
         "reservation",
         "direction",
         "method",
-        "amount",
-        "status",
+        dollars("amount"),
+        labeled("status"),
         "created_at",
         "cleared_at",
         "ended_at",
@@ -214,7 +271,20 @@ class TransferAdmin(ReadOnlyAdmin, Acting):
 
 @admin.register(Transition)
 class TransitionAdmin(ReadOnlyAdmin):
-    list_display = ["at", "loan", "reservation", "transfer", "event", "from_state", "to_state", "amount", "rule", "actor", "user", "reason"]
+    list_display = [
+        "at",
+        "loan",
+        "reservation",
+        "transfer",
+        "event",
+        "from_state",
+        "to_state",
+        dollars("amount"),
+        "rule",
+        "actor",
+        "user",
+        "reason",
+    ]
     list_select_related = ["loan", "reservation__loan", "transfer", "user"]
     list_filter = ["at"]
     search_fields = ["loan__reference__exact", "transfer__reference__exact", "event__exact", "actor__exact", "user__username__exact"]
@@ -224,7 +294,7 @@ class TransitionAdmin(ReadOnlyAdmin):
 
 @admin.register(BankEvent)
 class BankEventAdmin(ReadOnlyAdmin):
-    list_display = ["id", "type", "reference", "amount", "occurred_at", "recorded_at", "outcome"]
+    list_display = ["id", "type", "reference", dollars("amount"), "occurred_at", "recorded_at", "outcome"]
     list_filter = ["recorded_at"]
     search_fields = ["id__exact", "reference__exact", "outcome__exact"]
     search_help_text = "The bank's id, a transfer's whole reference, or an outcome such as late_money"
@@ -240,7 +310,7 @@ class CaseAdmin(ReadOnlyAdmin, Acting):
 
 @admin.register(ClosingValue)
 class ClosingValueAdmin(ReadOnlyAdmin):
-    list_display = ["loan", "day", "remaining", "settled", "claimed"]
+    list_display = ["loan", "day", *map(dollars, ("remaining", "settled", "claimed"))]
     list_select_related = ["loan"]
     list_filter = ["day"]
     search_fields = ["loan__reference__exact"]

@@ -20,6 +20,7 @@ from peerloans import charts
 from peerloans.charts import Series
 
 CLOSING_VALUES_DRAWN = 260  # about a year of banking days
+DAYS_OF_TOTALS = 90
 LOANS_SHOWN = 8
 
 
@@ -62,15 +63,18 @@ def _funding(offer: Offer, sums: dict[str, Decimal], *, words: bool = True) -> S
     )
 
 
-def fill_curve(offer: Offer) -> SafeString:
-    """How the loan filled: what was settled, pending and reserved, and up to where claims could go."""
-    if offer.loan.opens_at is None:
+def closing_totals(now: datetime) -> SafeString:
+    """What remained of all loans together at the close of each recent banking day, and what was claimed."""
+    recent = ClosingValue.objects.filter(day__gt=now.date() - timedelta(days=DAYS_OF_TOTALS)).order_by("day")
+    days = list(recent.values("day").annotate(remained=Dollars("remaining"), taken=Dollars("claimed")))
+    if not days:
         return SafeString("")
-    points = selectors.fill_curve(offer)
-    areas = [Series(kind.capitalize(), kind, [getattr(point, kind) for point in points]) for kind in ("settled", "pending", "reserved")]
-    limit = Series("Settled and the limit", "limit", [point.settled + point.limit for point in points])
-    told = f"What of {offer.loan.reference} was settled, pending and reserved, and up to where it could be claimed."
-    return charts.curve("How it filled", told, [point.at for point in points], areas=areas, lines=[limit])
+    lines = [
+        Series("Remaining", "first", [day["remained"] for day in days]),
+        Series("Claimed", "third", [day["taken"] for day in days]),
+    ]
+    told = "What remained of all loans together at the close of each banking day, and what was claimed."
+    return charts.curve("Closing values of all loans", told, [day["day"] for day in days], lines=lines, stepped=False)
 
 
 def closing_values(loan: Loan) -> SafeString:

@@ -14,7 +14,7 @@ from django.shortcuts import redirect, render
 from cbsa import lookup
 from cbsa.errors import InvalidZip, UnknownZip
 from cbsa.rule import NO_CBSA, five_digits
-from loans import limits, remaining, selectors
+from loans import drawings, limits, remaining, selectors
 from loans.curves import Point
 from loans.errors import NotFound
 from loans.filters import LoanFilter
@@ -23,7 +23,6 @@ from loans.selectors import Offer
 from loans.states import LoanStatus
 from peerloans import charts
 from peerloans.answers import page_for_anyone
-from peerloans.charts import Series
 from peerloans.errors import Problem
 
 LOANS_ON_A_PAGE = 24
@@ -156,20 +155,9 @@ def loan(request: HttpRequest, reference: str) -> HttpResponse:
 
 
 def _filled(offer: Offer) -> str:
-    """What was taken of the loan over time, and what at most could be."""
     read = partial(selectors.fill_curve, offer)
     points: list[Point] = cache.get_or_set(f"curve:{offer.loan.pk}", read, CURVE_SECONDS) or read()
-    areas = [
-        Series("Settled", "settled", [point.settled for point in points]),
-        Series("Pending", "pending", [point.pending for point in points]),
-        Series("Reserved", "reserved", [point.reserved for point in points]),
-    ]
-    lines = [
-        Series("The loan’s amount", "amount", [point.amount for point in points]),
-        Series("The most that could be taken", "limit", [point.settled + point.limit for point in points]),
-    ]
-    told = "What of it was settled, pending and reserved on each day, beside its amount and the most that could be taken."
-    return charts.curve(f"How {offer.loan.reference} filled", told, [point.at for point in points], areas=areas, lines=lines)
+    return drawings.fill_curve(offer.loan, points)
 
 
 def _metro(zip_code: str) -> dict[str, Any] | None:

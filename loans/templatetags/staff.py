@@ -9,10 +9,13 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.http import urlencode
+from django_celery_beat.models import PeriodicTask
+from redis.exceptions import RedisError
 
 from loans import office, selectors
 from loans.models import Case, Loan, Transfer
 from loans.states import Direction, LoanStatus, TransferStatus
+from peerloans import jobs
 
 register = template.Library()
 
@@ -52,8 +55,32 @@ def today(context: dict[str, Any]) -> dict[str, Any]:
     if request.user.has_perm("loans.view_reservation"):
         shown |= {"flow": office.flow(now), "lapsing": office.lapsing(now)}
     if request.user.has_perm("loans.view_loan"):
-        shown["loans"] = office.open_loans(now)
+        shown |= {"loans": office.open_loans(now), "closing": office.closing_totals(now)}
     return shown
+
+
+@register.simple_tag(takes_context=True)
+def jobs_run(context: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each scheduled job: when it last did its work, how many runs failed, and whether it is late. Nothing without Redis."""
+    request: HttpRequest = context["request"]
+    if not request.user.has_perm("django_celery_beat.view_periodictask"):
+        return []
+    try:
+        known = jobs.runs()
+    except RedisError:
+        return []
+    late = jobs.lags(known)
+    return [
+        {
+            "name": job.name,
+            "address": reverse("admin:django_celery_beat_periodictask_change", args=[job.pk]),
+            "succeeded_at": known[job.task].succeeded_at if job.task in known else None,
+            "failed": known[job.task].ended.get("failure", 0) if job.task in known else 0,
+            "enabled": job.enabled,
+            "late": late.get(job.task, 0) > jobs.LATE_SECONDS,
+        }
+        for job in PeriodicTask.objects.filter(task__startswith="loans.").order_by("name")
+    ]
 
 
 @register.filter
