@@ -3,12 +3,14 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import Count, Q
+from django.core.cache import cache
+from django.db.models import Count, DateField, F, Q
 from django.db.models import Sum as Dollars
+from django.db.models.functions import TruncWeek
 from django.utils.safestring import SafeString
 
 from loans import money, selectors, settling
@@ -21,6 +23,9 @@ from peerloans.charts import Series
 
 CLOSING_VALUES_DRAWN = 260  # about a year of banking days
 DAYS_OF_TOTALS = 90
+LAPSED_WEEKS = 8
+LAPSED_SECONDS = 600
+LAPSED_KEY = "lapsed-shares"
 LOANS_SHOWN = 8
 
 
@@ -144,6 +149,28 @@ def flow(now: datetime) -> list[Sum]:
     sums = {f"dollars{n}": Dollars("amount", filter=which) for n, (_, which) in enumerate(FLOW)}
     found = today.aggregate(**counts, **sums)
     return [Sum(what, found[f"pieces{n}"], found[f"dollars{n}"] or money.NOTHING) for n, (what, _) in enumerate(FLOW)]
+
+
+def lapsed_shares(now: datetime) -> SafeString:
+    """Of the claims that left each phase in a week, how many lapsed; history of two months, read once in ten minutes at most."""
+    rows: list[tuple[date, str, int, int]] = cache.get_or_set(LAPSED_KEY, lambda: _lapsed_by_week(now), LAPSED_SECONDS) or []
+    weeks = sorted({week for week, *_ in rows})
+    shares = {(week, state): Decimal(100 * lapsed) / left for week, state, left, lapsed in rows}
+    lines = [
+        Series("Reserved, no transfer started", "third", [shares.get((week, State.RESERVED), money.NOTHING) for week in weeks]),
+        Series("Pending, no money came", "first", [shares.get((week, State.PENDING), money.NOTHING) for week in weeks]),
+    ]
+    told = "Of the claims that left each phase in a week, the share whose time had run out."
+    return charts.curve("Share that lapsed", told, weeks, lines=lines, unit="%", stepped=False)
+
+
+def _lapsed_by_week(now: datetime) -> list[tuple[date, str, int, int]]:
+    """The Monday, the phase, how many claims left it that week, and how many of them by lapsing."""
+    left = Transition.objects.filter(at__gt=now - timedelta(weeks=LAPSED_WEEKS), transfer=None, from_state__in=LIVE).exclude(
+        to_state=F("from_state")
+    )
+    weekly = left.order_by().annotate(week=TruncWeek("at", tzinfo=NEW_YORK, output_field=DateField())).values_list("week", "from_state")
+    return list(weekly.annotate(left=Count("pk"), lapsed=Count("pk", filter=Q(event=Event.EXPIRED))))
 
 
 def lapsing(now: datetime) -> list[Sum]:

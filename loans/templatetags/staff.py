@@ -53,7 +53,7 @@ def today(context: dict[str, Any]) -> dict[str, Any]:
     now = selectors.instant(None)
     shown: dict[str, Any] = {}
     if request.user.has_perm("loans.view_reservation"):
-        shown |= {"flow": office.flow(now), "lapsing": office.lapsing(now)}
+        shown |= {"flow": office.flow(now), "lapsing": office.lapsing(now), "lapsed": office.lapsed_shares(now)}
     if request.user.has_perm("loans.view_loan"):
         shown |= {"loans": office.open_loans(now), "closing": office.closing_totals(now)}
     return shown

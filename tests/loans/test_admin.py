@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 
-from loans import banking_days, lending, overriding, settling
+from loans import banking_days, expiring, lending, office, overriding, settling
 from loans.admin import ROWS_SHOWN
 from loans.models import BankEvent, Case, ClosingValue, Investor, Loan, Reservation, Transfer, Transition
 from tests.loans import stage
@@ -286,6 +286,31 @@ def test_the_first_page_tells_the_day(staff: Client) -> None:
     assert (day["flow"][0].what, day["flow"][0].pieces, day["flow"][0].dollars) == ("Reserved", 1, Decimal("5000.00"))
     assert [(line.pieces, line.dollars) for line in day["lapsing"]] == [(0, Decimal(0)), (1, Decimal("5000.00"))]
     assert [offer.loan for offer, _ in day["loans"]] == [loan]
+
+
+def test_the_first_page_draws_what_share_lapsed_in_each_phase() -> None:
+    now, before = timezone.now(), timezone.now() - timedelta(weeks=2)
+    loan = stage.open_loan(before - timedelta(days=5), reference="PL-LAPSES", amount=Decimal("100000.00"))
+    for claim in [stage.reserve(loan, 1_000, before) for _ in range(4)][:3]:
+        stage.start(claim, before)
+    expiring.expire_due(before + timedelta(days=2))  # one was never started
+    stage.start(stage.reserve(loan, 1_000, now), now)
+    rows = office._lapsed_by_week(now + timedelta(days=1))
+    counted = {(state, left, lapsed) for _, state, left, lapsed in rows}
+    assert sum(left for state, left, _ in counted if state == "reserved") == 5
+    assert sum(lapsed for state, _, lapsed in counted if state == "reserved") == 1
+    assert "Pending, no money came" in office.lapsed_shares(now + timedelta(days=1))
+
+
+def test_the_first_page_takes_the_same_queries_however_much_there_is(staff: Client, django_assert_max_num_queries: Any) -> None:
+    page(staff, "/admin/")
+    with django_assert_max_num_queries(30) as few:
+        page(staff, "/admin/")
+    for number in range(2, 5):
+        a_settled_claim(an_open_loan(number))
+        a_case(f"Case {number}.")
+    with django_assert_max_num_queries(len(few) + 1):  # the funding of the first open loan
+        page(staff, "/admin/")
 
 
 def test_the_first_page_lists_what_needs_a_person(staff: Client) -> None:
