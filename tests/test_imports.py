@@ -63,7 +63,7 @@ LEVELS = [
         "loans.apps",
     ],
     ["cbsa.urls", "loans.urls"],
-    ["peerloans.settings", "peerloans.celery", "peerloans.health", "peerloans.apps"],
+    ["peerloans.settings", "peerloans.celery", "peerloans.health", "peerloans.apps", "peerloans.browsers"],
     ["peerloans.metrics"],
     ["peerloans.probes"],
     ["peerloans"],
