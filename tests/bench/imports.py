@@ -88,7 +88,7 @@ def _copy(url: str, folder: Path) -> float:
 
 def _clear(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("TRUNCATE cbsa_dataset, cbsa_area, cbsa_zipshare, cbsa_zip, cbsa_importrun")
+        connection.execute("TRUNCATE cbsa_dataset, cbsa_area, cbsa_zipshare, cbsa_zip, cbsa_importrun CASCADE")
 
 
 def _ready_for_copy(zips: Path, metros: Path, folder: Path) -> None:
