@@ -52,6 +52,12 @@ OPEN = {
     "^(?:api|ziptocbsa)/": ("404 " * 7, "404 " * 7),
 }
 
+# --- Probes, which are answered before any address is resolved: GET for each of PEOPLE ------------------------------------------
+PROBES = {
+    "livez": EVERYBODY,
+    "metrics": "401 " * 7,  # for a token of its own, whoever has logged in
+}
+
 # --- The admin's own pages: GET for each of PEOPLE --------------------------------------------------------------------------
 AWAY = "302 302 302"  # to the log-in: no staff
 ADMIN = {
@@ -69,6 +75,7 @@ ADMIN = {
 }
 
 # --- The admin's models: who sees them, who may add, who may change, who may delete; S, A, O are the groups, R the superuser ----
+# Staff of no group see none of it.
 NOBODY = ""
 MODELS = {
     "admin/logentry": ("SAOR", NOBODY, NOBODY, NOBODY),
@@ -99,14 +106,14 @@ MODELS = {
     "loans/transition": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/webhookendpoint": ("SAOR", "OR", "OR", NOBODY),
 }
-LETTERS = {"Support": "S", "Auditors": "A", "Operations": "O", "superuser": "R"}
+LETTERS = {"no group": "-", "Support": "S", "Auditors": "A", "Operations": "O", "superuser": "R"}
 PAGES = ("", "add/", "csv/", "<path:object_id>/", "<path:object_id>/change/", "<path:object_id>/delete/", "<path:object_id>/history/")
-# Pages of one model alone, and the tests that hold them to their groups.
-ELSEWHERE = {
-    "admin/auth/user/<id>/password/": "test_staff_site.py",
-    "admin/cbsa/dataset/prune/": "cbsa/test_requests.py",
-    "admin/cbsa/dataset/<int:pk>/activate/": "cbsa/test_requests.py",
-    "admin/cbsa/importrequest/<int:pk>/drop/": "cbsa/test_requests.py",
+# Pages of one model alone, and who may ask for them and send them.
+ALONE = {
+    "admin/auth/user/<id>/password/": "R",
+    "admin/cbsa/dataset/prune/": "OR",
+    "admin/cbsa/dataset/<int:pk>/activate/": "OR",
+    "admin/cbsa/importrequest/<int:pk>/drop/": "OR",
 }
 
 
@@ -127,18 +134,20 @@ def model_of(address: str) -> str | None:
     return found[1] if found and found[1] in MODELS and found[2] in PAGES else None
 
 
-def row_of(address: str) -> bool:
-    named = any(address.startswith(row) if "app_label" in row else address == row for row in ADMIN)
-    return address in OPEN or named or address in ELSEWHERE or model_of(address) is not None
+def page_of(address: str) -> str | None:
+    return next((row for row in ADMIN if address == row or ("app_label" in row and address.startswith(row))), None)
 
 
 def test_every_address_has_a_row() -> None:
-    assert sorted(address for address in addresses() if not row_of(address)) == [], "say in this file who may go there"
+    known = OPEN.keys() | ALONE.keys()
+    lacking = [address for address in sorted(addresses() - known) if not page_of(address) and not model_of(address)]
+    assert lacking == [], "add a row to a table of this file: who may go there"
 
 
 def test_every_row_has_an_address() -> None:
     known = addresses()
-    assert OPEN.keys() | ELSEWHERE.keys() <= known
+    assert (OPEN.keys() | ALONE.keys()) - known == set()
+    assert {page_of(address) for address in known} - {None} == ADMIN.keys()
     assert {model_of(address) for address in known} - {None} == MODELS.keys()
 
 
@@ -158,7 +167,7 @@ def person(name: str, claim: Reservation) -> User | None:
         return other
     user: User = UserFactory(is_staff=True, is_superuser=name == "superuser")
     if name != "superuser":
-        user.groups.add(Group.objects.get(name=name))
+        user.groups.set(Group.objects.filter(name=name))
     return user
 
 
@@ -183,10 +192,18 @@ def test_outside_of_the_admin(claim: Reservation, name: str) -> None:
         path = filled(address, claim)
         got, posted = (int(statuses.split()[PEOPLE.index(name)]) for statuses in both)
         assert client.get(path, headers=headers, follow=not path.startswith(("/api", "/ziptocbsa"))).status_code == got, address
-        if address.startswith("api/v1"):
-            for method in (client.put, client.patch, client.delete):
-                assert method(path, headers=headers).status_code in {401, 403, 405}, address
+        for method in (client.put, client.patch, client.delete):
+            refused = {404} if got == 404 == posted else {401, 403, 405}
+            assert method(path, headers=headers).status_code in refused, address
         assert client.post(path, "{}", content_type="application/json", headers=headers).status_code == posted, address
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_probes(claim: Reservation, name: str, settings: Any) -> None:
+    settings.METRICS_TOKEN = "a token for the scraper"
+    client, _ = client_of(name, claim)
+    for address, statuses in PROBES.items():
+        assert client.get(f"/{address}").status_code == int(statuses.split()[PEOPLE.index(name)]), address
 
 
 @pytest.mark.parametrize("name", PEOPLE)
@@ -198,31 +215,55 @@ def test_the_admins_own_pages(claim: Reservation, name: str) -> None:
         assert client.get(path).status_code == int(statuses.split()[number]), address
 
 
-@pytest.mark.parametrize("name", PEOPLE)
+@pytest.mark.parametrize("name", [*PEOPLE, "no group"])
 def test_the_admins_models(claim: Reservation, name: str) -> None:
+    """Nothing has the id 0, so who may go to its pages is led back to the list."""
     client, _ = client_of(name, claim)
-    letter = LETTERS.get(name)
+    known = addresses()
 
-    def told(path: str, allowed: bool, *, otherwise: int = 403, well: tuple[int, ...] = (200, 302)) -> None:
-        """Nothing has the id 0, so who may look at or delete it is led back to the list."""
-        answer = client.get(path)
-        if letter is None:
-            assert (answer.status_code, answer.headers["Location"].split("?")[0]) == (302, "/admin/login/"), path
+    def told(page: str, who: str, *, posted: bool = False) -> None:
+        answer = client.post(f"/{page}", {"post": "yes"}) if posted else client.get(f"/{page}")
+        if name not in LETTERS:
+            assert (answer.status_code, answer.headers["Location"].split("?")[0]) == (302, "/admin/login/"), page
         else:
-            assert answer.status_code in (well if allowed else (otherwise,)), path
+            assert answer.status_code in ({200, 302} if LETTERS[name] in who else {403}), (page, posted)
 
     for model, (see, add, change, delete) in MODELS.items():
-        sees, adds, changes, deletes = (bool(letter and letter in who) for who in (see, add, change, delete))
-        told(f"/admin/{model}/", sees)
-        told(f"/admin/{model}/add/", adds)
-        told(f"/admin/{model}/0/change/", sees or changes)
-        told(f"/admin/{model}/0/delete/", deletes)
-        if letter and not adds:
-            assert client.post(f"/admin/{model}/add/", {}).status_code == 403, model
-        if letter and not deletes:
-            assert client.post(f"/admin/{model}/0/delete/", {"post": "yes"}).status_code == 403, model
-        if model.startswith(("loans", "cbsa", "knox")):
-            told(f"/admin/{model}/csv/", sees, well=(200,))
+        page = f"admin/{model}/"
+        told(page, see)
+        told(f"{page}add/", add)
+        told(f"{page}add/", add, posted=True)
+        told(f"{page}0/change/", see + change)
+        told(f"{page}0/change/", change, posted=True)
+        told(f"{page}0/delete/", delete)
+        told(f"{page}0/delete/", delete, posted=True)
+        if f"{page}csv/" in known:
+            told(f"{page}csv/", see)
+
+
+@pytest.mark.parametrize("name", [*PEOPLE, "no group"])
+def test_pages_of_one_model_alone(claim: Reservation, name: str) -> None:
+    client, _ = client_of(name, claim)
+    for address, who in ALONE.items():
+        path = filled(address, claim)
+        allowed = {200, 404}  # nothing has the id 0
+        expected = {302} if name not in LETTERS else allowed if LETTERS[name] in who else {403}
+        assert client.get(path).status_code in expected, address
+        assert client.post(path, {}).status_code in expected, address
+
+
+@pytest.mark.parametrize("name", [*PEOPLE, "no group"])
+def test_what_was_done_to_a_row_is_told_to_who_sees_it(claim: Reservation, name: str) -> None:
+    client, _ = client_of(name, claim)
+    rows = {
+        "loans/loan": claim.loan_id,
+        "loans/reservation": claim.pk,
+        "loans/investor": claim.investor_id,
+        "auth/user": claim.investor.user_id,
+    }
+    for model, pk in rows.items():
+        expected = 302 if name not in LETTERS else 200 if LETTERS[name] in MODELS[model][0] else 403
+        assert client.get(f"/admin/{model}/{pk}/history/").status_code == expected, model
 
 
 def test_who_may_only_see_changes_nothing_by_posting_either(claim: Reservation) -> None:
