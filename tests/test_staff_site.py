@@ -141,6 +141,13 @@ def test_ten_wrong_passwords_close_the_log_in_for_this_address_alone(client: Cli
     assert log_in(Client(), **there).status_code == 302
 
 
+def test_a_guesser_at_the_next_desk_closes_nobody_elses_log_in(client: Client, staff: User) -> None:
+    UserFactory(username="kim", is_staff=True, password=make_password(PASSWORD))
+    assert {log_in(client, password=f"guess {number}").status_code for number in range(12)} == {200, 429}
+    kim = {"username": "kim", "password": PASSWORD, "next": "/admin/"}
+    assert Client().post("/admin/login/", kim).status_code == 302
+
+
 def test_the_api_counts_with_it(client: Client, staff: User) -> None:
     def ask(password: str) -> Any:
         body = {"username": "sam", "password": password}

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.contrib.auth.hashers import make_password
 from django.test import Client
 
 from peerloans import throttling
+from tests.factories import UserFactory
 
 LOG_IN = "/api/v1/auth/token/"
 
@@ -18,8 +20,8 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return lambda **given: monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": None, "login": None} | given)
 
 
-def log_in(username: str, address: str = "10.0.0.1", **headers: str) -> Any:
-    body = json.dumps({"username": username, "password": "wrong"})
+def log_in(username: str, address: str = "10.0.0.1", *, right: bool = False, **headers: str) -> Any:
+    body = json.dumps({"username": username, "password": "right" if right else "wrong"})
     return Client(REMOTE_ADDR=address).post(LOG_IN, body, content_type="application/json", headers=headers)
 
 
@@ -40,6 +42,27 @@ def test_log_ins_are_counted_by_address_and_by_user(db: None, rates: Callable[..
     assert [log_in(name, "10.2.0.1").status_code for name in "abc"] == [401, 401, 429]
     assert [log_in("d", f"10.3.0.{number}").status_code for number in range(3)] == [401, 401, 429]
     assert log_in("e", "10.2.0.1", **{"X-Forwarded-For": "1.2.3.4"}).status_code == 429
+
+
+@time_machine.travel("2026-03-02T15:00:00Z", tick=False)
+def test_guessing_at_many_users_closes_the_log_in_to_the_guesser_alone(db: None, rates: Callable[..., None]) -> None:
+    rates(login="20/m")
+    users = [UserFactory(password=make_password("right")).username for _ in range(30)]
+    assert [log_in(user, "10.4.0.1").status_code for user in users * 2] == [401] * 20 + [429] * 40
+    assert log_in(users[0], "10.4.0.1", right=True).status_code == 429
+    assert log_in(users[0], "10.4.0.2", right=True).status_code == 200
+
+
+@time_machine.travel("2026-03-02T15:00:00Z", tick=False)
+def test_guessing_at_one_user_from_many_addresses_closes_that_user_until_the_minute_ends(db: None, rates: Callable[..., None]) -> None:
+    rates(login="20/m")
+    sought, another = (UserFactory(password=make_password("right")).username for _ in range(2))
+    assert [log_in(sought, f"10.5.0.{number}").status_code for number in range(40)] == [401] * 20 + [429] * 20
+    assert log_in(another, "10.5.0.1", right=True).status_code == 200
+    closed = log_in(sought, "10.6.0.1", right=True)
+    assert (closed.status_code, closed.headers["Retry-After"]) == (429, "60")
+    with time_machine.travel("2026-03-02T15:01:00Z", tick=False):
+        assert log_in(sought, "10.6.0.1", right=True).status_code == 200
 
 
 def test_without_redis_the_api_is_open(db: None, rates: Callable[..., None], settings: Any, caplog: Any) -> None:

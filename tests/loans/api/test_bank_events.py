@@ -47,6 +47,13 @@ def test_money_clears_once(pending: str, secret: str) -> None:
     assert Transfer.objects.get().status == "cleared"
 
 
+def test_a_hundred_forgeries_write_nothing_and_keep_no_true_event_out(pending: str) -> None:
+    forged = [send(event(pending, id=f"evt-{number}"), STRANGE) for number in range(100)]
+    assert {problem(answer) for answer in forged} == {(400, "invalid_signature")}
+    assert not BankEvent.objects.exists()
+    assert send(event(pending)).status_code == 200
+
+
 @pytest.mark.parametrize(
     "changed",
     [
