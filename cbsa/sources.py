@@ -110,7 +110,7 @@ class Source:
             self.refuse(f"the workbook cannot be read: {error}.")
 
 
-def fetch(name: str | Path, folder: Path, limits: Limits, progress: Progress = lambda text: None) -> Source:
+def fetch(name: str | Path, folder: Path, limits: Limits) -> Source:
     """Copy what `name` leads to into the new `folder`, and unpack it. Raises ImportRefused where that fails.
 
     A Path is a file that somebody sent; messages call it by its last part.
@@ -121,7 +121,7 @@ def fetch(name: str | Path, folder: Path, limits: Limits, progress: Progress = l
     copy = folder / "as-published"
     try:
         with _opened(name, reach) as chunks:
-            sha256, size = _copy(chunks, copy, limits, reach, lambda size: progress(f"Fetching {shown}: {size:,} bytes"))
+            sha256, size = _copy(chunks, copy, _Allowance(limits, reach))
         table = _unpacked(copy, limits, reach)
         if not table.stat().st_size:
             raise ImportRefused("the file is empty.")
@@ -168,26 +168,32 @@ def _too_slow(limits: Limits) -> str:
     )
 
 
-def _copy(
-    chunks: Iterator[bytes], path: Path, limits: Limits, reach: Reach, progress: Callable[[int], None] = lambda size: None
-) -> tuple[str, int]:
+@dataclass
+class _Allowance:
+    """What may still come, of bytes and of time."""
+
+    limits: Limits
+    reach: Reach
+    size_bytes: int = 0
+
+    def take(self, chunk: bytes) -> None:
+        """Raises ImportRefused once it is too much or too late."""
+        self.size_bytes += len(chunk)
+        if self.size_bytes > self.limits.size_bytes:
+            raise ImportRefused(f"it holds more than {self.limits.size_bytes:,} bytes, which no such file does.")
+        if time.monotonic() > self.reach.deadline:
+            raise ImportRefused(_too_slow(self.limits))
+
+
+def _copy(chunks: Iterator[bytes], path: Path, allowance: _Allowance) -> tuple[str, int]:
     """Write the chunks to `path`; their SHA-256 and their size in bytes."""
-    sha256, size = hashlib.sha256(), 0
+    sha256 = hashlib.sha256()
     with path.open("wb") as file:
         for chunk in chunks:
-            size += len(chunk)
-            _check_size(size, limits)
-            if time.monotonic() > reach.deadline:
-                raise ImportRefused(_too_slow(limits))
+            allowance.take(chunk)
             sha256.update(chunk)
             file.write(chunk)
-            progress(size)
-    return sha256.hexdigest(), size
-
-
-def _check_size(size_bytes: int, limits: Limits) -> None:
-    if size_bytes > limits.size_bytes:
-        raise ImportRefused(f"it holds more than {limits.size_bytes:,} bytes, which no such file does.")
+    return sha256.hexdigest(), allowance.size_bytes
 
 
 def _unpacked(path: Path, limits: Limits, reach: Reach) -> Path:
@@ -197,14 +203,14 @@ def _unpacked(path: Path, limits: Limits, reach: Reach) -> Path:
             inner = path.with_name(f"inner-{number}")
             if _starts_with(path, GZIP_MAGIC):
                 with gzip.open(path) as stream:
-                    _copy(_chunks(cast("IO[bytes]", stream)), inner, limits, reach)
+                    _copy(_chunks(cast("IO[bytes]", stream)), inner, _Allowance(limits, reach))
             elif _starts_with(path, ZIP_MAGIC):
                 _check_members(path)
                 with ZipFile(path) as archive:
                     if WORKBOOK in archive.namelist():
-                        return _workbook(archive, inner, limits, reach)
+                        return _workbook(archive, inner, _Allowance(limits, reach))
                     with archive.open(_only_member(archive)) as stream:
-                        _copy(_chunks(stream), inner, limits, reach)
+                        _copy(_chunks(stream), inner, _Allowance(limits, reach))
             else:
                 return path
             path = inner
@@ -232,13 +238,12 @@ def _only_member(archive: ZipFile) -> str:
     return names[0]
 
 
-def _workbook(archive: ZipFile, path: Path, limits: Limits, reach: Reach) -> Path:
+def _workbook(archive: ZipFile, path: Path, allowance: _Allowance) -> Path:
     """Write the workbook anew to `path`, unpacked and counted, so that its reader sees no more than was looked at here.
 
     The reader takes an XML file at its word: it makes room for every cell between the first and the last that a sheet
     names. So each is read through before.
     """
-    total = 0
     with ZipFile(path, "w") as copy:
         for name in dict.fromkeys(archive.namelist()):
             if not re.fullmatch(r"(\[Content_Types\]|_rels/.*|xl/.*)\.(xml|rels)", name):
@@ -246,10 +251,7 @@ def _workbook(archive: ZipFile, path: Path, limits: Limits, reach: Reach) -> Pat
             check = Check()
             with archive.open(name) as stream, copy.open(name, "w") as file:
                 for chunk in _chunks(stream):
-                    total += len(chunk)
-                    _check_size(total, limits)
-                    if time.monotonic() > reach.deadline:
-                        raise ImportRefused(_too_slow(limits))
+                    allowance.take(chunk)
                     check.feed(chunk)
                     file.write(chunk)
             check.feed(b"", final=True)

@@ -71,26 +71,23 @@ def _funding(offer: Offer, sums: dict[str, Decimal], *, words: bool = True) -> S
 def closing_totals(now: datetime) -> SafeString:
     """What remained of all loans together at the close of each recent banking day, and what was claimed."""
     recent = ClosingValue.objects.filter(day__gt=now.date() - timedelta(days=DAYS_OF_TOTALS)).order_by("day")
-    days = list(recent.values("day").annotate(remained=Dollars("remaining"), taken=Dollars("claimed")))
-    if not days:
-        return SafeString("")
-    lines = [
-        Series("Remaining", "first", [day["remained"] for day in days]),
-        Series("Claimed", "third", [day["taken"] for day in days]),
-    ]
-    told = "What remained of all loans together at the close of each banking day, and what was claimed."
-    return charts.curve("Closing values of all loans", told, [day["day"] for day in days], lines=lines, stepped=False)
+    values = list(recent.values_list("day").annotate(Dollars("remaining"), Dollars("claimed")))
+    return _closing("Closing values of all loans", "all loans together", values)
 
 
 def closing_values(loan: Loan) -> SafeString:
     newest = ClosingValue.objects.filter(loan=loan).order_by("-day")[:CLOSING_VALUES_DRAWN]
-    values = list(newest)[::-1]
+    return _closing("Closing values", loan.reference, list(newest.values_list("day", "remaining", "claimed"))[::-1])
+
+
+def _closing(title: str, of: str, values: Sequence[tuple[date, Decimal, Decimal]]) -> SafeString:
+    """Days, what remained at their close, and what was claimed."""
     lines = [
-        Series("Remaining", "first", [value.remaining for value in values]),
-        Series("Claimed", "third", [value.claimed for value in values]),
+        Series("Remaining", "first", [remaining for _, remaining, _ in values]),
+        Series("Claimed", "third", [claimed for _, _, claimed in values]),
     ]
-    told = f"What remained of {loan.reference} at the close of each banking day, and what was claimed."
-    return charts.curve("Closing values", told, [value.day for value in values], lines=lines, stepped=False)
+    told = f"What remained of {of} at the close of each banking day, and what was claimed."
+    return charts.curve(title, told, [day for day, *_ in values], lines=lines, stepped=False)
 
 
 # --- A reservation ------------------------------------------------------------------------------------------------------

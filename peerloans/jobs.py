@@ -56,9 +56,11 @@ def runs() -> dict[str, Runs]:
     return found
 
 
+SCHEDULED = PeriodicTask.objects.select_related("interval", "crontab", "solar", "clocked")
+
+
 def _scheduled() -> Iterator[PeriodicTask]:
-    related = ("interval", "crontab", "solar", "clocked")
-    yield from PeriodicTask.objects.filter(enabled=True, one_off=False).select_related(*related).order_by("pk")
+    yield from SCHEDULED.filter(enabled=True, one_off=False).order_by("pk")
 
 
 def _seconds_late(job: PeriodicTask, last: datetime | None) -> float:
@@ -66,9 +68,14 @@ def _seconds_late(job: PeriodicTask, last: datetime | None) -> float:
     return max(0.0, -remaining.total_seconds())
 
 
+def lag(job: PeriodicTask, runs: Runs | None) -> float:
+    """For how many seconds the job should have succeeded again by now."""
+    return _seconds_late(job, runs.succeeded_at if runs else None)
+
+
 def lags(known: dict[str, Runs]) -> dict[str, float]:
-    """For how many seconds each scheduled task should have succeeded again by now."""
-    return {job.task: _seconds_late(job, known[job.task].succeeded_at if job.task in known else None) for job in _scheduled()}
+    """The lag of each scheduled task."""
+    return {job.task: lag(job, known.get(job.task)) for job in _scheduled()}
 
 
 def beat_seconds_late() -> float:

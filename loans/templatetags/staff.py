@@ -9,7 +9,6 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.http import urlencode
-from django_celery_beat.models import PeriodicTask
 from redis.exceptions import RedisError
 
 from loans import office, selectors
@@ -69,17 +68,17 @@ def jobs_run(context: dict[str, Any]) -> list[dict[str, Any]]:
         known = jobs.runs()
     except RedisError:
         return []
-    late = jobs.lags(known)
+    scheduled = jobs.SCHEDULED.filter(task__startswith="loans.").order_by("name")
     return [
         {
             "name": job.name,
             "address": reverse("admin:django_celery_beat_periodictask_change", args=[job.pk]),
-            "succeeded_at": known[job.task].succeeded_at if job.task in known else None,
-            "failed": known[job.task].ended.get("failure", 0) if job.task in known else 0,
+            "succeeded_at": runs.succeeded_at if runs else None,
+            "failed": runs.ended.get("failure", 0) if runs else 0,
             "enabled": job.enabled,
-            "late": late.get(job.task, 0) > jobs.LATE_SECONDS,
+            "late": job.enabled and not job.one_off and jobs.lag(job, runs) > jobs.LATE_SECONDS,
         }
-        for job in PeriodicTask.objects.filter(task__startswith="loans.").order_by("name")
+        for job, runs in ((job, known.get(job.task)) for job in scheduled)
     ]
 
 
