@@ -1,7 +1,9 @@
 """What may an investor do? Reserve a piece, start the transfer for it, or let it go."""
 
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
@@ -9,6 +11,7 @@ from django.conf import settings
 from loans import ledger, limits, locks, selectors
 from loans.banking_days import TIME_TO_START_TRANSFER, money_deadline, new_york_day
 from loans.errors import BelowMinimum, Busy, LoanNotOpen, NotAccredited, NotFound, OverLimit, ReservationExpired
+from loans.keys import Key, Running
 from loans.ledger import Actor
 from loans.models import Investor, Reservation
 from loans.states import Event, State
@@ -16,47 +19,48 @@ from loans.states import Event, State
 ATTEMPTS = 3  # Room that others free and take meanwhile can make a second look necessary; a third is rare.
 
 
-def reserve(*, reference: str, investor: Investor, amount: Decimal, now: datetime | None = None) -> Reservation:
-    """Claim `amount` dollars of a loan; the claim's place in the queue is fixed here.
+def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | None = None, now: datetime | None = None) -> Reservation:
+    """Claim `amount` dollars of a loan; the claim's place in the queue is fixed here, and its request's key is kept with it.
 
-    Raises NotFound, LoanNotOpen, NotAccredited, BelowMinimum or OverLimit, and Busy.
+    Raises NotFound, LoanNotOpen, NotAccredited, BelowMinimum or OverLimit, and Busy; for a key AnsweredBefore and RequestInProgress.
     """
-    actor = Actor("investor", investor.user_id)
-    for _ in range(ATTEMPTS):
-        with locks.patient():
-            claim = _admit(reference, investor, amount, actor, now)
-        if claim:
-            return claim
-        offer = selectors.offer(reference, now)
-        _refuse_unless_eligible(offer, investor, amount)
-        if amount > offer.available:
-            raise _over_limit(offer, amount)
-        # There is room, or there would be without the claims that have lapsed.
-        with locks.short_transaction():
-            claim = _admit_after_sweep(reference, investor, amount, actor, now)
-        if claim:
-            return claim
-    raise Busy("Many are reserving this loan right now; try again in a moment.")
-
-
-def _admit(reference: str, investor: Investor, amount: Decimal, actor: Actor, now: datetime | None) -> Reservation | None:
-    return ledger.admit(
+    admit = partial(
+        ledger.admit,
         reference=reference,
         investor_id=investor.pk,
         amount=amount,
         time_to_live=TIME_TO_START_TRANSFER / settings.TIME_LAPSE,
-        actor=actor,
-        now=now,
+        actor=Actor("investor", investor.user_id),
+        key=key,
     )
+    for _ in range(ATTEMPTS):
+        try:
+            with locks.patient():
+                claim = admit(now=now)
+            if claim:
+                return claim
+            offer = selectors.offer(reference, now)
+            _refuse_unless_eligible(offer, investor, amount)
+            if amount > offer.available:
+                raise _over_limit(offer, amount)
+            # There is room, or there would be without the claims that have lapsed.
+            with locks.short_transaction():
+                claim = _after_sweep(admit, reference, amount, now)
+            if claim:
+                return claim
+        except Running:
+            assert key  # noqa: S101
+            locks.await_key(key)
+    raise Busy("Many are reserving this loan right now; try again in a moment.")
 
 
-def _admit_after_sweep(reference: str, investor: Investor, amount: Decimal, actor: Actor, now: datetime | None) -> Reservation | None:
+def _after_sweep(admit: Callable[..., Reservation | None], reference: str, amount: Decimal, now: datetime | None) -> Reservation | None:
     """Sweep just enough of the loan's lapsed claims, oldest first; what is swept stays swept."""
     locked = locks.by_reference(reference, now)
     (loan,) = locked.loans
     room = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
-    ledger.Ledger(locked, actor=actor, needed=amount - room)
-    return _admit(reference, investor, amount, actor, locked.at)
+    ledger.Ledger(locked, actor=ledger.SYSTEM, needed=amount - room)
+    return admit(now=locked.at)
 
 
 def _refuse_unless_eligible(offer: selectors.Offer, investor: Investor, amount: Decimal) -> None:

@@ -185,6 +185,14 @@ def reservation_of(investor_id: int, reservation_id: UUID) -> Reservation:
     return found
 
 
+def at_first(reservation_id: UUID) -> Reservation:
+    """The claim as it was when it was new; history keeps that as it was."""
+    began = Transition.objects.select_related("loan").get(reservation=reservation_id, event=Event.RESERVED)
+    return Reservation(
+        id=reservation_id, loan=began.loan, amount=began.amount, state=began.to_state, created_at=began.at, expires_at=began.deadline
+    )
+
+
 def queue_position(reservation: Reservation, now: datetime | None = None) -> int | None:
     """1 is next; None for a claim that is not live."""
     instant = now or Now()
