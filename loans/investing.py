@@ -9,7 +9,7 @@ from uuid import UUID
 from django.conf import settings
 
 from loans import ledger, limits, locks, selectors
-from loans.banking_days import TIME_TO_START_TRANSFER, money_deadline, new_york_day
+from loans.banking_days import TIME_TO_START_TRANSFER, money_deadline
 from loans.errors import BelowMinimum, Busy, LoanNotOpen, NotAccredited, NotFound, OverLimit, ReservationExpired
 from loans.keys import Key, Running
 from loans.ledger import Actor
@@ -39,8 +39,8 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
                 claim = admit(now=now)
             if claim:
                 return claim
-            offer = selectors.offer(reference, now)
-            _refuse_unless_eligible(offer, investor, amount)
+            offer = selectors.offer_to(investor.pk, reference, now)
+            _refuse_unless_eligible(offer, amount)
             if amount > offer.available:
                 raise _over_limit(offer, amount)
             # There is room, or there would be without the claims that have lapsed.
@@ -63,12 +63,11 @@ def _after_sweep(admit: Callable[..., Reservation | None], reference: str, amoun
     return admit(now=locked.at)
 
 
-def _refuse_unless_eligible(offer: selectors.Offer, investor: Investor, amount: Decimal) -> None:
+def _refuse_unless_eligible(offer: selectors.OfferTo, amount: Decimal) -> None:
     loan = offer.loan
     if not offer.takes_reservations:
         raise LoanNotOpen(f"{loan.reference} takes no reservations: it is {loan.status}{_closing(offer)}.", loan_status=loan.status)
-    # Read again: the caller's copy may be older than the decision that refused.
-    if not selectors.is_accredited(investor.pk, new_york_day(offer.at)):
+    if not offer.may_buy:
         raise NotAccredited("Only accredited investors may reserve; your accreditation is missing or has ended.")
     if not limits.meets_minimum(amount, loan.minimum, loan.remaining):
         closing_piece = loan.remaining < loan.minimum
@@ -81,14 +80,13 @@ def _closing(offer: selectors.Offer) -> str:
     return f" and closed on {closes_at:%Y-%m-%d %H:%M} UTC" if closes_at and closes_at <= offer.at else ""
 
 
-def _over_limit(offer: selectors.Offer, amount: Decimal) -> OverLimit:
-    relief = selectors.relief(offer)
-    then = f"; at {relief.frees_at.isoformat()} up to {relief.available} may be free" if relief.frees_at else ""
+def _over_limit(offer: selectors.OfferTo, amount: Decimal) -> OverLimit:
+    then = f"; at {offer.frees_at.isoformat()} up to {offer.available_then} may be free" if offer.frees_at else ""
     return OverLimit(
         f"{amount} is more than the {offer.available} available of {offer.loan.reference}{then}.",
         available=offer.available,
-        frees_at=relief.frees_at,
-        available_then=relief.available,
+        frees_at=offer.frees_at,
+        available_then=offer.available_then,
     )
 
 

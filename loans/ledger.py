@@ -22,6 +22,7 @@ from loans import locks, money, remaining
 from loans.keys import KEPT_FOR, AnsweredBefore, First, Key, Running
 from loans.limits import FITS_SQL, MEETS_MINIMUM_SQL
 from loans.models import ONE_ANSWER, Case, Loan, Reservation, Transfer, Transition
+from loans.selectors import MAY_BUY
 from loans.states import (
     LIVE,
     LOAN_MOVES,
@@ -73,12 +74,7 @@ _ADMIT = Prepared(
         SET claimed = claimed + %(amount)s, places = places + 1, version = version + 1
         WHERE reference = %(reference)s AND status = 'open' AND COALESCE(%(now)s::timestamptz, clock_timestamp()) < closes_at
             AND {MEETS_MINIMUM_SQL} AND {FITS_SQL}
-            AND EXISTS (
-                SELECT FROM loans_investor JOIN auth_user ON auth_user.id = user_id
-                WHERE loans_investor.id = %(investor_id)s AND is_active AND accredited_until
-                    >= (COALESCE(%(now)s::timestamptz, clock_timestamp()) AT TIME ZONE 'America/New_York')::date
-            )
-            AND (SELECT yes FROM mine) AND NOT EXISTS (SELECT FROM answered)
+            AND {MAY_BUY} AND (SELECT yes FROM mine) AND NOT EXISTS (SELECT FROM answered)
         RETURNING id, places, COALESCE(%(now)s::timestamptz, clock_timestamp()) AS at
     ), reserved AS (
         INSERT INTO loans_reservation

@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
-from loans import banking, investing, remaining, schema, selectors, signatures
+from loans import authentication, banking, investing, remaining, schema, selectors, signatures
 from loans.authentication import investor
 from loans.errors import NotFound
 from loans.filters import LoanFilter, ReservationFilter, StrictFilterBackend
@@ -88,7 +88,9 @@ class LogOut(Revalidated):
     @schema.log_out
     def post(self, request: Request) -> Response:
         checked(NothingSerializer, request)
-        request.auth.delete()
+        token: Any = request.auth
+        authentication.forget(token.digest)
+        token.delete()
         user_logged_out.send(type(request.user), request=request, user=request.user)
         return Response(status=204)
 
