@@ -1,6 +1,6 @@
 """What remains of each loan, for showing: kept in Redis, never asked by a decision.
 
-A value is "version cents instant". A settlement writes it after its commit, with the loan's version, so that a late or
+A value is "version dollars instant". A settlement writes it after its commit, with the loan's version, so that a late or
 repeated write never replaces a newer one. Whatever Redis lacks, or all of it where Redis is away, comes from the rows
 that the caller has read anyway.
 """
@@ -18,20 +18,21 @@ from django.db.models import DateTimeField, Func
 from django_redis import get_redis_connection
 from redis.exceptions import RedisError
 
-from loans.limits import CENT
 from loans.models import Loan
 
 logger = logging.getLogger(__name__)
 
-# Its digits stay within what Lua's numbers and an instant can hold.
-_VALUE = re.compile(rb"(\d{1,15}) (\d{1,14}) (\d{1,11}\.\d{6})")
+# Its digits stay within what Lua's numbers can hold.
+_VALUE = re.compile(r"(\d{1,15}) (\d{1,12}\.\d\d) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00)", re.ASCII)
+
+_VERSION = "'^(%d+) %d+%.%d%d %d+%-%d%d%-%d%dT[%d:.]+%+00:00$'"
 
 # KEYS[i] takes ARGV[i] unless it holds a newer version. What is no value of ours, or is exactly the distrusted
 # ARGV[#KEYS + i], is replaced whatever it is.
-_WRITE = """
+_WRITE = f"""
 for i, key in ipairs(KEYS) do
     local held = redis.pcall('GET', key)
-    local version = type(held) == 'string' and held ~= ARGV[#KEYS + i] and string.match(held, '^(%d+) %d+ %d+%.%d+$')
+    local version = type(held) == 'string' and held ~= ARGV[#KEYS + i] and string.match(held, {_VERSION})
     if not version or #version > 15 or tonumber(version) <= tonumber(string.match(ARGV[i], '^%d+')) then
         redis.call('SET', key, ARGV[i])
     end
@@ -75,16 +76,12 @@ def publish(values: Mapping[int, Remaining]) -> None:
 
 def shown(loans: Sequence[Loan], as_of: datetime) -> dict[int, Remaining]:
     """What remains of each loan, in one round trip; `as_of` is the instant at which the given rows were read."""
-    loan_ids = [loan.pk for loan in loans]
     try:
-        held = _read(loan_ids)
+        held = _read([loan.pk for loan in loans])
     except RedisError as error:
         logger.warning("Remaining values come from the database: %s", error)
         held = {}
-    return {
-        loan_id: _unpacked(held.get(loan_id)) or Remaining(loan.remaining, as_of, loan.version)
-        for loan_id, loan in zip(loan_ids, loans, strict=True)
-    }
+    return {loan.pk: _unpacked(held.get(loan.pk)) or Remaining(loan.remaining, as_of, loan.version) for loan in loans}
 
 
 def compare(loan_ids: Sequence[int]) -> Comparison:
@@ -143,13 +140,18 @@ def _keys(loan_ids: Iterable[int]) -> list[str]:
 
 
 def _packed(value: Remaining) -> str:
-    return f"{value.version} {int(value.amount / CENT)} {value.as_of.timestamp():.6f}"
+    return f"{value.version} {value.amount:.2f} {value.as_of.astimezone(UTC).isoformat(timespec='microseconds')}"
 
 
 def _unpacked(raw: bytes | None) -> Remaining | None:
     """None also for a value that somebody else put there."""
-    fields = raw and _VALUE.fullmatch(raw)
-    if not fields:
+    if not raw:
         return None
-    version, cents, instant = fields.groups()
-    return Remaining(int(cents) * CENT, datetime.fromtimestamp(float(instant), UTC), int(version))
+    try:
+        fields = _VALUE.fullmatch(raw.decode())
+        if fields:
+            version, dollars, instant = fields.groups()
+            return Remaining(Decimal(dollars), datetime.fromisoformat(instant), int(version))
+    except ValueError:  # not even text, or a day that no month has
+        pass
+    return None

@@ -91,7 +91,7 @@ def market() -> list[Loan]:
         stage.funded_claim(loan, 2000)
         stage.tell(stage.start(stage.reserve(loan, 1500)), "transfer.cleared", 700)
         stage.reserve(loan, 1000, MONDAY + timedelta(days=3, hours=hours))
-        get_redis_connection("default").set(cache.make_key(f"remaining:{loan.pk}"), "999 1 1.000000")
+        get_redis_connection("default").set(cache.make_key(f"remaining:{loan.pk}"), "999 0.01 1970-01-01T00:00:01.000000+00:00")
     return loans
 
 

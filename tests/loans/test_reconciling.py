@@ -163,11 +163,11 @@ def everything() -> list[Any]:
 def test_a_value_in_redis_is_compared_and_left_as_it_is(market: dict[str, Any]) -> None:
     keeping.refresh_remaining(MONDAY)
     loan = market["loan"]
-    get_redis_connection("default").set(cache.make_key(f"remaining:{loan.pk}"), "999 1 1.000000")
+    get_redis_connection("default").set(cache.make_key(f"remaining:{loan.pk}"), "999 0.01 1970-01-01T00:00:01.000000+00:00")
     assert reconciling.reconcile(MONDAY + HOUR) == 1
     (case,) = cases("drift")
     assert case.detail == f"Redis shows 0.01 dollars for {loan.reference}, of which 8000.00 dollars remain."
-    assert get_redis_connection("default").get(cache.make_key(f"remaining:{loan.pk}")) == b"999 1 1.000000"
+    assert get_redis_connection("default").get(cache.make_key(f"remaining:{loan.pk}")) == b"999 0.01 1970-01-01T00:00:01.000000+00:00"
 
 
 def test_missing_closing_values_are_found_once_the_job_had_its_time(market: dict[str, Any]) -> None:

@@ -113,7 +113,7 @@ def test_a_cursor_keeps_to_its_ordering(anyone: Caller, new_loan: Callable[..., 
 
 
 def test_the_list_shows_redis_and_decides_by_the_database(anyone: Caller, loan: Loan) -> None:
-    get_redis_connection("default").set(cache.make_key(f"remaining:{loan.pk}"), "999 4200 1767225600.000000")
+    get_redis_connection("default").set(cache.make_key(f"remaining:{loan.pk}"), "999 42.00 2026-01-01T00:00:00.000000+00:00")
     (row,) = anyone.get("loans/", min_remaining="100000").json()["results"]
     assert row["remaining"] == "42.00"
     assert anyone.get(f"loans/{loan.reference}/").json()["remaining"] == "100000.00"
