@@ -177,6 +177,8 @@ CELERY_BROKER_URL = required("CELERY_BROKER_URL", in_debug=embedded.broker_url(0
 if CELERY_BROKER_URL.startswith(("amqp", "pyamqp")):
     # Kept by a majority of RabbitMQ's nodes; a task counts as sent once they have it.
     CELERY_TASK_DEFAULT_QUEUE_TYPE = "quorum"
+    # Only then does RabbitMQ itself hold back what is sent for later.
+    CELERY_TASK_DEFAULT_EXCHANGE_TYPE = "topic"
     CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, bool | int] = {"confirm_publish": True}
 else:
     # Longer than the second for which workers wait for a task, and short enough for whoever sends one after a commit.
