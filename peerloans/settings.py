@@ -144,7 +144,7 @@ for name, database in DATABASES.items():
     if POOLED_BY_TRANSACTION:
         database["DISABLE_SERVER_SIDE_CURSORS"] = True
     else:
-        # A lock that does not come within this time is answered as `busy`. Behind a pooler the role must say so itself.
+        # A lock that does not come within this time is answered as `busy`. Behind a pooler the roles must say all this themselves.
         options["options"] = "-c lock_timeout=3s -c idle_in_transaction_session_timeout=5min"
         if pool_size:  # a web server, whose requests nobody awaits for longer
             options["options"] += " -c statement_timeout=30s"
