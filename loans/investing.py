@@ -1,14 +1,17 @@
 """What may an investor do? Reserve a piece, start the transfer for it, or let it go."""
 
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
 
 from loans import ledger, limits, locks, selectors
-from loans.banking_days import TIME_TO_START_TRANSFER, money_deadline, new_york_day
+from loans.banking_days import TIME_TO_START_TRANSFER, money_deadline
 from loans.errors import BelowMinimum, Busy, LoanNotOpen, NotAccredited, NotFound, OverLimit, ReservationExpired
+from loans.keys import Key, Running
 from loans.ledger import Actor
 from loans.models import Investor, Reservation
 from loans.states import Event, State
@@ -16,55 +19,55 @@ from loans.states import Event, State
 ATTEMPTS = 3  # Room that others free and take meanwhile can make a second look necessary; a third is rare.
 
 
-def reserve(*, reference: str, investor: Investor, amount: Decimal, now: datetime | None = None) -> Reservation:
-    """Claim `amount` dollars of a loan; the claim's place in the queue is fixed here.
+def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | None = None, now: datetime | None = None) -> Reservation:
+    """Claim `amount` dollars of a loan; the claim's place in the queue is fixed here, and its request's key is kept with it.
 
-    Raises NotFound, LoanNotOpen, NotAccredited, BelowMinimum or OverLimit, and Busy.
+    Raises NotFound, LoanNotOpen, NotAccredited, BelowMinimum or OverLimit, and Busy; for a key AnsweredBefore and RequestInProgress.
     """
-    actor = Actor("investor", investor.user_id)
-    for _ in range(ATTEMPTS):
-        with locks.patient():
-            claim = _admit(reference, investor, amount, actor, now)
-        if claim:
-            return claim
-        offer = selectors.offer(reference, now)
-        _refuse_unless_eligible(offer, investor, amount)
-        if amount > offer.available:
-            raise _over_limit(offer, amount)
-        # There is room, or there would be without the claims that have lapsed.
-        with locks.short_transaction():
-            claim = _admit_after_sweep(reference, investor, amount, actor, now)
-        if claim:
-            return claim
-    raise Busy("Many are reserving this loan right now; try again in a moment.")
-
-
-def _admit(reference: str, investor: Investor, amount: Decimal, actor: Actor, now: datetime | None) -> Reservation | None:
-    return ledger.admit(
+    admit = partial(
+        ledger.admit,
         reference=reference,
         investor_id=investor.pk,
         amount=amount,
         time_to_live=TIME_TO_START_TRANSFER / settings.TIME_LAPSE,
-        actor=actor,
-        now=now,
+        actor=Actor("investor", investor.user_id),
+        key=key,
     )
+    for _ in range(ATTEMPTS):
+        try:
+            with locks.patient():
+                claim = admit(now=now)
+            if claim:
+                return claim
+            offer = selectors.offer_to(investor.pk, reference, now)
+            _refuse_unless_eligible(offer, amount)
+            if amount > offer.available:
+                raise _over_limit(offer, amount)
+            # There is room, or there would be without the claims that have lapsed.
+            with locks.short_transaction():
+                claim = _after_sweep(admit, reference, amount, now)
+            if claim:
+                return claim
+        except Running:
+            assert key  # noqa: S101
+            locks.await_key(key)
+    raise Busy("Many are reserving this loan right now; try again in a moment.")
 
 
-def _admit_after_sweep(reference: str, investor: Investor, amount: Decimal, actor: Actor, now: datetime | None) -> Reservation | None:
+def _after_sweep(admit: Callable[..., Reservation | None], reference: str, amount: Decimal, now: datetime | None) -> Reservation | None:
     """Sweep just enough of the loan's lapsed claims, oldest first; what is swept stays swept."""
     locked = locks.by_reference(reference, now)
     (loan,) = locked.loans
     room = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
-    ledger.Ledger(locked, actor=actor, needed=amount - room)
-    return _admit(reference, investor, amount, actor, locked.at)
+    ledger.Ledger(locked, actor=ledger.SYSTEM, needed=amount - room)
+    return admit(now=locked.at)
 
 
-def _refuse_unless_eligible(offer: selectors.Offer, investor: Investor, amount: Decimal) -> None:
+def _refuse_unless_eligible(offer: selectors.OfferTo, amount: Decimal) -> None:
     loan = offer.loan
     if not offer.takes_reservations:
         raise LoanNotOpen(f"{loan.reference} takes no reservations: it is {loan.status}{_closing(offer)}.", loan_status=loan.status)
-    # Read again: the caller's copy may be older than the decision that refused.
-    if not selectors.is_accredited(investor.pk, new_york_day(offer.at)):
+    if not offer.may_buy:
         raise NotAccredited("Only accredited investors may reserve; your accreditation is missing or has ended.")
     if not limits.meets_minimum(amount, loan.minimum, loan.remaining):
         closing_piece = loan.remaining < loan.minimum
@@ -77,14 +80,13 @@ def _closing(offer: selectors.Offer) -> str:
     return f" and closed on {closes_at:%Y-%m-%d %H:%M} UTC" if closes_at and closes_at <= offer.at else ""
 
 
-def _over_limit(offer: selectors.Offer, amount: Decimal) -> OverLimit:
-    relief = selectors.relief(offer)
-    then = f"; at {relief.frees_at.isoformat()} up to {relief.available} may be free" if relief.frees_at else ""
+def _over_limit(offer: selectors.OfferTo, amount: Decimal) -> OverLimit:
+    then = f"; at {offer.frees_at.isoformat()} up to {offer.available_then} may be free" if offer.frees_at else ""
     return OverLimit(
         f"{amount} is more than the {offer.available} available of {offer.loan.reference}{then}.",
         available=offer.available,
-        frees_at=relief.frees_at,
-        available_then=relief.available,
+        frees_at=offer.frees_at,
+        available_then=offer.available_then,
     )
 
 

@@ -14,12 +14,15 @@ from uuid import UUID, uuid4
 
 from celery import current_app
 from django.core.cache import cache
-from django.db import connection, models, transaction
+from django.db import IntegrityError, connection, models, transaction
+from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
 from loans import locks, money, remaining
+from loans.keys import KEPT_FOR, AnsweredBefore, First, Key, Running
 from loans.limits import FITS_SQL, MEETS_MINIMUM_SQL
-from loans.models import Case, Loan, Reservation, Transfer, Transition
+from loans.models import ONE_ANSWER, Case, Loan, Reservation, Transfer, Transition
+from loans.selectors import MAY_BUY
 from loans.states import (
     LIVE,
     LOAN_MOVES,
@@ -53,21 +56,25 @@ BANK = Actor("bank")
 
 
 # --- A new claim ----------------------------------------------------------------------------------------------------
-# Decision, totals, claim and history in one statement: the loan's row is locked only while it runs, and a refusal locks
-# and writes nothing. The instant is read again once the lock has come.
+# Decision, totals, claim, history and the request's key in one statement: the loan's row is locked only while it runs, and
+# a refusal locks and writes nothing. The instant is read again once the lock has come.
 _CLAIM_COLUMNS = [field.attname for field in Reservation._meta.concrete_fields]
 _ADMIT = Prepared(
     f"""
-    WITH admitted AS (
+    WITH mine AS MATERIALIZED (
+        SELECT %(key)s::text IS NULL OR pg_try_advisory_xact_lock({locks.OF_A_KEY}) AS yes
+    ), answered AS MATERIALIZED (
+        SELECT digest, status, body, reservation_id FROM loans_idempotencykey
+        WHERE user_id = %(user_id)s AND key = %(key)s AND created_at > clock_timestamp() - %(kept_for)s::interval
+    ), forgotten AS (
+        DELETE FROM loans_idempotencykey
+        WHERE user_id = %(user_id)s AND key = %(key)s AND created_at <= clock_timestamp() - %(kept_for)s RETURNING id
+    ), admitted AS (
         UPDATE loans_loan
         SET claimed = claimed + %(amount)s, places = places + 1, version = version + 1
         WHERE reference = %(reference)s AND status = 'open' AND COALESCE(%(now)s::timestamptz, clock_timestamp()) < closes_at
             AND {MEETS_MINIMUM_SQL} AND {FITS_SQL}
-            AND EXISTS (
-                SELECT FROM loans_investor JOIN auth_user ON auth_user.id = user_id
-                WHERE loans_investor.id = %(investor_id)s AND is_active AND accredited_until
-                    >= (COALESCE(%(now)s::timestamptz, clock_timestamp()) AT TIME ZONE 'America/New_York')::date
-            )
+            AND {MAY_BUY} AND (SELECT yes FROM mine) AND NOT EXISTS (SELECT FROM answered)
         RETURNING id, places, COALESCE(%(now)s::timestamptz, clock_timestamp()) AS at
     ), reserved AS (
         INSERT INTO loans_reservation
@@ -78,16 +85,31 @@ _ADMIT = Prepared(
         INSERT INTO loans_transition
             (at, loan_id, reservation_id, event, from_state, to_state, amount, deadline, rule, actor, user_id, reason)
         SELECT created_at, loan_id, id, 'reserved', '', 'reserved', amount, expires_at, '', %(actor)s, %(user_id)s, '' FROM reserved
+    ), kept AS (
+        INSERT INTO loans_idempotencykey (user_id, key, digest, status, body, reservation_id, created_at)
+        SELECT %(user_id)s, %(key)s, %(digest)s, 201, '', id, clock_timestamp() FROM reserved
+        WHERE %(key)s IS NOT NULL AND (SELECT count(*) FROM forgotten) >= 0
     )
-    SELECT {", ".join(_CLAIM_COLUMNS)} FROM reserved
+    SELECT {", ".join(f"reserved.{name}" for name in _CLAIM_COLUMNS)}, answered.*, mine.yes
+    FROM mine LEFT JOIN reserved ON true LEFT JOIN answered ON true
     """
 )
 
 
 def admit(
-    *, reference: str, investor_id: int, amount: Decimal, time_to_live: timedelta, actor: Actor, now: datetime | None
+    *,
+    reference: str,
+    investor_id: int,
+    amount: Decimal,
+    time_to_live: timedelta,
+    actor: Actor,
+    key: Key | None = None,
+    now: datetime | None,
 ) -> Reservation | None:
-    """Take the claim in, if the loan is open and has room and the investor may buy; otherwise None, and nothing changes."""
+    """Take the claim in, if the loan is open and has room and the investor may buy; otherwise None, and nothing changes.
+
+    The key is kept with the claim. Raises AnsweredBefore where it has been answered, and Running.
+    """
     values: dict[str, Any] = {
         "id": uuid4(),
         "reference": reference,
@@ -96,12 +118,27 @@ def admit(
         "time_to_live": time_to_live,
         "actor": actor.kind,
         "user_id": actor.user_id,
+        "key": key and key.text,
+        "digest": key and key.digest,
+        "kept_for": KEPT_FOR,
         "now": now,
     }
     with connection.cursor() as cursor:
-        cursor.execute(_ADMIT, values)
+        try:
+            cursor.execute(_ADMIT, values)
+        except IntegrityError as error:
+            if isinstance(error.__cause__, UniqueViolation) and error.__cause__.diag.constraint_name == ONE_ANSWER:
+                raise Running from error
+            raise
         row = cursor.fetchone()
-    return Reservation.from_db(connection.alias, _CLAIM_COLUMNS, row) if row else None
+    claim, first, mine = row[: len(_CLAIM_COLUMNS)], First(*row[len(_CLAIM_COLUMNS) : -1]), row[-1]
+    if claim[0]:
+        return Reservation.from_db(connection.alias, _CLAIM_COLUMNS, claim)
+    if first.digest:
+        raise AnsweredBefore(first)
+    if not mine:
+        raise Running
+    return None
 
 
 # --- Lapsed claims --------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """In which order is what locked?
 
 A loan's row is the lock for the loan, its reservations, their transfers and its history: nobody writes any of them
-without it. Several loans are locked in the order of their ids. A lock that does not come within the database's
-`lock_timeout` is answered as Busy.
+without it. Several loans are locked in the order of their ids, and a request's key before its loan. A lock that does not
+come within the database's `lock_timeout` is answered as Busy.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,13 +11,16 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 
-from loans.errors import Busy, NotFound
+from loans.errors import Busy, NotFound, RequestInProgress
+from loans.keys import Key
 from loans.models import Loan
 
 FOR_UPDATE = "FOR UPDATE"
+# A request's key is locked before the loan. Where two keys have one hash, one of them waits without need.
+OF_A_KEY = "hashtextextended(%(user_id)s::bigint || ' ' || %(key)s, 0)"
 
 
 class Locked(NamedTuple):
@@ -43,6 +46,23 @@ def short_transaction() -> Iterator[None]:
     """Decide and write in here, and do nothing else. Raises Busy where a lock does not come in time."""
     with patient(), transaction.atomic():
         yield
+
+
+@contextmanager
+def patient_with_key() -> Iterator[None]:
+    """Raises RequestInProgress where the first request with a key takes too long."""
+    try:
+        yield
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            raise RequestInProgress("The first request with this Idempotency-Key is still running; try again in a moment.") from error
+        raise
+
+
+def await_key(key: Key) -> None:
+    """Return once no other request with the key is being decided. Raises RequestInProgress where that takes too long."""
+    with patient_with_key(), connection.cursor() as cursor:
+        cursor.execute(f"SELECT pg_advisory_xact_lock({OF_A_KEY})", {"user_id": key.user_id, "key": key.text})
 
 
 def by_id(loan_ids: Sequence[int], now: datetime | None = None) -> Locked:

@@ -468,18 +468,26 @@ class ClosingValue(models.Model):
         return f"{self.loan_id} {self.day}"
 
 
+ONE_ANSWER = "idempotency_key_unique"
+
+
 class IdempotencyKey(models.Model):
-    """The answer that a user's request with this key was given, so that the same request gets it again."""
+    """The answer that a user's request with this key was given, so that the same request gets it again.
+
+    Where that was a new claim there is no body: what the claim was then, its history tells.
+    """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False)
     key = models.CharField(max_length=255)
     digest = models.CharField(max_length=64, help_text="Of the request: method, path and body.")
     status = models.PositiveSmallIntegerField()
     body = models.TextField()
+    # Written by the statement that writes the claim, and claims stay.
+    reservation = models.ForeignKey(Reservation, models.DO_NOTHING, null=True, db_index=False, db_constraint=False, related_name="+")
     created_at = models.DateTimeField(db_default=Now(), db_index=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["user", "key"], name="idempotency_key_unique")]
+        constraints = [models.UniqueConstraint(fields=["user", "key"], name=ONE_ANSWER)]
 
     def __str__(self) -> str:
         return self.key

@@ -28,12 +28,32 @@ _LAPSED = """
         AND r.expires_at <= COALESCE(%(now)s::timestamptz, statement_timestamp())
 """
 
+_LOAN_COLUMNS = [field.attname for field in Loan._meta.concrete_fields]
 _OFFERS = f"""
-    SELECT {", ".join(f"loan.{field.attname}" for field in Loan._meta.concrete_fields)},
+    SELECT {", ".join(f"loan.{name}" for name in _LOAN_COLUMNS)},
         COALESCE(%(now)s::timestamptz, statement_timestamp()) AS at, ({_LAPSED}) AS lapsed FROM loans_loan loan
 """
 _OFFER = Prepared(f"{_OFFERS} WHERE loan.reference = %(reference)s")
 _OFFERS_OF = f"{_OFFERS} WHERE loan.id = ANY(%(ids)s)"
+
+# Only accredited investors buy, through the last day of their accreditation in New York.
+MAY_BUY = """
+    EXISTS (
+        SELECT FROM loans_investor JOIN auth_user ON auth_user.id = user_id
+        WHERE loans_investor.id = %(investor_id)s AND is_active
+            AND accredited_until >= (COALESCE(%(now)s::timestamptz, clock_timestamp()) AT TIME ZONE 'America/New_York')::date
+    )
+"""
+_OFFER_TO = Prepared(
+    f"""
+    SELECT offer.*, {MAY_BUY}, next.expires_at, next.amount
+    FROM ({_OFFER}) AS offer LEFT JOIN LATERAL (
+        SELECT expires_at, sum(amount) AS amount FROM loans_reservation
+        WHERE loan_id = offer.id AND state IN ('reserved', 'pending') AND expires_at > offer.at
+        GROUP BY expires_at ORDER BY expires_at LIMIT 1
+    ) AS next ON true
+    """
+)
 
 
 def instant(now: datetime | None) -> datetime:
@@ -84,22 +104,47 @@ class Offer:
         return limits.available(self.loan.remaining, self.loan.overbooking_rate, claimed)
 
 
+@dataclass(frozen=True)
+class OfferTo(Offer):
+    """The same as one investor finds it. The next claims may lapse at `frees_at`; None where no claim's clock is running."""
+
+    may_buy: bool
+    frees_at: datetime | None
+    available_then: Decimal
+
+
 def offer(reference: str, now: datetime | None = None) -> Offer:
     """The loan with what is available of it; NotFound for a reference that no loan has."""
-    for loan in Loan.objects.raw(_OFFER, {"reference": reference, "now": now}):
-        return _as_offer(loan)
-    raise NotFound(f"There is no loan {reference}.")
+    found, _ = _read_offer(_OFFER, {"reference": reference, "now": now})
+    return found
+
+
+def offer_to(investor_id: int, reference: str, now: datetime | None = None) -> OfferTo:
+    """The same, and whether the investor may buy, and what would be available once more claims have lapsed."""
+    found, (may_buy, frees_at, freed) = _read_offer(_OFFER_TO, {"reference": reference, "investor_id": investor_id, "now": now})
+    then = found.available_with(found.claimed - freed) if frees_at else found.available
+    return OfferTo(found.loan, found.at, found.claimed, found.lapsed, may_buy, frees_at, then)
+
+
+def _read_offer(statement: Prepared, values: dict[str, Any]) -> tuple[Offer, Sequence[Any]]:
+    # A query set, even a raw one, would take longer than the database: a refusal would cost more than an acceptance.
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        row = cursor.fetchone()
+    if row is None:
+        raise NotFound(f"There is no loan {values['reference']}.")
+    loan, (at, lapsed, *more) = row[: len(_LOAN_COLUMNS)], row[len(_LOAN_COLUMNS) :]
+    return _as_offer(Loan.from_db(connection.alias, _LOAN_COLUMNS, loan), at, lapsed), more
 
 
 def offers(loan_ids: Sequence[int], now: datetime | None = None) -> list[Offer]:
     """The loans of these ids, in their order, each with what is available of it; all from one read."""
     read = Loan.objects.using(replica.for_anyone()).raw(_OFFERS_OF, {"ids": list(loan_ids), "now": now})
-    found = {loan.pk: _as_offer(loan) for loan in read}
+    found = {loan.pk: _as_offer(loan, loan.at, loan.lapsed) for loan in read}  # type: ignore[attr-defined]
     return [found[loan_id] for loan_id in loan_ids if loan_id in found]
 
 
-def _as_offer(loan: Loan) -> Offer:
-    at, lapsed = loan.at, loan.lapsed  # type: ignore[attr-defined]
+def _as_offer(loan: Loan, at: datetime, lapsed: Decimal) -> Offer:
     return Offer(loan, at, loan.claimed - lapsed, lapsed)
 
 
@@ -133,56 +178,20 @@ def places() -> Places:
     return Places(sorted({state for state, _ in found}), sorted({msa for _, msa in found if msa}))
 
 
-@dataclass(frozen=True)
-class Relief:
-    """When the next claim of a loan may lapse, and what would be available then."""
-
-    frees_at: datetime | None
-    available: Decimal
-
-
-# Here and in a loan's offer the ORM would take longer than the database: a refusal would cost more than an acceptance.
-_RELIEF = Prepared(
-    """
-    SELECT expires_at, sum(amount) FROM loans_reservation
-    WHERE loan_id = %(loan_id)s AND state IN ('reserved', 'pending') AND expires_at > %(at)s
-    GROUP BY expires_at ORDER BY expires_at LIMIT 1
-    """
-)
-
-
-def relief(offer: Offer) -> Relief:
-    """The next instant at which a claim may lapse, None where no claim's clock is running."""
-    with connection.cursor() as cursor:
-        cursor.execute(_RELIEF, {"loan_id": offer.loan.pk, "at": offer.at})
-        row = cursor.fetchone()
-    if row is None:
-        return Relief(None, offer.available)
-    frees_at, freed = row
-    return Relief(frees_at, offer.available_with(offer.claimed - freed))
-
-
-_STANDING = Prepared(
-    """
-    SELECT is_active, accredited_until FROM loans_investor JOIN auth_user ON auth_user.id = user_id WHERE loans_investor.id = %s
-    """
-)
-
-
-def is_accredited(investor_id: int, day: date) -> bool:
-    """Whether the investor may buy on that day, in New York."""
-    with connection.cursor() as cursor:
-        cursor.execute(_STANDING, [investor_id])
-        active, accredited_until = cursor.fetchone()
-    return active and accredited_until is not None and accredited_until >= day
-
-
 def reservation_of(investor_id: int, reservation_id: UUID) -> Reservation:
     """The investor's own reservation; NotFound also for somebody else's."""
     found = Reservation.objects.select_related("loan").filter(pk=reservation_id, investor_id=investor_id).first()
     if not found:
         raise NotFound(f"You have no reservation {reservation_id}.")
     return found
+
+
+def at_first(reservation_id: UUID) -> Reservation:
+    """The claim as it was when it was new; history keeps that as it was."""
+    began = Transition.objects.select_related("loan").get(reservation=reservation_id, event=Event.RESERVED)
+    return Reservation(
+        id=reservation_id, loan=began.loan, amount=began.amount, state=began.to_state, created_at=began.at, expires_at=began.deadline
+    )
 
 
 def queue_position(reservation: Reservation, now: datetime | None = None) -> int | None:

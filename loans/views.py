@@ -18,11 +18,12 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
-from loans import banking, investing, remaining, schema, selectors, signatures
+from loans import authentication, banking, investing, remaining, schema, selectors, signatures
 from loans.authentication import investor
 from loans.errors import NotFound
 from loans.filters import LoanFilter, ReservationFilter, StrictFilterBackend
-from loans.idempotency import keyed
+from loans.idempotency import keyed, keyed_by_service
+from loans.keys import Key
 from loans.ledger import Actor
 from loans.models import Loan, Reservation, Transfer, Transition
 from loans.portfolio import portfolio
@@ -87,7 +88,9 @@ class LogOut(Revalidated):
     @schema.log_out
     def post(self, request: Request) -> Response:
         checked(NothingSerializer, request)
-        request.auth.delete()
+        token: Any = request.auth
+        authentication.forget(token.digest)
+        token.delete()
         user_logged_out.send(type(request.user), request=request, user=request.user)
         return Response(status=204)
 
@@ -124,10 +127,10 @@ class OneLoan(ForAnyone):
 
 class Reserve(Revalidated):
     @schema.reserve
-    @keyed
-    def post(self, request: Request, reference: str) -> Response:
+    @keyed_by_service
+    def post(self, request: Request, reference: str, key: Key | None) -> Response:
         amount = checked(ReserveSerializer, request).validated_data["amount"]
-        claim = investing.reserve(reference=reference, investor=investor(request), amount=amount)
+        claim = investing.reserve(reference=reference, investor=investor(request), amount=amount, key=key)
         # A new claim: what the database would be asked for to show it is known.
         claim.loan = Loan(pk=claim.loan_id, reference=reference)
         return Response(ReservationSerializer((claim, [])).data, status=201)

@@ -6,10 +6,10 @@ request sends, and with those that they send.
 
 import json
 import logging
+import os
 import re
 import time
 import traceback
-import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -20,11 +20,16 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 HEADER = "X-Request-ID"
+GIVEN = "HTTP_X_REQUEST_ID"  # the same as it comes in; request.headers would first read all others
 FIELDS = ("method", "path", "status", "milliseconds", "user")
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 logger = logging.getLogger(__name__)
 
+# What no line of ours shows, logging need not look up for each.
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+_in_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 _ID = re.compile(r"[\w-]{8,64}")
 # The last net, for messages of libraries and of the database: passwords in addresses, tokens, signing secrets, e-mail
 # addresses, and PostgreSQL's detail, which quotes the row.
@@ -52,7 +57,7 @@ class JSONFormatter(logging.Formatter):
         line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
         if record.exc_info:
             line["exception"] = without_secrets("".join(traceback.format_exception(*record.exc_info)))
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _in_json(line)
 
 
 class NamedRequests:
@@ -62,8 +67,8 @@ class NamedRequests:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        given = request.headers.get(HEADER, "")
-        name = given if _ID.fullmatch(given) else uuid.uuid4().hex
+        given = request.META.get(GIVEN, "")
+        name = given if _ID.fullmatch(given) else os.urandom(16).hex()
         before, began = request_id.set(name), time.monotonic()
         try:
             response = self.get_response(request)

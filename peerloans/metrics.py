@@ -16,6 +16,7 @@ from loans import measuring
 from peerloans import health, jobs
 
 FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+POOL_SECONDS = 1.0  # how often a process that answers looks at its pool
 METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 
 _own = CollectorRegistry()
@@ -32,6 +33,7 @@ class CountedRequests:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
+        self.pool_seen_at = float("-inf")
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         began = time.monotonic()
@@ -41,13 +43,20 @@ class CountedRequests:
         data = getattr(response, "data", None)
         outcome = data.get("code", "") if response.status_code >= 400 and isinstance(data, dict) else ""
         REQUESTS.labels(view, method, response.status_code, outcome).inc()
-        SECONDS.labels(view).observe(time.monotonic() - began)
-        if "pool" in connection.settings_dict["OPTIONS"]:
-            pool = connection.pool.get_stats()  # type: ignore[attr-defined]
-            CONNECTIONS.labels("free").set(pool["pool_available"])
-            CONNECTIONS.labels("busy").set(pool["pool_size"] - pool["pool_available"])
-            WAITING.set(pool["requests_waiting"])
+        ended = time.monotonic()
+        SECONDS.labels(view).observe(ended - began)
+        if ended - self.pool_seen_at >= POOL_SECONDS:
+            self.pool_seen_at = ended
+            _see_pool()
         return response
+
+
+def _see_pool() -> None:
+    if "pool" in connection.settings_dict["OPTIONS"]:
+        pool = connection.pool.get_stats()  # type: ignore[attr-defined]
+        CONNECTIONS.labels("free").set(pool["pool_available"])
+        CONNECTIONS.labels("busy").set(pool["pool_size"] - pool["pool_available"])
+        WAITING.set(pool["requests_waiting"])
 
 
 class _Present:

@@ -10,7 +10,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from peerloans import embedded
-from peerloans.cursors import Cursor
+from peerloans.cursors import Cursor, Pooled
 
 env = environ.Env()
 
@@ -149,7 +149,14 @@ for name, database in DATABASES.items():
         if pool_size:  # a web server, whose requests nobody awaits for longer
             options["options"] += " -c statement_timeout=30s"
     if pool_size:
-        options["pool"] = {"min_size": 1, "max_size": pool_size, "timeout": 2 if name == "replica" else 10, "reconnect_timeout": 10}
+        timeout = 2 if name == "replica" else 10
+        options["pool"] = {
+            "connection_class": Pooled,
+            "min_size": 1,
+            "max_size": pool_size,
+            "timeout": timeout,
+            "reconnect_timeout": 10,
+        }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Redis and Celery -----------------------------------------------------------------------------------------------

@@ -13,6 +13,9 @@ from peerloans import problems
 docs = csp_update({"img-src": ["'self'", "data:"]})(SpectacularSwaggerSplitView.as_view(url_name="schema"))
 
 urlpatterns = [
+    # First, since each address is compared with all that stand above it.
+    path("api/v1/", include("loans.urls")),
+    path("", include("cbsa.urls")),
     path("", pages.market, name="market"),
     path("loans/<slug:reference>/", pages.loan, name="loan-page"),
     path("loans/<slug:reference>", pages.loan),
@@ -22,8 +25,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", docs, name="docs"),
-    path("api/v1/", include("loans.urls")),
-    path("", include("cbsa.urls")),
     # Last: an unknown address of the API is a problem document in debug, too.
     re_path(r"^(?:api|ziptocbsa)/", csrf_exempt(problems.not_found)),
 ]

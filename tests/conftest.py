@@ -14,6 +14,7 @@ from django.test import TransactionTestCase
 from django.test.utils import CaptureQueriesContext
 
 from cbsa import lookup
+from loans import authentication
 from peerloans import embedded
 from peerloans.celery import app as celery_app
 
@@ -44,8 +45,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> None:
-    """ZIP answers remembered from one test would outlive its rolled-back data."""
+    """What is remembered of one test would outlive its rolled-back data."""
     lookup.forget()
+    authentication.forget()
 
 
 def _remove_committed_rows(_test: TransactionTestCase) -> None:

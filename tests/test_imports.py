@@ -29,7 +29,7 @@ LEVELS = [
         "peerloans.trail",
     ],
     ["peerloans.admin", "peerloans.staff_site"],
-    ["cbsa.errors", "loans.errors"],
+    ["cbsa.errors", "loans.errors", "loans.keys"],
     ["cbsa.rule", "cbsa.workbooks", "loans.states", "loans.banking_days", "loans.limits", "loans.retrying"],
     ["cbsa.sources", "loans.settlement_rules", "loans.money", "loans.announcements"],
     ["cbsa.checking", "loans.replaying", "loans.curves"],

@@ -214,16 +214,16 @@ def test_what_was_swept_stays_swept_though_the_request_is_refused(monkeypatch: p
     loan, rival, later = LoanFactory(), InvestorFactory(), NOON + HOURS_24
     lapsed = reserved(loan, 60_000)
     reserved(loan, 60_000, now=NOON + timedelta(hours=1))
-    look, looks = selectors.offer, []
+    look, looks = selectors.offer_to, []
 
-    def look_and_lose(reference: str, now: datetime | None = None) -> selectors.Offer:
-        offer = look(reference, now)
+    def look_and_lose(investor_id: int, reference: str, now: datetime | None = None) -> selectors.OfferTo:
+        offer = look(investor_id, reference, now)
         if not looks:
             looks.append(offer)
             reserved(loan, 30_000, investor=rival, now=later)
         return offer
 
-    monkeypatch.setattr(selectors, "offer", look_and_lose)
+    monkeypatch.setattr(selectors, "offer_to", look_and_lose)
     with pytest.raises(OverLimit, match=r"30000\.00 available"):
         reserved(loan, 60_000, now=later)
     assert fresh(lapsed).cause == "expired"

@@ -40,6 +40,28 @@ def test_an_ended_token_says_so(investor: Caller) -> None:
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+@pytest.mark.parametrize(("left", "remembered"), [(timedelta(hours=1), 30), (timedelta(seconds=10), 10)])
+def test_a_token_is_looked_for_again_in_half_a_minute(
+    investor: Caller, left: timedelta, remembered: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(authentication, "monotonic", lambda: clock[0])
+    AuthToken.objects.update(expiry=timezone.now() + left)
+    assert investor.get("portfolio/").status_code == 200
+    AuthToken.objects.all().delete()
+    clock[0] += remembered - 1
+    assert investor.get("portfolio/").status_code == 200
+    clock[0] += 1
+    assert problem(investor.get("portfolio/")) == (401, "not_authenticated")
+
+
+def test_only_so_many_tokens_are_remembered(investor: Caller, new_investor: Callable[..., Caller], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authentication, "REMEMBERED_TOKENS", 2)
+    for caller in (investor, new_investor(), new_investor()):
+        caller.get("portfolio/")
+    assert len(authentication._remembered) == 1
+
+
 @pytest.mark.parametrize("header", ["Bearer", "Bearer a b", "Bearer nonsense", "Bearer \xfc", "Basic dTpw", ""])
 def test_no_good_token(anyone: Caller, header: str) -> None:
     assert problem(anyone.get("portfolio/", headers={"Authorization": header})) == (401, "not_authenticated")

@@ -12,7 +12,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from knox.models import AuthToken
 
-from loans import schema
+from loans import locks, schema
 from loans.models import Investor, Loan
 from peerloans import throttling
 from tests.factories import funded
@@ -91,8 +91,8 @@ class Provoking:
 
     def request_in_progress(self) -> Refused:
         assert self.investor.user
-        first = f"INSERT INTO loans_idempotencykey (user_id, key, digest, status, body) VALUES ({self.investor.user.pk}, 'a', '', 0, '')"
-        with self.elsewhere(first):
+        of_the_key = locks.OF_A_KEY % {"user_id": self.investor.user.pk, "key": "'a'"}
+        with self.elsewhere(f"SELECT pg_advisory_xact_lock({of_the_key})"):
             return self.reserve(key="a"), {}
 
     def elsewhere(self, lock: str) -> Any:
