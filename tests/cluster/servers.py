@@ -154,9 +154,15 @@ class Cluster:
 
     def start_postgres(self, name: str) -> None:
         options = ("-c", "hot_standby_feedback=on", "-c", "max_connections=50", "-c", "unix_socket_directories=")
-        self.start(name, POSTGRES / "postgres", "-D", self.folder / name, "-p", str(self.ports[name]), *options, user="postgres")
         address = f"postgresql://postgres@127.0.0.1:{self.ports[name]}/postgres"
-        wait_for(name, lambda: psycopg.connect(address).close() is None)
+
+        def up() -> bool:
+            # One that was killed does not start again until each of its former processes has gone.
+            if name not in self.running or self.running[name].poll() is not None:
+                self.start(name, POSTGRES / "postgres", "-D", self.folder / name, "-p", str(self.ports[name]), *options, user="postgres")
+            return psycopg.connect(address).close() is None
+
+        wait_for(name, up)
 
     def start_pooler(self) -> None:
         folder = self.own_folder("pooler", "postgres")
