@@ -15,13 +15,13 @@ class LoansConfig(AppConfig):
 
 def resolve_markets() -> None:
     """Find each loan's market in the ZIP data that has just come into use."""
-    from loans import lending  # its calendar takes long to load, and few commands need it
+    from loans import markets  # which only commands that import need
 
-    lending.resolve_markets()
+    markets.resolve_markets()
 
 
 def market_changes(dataset_id: int) -> list[str]:
     """Which loans would change market with this dataset."""
-    from loans import lending
+    from loans import markets
 
-    return lending.market_changes(dataset_id)
+    return markets.market_changes(dataset_id)

@@ -1,13 +1,13 @@
 """What happens to a loan itself? It is drafted, opened, extended, withdrawn, or closed at what has settled."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from cbsa.lookup import market_of, markets_of
+from cbsa.lookup import market_of
 from loans import ledger, locks, selectors
 from loans.errors import IllegalTransition, Invalid
-from loans.ledger import SYSTEM, Actor
+from loans.ledger import Actor
 from loans.models import Loan, Reservation
 from loans.settling import apply_rule, cancel_live
 from loans.states import LIVE, Event, LoanEvent, LoanStatus, State
@@ -94,36 +94,3 @@ def close_at_settled(*, reference: str, actor: Actor, reason: str, now: datetime
         book.move_loan(loan, LoanEvent.CLOSED_AT_SETTLED, amount=loan.settled)
         cancel_live(book, queue, Event.LOAN_FUNDED)
         return loan
-
-
-def market_changes(dataset_id: int) -> list[str]:
-    """Which loans' markets the dataset would change, in words, by reference."""
-    loans = list(Loan.objects.order_by("reference").values_list("reference", "zip", "market_cbsa", "market_msa"))
-    markets = markets_of({zip_code for _, zip_code, _, _ in loans}, dataset_id)
-    lines = []
-    for reference, zip_code, *before in loans:
-        after = list(markets.get(zip_code) or ("", ""))
-        if before != after:
-            lines.append(f"{reference}: {before[1] or 'no market'} becomes {after[1] or 'no market'}")
-    return lines
-
-
-def resolve_markets(now: datetime | None = None, *, batch: int = 500) -> int:
-    """Find each loan's market anew, as after an import of ZIP data; returns how many changed."""
-    changed = 0
-    loans = list(Loan.objects.order_by("id").values_list("id", "zip"))
-    for start in range(0, len(loans), batch):
-        changed += _resolve([loan_id for loan_id, _ in loans[start : start + batch]], now)
-    return changed
-
-
-def _resolve(loan_ids: Sequence[int], now: datetime | None) -> int:
-    changed = 0
-    with locks.short_transaction(), ledger.opened(locks.by_id(loan_ids, now), actor=SYSTEM) as book:
-        markets = markets_of([loan.zip for loan in book.loans.values()])
-        for loan in book.loans.values():
-            cbsa, msa = markets.get(loan.zip) or ("", "")
-            if (loan.market_cbsa, loan.market_msa) != (cbsa, msa):
-                book.move_loan(loan, LoanEvent.MARKET_FOUND, market_cbsa=cbsa, market_msa=msa)
-                changed += 1
-    return changed

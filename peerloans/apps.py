@@ -1,7 +1,9 @@
 """Which admin is it? The one that peerloans/staff_site.py guards."""
 
-from django.contrib.admin.apps import AdminConfig
+from django.contrib.admin.apps import SimpleAdminConfig
 
 
-class StaffConfig(AdminConfig):
+class StaffConfig(SimpleAdminConfig):
+    """Its pages are found with the addresses (peerloans/urls.py), so that no command waits for what only they import."""
+
     default_site = "peerloans.staff_site.StaffSite"

@@ -9,6 +9,8 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from loans import pages
 from peerloans import problems
 
+admin.autodiscover()
+
 # Swagger UI's style sheet draws its icons from data: addresses.
 docs = csp_update({"img-src": ["'self'", "data:"]})(SpectacularSwaggerSplitView.as_view(url_name="schema"))
 

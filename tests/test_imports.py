@@ -37,7 +37,7 @@ LEVELS = [
     ["cbsa.lookup", "loans.locks", "loans.remaining", "loans.webhooks"],
     ["cbsa.importing", "loans.selectors"],
     ["cbsa.requesting", "loans.ledger", "loans.measuring", "loans.verifying"],
-    ["loans.investing", "loans.expiring", "loans.keeping", "loans.outbox"],
+    ["loans.investing", "loans.expiring", "loans.keeping", "loans.markets", "loans.outbox"],
     ["loans.reconciling"],
     ["loans.settling"],
     ["loans.banking", "loans.lending"],

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from cbsa.lookup import Market
-from loans import expiring, lending, overriding, settling, verifying
+from loans import expiring, lending, markets, overriding, settling, verifying
 from loans.models import Loan, Reservation
 from loans.replaying import Picture, Step, replay
 from tests.loans import stage
@@ -78,8 +78,8 @@ def test_history_leads_to_the_present_state(end) -> None:
 @pytest.mark.django_db
 def test_a_changed_market_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     loan = stage.open_loan()
-    monkeypatch.setattr("loans.lending.markets_of", lambda zips: {"78701": Market("12420", "Austin")})
-    assert lending.resolve_markets(MONDAY + HOUR) == 1
+    monkeypatch.setattr("loans.lending.markets_of", lambda *_: {"78701": Market("12420", "Austin")})
+    assert markets.resolve_markets(MONDAY + HOUR) == 1
     assert list(verifying.verify([loan.reference])) == [(loan.reference, [])]
 
 
