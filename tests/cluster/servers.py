@@ -207,6 +207,8 @@ class Cluster:
 
     def start_rabbitmq(self) -> None:
         folder = self.own_folder("rabbitmq")
+        # It would start one itself, and leave it behind.
+        self.start("epmd", shutil.which("epmd") or "", "-address", "127.0.0.1", ERL_EPMD_PORT=str(self.ports["epmd"]))
         self.start(
             "rabbitmq",
             RABBITMQ / "rabbitmq-server",
