@@ -1,11 +1,12 @@
-# One image for web (default), worker, beat and commands; compose.yaml shows each. BASE needs Python 3.11 with venv.
+# One image for web (default), worker, beat and commands; compose.yaml shows each. BASE needs Python 3.11 or newer with venv.
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS build
 RUN python3 -m venv /venv
 ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 COPY requirements.txt .
-RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
+# What only installs is not needed where it runs.
+RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt && pip uninstall --yes setuptools pip
 WORKDIR /app
 COPY . .
 # Static files need no server, only settings that are complete; these are used nowhere else.
@@ -15,12 +16,13 @@ RUN DATABASE_URL=postgresql:/// REDIS_URL=redis:// CELERY_BROKER_URL=redis:// EM
     python manage.py collectstatic --no-input
 
 FROM ${BASE}
-RUN useradd --system --uid 10001 --no-create-home peerloans
+# Celery takes a user without a named group for root.
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin peerloans
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 WORKDIR /app
-USER peerloans
+USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --start-period=30s --interval=10s --timeout=5s \
@@ -28,4 +30,4 @@ HEALTHCHECK --start-period=30s --interval=10s --timeout=5s \
 # The pool is for the web server's threads alone: worker and beat fork, and open their own connections.
 CMD ["env", "DATABASE_POOL_SIZE=4", "PROMETHEUS_MULTIPROC_DIR=/tmp/metrics", \
      "granian", "--interface", "wsgi", "peerloans.wsgi:application", "--host", "0.0.0.0", "--port", "8000", \
-     "--workers", "2", "--blocking-threads", "4", "--log-level", "warning"]
+     "--workers", "2", "--respawn-failed-workers", "--blocking-threads", "4", "--log-level", "warning", "--log-config", "peerloans/granian.json"]

@@ -144,7 +144,7 @@ for name, database in DATABASES.items():
     if POOLED_BY_TRANSACTION:
         database["DISABLE_SERVER_SIDE_CURSORS"] = True
     else:
-        # A lock that does not come within this time is answered as `busy`. Behind a pooler the role must say so itself.
+        # A lock that does not come within this time is answered as `busy`. Behind a pooler the roles must say all this themselves.
         options["options"] = "-c lock_timeout=3s -c idle_in_transaction_session_timeout=5min"
         if pool_size:  # a web server, whose requests nobody awaits for longer
             options["options"] += " -c statement_timeout=30s"
@@ -184,6 +184,8 @@ CELERY_BROKER_URL = required("CELERY_BROKER_URL", in_debug=embedded.broker_url(0
 if CELERY_BROKER_URL.startswith(("amqp", "pyamqp")):
     # Kept by a majority of RabbitMQ's nodes; a task counts as sent once they have it.
     CELERY_TASK_DEFAULT_QUEUE_TYPE = "quorum"
+    # Only then does RabbitMQ itself hold back what is sent for later.
+    CELERY_TASK_DEFAULT_EXCHANGE_TYPE = "topic"
     CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, bool | int] = {"confirm_publish": True}
 else:
     # Longer than the second for which workers wait for a task, and short enough for whoever sends one after a commit.

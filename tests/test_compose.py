@@ -1,11 +1,15 @@
 """Do compose.yaml and the Dockerfile set what there is to set, and start things in order?"""
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from peerloans import run
 from tests.test_settings import documented
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,3 +43,27 @@ def test_everything_waits_for_what_it_needs_and_the_schema_changes_once() -> Non
     assert {volume.split(":")[0] for service in COMPOSE["services"].values() for volume in service.get("volumes", [])} == set(
         COMPOSE["volumes"]
     )
+
+
+def test_the_operator_is_told_of_each_value_that_compose_asks_for() -> None:
+    asked = set(re.findall(r"\${(\w+)", (ROOT / "compose.yaml").read_text()))
+    told = set(re.findall(r"^(\w+)=", (ROOT / "docs/operations.md").read_text(), re.MULTILINE))
+    assert asked - told == {"HTTPS", "PROXIES"}  # these have good defaults
+
+
+def test_the_programs_run_as_on_a_machine_of_ones_own() -> None:
+    (command,) = re.findall(r"^CMD (.*)", (ROOT / "Dockerfile").read_text().replace("\\\n", ""), re.MULTILINE)
+    assert set(run.web(8000).split()) - set(json.loads(command)) == {"127.0.0.1"}
+    for ours, theirs in ((run.WORKER, "worker"), (run.BEAT, "beat")):
+        assert set(ours.split()) - set(OURS[theirs]["command"]) == {"--loglevel", "WARNING"}
+
+
+def test_the_web_servers_own_lines_are_json_too() -> None:
+    code = """
+import json, logging
+from granian.log import LogLevels, configure_logging
+configure_logging(LogLevels.warning, json.load(open("peerloans/granian.json")))
+logging.getLogger("_granian").warning('Lost "it"')
+"""
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={"DEBUG": "1"}, capture_output=True, text=True, check=True).stdout
+    assert json.loads(said)["message"] == 'Lost "it"'

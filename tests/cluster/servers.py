@@ -6,6 +6,7 @@ All are real, from Debian's packages, on ports of their own in a folder of their
 import base64
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -25,6 +26,7 @@ POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int
 RABBITMQ = Path("/usr/lib/rabbitmq/bin")
 PATIENCE_SECONDS = 120
 SERVICE = "peerloans"  # Redis's name in Sentinel
+ROLES = re.findall(r"^(?:CREATE|ALTER) ROLE .*;$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
 
 MISSING = [
     name
@@ -112,15 +114,13 @@ class Cluster:
     @property
     def environment(self) -> dict[str, str]:
         """What the README's table of settings calls for."""
-        pooler = f"postgresql://peerloans@127.0.0.1:{self.ports['pooler']}"
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "LC_ALL": "C.UTF-8",
             "SECRET_KEY": "known-to-this-test-alone-" + "x" * 40,
             "ALLOWED_HOSTS": "127.0.0.1",
-            "DATABASE_URL": f"{pooler}/peerloans",
-            "DATABASE_REPLICA_URL": f"{pooler}/replica",
+            **self.databases("peerloans"),
             "DATABASE_POOLED_BY_TRANSACTION": "1",
             "REDIS_URL": f"redis://{SERVICE}/0",
             "REDIS_SENTINELS": ",".join(f"127.0.0.1:{port}" for port in self.sentinels),
@@ -131,27 +131,38 @@ class Cluster:
             "HTTPS": "0",
         }
 
+    def databases(self, role: str) -> dict[str, str]:
+        """Both by way of the pooler."""
+        pooler = f"postgresql://{role}@127.0.0.1:{self.ports['pooler']}"
+        return {"DATABASE_URL": f"{pooler}/peerloans", "DATABASE_REPLICA_URL": f"{pooler}/replica"}
+
     def postgres(self, name: str) -> psycopg.Connection:
         return psycopg.connect(f"postgresql://postgres@127.0.0.1:{self.ports[name]}/peerloans", autocommit=True)
 
     def start_databases(self) -> None:
-        """A primary whose role knows the lock wait limit, and a standby that follows it."""
+        """A primary with the roles of docs/operations.md, and a standby that follows it."""
         primary, standby = (self.own_folder(name, "postgres") for name in ("primary", "standby"))
         self.run(POSTGRES / "initdb", "-D", primary, "-U", "postgres", "-A", "trust", "-N", user="postgres")
         self.start_postgres("primary")
         at_primary = f"postgresql://postgres@127.0.0.1:{self.ports['primary']}/postgres"
         with psycopg.connect(at_primary, autocommit=True) as connection:
-            connection.execute("CREATE ROLE peerloans LOGIN")
-            connection.execute("ALTER ROLE peerloans SET lock_timeout = '3s'")
+            for statement in ROLES:
+                connection.execute(statement)
             connection.execute("CREATE DATABASE peerloans OWNER peerloans")
         self.run(POSTGRES / "pg_basebackup", "-D", standby, "-d", at_primary, "-R", "-c", "fast", user="postgres")
         self.start_postgres("standby")
 
     def start_postgres(self, name: str) -> None:
         options = ("-c", "hot_standby_feedback=on", "-c", "max_connections=50", "-c", "unix_socket_directories=")
-        self.start(name, POSTGRES / "postgres", "-D", self.folder / name, "-p", str(self.ports[name]), *options, user="postgres")
         address = f"postgresql://postgres@127.0.0.1:{self.ports[name]}/postgres"
-        wait_for(name, lambda: psycopg.connect(address).close() is None)
+
+        def up() -> bool:
+            # One that was killed does not start again until each of its former processes has gone.
+            if name not in self.running or self.running[name].poll() is not None:
+                self.start(name, POSTGRES / "postgres", "-D", self.folder / name, "-p", str(self.ports[name]), *options, user="postgres")
+            return psycopg.connect(address).close() is None
+
+        wait_for(name, up)
 
     def start_pooler(self) -> None:
         folder = self.own_folder("pooler", "postgres")
@@ -171,7 +182,7 @@ class Cluster:
             query_wait_timeout = 3
             max_client_conn = 500
         """
-        (folder / "users").write_text('"peerloans" ""\n')
+        (folder / "users").write_text('"peerloans" ""\n"peerloans_web" ""\n')
         (folder / "pgbouncer.ini").write_text("\n".join(line.strip() for line in settings.splitlines()))
         self.start("pooler", shutil.which("pgbouncer") or "", folder / "pgbouncer.ini", user="postgres")
         wait_for("pgbouncer", lambda: psycopg.connect(self.environment["DATABASE_URL"]).close() is None)
@@ -196,6 +207,8 @@ class Cluster:
 
     def start_rabbitmq(self) -> None:
         folder = self.own_folder("rabbitmq")
+        # It would start one itself, and leave it behind.
+        self.start("epmd", shutil.which("epmd") or "", "-address", "127.0.0.1", ERL_EPMD_PORT=str(self.ports["epmd"]))
         self.start(
             "rabbitmq",
             RABBITMQ / "rabbitmq-server",
@@ -225,7 +238,7 @@ class Cluster:
     # --- Our processes ----------------------------------------------------------------------------------------------
     def start_web(self, name: str) -> None:
         granian = [sys.executable, "-m", "granian", "--interface", "wsgi", "peerloans.wsgi:application", "--port", str(self.ports[name])]
-        self.start(name, *granian, "--workers", "1", "--blocking-threads", "8", DATABASE_POOL_SIZE="8")
+        self.start(name, *granian, "--workers", "1", "--blocking-threads", "8", **self.databases("peerloans_web"), DATABASE_POOL_SIZE="8")
         wait_for(name, lambda: socket.create_connection(("127.0.0.1", self.ports[name]), 1).close() is None)
 
     def start_celery(self, name: str, *words: str) -> None:

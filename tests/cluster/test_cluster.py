@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+import psycopg
 import pytest
 import redis
 from standardwebhooks.webhooks import Webhook
@@ -26,6 +27,7 @@ from tests.cluster.servers import MISSING, Cluster, cluster, wait_for
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")]
 
 INVESTORS = 32
+LIMITS = ("lock_timeout", "idle_in_transaction_session_timeout", "statement_timeout")
 SEED = f"""
 import json
 from datetime import date
@@ -145,9 +147,24 @@ def forget_marks(site: Site) -> None:
     assert held.delete(*held.keys("*wrote:*"))
 
 
-def test_the_role_waits_for_locks_as_long_as_the_settings_say(servers: Cluster) -> None:
-    said = servers.shell("from django.db import connection as c; x = c.cursor(); x.execute('SHOW lock_timeout'); print(x.fetchone()[0])")
-    assert said == "3s"
+@pytest.mark.parametrize(
+    ("role", "limits"), [("peerloans", ["3s", "5min", "0"]), ("peerloans_web", ["3s", "5min", "30s"])], ids=["jobs", "requests"]
+)
+def test_the_roles_wait_as_long_as_the_settings_would_say(servers: Cluster, role: str, limits: list[str]) -> None:
+    for address in servers.databases(role).values():
+        with psycopg.connect(address, prepare_threshold=None) as connection:
+            said = [connection.execute(f"SHOW {name}").fetchone() for name in LIMITS]
+        assert said == [(limit,) for limit in limits]
+
+
+def test_a_lock_that_does_not_come_is_answered(site: Site) -> None:
+    claim = site.reserve("LN-2", 1_000, by=0).body["id"]
+    with site.servers.postgres("primary") as other, other.transaction():
+        other.execute("SELECT FROM loans_loan WHERE reference = 'LN-2' FOR UPDATE")
+        began = time.monotonic()
+        answer = site.ask(f"reservations/{claim}/transfer/", {"method": "wire"}, by=0)
+    assert (answer.status, answer.body["code"]) == (409, "busy")
+    assert 3 <= time.monotonic() - began < 10
 
 
 def test_the_last_places_of_a_loan_go_once(site: Site) -> None:
@@ -201,6 +218,7 @@ def test_lists_go_on_without_a_standby(site: Site) -> None:
 
 def test_tasks_lie_in_a_quorum_queue_and_outlive_a_worker(site: Site) -> None:
     assert "celery\tquorum" in site.servers.rabbitmqctl("list_queues", "name", "type").splitlines()
+    assert "celery\ttopic" in site.servers.rabbitmqctl("list_exchanges", "name", "type").splitlines()
     claims = [(site.reserve("LN-3", 10_000, by=number).body["id"], number) for number in range(20)]
     for index, (claim, number) in enumerate(claims):
         site.pay(claim, "10000.00", by=number)
@@ -278,9 +296,10 @@ def test_at_the_end_every_invariant_holds(site: Site) -> None:
 
 def test_the_pooler_kept_connections_few(site: Site) -> None:
     with site.servers.postgres("primary") as primary:
-        row = primary.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = 'peerloans'").fetchone()
-    assert row
-    assert 0 < row[0] <= 8
+        rows = primary.execute("SELECT usename, count(*) FROM pg_stat_activity WHERE usename LIKE 'peerloans%' GROUP BY 1").fetchall()
+    held: dict[str, int] = dict(rows)
+    assert held.keys() == {"peerloans", "peerloans_web"}
+    assert max(held.values()) <= 8
 
 
 def test_logs_tell_of_no_fault(servers: Cluster) -> None:
