@@ -1,5 +1,6 @@
 """Who comes into the admin, and for how long? By password and, where it is set up or asked for, a code from their phone."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,7 @@ from django_otp import login as verified_by
 from knox.models import AuthToken
 
 from peerloans import second_factor
+from peerloans.throttling import LogIns
 from peerloans.trail import keep_trail
 
 
@@ -55,6 +57,12 @@ class StaffSite(admin.AdminSite):
         """Whoever must set up a second factor first is led there."""
         if super().has_permission(request) and not (second_factor.is_enough(request.user) or second_factor.is_set_up(request.user)):
             return redirect("admin:second-factor")
+        attempts = LogIns()
+        if request.method == "POST" and not attempts.allow_request(request):
+            seconds = math.ceil(attempts.wait())
+            page = render(request, "locked_out.html", {"seconds": seconds}, status=429)
+            page["Retry-After"] = str(seconds)
+            return page
         return super().login(request, extra_context)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:

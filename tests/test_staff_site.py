@@ -230,6 +230,8 @@ def test_a_senseless_user_name_is_a_wrong_one(client: Client, name: str) -> None
         ("192.0.2.1:5678", "192.0.2.1"),
         ("[2001:db8::1]:80", "2001:db8::"),
         ("2001:db8:0:0:ffff::2", "2001:db8::"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
         ("garbage", None),
         ("", None),
     ],
