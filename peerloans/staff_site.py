@@ -93,7 +93,7 @@ def _set_up(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
             context["refusal"] = refusal.message
         else:
             verified_by(request, device)
-            keep_trail(request.user, request.user, "Set up a second factor.")
+            keep_trail(request.user.pk, request.user, "Set up a second factor.")
             return render(request, "admin/second_factor.html", context)
     device = second_factor.begun(request.user)
     context |= {"picture": second_factor.picture(device), "key": device.config_url.partition("secret=")[2].partition("&")[0]}
