@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def report(told: Any, number: int, seconds: float, starts: int, found: list[str]
     say(f"{number} faults in {seconds:.0f} s; servers were started again {starts} times; Redis had drifted {drift} times")
     say(f"answers: {dict(sorted(told.answers.items()))}; the slowest after {told.slowest:.1f} s")
     say(f"acknowledged: {len(told.reservations)} reservations, {len(told.transfers)} transfers, {len(told.events)} bank events")
-    say(f"staff tried {len(told.deeds)} actions, and were told of {sum(deed.done for deed in told.deeds)} that they are done")
+    done = Counter(deed.action for deed in told.deeds if deed.done)
+    say(f"staff confirmed {len(told.deeds)} actions, and were told that these are done: {dict(sorted(done.items()))}")
     say(f"settled {sum(Loan.objects.values_list('settled', flat=True))} dollars on {Loan.objects.count()} loans")
     for each in found[:50]:
         say(f"BREACH {each}")

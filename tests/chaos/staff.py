@@ -5,11 +5,13 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import urlencode
 from uuid import uuid4
+
+from django.utils.timezone import localtime
 
 from tests.chaos.stage import FEWEST_OPEN, PASSWORD, terms
 
@@ -22,14 +24,19 @@ OPEN_LOANS = f"{LOANS}?status__exact=open"
 class Deed:
     """What one of the staff tried, and whether they were told that it is done. Its reason names it in history."""
 
-    reason: str
+    action: str
     row: str
+    reason: str
     done: bool
     tries: int
 
 
+def _instant(from_now: timedelta = timedelta()) -> str:
+    return f"{localtime() + from_now:%Y-%m-%dT%H:%M}"
+
+
 def _in_days(name: str, fewest: int, most: int) -> Callable[[random.Random], dict[str, str]]:
-    return lambda draw: {name: f"{datetime.now(UTC) + timedelta(days=draw.randint(fewest, most)):%Y-%m-%dT%H:%M}"}
+    return lambda draw: {name: _instant(timedelta(days=draw.randint(fewest, most)))}
 
 
 def _nothing(draw: random.Random) -> dict[str, str]:
@@ -37,7 +44,7 @@ def _nothing(draw: random.Random) -> dict[str, str]:
 
 
 def _notice(draw: random.Random) -> dict[str, str]:
-    return {"notice_id": str(uuid4()), "occurred_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M}"}
+    return {"notice_id": str(uuid4()), "occurred_at": _instant()}
 
 
 # An action, the list with rows for it, and what its form asks for beside the reason.
@@ -65,18 +72,17 @@ class Desk:
         self._get("/admin/login/")
         self._post("/admin/login/", {"username": self.name, "password": PASSWORD, "next": "/admin/"})
         while not ending.wait(PAUSE_SECONDS):
-            if len(self._rows(OPEN_LOANS)) < FEWEST_OPEN:
+            action, found, fields = self.draw.choice(ACTIONS)
+            rows = self._rows(found)
+            if found == OPEN_LOANS and len(rows) < FEWEST_OPEN:
                 new = terms(f"CH-{uuid4().hex[:8]}", self.draw)
                 self._post(f"{LOANS}add/", new)  # one that is sent again is refused, as the reference is taken
-                yield from self._act("open", f"{LOANS}?q={new['reference']}", {"closes_at": ""})
-            else:
-                action, found, fields = self.draw.choice(ACTIONS)
-                yield from self._act(action, found, fields(self.draw))
+                found = f"{LOANS}?q={new['reference']}"
+                yield from self._act("open", found, self._rows(found), {"closes_at": ""})
+            elif rows:
+                yield from self._act(action, found, rows, fields(self.draw))
 
-    def _act(self, action: str, found: str, fields: dict[str, str]) -> Iterator[Deed]:
-        rows = self._rows(found)
-        if not rows:
-            return
+    def _act(self, action: str, found: str, rows: list[str], fields: dict[str, str]) -> Iterator[Deed]:
         row, reason = self.draw.choice(rows), f"{self.name} while everything breaks {uuid4()}"
         form = {"action": action, "_selected_action": row, "reason": reason, **fields}
         preview = self._post(found, form | {"step": "preview"}).text
@@ -85,7 +91,7 @@ class Desk:
         previewed = dict(re.findall(r'name="(previewed-[^"]+)" value="(\w+)"', preview))
         answer = self._post(found, form | previewed | {"step": "confirm"})
         told = self._get(answer.headers["Location"]).text if answer.status == 302 else answer.text
-        yield Deed(reason, row, ": done for" in told, answer.tries)
+        yield Deed(action, row, reason, ": done for" in told, answer.tries)
 
     def _rows(self, found: str) -> list[str]:
         return re.findall(r'name="_selected_action" value="([^"]+)"', self._get(found).text)
