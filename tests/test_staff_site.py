@@ -10,6 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.sessions.models import Session
+from django.db import OperationalError, connection
 from django.test import Client, RequestFactory
 from django_otp.oath import totp
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -168,6 +169,25 @@ def test_a_session_ends_when_idle_and_after_twelve_hours(client: Client, staff: 
             clock.shift(60 * minutes)
             was_in = is_in(client)
         assert was_in is stays
+
+
+@pytest.mark.parametrize(("fault", "status"), [(OperationalError("the connection is lost"), 503), (None, 400)])
+def test_a_session_that_cannot_be_saved_is_told_from_one_that_has_ended(
+    client: Client, staff: User, fault: Exception | None, status: int
+) -> None:
+    client.force_login(staff)
+
+    def meanwhile(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith('UPDATE "django_session"'):
+            if fault:
+                raise fault
+            Session.objects.all().delete()
+        return execute(sql, *rest)
+
+    client.raise_request_exception = False
+    with connection.execute_wrapper(meanwhile):
+        answer = client.get("/admin/")
+    assert (answer.status_code, answer.headers.get("Retry-After")) == (status, "2" if fault else None)
 
 
 def test_a_new_password_ends_sessions_and_tokens(client: Client, staff: User, admin_client: Client) -> None:
