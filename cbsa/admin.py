@@ -58,7 +58,7 @@ class DatasetAdmin(ReadOnlyAdmin):
             except ImportRefused as refusal:
                 form.add_error(None, refusal.detail)
             else:
-                keep_trail(request.user, dataset, f"Brought into use: {given['reason']}")
+                keep_trail(request.user.pk, dataset, f"Brought into use: {given['reason']}")
                 self.message_user(request, f"{dataset} is in use.", messages.SUCCESS)
                 return redirect("admin:cbsa_dataset_change", pk)
         changes = importing.changes(dataset)
@@ -75,7 +75,7 @@ class DatasetAdmin(ReadOnlyAdmin):
         form = PruneForm(request.POST or None)
         if form.is_valid():
             gone = ", ".join(importing.prune(keep=form.cleaned_data["keep"])) or "none"
-            keep_trail(request.user, Dataset, f"Pruned {gone}: {form.cleaned_data['reason']}")
+            keep_trail(request.user.pk, Dataset, f"Pruned {gone}: {form.cleaned_data['reason']}")
             self.message_user(request, f"Deleted: {gone}.", messages.SUCCESS)
             return redirect("admin:cbsa_dataset_changelist")
         return _page(self, request, "Prune datasets", form, "Delete old datasets")
@@ -142,7 +142,7 @@ class ImportRequestAdmin(ReadOnlyAdmin):
             except ImportRefused as refusal:
                 self.message_user(request, refusal.detail, messages.ERROR)
             else:
-                keep_trail(request.user, asked, f"Dropped: {form.cleaned_data['reason']}")
+                keep_trail(request.user.pk, asked, f"Dropped: {form.cleaned_data['reason']}")
             return redirect("admin:cbsa_importrequest_change", pk)
         return _page(self, request, f"Drop {asked.vintage}", form, "Drop")
 

@@ -37,7 +37,7 @@ class AccountAdmin(TakenOut, UserAdmin):
     def remove_second_factor(self, request: HttpRequest, users: QuerySet[User]) -> None:
         for user in users.order_by("pk"):
             second_factor.remove(user)
-            keep_trail(request.user, user, "Removed the second factor.")
+            keep_trail(request.user.pk, user, "Removed the second factor.")
         self.message_user(request, "They log in by password alone now, and can set up another phone.", messages.WARNING)
 
 

@@ -3,14 +3,13 @@
 import json
 
 from celery import current_app
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django_celery_beat.models import PeriodicTask
 from kombu.exceptions import OperationalError
 
 from loans.errors import Busy, IllegalTransition, NotFound
 from loans.ledger import Actor
+from peerloans.trail import keep_trail
 
 
 def run_job(*, job_id: int, actor: Actor, reason: str) -> PeriodicTask:
@@ -28,13 +27,6 @@ def run_job(*, job_id: int, actor: Actor, reason: str) -> PeriodicTask:
             raise Busy("The broker does not answer, so no worker has it; try again in a moment.") from error
 
     with transaction.atomic():
-        LogEntry.objects.create(
-            user_id=actor.user_id,
-            content_type=ContentType.objects.get_for_model(PeriodicTask),
-            object_id=str(job.pk),
-            object_repr=job.name[:200],
-            action_flag=CHANGE,
-            change_message=f"Asked to run now: {reason}",
-        )
+        keep_trail(actor.user_id, job, f"Asked to run now: {reason}")
         transaction.on_commit(send)
     return job

@@ -42,7 +42,7 @@ from loans.serializers import (
 from peerloans import replica
 from peerloans.answers import ForAnyone, Revalidated
 from peerloans.paging import BeyondRow
-from peerloans.throttling import LogInsPerAddress, LogInsPerUser
+from peerloans.throttling import LogIns
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def seen(claim: Reservation) -> tuple[Reservation, list[Transfer]]:
 class LogIn(Revalidated):
     authentication_classes = ()
     permission_classes = ()
-    throttle_classes = (LogInsPerAddress, LogInsPerUser)
+    throttle_classes = (LogIns,)
 
     def get_authenticate_header(self, request: Request) -> str:
         return "Bearer"

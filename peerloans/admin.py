@@ -39,7 +39,7 @@ class TakenOut(admin.ModelAdmin):
             found = self.get_changelist_instance(request).get_queryset(request)
         except IncorrectLookupParameters:  # which the list explains
             return HttpResponseRedirect(f"{reverse(f'admin:{self.opts.app_label}_{self.opts.model_name}_changelist')}?{ERROR_FLAG}=1")
-        keep_trail(request.user, self.model, f"Took out the list as CSV: {request.GET.urlencode() or 'all of it'}")
+        keep_trail(request.user.pk, self.model, f"Took out the list as CSV: {request.GET.urlencode() or 'all of it'}")
         name = f"{self.opts.model_name}-{timezone.localtime():%Y-%m-%d-%H%M}.csv"
         return StreamingHttpResponse(
             taking_out.rows(found, self.not_taken_out),

@@ -9,8 +9,10 @@ from typing import Any
 from csp.middleware import CSPMiddleware
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.http import HttpRequest
+from django.db import OperationalError
+from django.http import HttpRequest, HttpResponse
 from django_otp.middleware import OTPMiddleware
 
 from peerloans import staff_site
@@ -32,7 +34,16 @@ class ScriptPolicy(ForBrowsers, CSPMiddleware):
 
 
 class Sessions(ForBrowsers, SessionMiddleware):
-    pass
+    """A database that fails while a session is saved is no session that has ended, which Django takes it for and answers 400."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        try:
+            return super().process_response(request, response)
+        except SessionInterrupted as interrupted:
+            error = interrupted.__context__ and interrupted.__context__.__context__
+            if isinstance(error, OperationalError):
+                raise error from None
+            raise
 
 
 class LogIns(ForBrowsers, AuthenticationMiddleware):

@@ -275,7 +275,7 @@ REST_FRAMEWORK = {
     # Requests a second, minute, hour or day, as in 100/s; empty: unlimited.
     "DEFAULT_THROTTLE_RATES": {
         "user": env.str("THROTTLE", default="6000/m") or None,
-        "login": env.str("THROTTLE_LOGIN", default="20/m") or None,
+        "login": env.str("THROTTLE_LOGIN", default="60/m") or None,
     },
     "NUM_PROXIES": PROXIES,
 }

@@ -1,5 +1,6 @@
 """Who comes into the admin, and for how long? By password and, where it is set up or asked for, a code from their phone."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,7 @@ from django_otp import login as verified_by
 from knox.models import AuthToken
 
 from peerloans import second_factor
+from peerloans.throttling import LogIns
 from peerloans.trail import keep_trail
 
 
@@ -55,6 +57,12 @@ class StaffSite(admin.AdminSite):
         """Whoever must set up a second factor first is led there."""
         if super().has_permission(request) and not (second_factor.is_enough(request.user) or second_factor.is_set_up(request.user)):
             return redirect("admin:second-factor")
+        attempts = LogIns()
+        if request.method == "POST" and not attempts.allow_request(request):
+            seconds = math.ceil(attempts.wait())
+            page = render(request, "locked_out.html", {"seconds": seconds}, status=429)
+            page["Retry-After"] = str(seconds)
+            return page
         return super().login(request, extra_context)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
@@ -85,7 +93,7 @@ def _set_up(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
             context["refusal"] = refusal.message
         else:
             verified_by(request, device)
-            keep_trail(request.user, request.user, "Set up a second factor.")
+            keep_trail(request.user.pk, request.user, "Set up a second factor.")
             return render(request, "admin/second_factor.html", context)
     device = second_factor.begun(request.user)
     context |= {"picture": second_factor.picture(device), "key": device.config_url.partition("secret=")[2].partition("&")[0]}

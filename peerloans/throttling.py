@@ -15,35 +15,34 @@ from django.core.cache import cache
 from django_redis import get_redis_connection
 from redis.exceptions import RedisError
 from rest_framework import throttling
-from rest_framework.request import Request
 
 logger = logging.getLogger(__name__)
-
-
-def address_of(request: Any) -> str | None:
-    """The caller's address, as far as the proxies that we know of vouch for it; of IPv6 the /64, which one caller has whole.
-
-    Some proxies add a port. None for what is no address.
-    """
-    ident = throttling.BaseThrottle().get_ident(request) or ""
-    for text in (ident, ident.rpartition(":")[0]):
-        with contextlib.suppress(ValueError):
-            address = ipaddress.ip_address(text.strip("[]"))
-            return str(ipaddress.ip_network((address, 64), strict=False)[0] if address.version == 6 else address)
-    return None
-
 
 SHARE_UNTOLD = 100
 REMEMBERED = 10_000  # callers
 
 
+def address_of(request: Any) -> str | None:
+    """The caller's address, as far as the proxies that we know of vouch for it; of IPv6 the /64, which one caller has whole.
+
+    Some proxies add a port, and sockets for both kinds show IPv4 as ::ffff:192.0.2.1. None for what is no address.
+    """
+    ident = throttling.BaseThrottle().get_ident(request) or ""
+    for text in (ident, ident.rpartition(":")[0]):
+        with contextlib.suppress(ValueError):
+            address = ipaddress.ip_address(text.strip("[]"))
+            address = getattr(address, "ipv4_mapped", None) or address
+            return str(ipaddress.ip_network((address, 64), strict=False)[0] if address.version == 6 else address)
+    return None
+
+
 class Throttle(throttling.SimpleRateThrottle):
-    """DRF's own reads and writes a list of all recent instants; this one counts, in one round trip that cannot race."""
+    """DRF's own reads and writes a list of all recent instants; this one counts."""
 
     # Of each window that this process has met: requests that Redis does not know of, and how many it had counted.
     _windows: dict[str, tuple[int, int]] = {}
 
-    def allow_request(self, request: Request, view: Any) -> bool:
+    def allow_request(self, request: Any, view: Any = None) -> bool:
         ident = self.rate and self.get_ident_of(request)
         if not ident:
             return True
@@ -74,7 +73,7 @@ class Throttle(throttling.SimpleRateThrottle):
     def wait(self) -> float:
         return self.seconds_left
 
-    def get_ident_of(self, request: Request) -> str | None:
+    def get_ident_of(self, request: Any) -> str | None:
         """Whose requests are counted together; None where this throttle counts nothing."""
         raise NotImplementedError
 
@@ -84,22 +83,17 @@ class PerCaller(Throttle):
 
     scope = "user"
 
-    def get_ident_of(self, request: Request) -> str | None:
-        return f"user {request.user.pk}" if request.user and request.user.pk else f"address {self.get_ident(request)}"
+    def get_ident_of(self, request: Any) -> str | None:
+        return f"user {request.user.pk}" if request.user and request.user.pk else f"address {address_of(request)}"
 
 
-class LogInsPerAddress(Throttle):
-    scope = "login"
+class LogIns(Throttle):
+    """Each address, whichever names it tries, in the admin and by the API together.
 
-    def get_ident_of(self, request: Request) -> str | None:
-        return f"address {self.get_ident(request)}"
-
-
-class LogInsPerUser(Throttle):
-    """Attempts on one user name, from wherever."""
+    Never a name from wherever it is tried: whoever knew it could keep its owner out.
+    """
 
     scope = "login"
 
-    def get_ident_of(self, request: Request) -> str | None:
-        data: Any = request.data
-        return f"user {data['username']}" if isinstance(data, dict) and isinstance(data.get("username"), str) else None
+    def get_ident_of(self, request: Any) -> str | None:
+        return f"address {address_of(request)}"

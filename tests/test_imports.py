@@ -26,6 +26,7 @@ LEVELS = [
         "peerloans.second_factor",
         "peerloans.strictness",
         "peerloans.taking_out",
+        "peerloans.throttling",
         "peerloans.trail",
     ],
     ["peerloans.admin", "peerloans.staff_site"],
@@ -46,7 +47,7 @@ LEVELS = [
     ["loans.staff", "loans.drawings"],
     ["loans.office"],
     ["loans.groups", "loans.accounts", "loans.acting"],
-    ["peerloans.parsers", "peerloans.paging", "peerloans.throttling", "loans.portfolio", "loans.signatures"],
+    ["peerloans.parsers", "peerloans.paging", "loans.portfolio", "loans.signatures"],
     ["peerloans.problems", "peerloans.answers", "cbsa.serializers", "loans.serializers", "loans.filters", "loans.authentication"],
     ["loans.idempotency", "loans.schema"],
     [

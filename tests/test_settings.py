@@ -1,7 +1,6 @@
 """Does the system refuse to start half set up, and is its table of settings true?"""
 
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -11,18 +10,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from tests.production import BANK_SECRET, ENVIRONMENT
+
 ROOT = Path(__file__).resolve().parent.parent
-COMPLETE = {
-    "PATH": os.environ["PATH"],
-    "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
-    "REDIS_URL": "redis://127.0.0.1:1/1",
-    "CELERY_BROKER_URL": "amqp://guest@127.0.0.1:1//",
-    "SECRET_KEY": "0123456789-known-to-the-tests-of-the-settings-alone",
-    "ALLOWED_HOSTS": "peerloans.example",
-    "BANK_WEBHOOK_SECRETS": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-    "EMAIL_URL": "dummymail://",
-    "EMAIL_FROM": "peerloans <loans@example.org>",
-}
 
 
 def manage(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -58,29 +48,29 @@ def test_the_table_names_what_is_read() -> None:
 
 def test_what_the_table_calls_required_is_what_a_start_needs() -> None:
     required = {name for name, default in documented().items() if default == "required"}
-    assert required == COMPLETE.keys() - {"PATH"}
+    assert required == ENVIRONMENT.keys() - {"PATH"}
 
 
 def test_a_deployment_by_the_table_passes_djangos_own_check() -> None:
-    done = manage(COMPLETE, "check", "--deploy", "--fail-level", "WARNING")
+    done = manage(ENVIRONMENT, "check", "--deploy", "--fail-level", "WARNING")
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [(name, "") for name in sorted(COMPLETE.keys() - {"PATH", "DATABASE_URL"})]
+    [(name, "") for name in sorted(ENVIRONMENT.keys() - {"PATH", "DATABASE_URL"})]
     + [
         ("SECRET_KEY", "only-for-debug"),
         ("SECRET_KEY", "changeme" * 8),
         ("BANK_WEBHOOK_SECRETS", "whsec_c2hvcnQ="),
-        ("BANK_WEBHOOK_SECRETS", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,secret"),
+        ("BANK_WEBHOOK_SECRETS", f"{BANK_SECRET},secret"),
     ],
 )
 def test_a_start_without_it_is_refused_by_name(name: str, value: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import peerloans.settings"],
         cwd=ROOT,
-        env=COMPLETE | {name: value},
+        env=ENVIRONMENT | {name: value},
         capture_output=True,
         text=True,
         check=False,

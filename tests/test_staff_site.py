@@ -10,6 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.sessions.models import Session
+from django.db import OperationalError, connection
 from django.test import Client, RequestFactory
 from django_otp.oath import totp
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -170,6 +171,25 @@ def test_a_session_ends_when_idle_and_after_twelve_hours(client: Client, staff: 
         assert was_in is stays
 
 
+@pytest.mark.parametrize(("fault", "status"), [(OperationalError("the connection is lost"), 503), (None, 400)])
+def test_a_session_that_cannot_be_saved_is_told_from_one_that_has_ended(
+    client: Client, staff: User, fault: Exception | None, status: int
+) -> None:
+    client.force_login(staff)
+
+    def meanwhile(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith('UPDATE "django_session"'):
+            if fault:
+                raise fault
+            Session.objects.all().delete()
+        return execute(sql, *rest)
+
+    client.raise_request_exception = False
+    with connection.execute_wrapper(meanwhile):
+        answer = client.get("/admin/")
+    assert (answer.status_code, answer.headers.get("Retry-After")) == (status, "2" if fault else None)
+
+
 def test_a_new_password_ends_sessions_and_tokens(client: Client, staff: User, admin_client: Client) -> None:
     client.force_login(staff)
     AuthToken.objects.create(staff)
@@ -230,6 +250,8 @@ def test_a_senseless_user_name_is_a_wrong_one(client: Client, name: str) -> None
         ("192.0.2.1:5678", "192.0.2.1"),
         ("[2001:db8::1]:80", "2001:db8::"),
         ("2001:db8:0:0:ffff::2", "2001:db8::"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
         ("garbage", None),
         ("", None),
     ],

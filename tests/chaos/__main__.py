@@ -8,6 +8,8 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +66,9 @@ def break_it(given: argparse.Namespace, *, disk: bool) -> list[str]:
     tokens = stage.set_up(draw)
     system = System(given.port)
     try:
-        wait_for_site(given.port)
+        wait_for("The site does not come up", lambda: run.answers(given.port))
         load = Load(given.port, tokens, draw)
+        wait_for("Staff get nothing done", lambda: any(deed.done for deed in list(load.told.deeds)))
         began = time.monotonic()
         done: list[str] = []
         for name in faults.plan(given.faults, draw, disk=disk):
@@ -75,7 +78,6 @@ def break_it(given: argparse.Namespace, *, disk: bool) -> list[str]:
             done.append(name)
             time.sleep(draw.uniform(0.05, 0.5))
         seconds = time.monotonic() - began
-        system.stop("staff")
         load.stop(PATIENCE_SECONDS)
     finally:
         system.stop_all()
@@ -94,16 +96,18 @@ def report(told: Any, number: int, seconds: float, starts: int, found: list[str]
     say(f"{number} faults in {seconds:.0f} s; servers were started again {starts} times; Redis had drifted {drift} times")
     say(f"answers: {dict(sorted(told.answers.items()))}; the slowest after {told.slowest:.1f} s")
     say(f"acknowledged: {len(told.reservations)} reservations, {len(told.transfers)} transfers, {len(told.events)} bank events")
+    done = Counter(deed.action for deed in told.deeds if deed.done)
+    say(f"staff confirmed {len(told.deeds)} actions, and were told that these are done: {dict(sorted(done.items()))}")
     say(f"settled {sum(Loan.objects.values_list('settled', flat=True))} dollars on {Loan.objects.count()} loans")
     for each in found[:50]:
         say(f"BREACH {each}")
 
 
-def wait_for_site(port: int) -> None:
+def wait_for(trouble: str, there: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not run.answers(port):
+    while not there():
         if time.monotonic() > deadline:
-            raise SystemExit(f"The site does not come up; its log is in {FOLDER}.")
+            raise SystemExit(f"{trouble}; the programs' logs are in {FOLDER}.")
         time.sleep(0.2)
 
 

@@ -68,7 +68,6 @@ FAULTS: dict[str, Fault] = {
     "kill worker": _kill("worker"),
     "kill a worker process": _kill_child("worker"),
     "kill beat": _kill("beat"),
-    "kill staff": _kill("staff"),
     "kill PostgreSQL": _kill_postgres,
     "kill a PostgreSQL process": _kill_backend,
     "kill Redis": _kill_redis,

@@ -1,4 +1,4 @@
-"""Who calls meanwhile, and what were they told? Investors who send everything twice, and a bank that is late and out of order.
+"""Who calls meanwhile, and what were they told? Investors who send everything twice, a bank that is late and out of order, and staff.
 
 A request that was not decided is sent again under the same key until it is, so at the end it is known of each what must be there.
 """
@@ -11,26 +11,30 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from email.message import Message
 from typing import Any
 from uuid import uuid4
 
 from loans.banking import Notice
 from loans.sandbox_bank import signed
-from tests.chaos.processes import BANK_SECRET
+from tests.chaos.staff import Deed, Desk
+from tests.chaos.stage import STAFF
+from tests.production import BANK_SECRET
 
 TIMEOUT_SECONDS = 30
 PAUSE_SECONDS = 0.1
-PASSING = {"unavailable", "busy", "request_in_progress"}
+PASSING = {"busy", "request_in_progress"}
 
 
 @dataclass(frozen=True)
 class Answer:
     status: int
-    retry_after: str | None
+    headers: Message
     text: str
+    tries: int = 1
 
     @property
     def body(self) -> Any:
@@ -38,7 +42,7 @@ class Answer:
 
     @property
     def decides(self) -> bool:
-        return self.status < 400 or self.body["code"] not in PASSING
+        return self.status != 503 and not (self.status == 409 and self.body["code"] in PASSING)
 
 
 @dataclass
@@ -48,6 +52,7 @@ class Told:
     reservations: dict[str, str] = field(default_factory=dict)  # id: amount
     transfers: dict[str, str] = field(default_factory=dict)  # reference: reservation
     events: dict[str, Notice] = field(default_factory=dict)
+    deeds: list[Deed] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     slowest: float = 0.0
@@ -62,6 +67,7 @@ class Load:
         self.ending, self.abandoned = threading.Event(), threading.Event()
         self.to_tell: queue.PriorityQueue[tuple[float, str, Notice]] = queue.PriorityQueue()
         self.investors = [self._thread(self._invest, token, random.Random(draw.random())) for token in tokens]
+        self.staff = [self._thread(self._be_staff, name, random.Random(draw.random())) for name in STAFF]
         self.banks = [self._thread(self._be_the_bank, random.Random(draw.random())) for _ in range(2)]
 
     def _thread(self, work: Callable[..., None], *arguments: Any) -> threading.Thread:
@@ -79,7 +85,7 @@ class Load:
         """Ask all to finish; whoever has not after that time is a fault of the system."""
         self.ending.set()
         deadline = time.monotonic() + patience_seconds
-        for thread in [*self.investors, *self.banks]:
+        for thread in [*self.investors, *self.staff, *self.banks]:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 self._wrong(f"a request was not decided {patience_seconds:.0f} seconds after the last fault")
@@ -91,10 +97,12 @@ class Load:
 
     # --- One request ------------------------------------------------------------------------------------------------
     def _decided(self, method: str, path: str, headers: Callable[[], dict[Any, Any]], body: bytes | None = None) -> Answer:
+        tries = 0
         while not self.abandoned.is_set():
             answer = self._send(method, path, headers(), body)
+            tries += 1
             if answer and answer.decides:
-                return answer
+                return replace(answer, tries=tries)
             time.sleep(PAUSE_SECONDS)
         raise TimeoutError(f"{method} {path} was never decided")
 
@@ -106,7 +114,7 @@ class Load:
         try:
             site.request(method, path, body, headers)
             response = site.getresponse()
-            answer = Answer(response.status, response.headers["Retry-After"], response.read().decode())
+            answer = Answer(response.status, response.headers, response.read().decode())
         except TimeoutError:
             self._wrong(f"{method} {path} hung for {TIMEOUT_SECONDS} seconds")
         except (OSError, http.client.HTTPException):
@@ -123,7 +131,7 @@ class Load:
     def _check(self, method: str, path: str, answer: Answer) -> None:
         if answer.status >= 500 and answer.status != 503:
             self._wrong(f"{method} {path}: {answer.status} {answer.text}")
-        if answer.status >= 400 and not answer.decides and not answer.retry_after:
+        if answer.status >= 400 and not answer.decides and "Retry-After" not in answer.headers:
             self._wrong(f"{method} {path}: {answer.status} without Retry-After: {answer.text}")
 
     # --- Investors --------------------------------------------------------------------------------------------------
@@ -170,6 +178,12 @@ class Load:
         if len({(answer.status, answer.text) for answer in answers}) > 1:
             self._wrong(f"POST {path} was answered in two ways: {answers}")
         return answers[0]
+
+    # --- Staff ------------------------------------------------------------------------------------------------------
+    def _be_staff(self, name: str, draw: random.Random) -> None:
+        for deed in Desk(self._decided, name, draw).work(self.ending):
+            with self.told.lock:
+                self.told.deeds.append(deed)
 
     # --- The bank ---------------------------------------------------------------------------------------------------
     def _pay(self, reference: str, amount: Decimal, draw: random.Random) -> None:

@@ -1,4 +1,4 @@
-"""Which processes are put to the test? Those that `make run` starts, and staff at work, behind proxies, on a small disk."""
+"""Which processes are put to the test? Those that `make run` starts, behind proxies, on a small disk."""
 
 import contextlib
 import os
@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 
 from peerloans import embedded, run
+from tests import production
 from tests.chaos.proxy import Proxy
 
 ROOT = Path(__file__).parents[2]
-BANK_SECRET = "whsec_" + "Y2hhb3M" * 8
 DISK_BYTES = 320 * 2**20
 
 
@@ -76,11 +76,12 @@ class System:
         counted = str(embedded.VAR / "metrics")
         quiet = {"PYTHONWARNINGS": run.CELERY_WARNINGS}
         self._passing: list[Program] = []
+        collect = [sys.executable, "manage.py", "collectstatic", "--no-input", "--verbosity", "0"]
+        subprocess.run(collect, cwd=ROOT, env=environment, check=True)
         self.programs = {
             "web": Program("web", run.web(port), environment | {"DATABASE_POOL_SIZE": "4", "PROMETHEUS_MULTIPROC_DIR": counted}),
             "worker": Program("worker", run.WORKER, environment | quiet),
             "beat": Program("beat", run.BEAT, environment | quiet),
-            "staff": Program("staff", "tests.chaos.staff", environment),
         }
         self._keeper = threading.Thread(target=self._keep_up, daemon=True)
         self._keeper.start()
@@ -88,17 +89,13 @@ class System:
     def _environment(self) -> dict[str, str]:
         return {
             **{name: value for name, value in os.environ.items() if name != "DEBUG"},
+            **production.ENVIRONMENT,
             "PYTHONUNBUFFERED": "1",
             "DJANGO_SETTINGS_MODULE": "peerloans.settings",
             "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{self.port + 1}/postgres?sslmode=disable",
             "REDIS_URL": f"redis://127.0.0.1:{self.port + 2}/1",
             "CELERY_BROKER_URL": f"redis://127.0.0.1:{self.port + 2}/0",
-            "SECRET_KEY": "a secret for an hour of chaos, 0123456789 times more",
-            "ALLOWED_HOSTS": "127.0.0.1",
             "HTTPS": "0",
-            "BANK_WEBHOOK_SECRETS": BANK_SECRET,
-            "EMAIL_URL": "dummymail://",
-            "EMAIL_FROM": "chaos@example.org",
             "THROTTLE": "",
             "LOG_LEVEL": "WARNING",
         }

@@ -1,81 +1,114 @@
-"""What do staff do meanwhile? They act on whatever they find, by the services that the admin calls, from a process of their own."""
+"""What do staff do meanwhile? They act on whatever they find, by the pages of the admin: a list, a preview, a reason, a confirmation."""
 
 import random
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from http.cookies import SimpleCookie
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
-import django
-from django.db import InterfaceError, OperationalError, connection
+from django.utils.timezone import localtime
 
-django.setup()
+from tests.chaos.stage import FEWEST_OPEN, PASSWORD, terms
 
-from loans import lending, overriding, settling
-from loans.ledger import Actor
-from loans.models import Loan, Reservation, Transfer
-from peerloans.errors import Problem
-from tests.chaos.stage import FEWEST_OPEN, new_loan
-
-STAFF = Actor("staff")
-REASON = "what staff do while everything breaks"
 PAUSE_SECONDS = 0.2
+LOANS, CLAIMS, TRANSFERS = (f"/admin/loans/{name}/" for name in ("loan", "reservation", "transfer"))
+OPEN_LOANS = f"{LOANS}?status__exact=open"
 
 
-def act(draw: random.Random) -> None:
-    """One action, on a claim, a refund or a loan drawn by lot."""
-    if Loan.objects.filter(status="open").count() < FEWEST_OPEN:
-        new_loan(f"CH-{uuid4().hex[:8]}", draw)
-        return
-    action, found = draw.choice(ACTIONS)
-    ids = list(found.order_by("pk").values_list("pk", flat=True)[:500])
-    if ids:
-        action(draw.choice(ids))
+@dataclass(frozen=True)
+class Deed:
+    """What one of the staff tried, and whether they were told that it is done. Its reason names it in history."""
+
+    action: str
+    row: str
+    reason: str
+    done: bool
+    tries: int
 
 
-def _extend_claim(claim_id: Any) -> None:
-    until = datetime.now(UTC) + timedelta(days=8)
-    overriding.extend_claim(reservation_id=claim_id, expires_at=until, actor=STAFF, reason=REASON)
+def _instant(from_now: timedelta = timedelta()) -> str:
+    return f"{localtime() + from_now:%Y-%m-%dT%H:%M}"
 
 
-def _extend_loan(loan_id: Any) -> None:
-    loan = Loan.objects.get(pk=loan_id)
-    assert loan.closes_at
-    lending.extend(reference=loan.reference, closes_at=loan.closes_at + timedelta(hours=1), actor=STAFF, reason=REASON)
+def _in_days(name: str, fewest: int, most: int) -> Callable[[random.Random], dict[str, str]]:
+    return lambda draw: {name: _instant(timedelta(days=draw.randint(fewest, most)))}
 
 
-def _mark_paid(transfer_id: Any) -> None:
-    overriding.mark_paid(transfer_id=transfer_id, notice_id=uuid4(), occurred_at=datetime.now(UTC), actor=STAFF, reason=REASON)
+def _nothing(draw: random.Random) -> dict[str, str]:
+    return {}
 
 
-def _on_claim(step: Callable[..., Any]) -> Callable[[Any], None]:
-    return lambda claim_id: step(reservation_id=claim_id, actor=STAFF, reason=REASON)
+def _notice(draw: random.Random) -> dict[str, str]:
+    return {"notice_id": str(uuid4()), "occurred_at": _instant()}
 
 
-_LIVE = Reservation.objects.filter(state__in=["reserved", "pending"])
-ACTIONS: list[tuple[Callable[[Any], None], Any]] = [
-    (_on_claim(overriding.cancel_by_staff), _LIVE),
-    (_on_claim(overriding.reinstate), Reservation.objects.filter(state="canceled")),
-    (_on_claim(overriding.accept_amount), _LIVE.filter(received__gt=0, funded_at=None)),
-    (_on_claim(settling.settle_ahead), _LIVE.exclude(funded_at=None)),
-    (_extend_claim, _LIVE),
-    (_mark_paid, Transfer.objects.filter(direction="refund", status="due")),
-    (_extend_loan, Loan.objects.filter(status="open")),
+# An action, the list with rows for it, and what its form asks for beside the reason.
+ACTIONS: list[tuple[str, str, Callable[[random.Random], dict[str, str]]]] = [
+    ("cancel", f"{CLAIMS}?state__exact=reserved", _nothing),
+    ("cancel", f"{CLAIMS}?state__exact=pending", _nothing),
+    ("reinstate", f"{CLAIMS}?state__exact=canceled", _nothing),
+    ("accept_amount", f"{CLAIMS}?state__exact=pending", _nothing),
+    ("settle_ahead", f"{CLAIMS}?state__exact=pending", _nothing),
+    ("extend", f"{CLAIMS}?state__exact=pending", _in_days("expires_at", 8, 10)),
+    ("mark_paid", f"{TRANSFERS}?direction__exact=refund&status__exact=due", _notice),
+    ("extend", OPEN_LOANS, _in_days("closes_at", 22, 30)),
 ]
 
 
-def main() -> None:
-    draw = random.Random()
-    while True:
-        try:
-            act(draw)
-        except Problem:
-            pass  # what the rules refuse
-        except (OperationalError, InterfaceError):
-            connection.close()
-        time.sleep(PAUSE_SECONDS)
+class Desk:
+    """One of the staff at a browser. `decided` sends a request again, with the same form, until it is answered."""
 
+    def __init__(self, decided: Callable[..., Any], name: str, draw: random.Random) -> None:
+        self.decided, self.name, self.draw = decided, name, draw
+        self.cookies = SimpleCookie[str]()
 
-if __name__ == "__main__":
-    main()
+    def work(self, ending: threading.Event) -> Iterator[Deed]:
+        """One thing after the other, until then: an action on a row drawn by lot, a new loan where few are open."""
+        self._get("/admin/login/")
+        self._post("/admin/login/", {"username": self.name, "password": PASSWORD, "next": "/admin/"})
+        while not ending.wait(PAUSE_SECONDS):
+            action, found, fields = self.draw.choice(ACTIONS)
+            rows = self._rows(found)
+            if found == OPEN_LOANS and len(rows) < FEWEST_OPEN:
+                new = terms(f"CH-{uuid4().hex[:8]}", self.draw)
+                self._post(f"{LOANS}add/", new)  # one that is sent again is refused, as the reference is taken
+                found = f"{LOANS}?q={new['reference']}"
+                yield from self._act("open", found, self._rows(found), {"closes_at": ""})
+            elif rows:
+                yield from self._act(action, found, rows, fields(self.draw))
+
+    def _act(self, action: str, found: str, rows: list[str], fields: dict[str, str]) -> Iterator[Deed]:
+        row, reason = self.draw.choice(rows), f"{self.name} while everything breaks {uuid4()}"
+        form = {"action": action, "_selected_action": row, "reason": reason, **fields}
+        preview = self._post(found, form | {"step": "preview"}).text
+        if 'value="confirm"' not in preview:  # the rules refuse
+            return
+        previewed = dict(re.findall(r'name="(previewed-[^"]+)" value="(\w+)"', preview))
+        answer = self._post(found, form | previewed | {"step": "confirm"})
+        told = self._get(answer.headers["Location"]).text if answer.status == 302 else answer.text
+        yield Deed(action, row, reason, ": done for" in told, answer.tries)
+
+    def _rows(self, found: str) -> list[str]:
+        return re.findall(r'name="_selected_action" value="([^"]+)"', self._get(found).text)
+
+    # --- The browser ------------------------------------------------------------------------------------------------
+    def _get(self, path: str) -> Any:
+        return self._ask("GET", path, {})
+
+    def _post(self, path: str, form: dict[str, Any]) -> Any:
+        headers = {"X-CSRFToken": self.cookies["csrftoken"].value, "Content-Type": "application/x-www-form-urlencoded"}
+        return self._ask("POST", path, headers, urlencode(form).encode())
+
+    def _ask(self, method: str, path: str, headers: dict[str, str], body: bytes | None = None) -> Any:
+        headers["Cookie"] = "; ".join(f"{name}={cookie.value}" for name, cookie in self.cookies.items())
+        answer = self.decided(method, path, lambda: headers, body)
+        for cookie in answer.headers.get_all("Set-Cookie", []):
+            self.cookies.load(cookie)
+        if answer.status not in {200, 302} or "/admin/login/" in answer.headers.get("Location", ""):
+            raise AssertionError(f"{method} {path}: {answer.status} {answer.text}")
+        return answer

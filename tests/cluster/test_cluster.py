@@ -23,6 +23,7 @@ import redis
 from standardwebhooks.webhooks import Webhook
 
 from tests.cluster.servers import MISSING, Cluster, cluster, wait_for
+from tests.production import BANK_SECRET
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")]
 
@@ -97,7 +98,7 @@ class Site:
         event = {"id": str(uuid4()), "type": "transfer.cleared", "reference": reference, "amount": amount}
         text = json.dumps(event | {"occurred_at": datetime.now(UTC).isoformat()})
         now = datetime.now(UTC)
-        signature = Webhook(self.servers.bank_secret).sign(event["id"], now, text)
+        signature = Webhook(BANK_SECRET).sign(event["id"], now, text)
         headers = {"webhook-id": event["id"], "webhook-timestamp": str(int(now.timestamp())), "webhook-signature": signature}
         assert self.ask("bank-events/", text.encode(), headers=headers) == (200, {"id": event["id"], "outcome": "funded"})
 

@@ -426,7 +426,7 @@ def test_a_job_run_by_hand_is_sent_once_it_is_in_the_log(operator: Client, djang
         page.confirm()
     assert len(sent) == 1
     line = LogEntry.objects.get()
-    assert (line.user.get_username(), line.object_repr, line.change_message) == ("olga", job.name, f"Asked to run now: {REASON}")
+    assert (line.user.get_username(), line.object_repr, line.change_message) == ("olga", str(job), f"Asked to run now: {REASON}")
 
 
 def test_a_closed_case_says_what_became_of_it(operator: Client) -> None:
