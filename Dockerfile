@@ -27,7 +27,6 @@ EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --start-period=30s --interval=10s --timeout=5s \
     CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=4); c.request('GET', '/readyz'); exit(c.getresponse().status != 200)"]
-# The pool is for the web server's threads alone: worker and beat fork, and open their own connections.
-CMD ["env", "DATABASE_POOL_SIZE=4", "PROMETHEUS_MULTIPROC_DIR=/tmp/metrics", \
+CMD ["env", "DATABASE_STATEMENT_SECONDS=30", "PROMETHEUS_MULTIPROC_DIR=/tmp/metrics", \
      "granian", "--interface", "wsgi", "peerloans.wsgi:application", "--host", "0.0.0.0", "--port", "8000", \
      "--workers", "2", "--respawn-failed-workers", "--blocking-threads", "4", "--log-level", "warning", "--log-config", "peerloans/granian.json"]

@@ -1,4 +1,4 @@
-"""What do operators watch of the market? Claims, cases and messages, counted where an index makes it cheap."""
+"""What do operators watch of the market and its database? Counted where an index makes it cheap."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +36,11 @@ _UNREAD = """
     WHERE (txid, id) > (SELECT txid, transition_id FROM loans_outboxcursor) ORDER BY txid, id LIMIT 1
 """
 
+_CONNECTIONS = """
+    SELECT COALESCE(state, 'unknown'), count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' GROUP BY 1 ORDER BY 1
+"""
+
 
 def figures() -> Iterator[Figure]:
     """As they are now. Raises django.db.Error."""
@@ -50,6 +55,8 @@ def figures() -> Iterator[Figure]:
     yield Figure("outbox_age_seconds", "Age of the oldest message that waits.", "channel", ages)
     unread = max(0.0, float(next((age for (age,) in _rows(_UNREAD)), 0)))
     yield Figure("outbox_unread_seconds", "Age of the oldest step that has not been announced.", "", {"": unread})
+    connections = {state: float(count) for state, count in _rows(_CONNECTIONS)}
+    yield Figure("database_connections", "Connections to the database.", "state", connections)
 
 
 def _rows(statement: str) -> list[tuple[str, ...]]:

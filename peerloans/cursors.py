@@ -5,11 +5,8 @@ kept plan knows no values. It reads all of a table where a partial index would d
 its end for a LIMIT; so only what says that it is Prepared is kept, and everything else is planned with its values.
 
 Django reads instants in Python. psycopg's own reader, in C, gives the same in an eighth of the time, 8 µs less for each.
-
-And a connection out of the pool is not asked by a round trip whether it still stands: that costs as much as finding a token.
 """
 
-import select
 from typing import Any
 
 import psycopg
@@ -38,18 +35,3 @@ class Cursor(psycopg.Cursor[Any]):
     def execute(self, query: Any, params: Any = None, *, prepare: bool | None = None, binary: bool | None = None) -> "Cursor":
         prepare = isinstance(query, Prepared) if prepare is None else prepare
         return super().execute(query, params, prepare=prepare, binary=binary)
-
-
-class Pooled(psycopg.Connection[Any]):
-    """A connection that knows from its socket whether it has ended: then there is something to read."""
-
-    def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
-        # An empty statement is the pool's question; it has no other use, and nobody reads its answer.
-        if query == "" and not self.closed and not self._something_to_read():
-            return None
-        return super().execute(query, params, **options)
-
-    def _something_to_read(self) -> bool:
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN)
-        return bool(poll.poll(0))

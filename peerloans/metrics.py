@@ -4,11 +4,10 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
-from django.db import Error, connection
+from django.db import Error
 from django.http import HttpRequest, HttpResponse
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from redis.exceptions import RedisError
 
@@ -16,7 +15,6 @@ from loans import measuring
 from peerloans import health, jobs
 
 FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-POOL_SECONDS = 1.0  # how often a process that answers looks at its pool
 METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 
 _own = CollectorRegistry()
@@ -24,8 +22,6 @@ REQUESTS = Counter(
     "peerloans_requests", "Answers; the outcome is a problem's code.", ["view", "method", "status", "outcome"], registry=_own
 )
 SECONDS = Histogram("peerloans_request_seconds", "Time to answer.", ["view"], registry=_own)
-CONNECTIONS = Gauge("peerloans_pool_connections", "Of the web processes' pools.", ["state"], registry=_own, multiprocess_mode="livesum")
-WAITING = Gauge("peerloans_pool_waiting", "Threads that wait for a connection.", registry=_own, multiprocess_mode="livesum")
 
 
 class CountedRequests:
@@ -33,7 +29,6 @@ class CountedRequests:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
-        self.pool_seen_at = float("-inf")
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         began = time.monotonic()
@@ -43,20 +38,8 @@ class CountedRequests:
         data = getattr(response, "data", None)
         outcome = data.get("code", "") if response.status_code >= 400 and isinstance(data, dict) else ""
         REQUESTS.labels(view, method, response.status_code, outcome).inc()
-        ended = time.monotonic()
-        SECONDS.labels(view).observe(ended - began)
-        if ended - self.pool_seen_at >= POOL_SECONDS:
-            self.pool_seen_at = ended
-            _see_pool()
+        SECONDS.labels(view).observe(time.monotonic() - began)
         return response
-
-
-def _see_pool() -> None:
-    if "pool" in connection.settings_dict["OPTIONS"]:
-        pool = connection.pool.get_stats()  # type: ignore[attr-defined]
-        CONNECTIONS.labels("free").set(pool["pool_available"])
-        CONNECTIONS.labels("busy").set(pool["pool_size"] - pool["pool_available"])
-        WAITING.set(pool["requests_waiting"])
 
 
 class _Present:
@@ -90,19 +73,8 @@ def exposition() -> bytes:
     """All figures in Prometheus' text format, of all processes that share PROMETHEUS_MULTIPROC_DIR."""
     requests = _own
     if FOLDER:
-        _forget_the_dead(Path(FOLDER))
         requests = CollectorRegistry()
         multiprocess.MultiProcessCollector(requests)  # type: ignore[no-untyped-call]
     present = CollectorRegistry()
     present.register(_Present())
     return generate_latest(requests) + generate_latest(present)
-
-
-def _forget_the_dead(folder: Path) -> None:
-    """The gauges of processes that have ended, killed or not, no longer hold."""
-    for path in folder.glob("gauge_live*_*.db"):
-        pid = int(path.stem.rpartition("_")[2])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]

@@ -169,7 +169,7 @@ def run(port: int) -> None:
     try:
         counted = embedded.VAR / "metrics"
         shutil.rmtree(counted, ignore_errors=True)
-        parts.append(Part("web", web(port), DATABASE_POOL_SIZE="4", PROMETHEUS_MULTIPROC_DIR=str(counted)))
+        parts.append(Part("web", web(port), DATABASE_STATEMENT_SECONDS="30", PROMETHEUS_MULTIPROC_DIR=str(counted)))
         parts.append(Part("worker", WORKER, PYTHONWARNINGS=CELERY_WARNINGS))
         parts.append(Part("beat", BEAT, PYTHONWARNINGS=CELERY_WARNINGS))
         if settings.DEBUG:

@@ -10,7 +10,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from peerloans import embedded
-from peerloans.cursors import Cursor, Pooled
+from peerloans.cursors import Cursor
 
 env = environ.Env()
 
@@ -132,11 +132,11 @@ if "DATABASE_REPLICA_URL" in os.environ:
     DATABASES["replica"] = env.db_url_config(os.environ["DATABASE_REPLICA_URL"]) | {"TEST": {"MIRROR": "default"}}
 # Whether a pooler that gives a connection for one transaction only, such as PgBouncer, stands before the databases.
 POOLED_BY_TRANSACTION = env.bool("DATABASE_POOLED_BY_TRANSACTION", default=False)
-# Threaded web workers share connections; Celery's processes open their own for each task.
-pool_size = env.int("DATABASE_POOL_SIZE", default=0)
-for name, database in DATABASES.items():
+# Nobody awaits an answer of a web server for longer than some seconds; jobs take what they need.
+STATEMENT_SECONDS = env.int("DATABASE_STATEMENT_SECONDS", default=0)
+for database in DATABASES.values():
+    database |= {"ENGINE": "peerloans.postgresql", "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
     options = database.setdefault("OPTIONS", {})
-    database["CONN_HEALTH_CHECKS"] = True
     # Such a pooler also gives a plan kept for one connection to another.
     options |= {"server_side_binding": True, "cursor_factory": Cursor, "prepare_threshold": None if POOLED_BY_TRANSACTION else 0}
     # A server or a network that is gone without a word is noticed within half a minute.
@@ -144,19 +144,9 @@ for name, database in DATABASES.items():
     if POOLED_BY_TRANSACTION:
         database["DISABLE_SERVER_SIDE_CURSORS"] = True
     else:
-        # A lock that does not come within this time is answered as `busy`. Behind a pooler the roles must say all this themselves.
-        options["options"] = "-c lock_timeout=3s -c idle_in_transaction_session_timeout=5min"
-        if pool_size:  # a web server, whose requests nobody awaits for longer
-            options["options"] += " -c statement_timeout=30s"
-    if pool_size:
-        timeout = 2 if name == "replica" else 10
-        options["pool"] = {
-            "connection_class": Pooled,
-            "min_size": 1,
-            "max_size": pool_size,
-            "timeout": timeout,
-            "reconnect_timeout": 10,
-        }
+        # A lock that does not come within this time is answered as `busy`. Behind a pooler the role must say so itself.
+        limits = {"lock_timeout": "3s", "idle_in_transaction_session_timeout": "5min", "statement_timeout": f"{STATEMENT_SECONDS}s"}
+        options["options"] = " ".join(f"-c {name}={value}" for name, value in limits.items())
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Redis and Celery -----------------------------------------------------------------------------------------------

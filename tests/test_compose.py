@@ -23,7 +23,7 @@ def test_each_setting_is_one_of_the_table_and_none_that_is_required_is_missing()
     for service in OURS.values():
         assert required <= service["environment"].keys() <= table.keys()
     in_image = set(re.findall(r'"(\w+)=[^"]*", ', (ROOT / "Dockerfile").read_text()))
-    assert in_image == {"DATABASE_POOL_SIZE", "PROMETHEUS_MULTIPROC_DIR"} <= table.keys()
+    assert in_image == {"DATABASE_STATEMENT_SECONDS", "PROMETHEUS_MULTIPROC_DIR"} <= table.keys()
 
 
 def test_no_secret_has_a_default() -> None:

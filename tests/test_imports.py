@@ -21,6 +21,7 @@ LEVELS = [
         "peerloans.jobs",
         "peerloans.logs",
         "peerloans.outbound",
+        "peerloans.postgresql",
         "peerloans.renderers",
         "peerloans.replica",
         "peerloans.second_factor",

@@ -79,7 +79,7 @@ class System:
         collect = [sys.executable, "manage.py", "collectstatic", "--no-input", "--verbosity", "0"]
         subprocess.run(collect, cwd=ROOT, env=environment, check=True)
         self.programs = {
-            "web": Program("web", run.web(port), environment | {"DATABASE_POOL_SIZE": "4", "PROMETHEUS_MULTIPROC_DIR": counted}),
+            "web": Program("web", run.web(port), environment | {"DATABASE_STATEMENT_SECONDS": "30", "PROMETHEUS_MULTIPROC_DIR": counted}),
             "worker": Program("worker", run.WORKER, environment | quiet),
             "beat": Program("beat", run.BEAT, environment | quiet),
         }

@@ -232,7 +232,9 @@ class Cluster:
     # --- Our processes ----------------------------------------------------------------------------------------------
     def start_web(self, name: str) -> None:
         granian = [sys.executable, "-m", "granian", "--interface", "wsgi", "peerloans.wsgi:application", "--port", str(self.ports[name])]
-        self.start(name, *granian, "--workers", "1", "--blocking-threads", "8", **self.databases("peerloans_web"), DATABASE_POOL_SIZE="8")
+        self.start(
+            name, *granian, "--workers", "1", "--blocking-threads", "8", **self.databases("peerloans_web"), DATABASE_STATEMENT_SECONDS="30"
+        )
         wait_for(name, lambda: socket.create_connection(("127.0.0.1", self.ports[name]), 1).close() is None)
 
     def start_celery(self, name: str, *words: str) -> None:
