@@ -1,6 +1,6 @@
 """Who is asking? Found by one read of the bearer's token, with the user and the investor that go with it.
 
-A process remembers for half a minute whom it has found: looking again for each request would take a third of the time of
+A process remembers for a minute whom it has found: looking again for each request would take a third of the time of
 a reservation. Whether a user may still buy, the decision about each reservation asks the database anyway.
 """
 
@@ -24,7 +24,7 @@ from loans.models import Investor
 from peerloans.cursors import Prepared
 
 EXPIRED_FOR = timedelta(days=30)
-REMEMBERED_SECONDS = 30.0  # how long at most a token that was revoked elsewhere still opens
+REMEMBERED_SECONDS = 60.0  # how long at most a token that was revoked elsewhere still opens
 REMEMBERED_TOKENS = 20_000  # about 10 MB
 
 # The same through the ORM takes four times as long, a good part of what a reservation takes.

@@ -34,6 +34,7 @@ from peerloans.errors import Problem
 from peerloans.renderers import JSONRenderer
 
 HEADER = "Idempotency-Key"
+AS_IT_COMES = "HTTP_IDEMPOTENCY_KEY"  # request.headers would first read all others
 REMEMBERED_REFUSALS = {400, 403, 404, 409, 422}
 
 # Where an answer was kept and still counts, no row comes back.
@@ -62,7 +63,7 @@ def keyed(post: View) -> Callable[..., HttpResponse]:
     @wraps(post)
     def answer(view: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         decide = partial(post, view, request, *args, **kwargs)
-        response = _once(_key(request), decide) if HEADER in request.headers else decide()
+        response = _once(_key(request), decide) if AS_IT_COMES in request.META else decide()
         replica.wrote(request.user.pk)
         return response
 
@@ -74,7 +75,7 @@ def keyed_by_service(post: View) -> Callable[..., HttpResponse]:
 
     @wraps(post)
     def answer(view: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
-        key = _key(request) if HEADER in request.headers else None
+        key = _key(request) if AS_IT_COMES in request.META else None
         decide = partial(post, view, request, *args, key=key, **kwargs)
         response = _by_service(key, decide) if key else decide()
         replica.wrote(request.user.pk)
@@ -109,7 +110,7 @@ def _by_service(key: Key, decide: Callable[[], Response]) -> HttpResponse:
 def _key(request: Request) -> Key:
     user_id = request.user.pk
     assert user_id  # noqa: S101
-    text = request.headers[HEADER]
+    text = request.META[AS_IT_COMES]
     if not re.fullmatch(r"[!-~]{1,255}", text):
         raise ValidationError({HEADER: ["1 to 255 printable ASCII characters without spaces, a UUID for instance."]})
     asked = f"{request.method} {request.get_full_path()}\n".encode()

@@ -133,7 +133,9 @@ def admit(
         row = cursor.fetchone()
     claim, first, mine = row[: len(_CLAIM_COLUMNS)], First(*row[len(_CLAIM_COLUMNS) : -1]), row[-1]
     if claim[0]:
-        return Reservation.from_db(connection.alias, _CLAIM_COLUMNS, claim)
+        admitted = Reservation.from_db(connection.alias, _CLAIM_COLUMNS, claim)
+        admitted.loan = Loan.from_db(connection.alias, ["id", "reference"], [admitted.loan_id, reference])
+        return admitted
     if first.digest:
         raise AnsweredBefore(first)
     if not mine:

@@ -25,7 +25,7 @@ from loans.filters import LoanFilter, ReservationFilter, StrictFilterBackend
 from loans.idempotency import keyed, keyed_by_service
 from loans.keys import Key
 from loans.ledger import Actor
-from loans.models import Loan, Reservation, Transfer, Transition
+from loans.models import Reservation, Transfer, Transition
 from loans.portfolio import portfolio
 from loans.serializers import (
     BankEventSerializer,
@@ -131,8 +131,6 @@ class Reserve(Revalidated):
     def post(self, request: Request, reference: str, key: Key | None) -> Response:
         amount = checked(ReserveSerializer, request).validated_data["amount"]
         claim = investing.reserve(reference=reference, investor=investor(request), amount=amount, key=key)
-        # A new claim: what the database would be asked for to show it is known.
-        claim.loan = Loan(pk=claim.loan_id, reference=reference)
         return Response(ReservationSerializer((claim, [])).data, status=201)
 
 

@@ -258,6 +258,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["loans.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["loans.authentication.IsInvestor"],
     "DEFAULT_RENDERER_CLASSES": ["peerloans.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "peerloans.renderers.Negotiation",
     "DEFAULT_PARSER_CLASSES": ["peerloans.parsers.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "peerloans.problems.handler",
