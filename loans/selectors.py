@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 from django.db.models import Case, Count, F, Q, QuerySet, When
 from django.db.models.functions import Now
 
@@ -202,14 +202,35 @@ def queue_position(reservation: Reservation, now: datetime | None = None) -> int
     return counted["position"] if counted["own"] else None
 
 
-def movements(reservation_ids: Collection[UUID], using: str = DEFAULT_DB_ALIAS) -> dict[UUID, list[Transfer]]:
-    """The transfers and refunds of each of the reservations; of their fields, those that are to be seen."""
-    found: dict[UUID, list[Transfer]] = {reservation_id: [] for reservation_id in reservation_ids}
-    transfers: Any = Transfer.objects.using(using).filter(reservation_id__in=reservation_ids)
-    for transfer in transfers.values_list(
-        "pk", "reservation_id", "direction", "payment", "reference", "method", "status", "created_at", named=True
-    ):
-        found[transfer.reservation_id].append(transfer)
+class Movement(NamedTuple):
+    """Of a transfer or refund, what is to be seen."""
+
+    pk: UUID
+    reservation_id: UUID
+    direction: str
+    payment: int
+    reference: str
+    method: str
+    status: str
+    created_at: datetime
+
+
+# A hundred values in place of one array would be written into each statement and read out of it again, 1 ms for a page.
+_MOVEMENTS = Prepared(
+    """
+    SELECT id, reservation_id, direction, payment, reference, method, status, created_at
+    FROM loans_transfer WHERE reservation_id = ANY(%s)
+    """
+)
+
+
+def movements(reservation_ids: Collection[UUID], using: str = DEFAULT_DB_ALIAS) -> dict[UUID, list[Movement]]:
+    """The transfers and refunds of each of the reservations."""
+    found: dict[UUID, list[Movement]] = {reservation_id: [] for reservation_id in reservation_ids}
+    with connections[using].cursor() as cursor:
+        cursor.execute(_MOVEMENTS, [list(reservation_ids)])
+        for movement in map(Movement._make, cursor.fetchall()):
+            found[movement.reservation_id].append(movement)
     return found
 
 
@@ -218,7 +239,10 @@ def own_transfer(reservation: Reservation) -> Transfer | None:
     return own_among(reservation.transfers.all())
 
 
-def own_among(transfers: Iterable[Transfer]) -> Transfer | None:
+Moved = TypeVar("Moved", Transfer, Movement)
+
+
+def own_among(transfers: Iterable[Moved]) -> Moved | None:
     """Of a reservation's transfers the one that its money is expected by: the newest, but for money that came again."""
     inbound = [t for t in transfers if t.direction == Direction.INBOUND and t.payment == 1]
     return max(inbound, key=lambda transfer: (transfer.created_at, transfer.pk), default=None)

@@ -16,7 +16,7 @@ from rest_framework import serializers
 from loans import selectors
 from loans.banking import OUTCOMES, Notice
 from loans.limits import CENT
-from loans.models import Reservation, Transfer, Transition
+from loans.models import Reservation, Transition
 from loans.states import CAUSES, INBOUND_STATUSES, State, TransferStatus
 from peerloans.strictness import StrictSerializer
 
@@ -202,7 +202,7 @@ class ReservationSerializer(serializers.Serializer):
     transfer = TransferSerializer(allow_null=True, help_text="The payment it awaits or got.")
     refund = RefundSerializer(allow_null=True)
 
-    def to_representation(self, of: tuple[Reservation, Sequence[Transfer]]) -> dict[str, Any]:
+    def to_representation(self, of: tuple[Reservation, Sequence[selectors.Movement]]) -> dict[str, Any]:
         claim, movements = of
         transfer = selectors.own_among(movements)
         return {
@@ -219,7 +219,7 @@ class ReservationSerializer(serializers.Serializer):
         }
 
 
-def _refund_status(movements: Sequence[Transfer]) -> str:
+def _refund_status(movements: Sequence[selectors.Movement]) -> str:
     due = any(transfer.status == TransferStatus.DUE for transfer in movements)
     return TransferStatus.DUE if due else TransferStatus.PAID
 
@@ -227,7 +227,7 @@ def _refund_status(movements: Sequence[Transfer]) -> str:
 class OneReservationSerializer(ReservationSerializer):
     queue_position = serializers.IntegerField(allow_null=True, help_text="1 is next; null when it is not live.")
 
-    def to_representation(self, of: tuple[Reservation, Sequence[Transfer]]) -> dict[str, Any]:
+    def to_representation(self, of: tuple[Reservation, Sequence[selectors.Movement]]) -> dict[str, Any]:
         claim, _ = of
         return super().to_representation(of) | {"queue_position": selectors.queue_position(claim)}
 

@@ -25,7 +25,7 @@ from loans.filters import LoanFilter, ReservationFilter, StrictFilterBackend
 from loans.idempotency import keyed, keyed_by_service
 from loans.keys import Key
 from loans.ledger import Actor
-from loans.models import Reservation, Transfer, Transition
+from loans.models import Reservation, Transition
 from loans.portfolio import portfolio
 from loans.serializers import (
     BankEventSerializer,
@@ -54,7 +54,7 @@ def checked(form: type[Serializer], request: Request) -> Any:
     return filled
 
 
-def seen(claim: Reservation) -> tuple[Reservation, list[Transfer]]:
+def seen(claim: Reservation) -> tuple[Reservation, list[selectors.Movement]]:
     """The reservation with its transfers and refunds."""
     return claim, selectors.movements([claim.pk])[claim.pk]
 
