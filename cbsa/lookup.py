@@ -72,6 +72,11 @@ def forget() -> None:
     _memory = _Memory()
 
 
+def is_remembered(zip_code: str) -> bool:
+    """Whether its answer needs no database."""
+    return zip_code in _memory.answers and time.monotonic() - _memory.seen_at < FRESH_SECONDS
+
+
 def find(zip_codes: Collection[str]) -> Found:
     """What the dataset in use says of these five-digit ZIPs, at most a second ago. Raises NoDataset before the first import.
 

@@ -59,6 +59,13 @@ class Revalidated(APIView):
         return get_conditional_response(request, response.headers["ETag"], None, response)
 
 
+def open_to_any_page(response: Any) -> Any:
+    """Lets the script of any web page read it."""
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    response.headers["Access-Control-Expose-Headers"] = "ETag"
+    return response
+
+
 class FromAnyPage(APIView):
     """Asked without a log-in, by the script of any web page."""
 
@@ -66,10 +73,7 @@ class FromAnyPage(APIView):
     permission_classes = ()
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        response = super().finalize_response(request, response, *args, **kwargs)
-        response.headers["Access-Control-Allow-Origin"] = "*"
-        response.headers["Access-Control-Expose-Headers"] = "ETag"
-        return response
+        return open_to_any_page(super().finalize_response(request, response, *args, **kwargs))
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """A web page's question what it may send here."""

@@ -48,11 +48,13 @@ def queues(stage: Stage) -> Iterator[Figure]:
 
 
 def refusals(stage: Stage) -> Iterator[Figure]:
-    refused, accepted = in_turn(
-        partial(reserve, stage.full, "FULL", 1, 8, expected=409),
-        partial(reserve, stage.full, "B-1", 1, 8),
-    )
-    yield figure("POST reservations, a refusal / an acceptance", "a full loan", "1/s", rates(refused), rates(accepted), 1.0)
+    """A refusal writes nothing, unless it has a key to remember it by: then it needs a commit of its own."""
+    for amount, keyed, target in (("a full loan", False, 1.0), ("with a key", True, None)):
+        refused, accepted = in_turn(
+            partial(reserve, stage.full, "FULL", 1, 8, expected=409, keyed=keyed),
+            partial(reserve, stage.full, "B-1", 1, 8, keyed=keyed),
+        )
+        yield figure("POST reservations, a refusal / an acceptance", amount, "1/s", rates(refused), rates(accepted), target)
 
 
 def rates(loads: list[Load]) -> list[float]:
@@ -65,7 +67,7 @@ def expecting(status: int, done: Load) -> Load:
     return done
 
 
-def reserve(database: Database, reference: str, loans: int, clients: int, expected: int = 201) -> Load:
+def reserve(database: Database, reference: str, loans: int, clients: int, *, expected: int = 201, keyed: bool = True) -> Load:
     """With a token of another investor each time, and a new Idempotency-Key."""
     run, body = secrets.token_hex(8), json.dumps({"amount": "1000.00"})
     requests = (
@@ -73,7 +75,7 @@ def reserve(database: Database, reference: str, loans: int, clients: int, expect
             "POST",
             f"/api/v1/loans/{reference.format(random.randint(1, loans))}/reservations/",
             token=rows.TOKEN.format(1 + number % rows.INVESTORS),
-            key=f"{run}-{number}",
+            key=f"{run}-{number}" if keyed else "",
             body=body,
         )
         for number in count()

@@ -140,6 +140,18 @@ def test_an_etag_holds_until_the_next_import(client: Client, run: Import, addres
     assert client.get(address, headers={"If-None-Match": etag}).status_code == 304
 
 
+def test_what_is_remembered_is_answered_as_before(client: Client, run: Import) -> None:
+    run()
+    first, again = client.get("/ziptocbsa/10002"), client.get("/ziptocbsa/10002")
+    assert lookup.is_remembered("10002")
+    assert again.content == first.content
+    names = ("Content-Type", "ETag", "Cache-Control", "Access-Control-Allow-Origin", "Access-Control-Expose-Headers")
+    assert [again.headers[name] for name in names] == [first.headers[name] for name in names]
+    assert client.get("/ziptocbsa/10002?page=1").json()["code"] == "invalid"
+    assert client.head("/ziptocbsa/10002").status_code == 200
+    assert client.delete("/ziptocbsa/10002").status_code == 405
+
+
 def test_any_web_page_may_read(client: Client, run: Import) -> None:
     run()
     for response in (client.get("/ziptocbsa/10002"), client.get("/ziptocbsa/77777"), client.options("/ziptocbsa")):

@@ -36,7 +36,8 @@ def _instant(from_now: timedelta = timedelta()) -> str:
 
 
 def _in_days(name: str, fewest: int, most: int) -> Callable[[random.Random], dict[str, str]]:
-    return lambda draw: {name: _instant(timedelta(days=draw.randint(fewest, most)))}
+    # Hardly ever the instant that it has already, which would change nothing.
+    return lambda draw: {name: _instant(timedelta(days=draw.randint(fewest, most), minutes=draw.randint(0, 1439)))}
 
 
 def _nothing(draw: random.Random) -> dict[str, str]:
