@@ -31,7 +31,7 @@ from loans.serializers import ReservationSerializer
 from peerloans import problems, replica
 from peerloans.cursors import Prepared
 from peerloans.errors import Problem
-from peerloans.renderers import JSONRenderer
+from peerloans.renderers import JSONRenderer, as_json
 
 HEADER = "Idempotency-Key"
 AS_IT_COMES = "HTTP_IDEMPOTENCY_KEY"  # request.headers would first read all others
@@ -131,7 +131,7 @@ def _decision(decide: Callable[[], Response]) -> Response:
 
 
 def _rendered(response: Response) -> HttpResponse:
-    return HttpResponse(JSONRenderer().render(response.data), status=response.status_code, content_type=_media_type(response.status_code))
+    return HttpResponse(as_json(response.data), status=response.status_code, content_type=_media_type(response.status_code))
 
 
 def _media_type(status: int) -> str:
@@ -165,7 +165,7 @@ def _again(first: First, key: Key) -> HttpResponse:
         raise IdempotencyKeyReused("This Idempotency-Key has answered another request; take a new one for each request.")
     body: Any = first.body
     if first.reservation_id:
-        body = JSONRenderer().render(ReservationSerializer((selectors.at_first(first.reservation_id), [])).data)
+        body = as_json(ReservationSerializer((selectors.at_first(first.reservation_id), [])).data)
     return HttpResponse(body, status=first.status, content_type=_media_type(first.status), headers={"Idempotency-Replayed": "true"})
 
 

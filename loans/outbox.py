@@ -27,7 +27,7 @@ from loans.announcements import OF_RESERVATION, OF_TRANSFER, Announcement
 from loans.models import Delivery, DeliveryStatus, OutboxCursor, Transfer, Transition
 from loans.states import Direction, Event, TransferEvent
 from peerloans import outbound
-from peerloans.renderers import Encoder
+from peerloans.renderers import as_json
 
 logger = logging.getLogger(__name__)
 
@@ -298,7 +298,7 @@ def body(delivery: Delivery) -> str:
     """The JSON of a webhook."""
     said = announcement(delivery.transition)
     message = {"type": said.type, "timestamp": delivery.transition.at, "data": facts(delivery)}
-    return Encoder(separators=(",", ":")).encode(message)
+    return as_json(message).decode()
 
 
 def _send_email(delivery: Delivery) -> None:

@@ -4,7 +4,6 @@ A request's id comes from the proxy in front or is made here, is told in the ans
 request sends, and with those that they send.
 """
 
-import json
 import logging
 import os
 import re
@@ -15,6 +14,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from celery import signals
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -29,7 +29,6 @@ logger = logging.getLogger(__name__)
 # What no line of ours shows, logging need not look up for each.
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
-_in_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 _ID = re.compile(r"[\w-]{8,64}")
 # The last net, for messages of libraries and of the database: passwords in addresses, tokens, signing secrets, e-mail
 # addresses, and PostgreSQL's detail, which quotes the row.
@@ -57,7 +56,7 @@ class JSONFormatter(logging.Formatter):
         line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
         if record.exc_info:
             line["exception"] = without_secrets("".join(traceback.format_exception(*record.exc_info)))
-        return _in_json(line)
+        return orjson.dumps(line, default=str).decode()
 
 
 class NamedRequests:

@@ -114,6 +114,6 @@ def test_nobody_is_named_in_the_log_of_what_investors_do(transactional_db: None,
         cursor.execute("INSERT INTO auth_user SELECT * FROM auth_user WHERE id = %s", [investor.user_id])
     logging.getLogger("anywhere").error("It failed.", exc_info=error.value)
     told = "\n".join(lines)
-    assert f'"user": {User.objects.get().pk}' in told
+    assert f'"user":{User.objects.get().pk}' in told
     for hidden in ("a-name-to-hide", "hide@example.org", "a-password-to-hide", "mistyped-and-hidden", token):
         assert hidden not in told
