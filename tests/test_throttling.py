@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -86,3 +87,32 @@ def test_without_redis_the_api_is_open(db: None, rates: Callable[..., None], set
     settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": "redis://127.0.0.1:1/0"}}
     assert [Client().get("/api/v1/loans/").status_code for _ in range(2)] == [200, 200]
     assert "not counted" in caplog.text
+
+
+class Elsewhere(throttling.PerCaller):
+    """The same throttle in another process: it shares Redis alone."""
+
+    _windows: dict[str, tuple[int, int]] = {}
+
+
+@time_machine.travel("2026-03-02T15:00:00Z", tick=False)
+def test_processes_tell_each_other_each_hundredth_of_the_limit(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": "1000/m"})
+    caller = SimpleNamespace(user=UserFactory())
+    here, there = throttling.PerCaller(), Elsewhere()
+    allowed = {here: 0, there: 0}
+    for throttle in (here, there) * 600:
+        allowed[throttle] += throttle.allow_request(caller)
+    assert 1000 <= allowed[here] + allowed[there] <= 1000 + 2 * 10
+    assert not here.allow_request(caller)
+    assert not there.allow_request(caller)
+
+
+@time_machine.travel("2026-03-02T15:00:00Z", tick=False)
+def test_only_so_many_callers_are_remembered(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttling, "REMEMBERED", 3)
+    monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": "1000/m"})
+    throttle = Elsewhere()
+    for _ in range(10):
+        throttle.allow_request(SimpleNamespace(user=UserFactory()))
+        assert len(Elsewhere._windows) <= 3

@@ -54,7 +54,7 @@ def figures(stage: Stage) -> Iterator[Figure]:
         rows = sum(1 for _ in (folder / "shares.csv").open())
         tenfold, its_metros = made(folder, times=10)
         ours, copied = in_turn(lambda: _import(url, zips, metros), lambda: (_copy(url, folder), 0.0))
-        once, more = in_turn(lambda: _import(url, zips, metros), lambda: _import(url, tenfold, its_metros), rounds=2)
+        once, more = in_turn(lambda: _import(url, zips, metros), lambda: _import(url, tenfold, its_metros), rounds=2, warm_up=False)
     seconds, _ = zip(*ours, strict=True)
     once_seconds, peaks = zip(*once, strict=True)
     more_seconds, more_peaks = zip(*more, strict=True)

@@ -11,14 +11,14 @@ ROUNDS = 5
 GROWTH = 1.3  # a unit's cost where there is ten times as much, at most
 
 
-def in_turn(*ways: Callable[[], T], rounds: int = ROUNDS) -> list[list[T]]:
+def in_turn(*ways: Callable[[], T], rounds: int = ROUNDS, warm_up: bool = True) -> list[list[T]]:
     """What each way gave in each round: a round that does not count, to warm up; then A B, B A, and so on."""
     columns: list[list[T]] = [[] for _ in ways]
-    for number in range(rounds + 1):
+    for number in range(rounds + warm_up):
         places = range(len(ways)) if number % 2 else reversed(range(len(ways)))
         for place in places:
             columns[place].append(ways[place]())
-    return [column[1:] for column in columns]
+    return [column[warm_up:] for column in columns]
 
 
 @dataclass(frozen=True)
