@@ -78,7 +78,7 @@ def test_history_leads_to_the_present_state(end) -> None:
 @pytest.mark.django_db
 def test_a_changed_market_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     loan = stage.open_loan()
-    monkeypatch.setattr("loans.lending.markets_of", lambda *_: {"78701": Market("12420", "Austin")})
+    monkeypatch.setattr("loans.markets.markets_of", lambda *_: {"78701": Market("12420", "Austin")})
     assert markets.resolve_markets(MONDAY + HOUR) == 1
     assert list(verifying.verify([loan.reference])) == [(loan.reference, [])]
 
