@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from loans import idempotency, investing
 from loans.models import IdempotencyKey, Loan, Reservation
+from peerloans import metrics
 from tests.loans.api.conftest import Caller, problem
 
 
@@ -64,6 +65,17 @@ def test_a_refusal_is_remembered(investor: Caller, loan: Loan, path: str, body: 
     assert problem(again) == code
     assert (again.content, replayed(again)) == (first.content, True)
     assert not Reservation.objects.exists()
+
+
+@pytest.mark.parametrize("key", ["a", None])
+def test_the_figures_name_a_refusal(investor: Caller, path: str, key: str | None) -> None:
+    def refused() -> float:
+        labels = {"view": "reserve", "method": "POST", "status": "409", "outcome": "over_limit"}
+        return metrics.REQUESTS.labels(**labels)._value.get()
+
+    before = refused()
+    investor.post(path, {"amount": 100_001}, key=key)
+    assert refused() == before + 1
 
 
 def test_refusals_of_every_remembered_status(investor: Caller, new_investor: Callable[..., Caller], path: str) -> None:
