@@ -51,10 +51,10 @@ class Program:
 
     def kill(self) -> None:
         """SIGKILL for all of its processes."""
-        self.killed = True
+        self.killed, process = True, self.process  # while we wait, it may be started again
         with contextlib.suppress(OSError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def children(self) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):
