@@ -105,8 +105,10 @@ class System:
             with self._lock:
                 for program in self.programs.values():
                     program.keep_up()
-            if not self.ballast.exists():  # on a full disk no server comes up
-                self.server_starts += embedded.start()
+            # On a full disk no server comes up; one that takes too long is given another chance.
+            if not self.ballast.exists():
+                with contextlib.suppress(SystemExit):
+                    self.server_starts += embedded.start()
 
     def kill_server(self, pidfile: Path) -> None:
         with contextlib.suppress(OSError, ValueError, IndexError):
