@@ -62,6 +62,10 @@ class _Memory:
     seen_at: float = 0.0
     answers: dict[str, str] = field(default_factory=dict)
 
+    def holds(self, zip_codes: Collection[str]) -> bool:
+        """Whether it answers all of them, and lately enough."""
+        return time.monotonic() - self.seen_at < FRESH_SECONDS and all(zip_code in self.answers for zip_code in zip_codes)
+
 
 _memory = _Memory()
 
@@ -74,7 +78,7 @@ def forget() -> None:
 
 def is_remembered(zip_code: str) -> bool:
     """Whether its answer needs no database."""
-    return zip_code in _memory.answers and time.monotonic() - _memory.seen_at < FRESH_SECONDS
+    return _memory.holds([zip_code])
 
 
 def find(zip_codes: Collection[str]) -> Found:
@@ -84,7 +88,7 @@ def find(zip_codes: Collection[str]) -> Found:
     """
     global _memory
     memory, now = _memory, time.monotonic()
-    if now - memory.seen_at < FRESH_SECONDS and all(zip_code in memory.answers for zip_code in zip_codes):
+    if memory.holds(zip_codes):
         return Found(memory.version, {zip_code: memory.answers[zip_code] for zip_code in zip_codes})
     found = _read(zip_codes)
     if found.version != memory.version or len(memory.answers) > REMEMBERED_ZIPS:

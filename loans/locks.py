@@ -6,7 +6,7 @@ come within the database's `lock_timeout` is answered as Busy.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -17,6 +17,7 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable
 from loans.errors import Busy, NotFound, RequestInProgress
 from loans.keys import Key
 from loans.models import Loan
+from peerloans.errors import Problem
 
 FOR_UPDATE = "FOR UPDATE"
 # A request's key is locked before the loan. Where two keys have one hash, one of them waits without need.
@@ -31,14 +32,25 @@ class Locked(NamedTuple):
 
 
 @contextmanager
-def patient() -> Iterator[None]:
-    """Raises Busy where a lock does not come in time."""
+def _patient(given_up: tuple[type[Exception], ...], problem: type[Problem], why: str) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        if isinstance(error.__cause__, LockNotAvailable | DeadlockDetected):
-            raise Busy("Somebody else is changing this loan right now; try again in a moment.") from error
+        if isinstance(error.__cause__, given_up):
+            raise problem(why) from error
         raise
+
+
+def patient() -> AbstractContextManager[None]:
+    """Raises Busy where a lock does not come in time."""
+    why = "Somebody else is changing this loan right now; try again in a moment."
+    return _patient((LockNotAvailable, DeadlockDetected), Busy, why)
+
+
+def patient_with_key() -> AbstractContextManager[None]:
+    """Raises RequestInProgress where the first request with a key takes too long."""
+    why = "The first request with this Idempotency-Key is still running; try again in a moment."
+    return _patient((LockNotAvailable,), RequestInProgress, why)
 
 
 @contextmanager
@@ -46,17 +58,6 @@ def short_transaction() -> Iterator[None]:
     """Decide and write in here, and do nothing else. Raises Busy where a lock does not come in time."""
     with patient(), transaction.atomic():
         yield
-
-
-@contextmanager
-def patient_with_key() -> Iterator[None]:
-    """Raises RequestInProgress where the first request with a key takes too long."""
-    try:
-        yield
-    except OperationalError as error:
-        if isinstance(error.__cause__, LockNotAvailable):
-            raise RequestInProgress("The first request with this Idempotency-Key is still running; try again in a moment.") from error
-        raise
 
 
 def await_key(key: Key) -> None:
