@@ -47,6 +47,14 @@ def test_a_request_has_an_id_that_its_answer_and_its_line_name(db: None, client:
     assert "secret" not in str(line)
 
 
+def test_a_public_answer_is_counted_and_has_no_line(db: None, client: Client, lines: list[str]) -> None:
+    LoanFactory()
+    assert client.get("/api/v1/loans/").status_code == 200
+    assert client.get("/api/v1/loans/none/").status_code == 404
+    told = [json.loads(line)["status"] for line in lines if "peerloans.logs" in line]
+    assert told == [404]
+
+
 @pytest.mark.parametrize("forged", ["short", "two words here", 'quo"te-and-more', "x" * 65])
 def test_an_id_that_could_confuse_a_log_is_replaced(client: Client, forged: str) -> None:
     assert client.get("/api/schema/", headers={"X-Request-ID": forged}).headers["X-Request-ID"] not in {forged, ""}

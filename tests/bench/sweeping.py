@@ -69,7 +69,7 @@ ALTER TABLE loans_transition ENABLE TRIGGER append_only
 
 
 def expiries(stage: Stage) -> Iterator[Figure]:
-    _ready(stage)
+    _ready(stage, EXPIRE_AGAIN)
     due = "SELECT count(*) FROM loans_reservation WHERE expires_at <= now()"
     hot: list[tuple[float, float]] = []
 
@@ -82,7 +82,7 @@ def expiries(stage: Stage) -> Iterator[Figure]:
 
 
 def settlements(stage: Stage) -> Iterator[Figure]:
-    _ready(stage)
+    _ready(stage, SETTLE_AGAIN)
     waiting = "SELECT count(*) FROM loans_reservation WHERE state = 'pending' AND expires_at IS NULL"
 
     def job(database: Database) -> Callable[[], float]:
@@ -94,10 +94,14 @@ def settlements(stage: Stage) -> Iterator[Figure]:
     yield figure("settle_due / one statement for all", "1,000 loans of 100", "s", ours, one, 4.0, at_most=True, tenth=tenth, times=10)
 
 
-def _ready(stage: Stage) -> None:
-    """These take too long for a round that does not count; but nobody waits for a process to start."""
-    stage.full.call(len, ())
-    stage.tenth.call(len, ())
+def _ready(stage: Stage, again: str) -> None:
+    """These take too long for a round that does not count; but nobody waits for a process to start, and all work is there.
+
+    An import that changes the market of a loan has swept its lapsed claims.
+    """
+    for database in (stage.full, stage.tenth):
+        database.call(len, ())
+        _undo(database, again)
 
 
 def _expire() -> tuple[int, int]:
@@ -135,8 +139,9 @@ def _done(database: Database, work: Callable[[], object], left: str, again: str)
         count = connection.execute(left).fetchone()
         if count != (0,):
             raise SystemExit(f"The work was left undone: {count}.")
-        connection.execute(FORGET_HISTORY)
-        connection.execute(again)
-        connection.execute("VACUUM ANALYZE loans_reservation, loans_loan")
-        connection.execute("CHECKPOINT")
+    _undo(database, again)
     return seconds
+
+
+def _undo(database: Database, again: str) -> None:
+    database.execute(FORGET_HISTORY, again, "VACUUM ANALYZE loans_reservation, loans_loan", "CHECKPOINT")
