@@ -57,34 +57,9 @@ UNDECIDED = 0
 View = Callable[..., Response]
 
 
-def keyed(post: View) -> Callable[..., HttpResponse]:
-    """Makes a view's `post` heed the Idempotency-Key header. What it wrote, the user's next lists show."""
-
-    @wraps(post)
-    def answer(view: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
-        decide = partial(post, view, request, *args, **kwargs)
-        response = _once(_key(request), decide) if AS_IT_COMES in request.META else decide()
-        replica.wrote(request.user.pk)
-        return response
-
-    return answer
-
-
-def keyed_by_service(post: View) -> Callable[..., HttpResponse]:
-    """The same for a `post` that hands its `key`, or None, to a service which keeps it with what it writes, and writes nothing else."""
-
-    @wraps(post)
-    def answer(view: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
-        key = _key(request) if AS_IT_COMES in request.META else None
-        decide = partial(post, view, request, *args, key=key, **kwargs)
-        response = _by_service(key, decide) if key else decide()
-        replica.wrote(request.user.pk)
-        return response
-
-    return answer
-
-
-def _once(key: Key, decide: Callable[[], Response]) -> HttpResponse:
+def _once(key: Key | None, decide: Callable[[], Response]) -> HttpResponse:
+    if not key:
+        return decide()
     with transaction.atomic(durable=True):
         ours = _keep(key, UNDECIDED, "")
         if ours is None:
@@ -95,9 +70,11 @@ def _once(key: Key, decide: Callable[[], Response]) -> HttpResponse:
         return response
 
 
-def _by_service(key: Key, decide: Callable[[], Response]) -> HttpResponse:
+def _once_by_service(key: Key | None, decide: Callable[..., Response]) -> HttpResponse:
+    if not key:
+        return decide(key=None)
     try:
-        response = _decision(decide)
+        response = _decision(partial(decide, key=key))
     except AnsweredBefore as before:
         return _again(before.first, key)
     if response.status_code < 400:
@@ -105,6 +82,27 @@ def _by_service(key: Key, decide: Callable[[], Response]) -> HttpResponse:
     refusal = _rendered(response)
     kept = _keep(key, refusal.status_code, refusal.content.decode())
     return refusal if kept else _again(_found(key), key)
+
+
+def _keyed(once: Callable[..., HttpResponse]) -> Callable[[View], Callable[..., HttpResponse]]:
+    """Makes a view's `post` heed the Idempotency-Key header. What it wrote, the user's next lists show."""
+
+    def decorate(post: View) -> Callable[..., HttpResponse]:
+        @wraps(post)
+        def answer(view: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+            key = _key(request) if AS_IT_COMES in request.META else None
+            response = once(key, partial(post, view, request, *args, **kwargs))
+            replica.wrote(request.user.pk)
+            return response
+
+        return answer
+
+    return decorate
+
+
+keyed = _keyed(_once)
+# For a `post` that hands its `key`, or None, to a service which keeps it with what it writes, and writes nothing else.
+keyed_by_service = _keyed(_once_by_service)
 
 
 def _key(request: Request) -> Key:

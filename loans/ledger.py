@@ -57,7 +57,8 @@ BANK = Actor("bank")
 
 # --- A new claim ----------------------------------------------------------------------------------------------------
 # Decision, totals, claim, history and the request's key in one statement: the loan's row is locked only while it runs, and
-# a refusal locks and writes nothing. The instant is read again once the lock has come.
+# a refusal locks and writes nothing. The instant is read again once the lock has come. Counting what was `forgotten` makes
+# that DELETE come before the INSERT of the same key.
 _CLAIM_COLUMNS = [field.attname for field in Reservation._meta.concrete_fields]
 _ADMIT = Prepared(
     f"""
