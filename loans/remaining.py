@@ -149,7 +149,9 @@ def _unpacked(raw: bytes | None) -> Remaining | None:
     """None also for a value that somebody else put there."""
     try:
         fields = _VALUE.fullmatch((raw or b"").decode())
-        version, dollars, instant = fields.groups() if fields else ("", "", "")
-        return Remaining(Decimal(dollars), datetime.fromisoformat(instant), int(version)) if version else None
+        if not fields:
+            return None
+        version, dollars, instant = fields.groups()
+        return Remaining(Decimal(dollars), datetime.fromisoformat(instant), int(version))
     except ValueError:  # not even text, or a day that no month has
         return None

@@ -69,7 +69,9 @@ ALTER TABLE loans_transition ENABLE TRIGGER append_only
 
 
 def expiries(stage: Stage) -> Iterator[Figure]:
-    _ready(stage, EXPIRE_AGAIN)
+    _ready(stage)
+    for database in (stage.full, stage.tenth):
+        _undo(database, EXPIRE_AGAIN)  # an import that changed the market of a loan has swept its lapsed claims
     due = "SELECT count(*) FROM loans_reservation WHERE expires_at <= now()"
     hot: list[tuple[float, float]] = []
 
@@ -82,7 +84,7 @@ def expiries(stage: Stage) -> Iterator[Figure]:
 
 
 def settlements(stage: Stage) -> Iterator[Figure]:
-    _ready(stage, SETTLE_AGAIN)
+    _ready(stage)
     waiting = "SELECT count(*) FROM loans_reservation WHERE state = 'pending' AND expires_at IS NULL"
 
     def job(database: Database) -> Callable[[], float]:
@@ -94,14 +96,10 @@ def settlements(stage: Stage) -> Iterator[Figure]:
     yield figure("settle_due / one statement for all", "1,000 loans of 100", "s", ours, one, 4.0, at_most=True, tenth=tenth, times=10)
 
 
-def _ready(stage: Stage, again: str) -> None:
-    """These take too long for a round that does not count; but nobody waits for a process to start, and all work is there.
-
-    An import that changes the market of a loan has swept its lapsed claims.
-    """
-    for database in (stage.full, stage.tenth):
-        database.call(len, ())
-        _undo(database, again)
+def _ready(stage: Stage) -> None:
+    """These take too long for a round that does not count; but nobody waits for a process to start."""
+    stage.full.call(len, ())
+    stage.tenth.call(len, ())
 
 
 def _expire() -> tuple[int, int]:
