@@ -22,7 +22,7 @@ help: ## this list
 
 .PHONY: run
 run: .venv/.installed ## start everything, with demo data, on http://localhost:8000 (PORT=9000 make run)
-	@exec $(BIN)/python -m peerloans.run --port $(PORT)
+	@exec $(BIN)/python -m peerloans.devserver.run --port $(PORT)
 
 .PHONY: test
 test: .venv/.installed ## the test suite
@@ -56,7 +56,8 @@ check: .venv/.installed ## formatting, lint, types, migrations, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python manage.py makemigrations --check --dry-run
-	$(BIN)/python -m pytest -q -n 0 -p no:randomly tests/test_imports.py tests/test_migrations.py
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -n 0 -p no:randomly tests/test_migrations.py
 
 .PHONY: schema
 schema: .venv/.installed ## renew tests/openapi.json, which a test compares with the API

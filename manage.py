@@ -10,7 +10,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "peerloans.settings")
     from django.core.management import execute_from_command_line
 
-    from peerloans import embedded
+    from peerloans.devserver import embedded
 
     embedded.exit_on_signals(signal.SIGTERM, signal.SIGHUP)
     with embedded.running():

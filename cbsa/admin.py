@@ -14,15 +14,15 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from cbsa import importing, requesting
 from cbsa.errors import ImportRefused
 from cbsa.forms import AskForm, PruneForm, UseForm
+from cbsa.imports import requests, service
+from cbsa.imports.sources import without_secrets
 from cbsa.models import Area, Dataset, ImportRequest, ImportRun, Zip, ZipShare
-from cbsa.rule import Share, rank
-from cbsa.sources import without_secrets
-from peerloans.admin import ReadOnlyAdmin
-from peerloans.forms import ReasonForm
-from peerloans.trail import keep_trail
+from cbsa.rules import Share, rank
+from peerloans.admin.audit_log import keep_trail
+from peerloans.admin.base import ReadOnlyAdmin
+from peerloans.admin.forms import ReasonForm
 
 logger = logging.getLogger(__name__)
 REFRESH_SECONDS = 2
@@ -52,7 +52,7 @@ class DatasetAdmin(ReadOnlyAdmin):
         if form.is_valid():
             given = form.cleaned_data
             try:
-                importing.activate(
+                service.activate(
                     vintage=dataset.vintage, actor=str(request.user), reason=given["reason"], seen=given["seen"], force=given["force"]
                 )
             except ImportRefused as refusal:
@@ -61,7 +61,7 @@ class DatasetAdmin(ReadOnlyAdmin):
                 keep_trail(request.user.pk, dataset, f"Brought into use: {given['reason']}")
                 self.message_user(request, f"{dataset} is in use.", messages.SUCCESS)
                 return redirect("admin:cbsa_dataset_change", pk)
-        changes = importing.changes(dataset)
+        changes = service.changes(dataset)
         seen = {"seen": changes.in_use.vintage if changes.in_use else ""}
         form.data, form.initial = {**form.data, **seen} if form.is_bound else {}, seen
         if not changes.loses_much:
@@ -74,7 +74,7 @@ class DatasetAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         form = PruneForm(request.POST or None)
         if form.is_valid():
-            gone = ", ".join(importing.prune(keep=form.cleaned_data["keep"])) or "none"
+            gone = ", ".join(service.prune(keep=form.cleaned_data["keep"])) or "none"
             keep_trail(request.user.pk, Dataset, f"Pruned {gone}: {form.cleaned_data['reason']}")
             self.message_user(request, f"Deleted: {gone}.", messages.SUCCESS)
             return redirect("admin:cbsa_dataset_changelist")
@@ -110,7 +110,7 @@ class ImportRequestAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         form = AskForm(request.POST or None, request.FILES or None)
         if form.is_valid():
-            asked = requesting.ask(vintage=form.cleaned_data["vintage"], sources=form.sources(), actor=str(request.user), send=_send)
+            asked = requests.ask(vintage=form.cleaned_data["vintage"], sources=form.sources(), actor=str(request.user), send=_send)
             return redirect("admin:cbsa_importrequest_change", asked.pk)
         return _page(self, request, "Import ZIP data", form, "Check and load")
 
@@ -118,13 +118,13 @@ class ImportRequestAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         asked = self.get_object(request, object_id)
-        running = asked is not None and asked.state in requesting.UNDONE
+        running = asked is not None and asked.state in requests.UNDONE
         context: dict[str, Any] = {"running": running, "may_drop": False}
         if asked:
             loaded = asked.state == ImportRequest.State.LOADED and asked.dataset and not asked.dataset.active
             context["may_drop"] = self.has_add_permission(request) and (running or loaded)
             if loaded and asked.dataset:
-                context["changes"] = importing.changes(asked.dataset)
+                context["changes"] = service.changes(asked.dataset)
         response = super().change_view(request, object_id, form_url, (extra_context or {}) | context)
         if running:
             response["Refresh"] = str(REFRESH_SECONDS)
@@ -138,7 +138,7 @@ class ImportRequestAdmin(ReadOnlyAdmin):
         form = ReasonForm(request.POST or None)
         if form.is_valid():
             try:
-                requesting.drop(request_id=pk, actor=str(request.user), reason=form.cleaned_data["reason"])
+                requests.drop(request_id=pk, actor=str(request.user), reason=form.cleaned_data["reason"])
             except ImportRefused as refusal:
                 self.message_user(request, refusal.detail, messages.ERROR)
             else:

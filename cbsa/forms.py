@@ -4,9 +4,9 @@ from typing import Any
 
 from django import forms
 
-from cbsa.requesting import UPLOAD_BYTES
-from peerloans import outbound
-from peerloans.forms import ReasonForm
+from cbsa.imports.requests import UPLOAD_BYTES
+from peerloans import safe_http
+from peerloans.admin.forms import ReasonForm
 
 KINDS = {"zips": "HUD's crosswalk", "metros": "Census estimates"}
 
@@ -31,8 +31,8 @@ class AskForm(forms.Form):
                 self.add_error(f"{kind}_file", f"A file has at most {UPLOAD_BYTES // 2**20} MiB and a plain name. Compress it.")
             elif address:
                 try:
-                    outbound.parts(address)
-                except outbound.Refused as error:
+                    safe_http.parts(address)
+                except safe_http.Refused as error:
                     self.add_error(f"{kind}_address", str(error))
         return self.cleaned_data
 

@@ -1,4 +1,4 @@
-"""Which metropolitan area is this ZIP in? Reads of the dataset in use; `cbsa/rule.py` holds the rule itself."""
+"""Which metropolitan area is this ZIP in? Reads of the dataset in use; `cbsa/rules.py` holds the rule itself."""
 
 import json
 import time
@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from cbsa.errors import NoDataset
-from cbsa.models import Zip
-from cbsa.rule import Share, growth_percent, rank
+from cbsa.models import Dataset, Zip
+from cbsa.rules import Share, growth_percent, rank
 
 
 class Market(NamedTuple):
@@ -30,6 +30,11 @@ def markets_of(zip_codes: Collection[str], dataset_id: int | None = None) -> dic
     dataset = {"dataset": dataset_id} if dataset_id else {"dataset__active": True}
     found = Zip.objects.filter(**dataset, zip__in=zip_codes, msa__isnull=False)
     return {zip_code: Market(cbsa, msa) for zip_code, cbsa, msa in found.values_list("zip", "effective_cbsa", "msa__name")}
+
+
+def has_dataset() -> bool:
+    """Return whether any ZIP data are in use."""
+    return Dataset.objects.filter(active=True).exists()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models import Q
 
-from cbsa.rule import METROPOLITAN
+from cbsa.rules import METROPOLITAN
 
 
 class Dataset(models.Model):

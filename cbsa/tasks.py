@@ -2,19 +2,19 @@
 
 from celery import shared_task
 
-from cbsa import requesting
+from cbsa.imports import requests
 
 
 @shared_task
 def carry_out(request_id: int) -> str:
     """Check and load one request at once."""
-    return requesting.carry_out(request_id)
+    return requests.carry_out(request_id)
 
 
 @shared_task
 def take_up() -> str:
     """Hand out again the requests that nobody works on, because a worker or the broker went away."""
-    found = requesting.due()
+    found = requests.due()
     for request_id in found:
         carry_out.delay(request_id)
     return f"{len(found)} requests were handed out."

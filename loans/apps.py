@@ -1,27 +1,41 @@
-"""The app of loans and the claims on them."""
+"""Configure the app of loans and the reservations of them."""
+
+from collections.abc import Iterator
+from typing import Any
 
 from django.apps import AppConfig
+
+from peerloans.monitoring import figures
 
 
 class LoansConfig(AppConfig):
     name = "loans"
 
     def ready(self) -> None:
-        from cbsa import importing
+        from cbsa.signals import dataset_activated, dataset_previewed
 
-        importing.after_switch.append(resolve_markets)
-        importing.consequences.append(market_changes)
-
-
-def resolve_markets() -> None:
-    """Find each loan's market in the ZIP data that has just come into use."""
-    from loans import markets  # which only commands that import need
-
-    markets.resolve_markets()
+        dataset_activated.connect(resolve_markets)
+        dataset_previewed.connect(preview_markets)
+        figures.sources.append(read_figures)
 
 
-def market_changes(dataset_id: int) -> list[str]:
-    """Which loans would change market with this dataset."""
-    from loans import markets
+# These import when they are called: most commands never need what they import.
+def resolve_markets(**_: Any) -> None:
+    """Find each loan's market anew in the ZIP data that have just come into use."""
+    from loans.services.markets import resolve_loan_markets
 
-    return markets.market_changes(dataset_id)
+    resolve_loan_markets()
+
+
+def preview_markets(*, dataset_id: int, **_: Any) -> list[str]:
+    """Return one line for each loan whose market would change."""
+    from loans.services.markets import preview_market_changes
+
+    return preview_market_changes(dataset_id)
+
+
+def read_figures() -> Iterator[figures.Figure]:
+    """Yield what operators watch of the market."""
+    from loans.selectors.metrics import market_figures
+
+    return market_figures()

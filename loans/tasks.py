@@ -6,25 +6,30 @@ Their schedules lie in the database, where a migration put them, and are edited 
 
 from celery import shared_task
 
-from loans import authentication, expiring, idempotency, keeping, outbox, reconciling, settling
+from loans.audit.reconciliation import find_breaches
+from loans.notifications import outbox
+from loans.services.closing_values import record_due_closing_values, refresh_remaining_cache
+from loans.services.expiry import expire_due
+from loans.services.retention import delete_ended_tokens, delete_old_idempotency_keys
+from loans.services.settlement import settle_due, settle_one_loan
 
 
 @shared_task
 def expire() -> str:
-    """Cancel the claims whose time has run out."""
-    return f"{expiring.expire_due()} lapsed claims were canceled."
+    """Cancel the reservations whose time has run out."""
+    return f"{expire_due()} lapsed reservations were canceled."
 
 
 @shared_task
 def settle() -> str:
     """Apply the rule of each loan on which money waits."""
-    return f"{settling.settle_due()} claims were decided."
+    return f"{settle_due()} reservations were decided."
 
 
 @shared_task
 def settle_loan(loan_id: int) -> str:
     """Apply one loan's rule at once, because money has cleared. Where the loan is busy, `settle` does it."""
-    return f"{settling.settle_alone(loan_id)} claims were decided."
+    return f"{settle_one_loan(loan_id)} reservations were decided."
 
 
 @shared_task
@@ -37,7 +42,7 @@ def deliver() -> str:
 @shared_task
 def refresh_remaining() -> str:
     """Rebuild what Redis shows of each loan; list drift first."""
-    done = keeping.refresh_remaining()
+    done = refresh_remaining_cache()
     missing = "" if done.complete else " Redis is away; the rest comes from the database."
     return f"{done.loans} values were refreshed, {done.drifted} had drifted.{missing}"
 
@@ -45,16 +50,16 @@ def refresh_remaining() -> str:
 @shared_task
 def record_closing_values() -> str:
     """Keep the closing values of the banking days that have closed."""
-    return f"{keeping.record_closing_values()} closing values are new."
+    return f"{record_due_closing_values()} closing values are new."
 
 
 @shared_task
 def reconcile() -> str:
     """Recount everything and list each breach."""
-    return f"{reconciling.reconcile()} breaches were found."
+    return f"{find_breaches()} breaches were found."
 
 
 @shared_task
 def forget() -> str:
     """Forget answers that are given no more, and tokens that ended long ago."""
-    return f"{idempotency.prune()} answers and {authentication.prune()} tokens were forgotten."
+    return f"{delete_old_idempotency_keys()} answers and {delete_ended_tokens()} tokens were forgotten."

@@ -1,4 +1,4 @@
-"""Which admin is it? The one that peerloans/staff_site.py guards."""
+"""Which admin is it? The one that peerloans/admin/site.py guards."""
 
 from django.contrib.admin.apps import SimpleAdminConfig
 
@@ -6,4 +6,4 @@ from django.contrib.admin.apps import SimpleAdminConfig
 class StaffConfig(SimpleAdminConfig):
     """Its pages are found with the addresses (peerloans/urls.py), so that no command waits for what only they import."""
 
-    default_site = "peerloans.staff_site.StaffSite"
+    default_site = "peerloans.admin.site.StaffSite"

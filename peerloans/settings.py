@@ -9,8 +9,8 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from peerloans import embedded
-from peerloans.cursors import Cursor
+from peerloans.database.prepared import Cursor
+from peerloans.devserver import embedded
 
 env = environ.Env()
 
@@ -89,19 +89,19 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "peerloans.probes.Probes",
-    "peerloans.logs.NamedRequests",
-    "peerloans.metrics.CountedRequests",
+    "peerloans.monitoring.views.Probes",
+    "peerloans.monitoring.logging.NamedRequests",
+    "peerloans.monitoring.metrics.CountedRequests",
     "django.middleware.security.SecurityMiddleware",
-    "peerloans.browsers.ScriptPolicy",
+    "peerloans.web.middleware.ScriptPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "peerloans.browsers.Sessions",
+    "peerloans.web.middleware.Sessions",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "peerloans.browsers.LogIns",
-    "peerloans.browsers.SecondFactors",
-    "peerloans.browsers.SessionsEnd",
-    "peerloans.browsers.Messages",
+    "peerloans.web.middleware.LogIns",
+    "peerloans.web.middleware.SecondFactors",
+    "peerloans.web.middleware.SessionsEnd",
+    "peerloans.web.middleware.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
@@ -127,7 +127,7 @@ TEMPLATES = [
 
 # --- Database -------------------------------------------------------------------------------------------------------
 DATABASES = {"default": env.db_url_config(required("DATABASE_URL", in_debug=embedded.database_url()))}
-# A hot standby for lists and pages (peerloans/replica.py).
+# A hot standby for lists and pages (peerloans/database/replica.py).
 if "DATABASE_REPLICA_URL" in os.environ:
     DATABASES["replica"] = env.db_url_config(os.environ["DATABASE_REPLICA_URL"]) | {"TEST": {"MIRROR": "default"}}
 # Whether a pooler that gives a connection for one transaction only, such as PgBouncer, stands before the databases.
@@ -135,7 +135,7 @@ POOLED_BY_TRANSACTION = env.bool("DATABASE_POOLED_BY_TRANSACTION", default=False
 # Nobody awaits an answer of a web server for longer than some seconds; jobs take what they need.
 STATEMENT_SECONDS = env.int("DATABASE_STATEMENT_SECONDS", default=0)
 for database in DATABASES.values():
-    database |= {"ENGINE": "peerloans.postgresql", "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+    database |= {"ENGINE": "peerloans.database.backend", "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
     options = database.setdefault("OPTIONS", {})
     # Such a pooler also gives a plan kept for one connection to another.
     options |= {"server_side_binding": True, "cursor_factory": Cursor, "prepare_threshold": None if POOLED_BY_TRANSACTION else 0}
@@ -190,7 +190,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_SOFT_TIME_LIMIT = 240
 CELERY_TASK_TIME_LIMIT = 300
 # Workers and beat take their log, and the count of runs, from here.
-CELERY_IMPORTS = ["peerloans.logs", "peerloans.jobs"]
+CELERY_IMPORTS = ["peerloans.monitoring.logging", "peerloans.jobs"]
 CELERY_TIMEZONE = "UTC"
 # Written down at each job it sends, so that others see how it fares.
 CELERY_BEAT_SYNC_EVERY = 1
@@ -223,6 +223,7 @@ STORAGES = {
 }
 
 # --- Accounts -------------------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "loans.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation." + name, "OPTIONS": options}
     for name, options in (
@@ -238,7 +239,7 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
-AXES_CLIENT_IP_CALLABLE = "peerloans.throttling.address_of"
+AXES_CLIENT_IP_CALLABLE = "peerloans.api.throttling.address_of"
 AXES_HTTP_RESPONSE_CODE = 429
 AXES_LOCKOUT_TEMPLATE = "locked_out.html"
 AXES_DISABLE_ACCESS_LOG = True
@@ -255,14 +256,14 @@ SESSION_COOKIE_AGE = 3600 * SESSION_HOURS
 
 # --- API ------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["loans.authentication.BearerAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["loans.authentication.IsInvestor"],
-    "DEFAULT_RENDERER_CLASSES": ["peerloans.renderers.JSONRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "peerloans.renderers.Negotiation",
-    "DEFAULT_PARSER_CLASSES": ["peerloans.parsers.BoundedJSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["loans.api.authentication.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["loans.api.authentication.IsInvestor"],
+    "DEFAULT_RENDERER_CLASSES": ["peerloans.api.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "peerloans.api.renderers.Negotiation",
+    "DEFAULT_PARSER_CLASSES": ["peerloans.api.parsers.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "peerloans.problems.handler",
-    "DEFAULT_THROTTLE_CLASSES": ["peerloans.throttling.PerCaller"],
+    "EXCEPTION_HANDLER": "peerloans.api.problem_details.handler",
+    "DEFAULT_THROTTLE_CLASSES": ["peerloans.api.throttling.PerCaller"],
     # Requests a second, minute, hour or day, as in 100/s; empty: unlimited.
     "DEFAULT_THROTTLE_RATES": {
         "user": env.str("THROTTLE", default="6000/m") or None,
@@ -288,12 +289,12 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
-    "WEBHOOKS": ["loans.schema.message"],
+    "WEBHOOKS": ["loans.api.schema.message"],
     "ENUM_NAME_OVERRIDES": {
-        "LoanStatus": "loans.selectors.PUBLIC",
-        "PaymentStatus": "loans.states.INBOUND_STATUSES",
+        "LoanStatus": "loans.selectors.loans.PUBLIC",
+        "PaymentStatus": "loans.domain.states.INBOUND_STATUSES",
         "RefundStatus": ["due", "paid"],
-        "ReservationState": "loans.states.State",
+        "ReservationState": "loans.domain.states.State",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -311,7 +312,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
-        "json": {"()": "peerloans.logs.JSONFormatter"},
+        "json": {"()": "peerloans.monitoring.logging.JSONFormatter"},
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain" if DEBUG else "json"}},
     "loggers": {
@@ -321,7 +322,7 @@ LOGGING = {
         # It would name who tried, and from where; staff find that in the admin.
         "axes": {"level": "CRITICAL"},
         # A line for each request would drown a machine of one's own.
-        "peerloans.logs": {"level": "WARNING" if DEBUG else "NOTSET"},
+        "peerloans.monitoring.logging": {"level": "WARNING" if DEBUG else "NOTSET"},
     },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

@@ -6,8 +6,7 @@ from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from loans import pages
-from peerloans import problems
+from peerloans.api import problem_details
 
 admin.autodiscover()
 
@@ -16,22 +15,17 @@ docs = csp_update({"img-src": ["'self'", "data:"]})(SpectacularSwaggerSplitView.
 
 urlpatterns = [
     # First, since each address is compared with all that stand above it.
-    path("api/v1/", include("loans.urls")),
-    path("", include("cbsa.urls")),
-    path("", pages.market, name="market"),
-    path("loans/<slug:reference>/", pages.loan, name="loan-page"),
-    path("loans/<slug:reference>", pages.loan),
-    path("zip/", pages.zip_box, name="zip-box"),
-    path("zip/<str:asked>/", pages.zip_code, name="zip-page"),
-    path("zip/<str:asked>", pages.zip_code),
+    path("api/v1/", include("loans.api.urls")),
+    path("", include("cbsa.api.urls")),
+    path("", include("loans.web.urls")),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", docs, name="docs"),
     # Last: an unknown address of the API is a problem document in debug, too.
-    re_path(r"^(?:api|ziptocbsa)/", csrf_exempt(problems.not_found)),
+    re_path(r"^(?:api|ziptocbsa)/", csrf_exempt(problem_details.not_found)),
 ]
 
-handler400 = problems.bad_request
-handler403 = problems.permission_denied
-handler404 = problems.not_found
-handler500 = problems.server_error
+handler400 = problem_details.bad_request
+handler403 = problem_details.permission_denied
+handler404 = problem_details.not_found
+handler500 = problem_details.server_error

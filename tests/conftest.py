@@ -14,9 +14,9 @@ from django.test import TransactionTestCase
 from django.test.utils import CaptureQueriesContext
 
 from cbsa import lookup
-from loans import authentication
-from peerloans import embedded
+from loans.api import authentication
 from peerloans.celery import app as celery_app
+from peerloans.devserver import embedded
 
 _servers = contextlib.ExitStack()
 
@@ -58,7 +58,7 @@ def _remove_committed_rows(_test: TransactionTestCase) -> None:
     tables = [model._meta.db_table for app in ("loans", "cbsa") for model in apps.get_app_config(app).get_models()]
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE loans_transition DISABLE TRIGGER append_only")
-        cursor.execute(f"TRUNCATE {', '.join([*tables, 'auth_user'])} CASCADE")
+        cursor.execute(f"TRUNCATE {', '.join(tables)} CASCADE")
         cursor.execute("ALTER TABLE loans_transition ENABLE TRIGGER append_only")
     celery_app.control.purge()
 

@@ -1,4 +1,4 @@
-"""What do tests start from? Investors, loans and claims in any state, brought there by the real services.
+"""What do tests start from? Investors, loans and reservations in any state, brought there by the real services.
 
 Time stands at NOON unless a test passes another `now`.
 """
@@ -9,12 +9,16 @@ from typing import Any
 from uuid import uuid4
 
 import factory
-from django.contrib.auth.models import User
 
-from loans import banking, investing, lending, overriding, settling
-from loans.ledger import Actor
-from loans.models import Investor, Loan, Reservation, Transfer
-from loans.states import Direction
+from loans.domain.actors import Actor
+from loans.domain.states import Direction
+from loans.models import Investor, Loan, Reservation, Transfer, User
+from loans.services import reservations as reservation_services
+from loans.services.loans import create_loan, open_loan
+from loans.services.payments import Notice, record_bank_event
+from loans.services.reservations import reserve
+from loans.services.settlement import settle_ahead_of_turn
+from loans.services.staff_overrides import cancel_by_staff
 
 NOON = datetime(2026, 7, 1, 16, 0, tzinfo=UTC)  # a Wednesday, noon in New York
 STAFF = Actor("staff")
@@ -58,7 +62,7 @@ class DraftFactory(factory.django.DjangoModelFactory):
 
     @classmethod
     def _create(cls, model_class: type[Loan], *_: Any, now: datetime = NOON, **fields: Any) -> Loan:
-        return lending.create(model_class(**fields), actor=STAFF, now=now)
+        return create_loan(model_class(**fields), actor=STAFF, now=now)
 
 
 class LoanFactory(DraftFactory):
@@ -67,11 +71,11 @@ class LoanFactory(DraftFactory):
     @classmethod
     def _create(cls, model_class: type[Loan], *args: Any, now: datetime = NOON, closes_at: datetime | None = None, **fields: Any) -> Loan:
         draft = super()._create(model_class, *args, now=now, **fields)
-        return lending.open_loan(reference=draft.reference, closes_at=closes_at, actor=STAFF, now=now)
+        return open_loan(reference=draft.reference, closes_at=closes_at, actor=STAFF, now=now)
 
 
 def reserved(loan: Loan, amount: Decimal | int | str = 10_000, *, now: datetime = NOON, investor: Investor | None = None) -> Reservation:
-    return investing.reserve(reference=loan.reference, investor=investor or InvestorFactory(), amount=Decimal(amount), now=now)
+    return reserve(reference=loan.reference, investor=investor or InvestorFactory(), amount=Decimal(amount), now=now)
 
 
 def pending(loan: Loan, amount: Decimal | int | str = 10_000, *, now: datetime = NOON, investor: Investor | None = None) -> Reservation:
@@ -79,57 +83,61 @@ def pending(loan: Loan, amount: Decimal | int | str = 10_000, *, now: datetime =
 
 
 def funded(loan: Loan, amount: Decimal | int | str = 10_000, *, now: datetime = NOON, investor: Investor | None = None) -> Reservation:
-    claim = pending(loan, amount, now=now, investor=investor)
-    money_comes(claim, now=now)
-    return fresh(claim)
+    reservation = pending(loan, amount, now=now, investor=investor)
+    money_comes(reservation, now=now)
+    return fresh(reservation)
 
 
 def settled(loan: Loan, amount: Decimal | int | str = 10_000, *, now: datetime = NOON, investor: Investor | None = None) -> Reservation:
     """Settled by staff, so whatever stands before it in the queue."""
-    claim = funded(loan, amount, now=now, investor=investor)
-    return fresh(settling.settle_ahead(reservation_id=claim.pk, actor=STAFF, reason="a test", now=now))
+    reservation = funded(loan, amount, now=now, investor=investor)
+    return fresh(settle_ahead_of_turn(reservation_id=reservation.pk, actor=STAFF, reason="a test", now=now))
 
 
 def canceled(loan: Loan, amount: Decimal | int | str = 10_000, *, now: datetime = NOON, investor: Investor | None = None) -> Reservation:
-    claim = reserved(loan, amount, now=now, investor=investor)
-    return fresh(overriding.cancel_by_staff(reservation_id=claim.pk, actor=STAFF, reason="a test", now=now))
+    reservation = reserved(loan, amount, now=now, investor=investor)
+    return fresh(cancel_by_staff(reservation_id=reservation.pk, actor=STAFF, reason="a test", now=now))
 
 
-def start_transfer(claim: Reservation, *, method: str = "ach", now: datetime = NOON) -> Reservation:
-    actor = Actor("investor", claim.investor.user_id)
-    return investing.start_transfer(reservation_id=claim.pk, method=method, actor=actor, investor_id=claim.investor_id, now=now)
+def start_transfer(reservation: Reservation, *, method: str = "ach", now: datetime = NOON) -> Reservation:
+    actor = Actor("investor", reservation.investor.user_id)
+    return reservation_services.start_transfer(
+        reservation_id=reservation.pk, method=method, actor=actor, investor_id=reservation.investor_id, now=now
+    )
 
 
-def inbound(claim: Reservation) -> Transfer:
-    """The transfer that the claim's money was expected by last."""
-    return claim.transfers.filter(direction=Direction.INBOUND, payment=1).latest("created_at")
+def inbound(reservation: Reservation) -> Transfer:
+    """The transfer that the reservation's money was expected by last."""
+    return reservation.transfers.filter(direction=Direction.INBOUND, payment=1).latest("created_at")
 
 
-def notice(kind: str, reference: str, amount: Decimal | int | str, *, occurred_at: datetime = NOON, event: str = "") -> banking.Notice:
-    return banking.Notice(event or f"evt-{uuid4()}", kind, reference, Decimal(amount), occurred_at)  # type: ignore[arg-type]
+def notice(kind: str, reference: str, amount: Decimal | int | str, *, occurred_at: datetime = NOON, event: str = "") -> Notice:
+    return Notice(event or f"evt-{uuid4()}", kind, reference, Decimal(amount), occurred_at)  # type: ignore[arg-type]
 
 
 def money_comes(
-    claim: Reservation, amount: Decimal | int | str | None = None, *, now: datetime = NOON, occurred_at: datetime | None = None
+    reservation: Reservation, amount: Decimal | int | str | None = None, *, now: datetime = NOON, occurred_at: datetime | None = None
 ) -> str:
     """The bank says that money cleared; as much as was expected, unless `amount` says otherwise."""
-    transfer = inbound(claim)
-    return banking.record(
+    transfer = inbound(reservation)
+    return record_bank_event(
         notice("transfer.cleared", transfer.reference, amount or transfer.amount, occurred_at=occurred_at or now), now=now
     )
 
 
 def money_fails(
-    claim: Reservation, amount: Decimal | int | str | None = None, *, now: datetime = NOON, occurred_at: datetime | None = None
+    reservation: Reservation, amount: Decimal | int | str | None = None, *, now: datetime = NOON, occurred_at: datetime | None = None
 ) -> str:
     """The bank says that the transfer failed, or that money which had cleared went back."""
-    transfer = inbound(claim)
-    return banking.record(notice("transfer.failed", transfer.reference, amount or transfer.amount, occurred_at=occurred_at or now), now=now)
+    transfer = inbound(reservation)
+    return record_bank_event(
+        notice("transfer.failed", transfer.reference, amount or transfer.amount, occurred_at=occurred_at or now), now=now
+    )
 
 
 def refund_goes_out(refund: Transfer, amount: Decimal | int | str | None = None, *, now: datetime = NOON) -> str:
     """The bank says that a refund was paid."""
-    return banking.record(notice("refund.paid", refund.reference, amount or refund.amount, occurred_at=now), now=now)
+    return record_bank_event(notice("refund.paid", refund.reference, amount or refund.amount, occurred_at=now), now=now)
 
 
 def fresh(row: Any) -> Any:

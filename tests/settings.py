@@ -9,7 +9,7 @@ os.environ.pop("TIME_LAPSE", None)
 
 os.environ["THROTTLE"] = os.environ["THROTTLE_LOGIN"] = ""
 
-from peerloans import embedded
+from peerloans.devserver import embedded
 from peerloans.settings import *  # noqa: F403
 from peerloans.settings import CACHES, STORAGES
 

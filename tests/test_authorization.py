@@ -1,7 +1,7 @@
 """Who may go where? Every address that the resolver knows, for everybody: one that has no row here fails.
 
 The expectations are written down, not asked of the code. Staff's actions have a table of their own in
-tests/loans/test_staff_actions.py, group by group.
+tests/loans/admin/test_actions.py, group by group.
 """
 
 import re
@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import URLResolver, get_resolver
 from django.utils import timezone
 from knox.models import AuthToken
 
-from loans.models import Loan, Reservation
+from loans.models import Loan, Reservation, User
 from tests.factories import InvestorFactory, LoanFactory, UserFactory, reserved
 
 pytestmark = pytest.mark.django_db
@@ -79,7 +79,7 @@ ADMIN = {
 NOBODY = ""
 MODELS = {
     "admin/logentry": ("SAOR", NOBODY, NOBODY, NOBODY),
-    "auth/user": ("SAOR", "R", "R", "R"),
+    "loans/user": ("SAOR", "R", "R", "R"),
     "auth/group": ("SAOR", "R", "R", "R"),
     "axes/accessattempt": ("SAOR", NOBODY, "R", "R"),
     "axes/accesslog": ("R", NOBODY, "R", "R"),
@@ -96,7 +96,7 @@ MODELS = {
     "cbsa/importrun": ("SAOR", NOBODY, NOBODY, NOBODY),
     "cbsa/zip": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/bankevent": ("SAOR", NOBODY, NOBODY, NOBODY),
-    "loans/case": ("SAOR", NOBODY, NOBODY, NOBODY),
+    "loans/reviewitem": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/closingvalue": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/delivery": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/investor": ("SAOR", "OR", "OR", NOBODY),
@@ -110,7 +110,7 @@ LETTERS = {"no group": "-", "Support": "S", "Auditors": "A", "Operations": "O", 
 PAGES = ("", "add/", "csv/", "<path:object_id>/", "<path:object_id>/change/", "<path:object_id>/delete/", "<path:object_id>/history/")
 # Pages of one model alone, and who may ask for them and send them.
 ALONE = {
-    "admin/auth/user/<id>/password/": "R",
+    "admin/loans/user/<id>/password/": "R",
     "admin/cbsa/dataset/prune/": "OR",
     "admin/cbsa/dataset/<int:pk>/activate/": "OR",
     "admin/cbsa/importrequest/<int:pk>/drop/": "OR",
@@ -152,16 +152,16 @@ def test_every_row_has_an_address() -> None:
 
 
 @pytest.fixture
-def claim() -> Reservation:
+def reservation() -> Reservation:
     now = timezone.now()
     return reserved(LoanFactory(reference="LN-1", now=now), investor=InvestorFactory(user__username="owner"), now=now)
 
 
-def person(name: str, claim: Reservation) -> User | None:
+def person(name: str, reservation: Reservation) -> User | None:
     if name == "anonymous":
         return None
     if name == "owner":
-        return claim.investor.user
+        return reservation.investor.user
     if name == "other":
         other: User = InvestorFactory().user
         return other
@@ -171,25 +171,25 @@ def person(name: str, claim: Reservation) -> User | None:
     return user
 
 
-def client_of(name: str, claim: Reservation) -> tuple[Client, User | None]:
-    client, user = Client(), person(name, claim)
+def client_of(name: str, reservation: Reservation) -> tuple[Client, User | None]:
+    client, user = Client(), person(name, reservation)
     if user:
         client.force_login(user)
     return client, user
 
 
-def filled(address: str, claim: Reservation) -> str:
-    values = {"reference": "LN-1", "reservation_id": str(claim.pk), "asked": "90266", "zip_code": "90266"}
+def filled(address: str, reservation: Reservation) -> str:
+    values = {"reference": "LN-1", "reservation_id": str(reservation.pk), "asked": "90266", "zip_code": "90266"}
     path = re.sub(r"<(?:[\w-]+:)?(\w+)>", lambda found: values.get(found[1], "0"), address)
     return "/" + {"^(?:api|ziptocbsa)/": "api/nowhere/", "admin/(?P<url>.*)$": "admin/nowhere/"}.get(path, path)
 
 
 @pytest.mark.parametrize("name", PEOPLE)
-def test_outside_of_the_admin(claim: Reservation, name: str) -> None:
-    client, user = client_of(name, claim)
+def test_outside_of_the_admin(reservation: Reservation, name: str) -> None:
+    client, user = client_of(name, reservation)
     for address, both in OPEN.items():
         headers = {"Authorization": f"Bearer {AuthToken.objects.create(user)[1]}"} if user else {}
-        path = filled(address, claim)
+        path = filled(address, reservation)
         got, posted = (int(statuses.split()[PEOPLE.index(name)]) for statuses in both)
         assert client.get(path, headers=headers, follow=not path.startswith(("/api", "/ziptocbsa"))).status_code == got, address
         for method in (client.put, client.patch, client.delete):
@@ -199,26 +199,26 @@ def test_outside_of_the_admin(claim: Reservation, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PEOPLE)
-def test_probes(claim: Reservation, name: str, settings: Any) -> None:
+def test_probes(reservation: Reservation, name: str, settings: Any) -> None:
     settings.METRICS_TOKEN = "a token for the scraper"
-    client, _ = client_of(name, claim)
+    client, _ = client_of(name, reservation)
     for address, statuses in PROBES.items():
         assert client.get(f"/{address}").status_code == int(statuses.split()[PEOPLE.index(name)]), address
 
 
 @pytest.mark.parametrize("name", PEOPLE)
-def test_the_admins_own_pages(claim: Reservation, name: str) -> None:
-    client, _ = client_of(name, claim)
+def test_the_admins_own_pages(reservation: Reservation, name: str) -> None:
+    client, _ = client_of(name, reservation)
     number = PEOPLE.index(name)
     for address, statuses in ADMIN.items():
-        path = "/admin/loans/" if "app_label" in address else filled(address, claim)
+        path = "/admin/loans/" if "app_label" in address else filled(address, reservation)
         assert client.get(path).status_code == int(statuses.split()[number]), address
 
 
 @pytest.mark.parametrize("name", [*PEOPLE, "no group"])
-def test_the_admins_models(claim: Reservation, name: str) -> None:
+def test_the_admins_models(reservation: Reservation, name: str) -> None:
     """Nothing has the id 0, so who may go to its pages is led back to the list."""
-    client, _ = client_of(name, claim)
+    client, _ = client_of(name, reservation)
     known = addresses()
 
     def told(page: str, who: str, *, posted: bool = False) -> None:
@@ -242,10 +242,10 @@ def test_the_admins_models(claim: Reservation, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*PEOPLE, "no group"])
-def test_pages_of_one_model_alone(claim: Reservation, name: str) -> None:
-    client, _ = client_of(name, claim)
+def test_pages_of_one_model_alone(reservation: Reservation, name: str) -> None:
+    client, _ = client_of(name, reservation)
     for address, who in ALONE.items():
-        path = filled(address, claim)
+        path = filled(address, reservation)
         allowed = {200, 404}  # nothing has the id 0
         expected = {302} if name not in LETTERS else allowed if LETTERS[name] in who else {403}
         assert client.get(path).status_code in expected, address
@@ -253,21 +253,21 @@ def test_pages_of_one_model_alone(claim: Reservation, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*PEOPLE, "no group"])
-def test_what_was_done_to_a_row_is_told_to_who_sees_it(claim: Reservation, name: str) -> None:
-    client, _ = client_of(name, claim)
+def test_what_was_done_to_a_row_is_told_to_who_sees_it(reservation: Reservation, name: str) -> None:
+    client, _ = client_of(name, reservation)
     rows = {
-        "loans/loan": claim.loan_id,
-        "loans/reservation": claim.pk,
-        "loans/investor": claim.investor_id,
-        "auth/user": claim.investor.user_id,
+        "loans/loan": reservation.loan_id,
+        "loans/reservation": reservation.pk,
+        "loans/investor": reservation.investor_id,
+        "loans/user": reservation.investor.user_id,
     }
     for model, pk in rows.items():
         expected = 302 if name not in LETTERS else 200 if LETTERS[name] in MODELS[model][0] else 403
         assert client.get(f"/admin/{model}/{pk}/history/").status_code == expected, model
 
 
-def test_who_may_only_see_changes_nothing_by_posting_either(claim: Reservation) -> None:
+def test_who_may_only_see_changes_nothing_by_posting_either(reservation: Reservation) -> None:
     for name in ("Support", "Auditors"):
-        client, _ = client_of(name, claim)
-        assert client.post(f"/admin/loans/loan/{claim.loan_id}/change/", {"title": "Mine"}).status_code == 403
+        client, _ = client_of(name, reservation)
+        assert client.post(f"/admin/loans/loan/{reservation.loan_id}/change/", {"title": "Mine"}).status_code == 403
     assert Loan.objects.get().title != "Mine"

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from peerloans import run
-from tests.test_settings import documented
+from peerloans.devserver import run
+from tests.peerloans.test_settings import documented
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())

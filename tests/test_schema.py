@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 from rest_framework.serializers import Serializer
 
-from loans import schema, serializers
+from loans.api import schema, serializers
 
 SNAPSHOT = Path(__file__).with_name("openapi.json")
 
@@ -44,8 +44,8 @@ def test_every_answer_has_an_example(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("form", "example"),
     [
-        (serializers.OneLoanSerializer, schema.LOAN | {"available": "1.00"}),
-        (serializers.OneReservationSerializer, schema.PENDING | {"queue_position": 1}),
+        (serializers.LoanDetailSerializer, schema.LOAN | {"available": "1.00"}),
+        (serializers.ReservationDetailSerializer, schema.PENDING | {"queue_position": 1}),
         (serializers.TransferSerializer, schema.TRANSFER),
         (serializers.TransitionSerializer, schema.TRANSITION),
         (serializers.PortfolioSerializer, schema.PORTFOLIO),

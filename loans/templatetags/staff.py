@@ -11,10 +11,11 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from redis.exceptions import RedisError
 
-from loans import office, selectors
-from loans.models import Case, Loan, Transfer
-from loans.states import Direction, LoanStatus, TransferStatus
+from loans.domain.states import Direction, LoanStatus, TransferStatus
+from loans.models import Loan, ReviewItem, Transfer
+from loans.selectors import dashboard
 from peerloans import jobs
+from peerloans.database.clock import database_now
 
 register = template.Library()
 
@@ -30,15 +31,15 @@ class Waiting:
 
 @register.simple_tag(takes_context=True)
 def needs_a_person(context: dict[str, Any]) -> list[Waiting]:
-    """Open cases by kind, loans past their closing and refunds due, as far as the reader may see them."""
+    """Open review_items by kind, loans past their closing and refunds due, as far as the reader may see them."""
     request: HttpRequest = context["request"]
     waiting = []
-    if request.user.has_perm("loans.view_case"):
-        kinds = Case.objects.filter(closed_at=None).order_by("kind").values_list("kind").annotate(Count("pk"))
-        names = dict(Case._meta.get_field("kind").flatchoices)
-        waiting += [Waiting(names[kind], count, _list(Case, closed_at__isempty=1, kind__exact=kind)) for kind, count in kinds]
+    if request.user.has_perm("loans.view_reviewitem"):
+        kinds = ReviewItem.objects.filter(resolved_at=None).order_by("kind").values_list("kind").annotate(Count("pk"))
+        names = dict(ReviewItem._meta.get_field("kind").flatchoices)
+        waiting += [Waiting(names[kind], count, _list(ReviewItem, resolved_at__isempty=1, kind__exact=kind)) for kind, count in kinds]
     if request.user.has_perm("loans.view_loan"):
-        now = selectors.instant(None)
+        now = database_now(None)
         waiting.append(_counted("Loans past their closing", Loan.objects, status=LoanStatus.OPEN, closes_at__lte=now))
     if request.user.has_perm("loans.view_transfer"):
         waiting.append(_counted("Refunds due", Transfer.objects, direction=Direction.REFUND, status=TransferStatus.DUE))
@@ -49,12 +50,12 @@ def needs_a_person(context: dict[str, Any]) -> list[Waiting]:
 def today(context: dict[str, Any]) -> dict[str, Any]:
     """What has happened today, what lapses soon and the loans that close next, as far as the reader may see them."""
     request: HttpRequest = context["request"]
-    now = selectors.instant(None)
+    now = database_now(None)
     shown: dict[str, Any] = {}
     if request.user.has_perm("loans.view_reservation"):
-        shown |= {"flow": office.flow(now), "lapsing": office.lapsing(now), "lapsed": office.lapsed_shares(now)}
+        shown |= {"flow": dashboard.flow(now), "lapsing": dashboard.lapsing(now), "lapsed": dashboard.lapsed_shares(now)}
     if request.user.has_perm("loans.view_loan"):
-        shown |= {"loans": office.open_loans(now), "closing": office.closing_totals(now)}
+        shown |= {"loans": dashboard.open_loans(now), "closing": dashboard.closing_totals(now)}
     return shown
 
 

@@ -25,13 +25,13 @@ from loans.models import Investor, Loan, Reservation, Transition
 # The rows that a reservation writes, and nothing besides.
 RESERVE = """
     WITH counted AS (
-        UPDATE loans_loan SET claimed = claimed + %(amount)s, places = places + 1, version = version + 1
+        UPDATE loans_loan SET claimed = claimed + %(amount)s, last_number = last_number + 1, version = version + 1
         WHERE reference = %(reference)s AND claimed + %(amount)s <= amount
-        RETURNING id, places, now() AS at
+        RETURNING id, last_number, now() AS at
     ), reserved AS (
         INSERT INTO loans_reservation
-            (id, loan_id, investor_id, place, amount, settled_amount, state, cause, created_at, expires_at, received, refunded, lost)
-        SELECT %(id)s, id, %(investor_id)s, places, %(amount)s, 0, 'reserved', '', at, at + interval '1 day', 0, 0, 0 FROM counted
+            (id, loan_id, investor_id, number, amount, settled_amount, state, cause, created_at, expires_at, received, refunded, lost)
+        SELECT %(id)s, id, %(investor_id)s, last_number, %(amount)s, 0, 'reserved', '', at, at + interval '1 day', 0, 0, 0 FROM counted
         RETURNING id, loan_id, amount, created_at, expires_at
     ), history AS (
         INSERT INTO loans_transition
@@ -46,9 +46,10 @@ LOANS = """
     FROM loans_loan WHERE status IN ('open', 'funded') ORDER BY opens_at DESC, id DESC LIMIT 100
 """
 RESERVATIONS = """
-    SELECT claim.id, loan.reference AS loan, claim.amount, settled_amount, claim.state, cause, claim.created_at, expires_at
-    FROM loans_reservation claim JOIN loans_loan loan ON loan.id = loan_id
-    WHERE investor_id = 1 ORDER BY claim.created_at DESC, claim.id DESC LIMIT 100
+    SELECT reservation.id, loan.reference AS loan, reservation.amount, settled_amount, reservation.state, cause,
+        reservation.created_at, expires_at
+    FROM loans_reservation reservation JOIN loans_loan loan ON loan.id = loan_id
+    WHERE investor_id = 1 ORDER BY reservation.created_at DESC, reservation.id DESC LIMIT 100
 """
 
 _own = threading.local()
@@ -108,7 +109,7 @@ class TutorialReservationSerializer(serializers.ModelSerializer):
     class Meta:
         model = Reservation
         fields = "__all__"
-        read_only_fields = ("place", "settled_amount", "state", "cause", "created_at", "expires_at", "funded_at")
+        read_only_fields = ("number", "settled_amount", "state", "cause", "created_at", "expires_at", "funded_at")
 
     def create(self, facts: dict[str, Any]) -> Reservation:
         with transaction.atomic():
@@ -118,15 +119,27 @@ class TutorialReservationSerializer(serializers.ModelSerializer):
                 raise serializers.ValidationError("The loan is full.")
             now = datetime.now(UTC)
             loan.claimed += facts["amount"]
-            loan.places += 1
+            loan.last_number += 1
             loan.version += 1
             loan.save()
-            facts |= {"loan": loan, "place": loan.places, "state": "reserved", "created_at": now, "expires_at": now + timedelta(days=1)}
-            claim = Reservation.objects.create(**facts)
+            facts |= {
+                "loan": loan,
+                "number": loan.last_number,
+                "state": "reserved",
+                "created_at": now,
+                "expires_at": now + timedelta(days=1),
+            }
+            reservation = Reservation.objects.create(**facts)
             Transition.objects.create(
-                at=now, loan=loan, reservation=claim, event="reserved", to_state="reserved", amount=claim.amount, actor="investor"
+                at=now,
+                loan=loan,
+                reservation=reservation,
+                event="reserved",
+                to_state="reserved",
+                amount=reservation.amount,
+                actor="investor",
             )
-            return claim
+            return reservation
 
 
 class TutorialReservations(viewsets.ModelViewSet):

@@ -34,9 +34,9 @@ def _open(stage: Stage, number: int, crowd: int) -> Load:
     if not set(done.statuses) <= ALLOWED:
         raise SystemExit(f"Answers should have been among {ALLOWED}; they were {dict(done.statuses)}.")
     with psycopg.connect(stage.full.url) as connection:
-        claims = connection.execute(
-            "SELECT place FROM loans_reservation WHERE loan_id = %s ORDER BY created_at, place", [rows.OPENING + number]
+        reservations = connection.execute(
+            "SELECT number FROM loans_reservation WHERE loan_id = %s ORDER BY created_at, number", [rows.OPENING + number]
         ).fetchall()
-    if [place for (place,) in claims] != list(range(1, done.statuses[201] + 1)):
+    if [place for (place,) in reservations] != list(range(1, done.statuses[201] + 1)):
         raise SystemExit("The queue is not in order.")
     return done

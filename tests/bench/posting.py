@@ -36,15 +36,15 @@ def figures(stage: Stage) -> Iterator[Figure]:
 
 
 def queues(stage: Stage) -> Iterator[Figure]:
-    """However many live claims the loan has."""
+    """However many live reservations the loan has."""
     few, *more = rows.SIZES
     *ours, tutorial = in_turn(
         *(partial(reserve, stage.full, f"C-{size}", 1, 8) for size in rows.SIZES), partial(_tutorial, stage.full, "C-10000", 1, 8)
     )
     by_size = dict(zip(rows.SIZES, map(rates, ours), strict=True))
     for size in more:
-        yield figure("POST reservations / the same on 100 claims", f"{size:,} claims", "1/s", by_size[size], by_size[few], 0.85)
-    yield figure("POST reservations / tutorial", "10,000 claims", "1/s", by_size[10_000], rates(tutorial), 15.0)
+        yield figure("POST reservations / the same on 100 reservations", f"{size:,} reservations", "1/s", by_size[size], by_size[few], 0.85)
+    yield figure("POST reservations / tutorial", "10,000 reservations", "1/s", by_size[10_000], rates(tutorial), 15.0)
 
 
 def refusals(stage: Stage) -> Iterator[Figure]:

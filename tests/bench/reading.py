@@ -72,17 +72,17 @@ def _loans(number: int) -> list[Any]:
 
 
 def _publish() -> None:
-    from loans import remaining
+    from loans import remaining_cache
 
     for loan in _loans(100):
-        remaining.publish({loan.pk: remaining.Remaining(Decimal(999_000), datetime.now(UTC), 2)})
+        remaining_cache.publish({loan.pk: remaining_cache.Remaining(Decimal(999_000), datetime.now(UTC), 2)})
 
 
 def _shown(number: int) -> float:
-    from loans import remaining
+    from loans import remaining_cache
 
     loans, now = _loans(number), datetime.now(UTC)
-    return _microseconds(lambda: remaining.shown(loans, now))
+    return _microseconds(lambda: remaining_cache.shown(loans, now))
 
 
 def _by_redis(number: int) -> float:

@@ -70,11 +70,11 @@ Way = tuple[Callable[[str], object], Callable[[], None]]
 def _by_service() -> Way:
     from django.db import connections
 
-    from loans import investing
     from loans.models import Investor
+    from loans.services.reservations import reserve
 
     investors = [Investor(pk=number, user_id=number) for number in range(1, rows.INVESTORS + 1)]
-    return lambda reference: investing.reserve(reference=reference, investor=random.choice(investors), amount=AMOUNT), connections.close_all
+    return lambda reference: reserve(reference=reference, investor=random.choice(investors), amount=AMOUNT), connections.close_all
 
 
 def _by_statement() -> Way:

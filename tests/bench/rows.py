@@ -3,60 +3,62 @@
 import psycopg
 
 INVESTORS = 1_000
-CLAIMS_EACH = 100
-SIZES = (100, 1_000, 10_000, 100_000)  # live claims of the loans C-100 to C-100000
+RESERVATIONS_EACH = 100
+SIZES = (100, 1_000, 10_000, 100_000)  # live reservations of the loans C-100 to C-100000
 OPENING = 4_000_000  # the loans O-1, O-2, … have ids above
 TOKEN = "bench-{:09}"  # of the investor with this id
 
 _LOAN = """
     INSERT INTO loans_loan (id, reference, title, address, city, state, zip, market_cbsa, market_msa, annual_rate, term_months, ltv, amount,
-        minimum, overbooking_rate, settlement_rule, status, opens_at, closes_at, settled, claimed, places, version)
+        minimum, overbooking_rate, settlement_rule, status, opens_at, closes_at, settled, claimed, last_number, version)
     SELECT id, reference, 'Four flats, ' || reference, '1 Ocean Drive', 'Manhattan Beach', 'CA', '90266', '31080',
         'Los Angeles-Long Beach-Anaheim, CA', 8, 24, 65, amount, 1000, 0.25, 'fifo', 'open', now() - id * interval '1 second',
-        now() + interval '20 days', 0, claimed, places, 0
+        now() + interval '20 days', 0, claimed, last_number, 0
 """
-_CLAIM = """
-    INSERT INTO loans_reservation (id, loan_id, investor_id, place, amount, settled_amount, state, cause, created_at, expires_at,
+_RESERVATION = """
+    INSERT INTO loans_reservation (id, loan_id, investor_id, number, amount, settled_amount, state, cause, created_at, expires_at,
         funded_at, received, refunded, lost)
 """
 
-# - B-1, B-2, …: of ten claims one has lapsed, three are live, six ended long ago; the lapsed ones are spread over all pages.
-# - C-100, …: as many live claims as the name says.   - FULL: takes no more.
+# - B-1, B-2, …: of ten reservations one has lapsed, three are live, six ended long ago; the lapsed ones are spread over all pages.
+# - C-100, …: as many live reservations as the name says.   - FULL: takes no more.
 # - O-1, …: nobody has come yet; there is room for 625.
-# - S-1, …: oversold, all money here; eighty of its hundred claims can be settled.
+# - S-1, …: oversold, all money here; eighty of its hundred reservations can be settled.
 MADE = f"""
 SET session_replication_role = replica;
-INSERT INTO auth_user (id, password, is_superuser, username, first_name, last_name, email, is_staff, is_active, date_joined)
+INSERT INTO loans_user (id, password, is_superuser, username, first_name, last_name, email, is_staff, is_active, date_joined)
     SELECT n, '', false, 'investor-' || n, '', '', '', false, true, now() FROM generate_series(1, {INVESTORS}) n;
-INSERT INTO loans_investor (id, user_id, name, accredited_until) SELECT id, id, username, '2099-12-31' FROM auth_user;
+INSERT INTO loans_investor (id, user_id, name, accredited_until) SELECT id, id, username, '2099-12-31' FROM loans_user;
 INSERT INTO knox_authtoken (digest, token_key, user_id, created, expiry)
     SELECT encode(sha512(token::bytea), 'hex'), token, id, now(), now() + interval '1 day'
-    FROM (SELECT id, 'bench-' || lpad(id::text, 9, '0') AS token FROM auth_user) AS made;
+    FROM (SELECT id, 'bench-' || lpad(id::text, 9, '0') AS token FROM loans_user) AS made;
 
-{_LOAN} FROM (SELECT n AS id, 'B-' || n AS reference, 900000000 AS amount, {CLAIMS_EACH * 400} AS claimed, {CLAIMS_EACH} AS places
+{_LOAN} FROM (SELECT n AS id, 'B-' || n AS reference, 900000000 AS amount,
+    {RESERVATIONS_EACH * 400} AS claimed, {RESERVATIONS_EACH} AS last_number
     FROM generate_series(1, {{loans}}) n) AS usual;
-{_CLAIM} SELECT gen_random_uuid(), 1 + n % {{loans}}, 1 + n % {INVESTORS}, 1 + n / {{loans}}, 1000, 0,
+{_RESERVATION} SELECT gen_random_uuid(), 1 + n % {{loans}}, 1 + n % {INVESTORS}, 1 + n / {{loans}}, 1000, 0,
         CASE WHEN kind < 4 THEN 'reserved' ELSE 'canceled' END, CASE WHEN kind < 4 THEN '' ELSE 'canceled_by_investor' END,
         now() - n * interval '1 ms', CASE WHEN kind = 0 THEN now() - n * interval '1 ms' WHEN kind < 4 THEN now() + interval '1 day' END,
         NULL, 0, 0, 0
-    FROM (SELECT n, n / {{loans}} % 10 AS kind FROM generate_series(0, {{loans}} * {CLAIMS_EACH} - 1) n) AS numbered;
+    FROM (SELECT n, n / {{loans}} % 10 AS kind FROM generate_series(0, {{loans}} * {RESERVATIONS_EACH} - 1) n) AS numbered;
 
-{_LOAN} FROM (SELECT 2000000 + size AS id, 'C-' || size AS reference, 900000000 AS amount, size * 1000 AS claimed, size AS places
+{_LOAN} FROM (SELECT 2000000 + size AS id, 'C-' || size AS reference, 900000000 AS amount, size * 1000 AS claimed, size AS last_number
     FROM unnest(ARRAY{[*SIZES]}) size) AS crowded;
-{_CLAIM} SELECT gen_random_uuid(), 2000000 + size, 1 + n % {INVESTORS}, n, 1000, 0, 'reserved', '', now(),
+{_RESERVATION} SELECT gen_random_uuid(), 2000000 + size, 1 + n % {INVESTORS}, n, 1000, 0, 'reserved', '', now(),
         now() + interval '1 day' + n * interval '1 ms', NULL, 0, 0, 0
     FROM unnest(ARRAY{[*SIZES]}) size, generate_series(1, size) n;
 
-{_LOAN} FROM (VALUES (2000000, 'FULL', 100000, 125000, 125)) AS one (id, reference, amount, claimed, places);
-{_CLAIM} SELECT gen_random_uuid(), 2000000, n, n, 1000, 0, 'reserved', '', now(), now() + n * interval '10 min' + interval '1 hour',
+{_LOAN} FROM (VALUES (2000000, 'FULL', 100000, 125000, 125)) AS one (id, reference, amount, claimed, last_number);
+{_RESERVATION} SELECT gen_random_uuid(), 2000000, n, n, 1000, 0, 'reserved', '', now(), now() + n * interval '10 min' + interval '1 hour',
         NULL, 0, 0, 0 FROM generate_series(1, 125) n;
 
-{_LOAN} FROM (SELECT {OPENING} + n AS id, 'O-' || n AS reference, 500000 AS amount, 0 AS claimed, 0 AS places
+{_LOAN} FROM (SELECT {OPENING} + n AS id, 'O-' || n AS reference, 500000 AS amount, 0 AS claimed, 0 AS last_number
     FROM generate_series(1, 20) n) AS opening;
 
-{_LOAN} FROM (SELECT 3000000 + n AS id, 'S-' || n AS reference, 80000 AS amount, 100000 AS claimed, 100 AS places
+{_LOAN} FROM (SELECT 3000000 + n AS id, 'S-' || n AS reference, 80000 AS amount, 100000 AS claimed, 100 AS last_number
     FROM generate_series(1, {{loans}} / 10) n) AS oversold;
-{_CLAIM} SELECT gen_random_uuid(), 3000001 + n % ({{loans}} / 10), 1 + n % {INVESTORS}, 1 + n / ({{loans}} / 10), 1000, 0, 'pending', '',
+{_RESERVATION} SELECT gen_random_uuid(), 3000001 + n % ({{loans}} / 10), 1 + n % {INVESTORS},
+    1 + n / ({{loans}} / 10), 1000, 0, 'pending', '',
         now(), NULL, now(), 1000, 0, 0
     FROM generate_series(0, {{loans}} * 10 - 1) n;
 

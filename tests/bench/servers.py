@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import django
 import psycopg
 
-from peerloans import embedded
+from peerloans.devserver import embedded
 from tests.bench import rows
 
 ROOT = Path(__file__).resolve().parents[2]

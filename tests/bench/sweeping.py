@@ -23,20 +23,20 @@ UPDATE loans_loan SET claimed = bench_loan.claimed FROM bench_loan
     WHERE loans_loan.id = bench_loan.id AND loans_loan.id IN (SELECT loan_id FROM bench_due)
 """
 
-# Who is settled, by window functions; then the claims, the refunds, the history of both and of the loans, and the loans.
+# Who is settled, by window functions; then the reservations, the refunds, the history of both and of the loans, and the loans.
 SETTLE = """
 WITH queue AS (
-    SELECT claim.id, loan_id, claim.amount,
-        GREATEST(0, LEAST(claim.amount, loan.amount - settled - sum(claim.amount) OVER in_order + claim.amount)) AS share
-    FROM loans_reservation claim JOIN loans_loan loan ON loan.id = loan_id
-    WHERE claim.state = 'pending' AND expires_at IS NULL
-    WINDOW in_order AS (PARTITION BY loan_id ORDER BY place)
+    SELECT reservation.id, loan_id, reservation.amount,
+        GREATEST(0, LEAST(reservation.amount, loan.amount - settled - sum(reservation.amount) OVER in_order + reservation.amount)) AS share
+    FROM loans_reservation reservation JOIN loans_loan loan ON loan.id = loan_id
+    WHERE reservation.state = 'pending' AND expires_at IS NULL
+    WINDOW in_order AS (PARTITION BY loan_id ORDER BY number)
 ), moved AS (
-    UPDATE loans_reservation AS claim
+    UPDATE loans_reservation AS reservation
     SET state = CASE WHEN share > 0 THEN 'settled' ELSE 'canceled' END, cause = CASE WHEN share > 0 THEN '' ELSE 'loan_funded' END,
-        settled_amount = share, funded_at = CASE WHEN share > 0 THEN funded_at END, refunded = claim.amount - share
-    FROM queue WHERE claim.id = queue.id
-    RETURNING claim.id, claim.loan_id, claim.amount, claim.state, share
+        settled_amount = share, funded_at = CASE WHEN share > 0 THEN funded_at END, refunded = reservation.amount - share
+    FROM queue WHERE reservation.id = queue.id
+    RETURNING reservation.id, reservation.loan_id, reservation.amount, reservation.state, share
 ), refunds AS (
     INSERT INTO loans_transfer (id, reservation_id, direction, method, reference, payment, status, amount, created_at)
     SELECT refund, id, 'refund', '', 'R-' || upper(left(replace(refund::text, '-', ''), 12)), 1, 'due', amount - share, now()
@@ -71,7 +71,7 @@ ALTER TABLE loans_transition ENABLE TRIGGER append_only
 def expiries(stage: Stage) -> Iterator[Figure]:
     _ready(stage)
     for database in (stage.full, stage.tenth):
-        _undo(database, EXPIRE_AGAIN)  # an import that changed the market of a loan has swept its lapsed claims
+        _undo(database, EXPIRE_AGAIN)  # an import that changed the market of a loan has swept its lapsed reservations
     due = "SELECT count(*) FROM loans_reservation WHERE expires_at <= now()"
     hot: list[tuple[float, float]] = []
 
@@ -80,7 +80,7 @@ def expiries(stage: Stage) -> Iterator[Figure]:
 
     ours, bare, tenth = in_turn(job(stage.full), lambda: _statement(stage.full, EXPIRE, due, EXPIRE_AGAIN), job(stage.tenth), warm_up=False)
     yield figure("expire_due / bare UPDATE and INSERT", "100,000 of 1,000,000", "s", ours, bare, 2.0, at_most=True, tenth=tenth, times=10)
-    yield figure("  share of HOT updates", "of its claims", "", [a for a, _ in hot], [1.0] * len(hot), None)
+    yield figure("  share of HOT updates", "of its reservations", "", [a for a, _ in hot], [1.0] * len(hot), None)
 
 
 def settlements(stage: Stage) -> Iterator[Figure]:
@@ -103,24 +103,24 @@ def _ready(stage: Stage) -> None:
 
 
 def _expire() -> tuple[int, int]:
-    """How many of the updates of claims were HOT, and how many there were."""
+    """How many of the updates of reservations were HOT, and how many there were."""
     from django.db import connection
 
-    from loans import expiring
+    from loans.services.expiry import expire_due
 
     look = "SELECT pg_stat_force_next_flush(), n_tup_hot_upd, n_tup_upd FROM pg_stat_user_tables WHERE relname = 'loans_reservation'"
     with connection.cursor() as cursor:
         _, hot, updated = cursor.execute(look).fetchone()
-        expiring.expire_due()
+        expire_due()
         cursor.execute("SELECT pg_stat_force_next_flush()")
         _, hot_now, updated_now = cursor.execute(look).fetchone()
     return hot_now - hot, updated_now - updated
 
 
 def _settle() -> int:
-    from loans import settling
+    from loans.services.settlement import settle_due
 
-    return settling.settle_due()
+    return settle_due()
 
 
 def _statement(database: Database, statement: str, left: str, again: str) -> float:

@@ -9,8 +9,8 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 import cbsa
-from cbsa import importing
-from loans import demo
+from cbsa.imports import service
+from loans.demo import scenario
 from loans.models import Loan
 from tests import factories
 from tests.browser.conftest import in_all_looks, serious, shoot_all_looks
@@ -31,7 +31,7 @@ PAGES = {
 @pytest.fixture
 def _zip_data(live_server) -> None:  # type: ignore[no-untyped-def]
     folder = Path(cbsa.__file__).with_name("demo")
-    importing.run(zips=str(folder / "zips.csv"), metros=str(folder / "metros.csv"), vintage="2015", actor="tester")
+    service.run(zips=str(folder / "zips.csv"), metros=str(folder / "metros.csv"), vintage="2015", actor="tester")
 
 
 def an_open_loan(**facts: object) -> Loan:
@@ -41,7 +41,7 @@ def an_open_loan(**facts: object) -> Loan:
 
 @pytest.mark.usefixtures("_zip_data")
 def test_anybody_can_use_the_pages_on_any_screen(page: Page) -> None:
-    demo.fill(timezone.now())
+    scenario.fill(timezone.now())
     for name, address in PAGES.items():
         page.goto(address)
         shoot_all_looks(page, name)

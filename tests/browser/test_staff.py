@@ -3,17 +3,17 @@
 import re
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from loans import demo
-from loans.models import Case, Reservation, Transition
-from loans.staff import StaffAction
+from loans.admin.actions import StaffAction
+from loans.demo import scenario
+from loans.models import Reservation, ReviewItem, Transition, User
 from tests.browser.conftest import shoot, shoot_all_looks
-from tests.loans.test_staff_actions import LATER, REASON, STARTS, address, each_action
+from tests.loans.admin.test_actions import LATER, REASON, STARTS, address, each_action
 
 PICTURE = {"width": 1200, "height": 800}
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,28 +54,28 @@ def test_an_action_from_the_list_to_its_outcome(staff: Page, action: StaffAction
 
 
 def test_a_walk_through_the_handbook(staff: Page) -> None:
-    """docs/staff.md, from the first page to a case that is closed; its pictures are taken on the way."""
-    demo.fill(timezone.now())
-    case = Case.objects.get(kind="amount_differs", closed_at=None, reservation__state="pending")
+    """docs/staff.md, from the first page to a review item that is closed; its pictures are taken on the way."""
+    scenario.fill(timezone.now())
+    review_item = ReviewItem.objects.get(kind="amount_differs", resolved_at=None, reservation__state="pending")
     staff.set_viewport_size(PICTURE)  # type: ignore[arg-type]
     staff.goto("/admin/")
     shoot(staff, "staff-start", full_page=False)
     staff.get_by_role("link", name="Amount differs").first.click()
-    expect(staff.get_by_text(case.detail)).to_be_visible()
+    expect(staff.get_by_text(review_item.detail)).to_be_visible()
 
-    staff.goto(reverse("admin:loans_reservation_change", args=[case.reservation_id]))
+    staff.goto(reverse("admin:loans_reservation_change", args=[review_item.reservation_id]))
     staff.get_by_role("button", name="Accept a smaller amount…").click()
     staff.get_by_label("Reason").fill("The bank kept its fee; agreed on the phone.")
     shoot(staff, "staff-preview", full_page=False)
     staff.get_by_role("button", name="Accept a smaller amount", exact=True).click()
-    expect(staff.get_by_text(f"Accept a smaller amount: done for {case.reservation}.")).to_be_visible()
+    expect(staff.get_by_text(f"Accept a smaller amount: done for {review_item.reservation}.")).to_be_visible()
     shoot(staff, "staff-done", full_page=False)
-    claim = Reservation.objects.get(pk=case.reservation_id)
-    assert (claim.amount, claim.funded_at is not None) == (claim.received, True)
+    reservation = Reservation.objects.get(pk=review_item.reservation_id)
+    assert (reservation.amount, reservation.funded_at is not None) == (reservation.received, True)
 
-    staff.goto(reverse("admin:loans_case_change", args=[case.pk]))
+    staff.goto(reverse("admin:loans_reviewitem_change", args=[review_item.pk]))
     staff.get_by_role("button", name="Close…").click()
     staff.get_by_label("Reason").fill("Accepted what came.")
     staff.get_by_role("button", name="Close", exact=True).click()
     expect(staff.get_by_text("Close: done for")).to_be_visible()
-    assert Case.objects.get(pk=case.pk).note == "Accepted what came."
+    assert ReviewItem.objects.get(pk=review_item.pk).note == "Accepted what came."

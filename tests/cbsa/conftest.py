@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cbsa import importing
+from cbsa.imports import service
 from cbsa.models import ImportRun
 from tests.cbsa.publishers import METROS, ZIPS
 
@@ -31,7 +31,7 @@ def run(write: Callable[[str, str | bytes], str]) -> Import:
 
     def _run(zips: str = ZIPS, metros: str = METROS, vintage: str = "2015", **options: object) -> ImportRun:
         paths = {"zips": write("zips.csv", zips), "metros": write("metros.csv", metros)}
-        return importing.run(**paths, vintage=vintage, actor="tester", **options)
+        return service.run(**paths, vintage=vintage, actor="tester", **options)
 
     return _run
 

@@ -1,10 +1,11 @@
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Permission
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from cbsa.errors import ImportRefused
 from cbsa.models import ImportRun, Zip
+from loans.models import User
 from tests.cbsa.conftest import Import
 from tests.cbsa.publishers import ZIPS
 

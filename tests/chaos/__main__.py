@@ -24,7 +24,7 @@ for name in ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "DATABASE_REPLICA
 import django
 from django.core.management import call_command
 
-from peerloans import embedded, run
+from peerloans.devserver import embedded, run
 from tests.chaos.processes import System, small_disk
 
 PATIENCE_SECONDS = 120
@@ -90,9 +90,9 @@ def break_it(given: argparse.Namespace, *, disk: bool) -> list[str]:
 
 
 def report(told: Any, number: int, seconds: float, starts: int, found: list[str]) -> None:
-    from loans.models import Case, Loan
+    from loans.models import Loan, ReviewItem
 
-    drift = Case.objects.filter(kind="drift").count()
+    drift = ReviewItem.objects.filter(kind="drift").count()
     say(f"{number} faults in {seconds:.0f} s; servers were started again {starts} times; Redis had drifted {drift} times")
     say(f"answers: {dict(sorted(told.answers.items()))}; the slowest after {told.slowest:.1f} s")
     say(f"acknowledged: {len(told.reservations)} reservations, {len(told.transfers)} transfers, {len(told.events)} bank events")

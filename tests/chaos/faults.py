@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import psutil
 
-from peerloans import embedded
+from peerloans.devserver import embedded
 from tests.chaos.processes import System
 from tests.chaos.proxy import Proxy
 

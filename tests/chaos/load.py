@@ -18,8 +18,8 @@ from email.message import Message
 from typing import Any
 from uuid import uuid4
 
-from loans.banking import Notice
-from loans.sandbox_bank import signed
+from loans.demo.sandbox_bank import signed
+from loans.services.payments import Notice
 from tests.chaos.staff import Deed, Desk
 from tests.chaos.stage import STAFF
 from tests.production import BANK_SECRET
@@ -144,23 +144,23 @@ class Load:
             amount = Decimal(draw.randrange(100_000, 600_000)) / 100
             reserved = self._twice(headers, f"loans/{draw.choice(loans)['reference']}/reservations/", {"amount": str(amount)}, draw)
             if reserved.status == 201:
-                claim = reserved.body
+                reservation = reserved.body
                 with self.told.lock:
-                    self.told.reservations[claim["id"]] = claim["amount"]
-                self._go_on(headers, claim, draw)
+                    self.told.reservations[reservation["id"]] = reservation["amount"]
+                self._go_on(headers, reservation, draw)
             time.sleep(PAUSE_SECONDS)
 
-    def _go_on(self, headers: dict[str, str], claim: dict[str, Any], draw: random.Random) -> None:
+    def _go_on(self, headers: dict[str, str], reservation: dict[str, Any], draw: random.Random) -> None:
         luck = draw.random()
         if luck < 0.1:
-            self._twice(headers, f"reservations/{claim['id']}/cancel/", {}, draw)
+            self._twice(headers, f"reservations/{reservation['id']}/cancel/", {}, draw)
         elif luck < 0.9:
-            started = self._twice(headers, f"reservations/{claim['id']}/transfer/", {"method": draw.choice(["ach", "wire"])}, draw)
+            started = self._twice(headers, f"reservations/{reservation['id']}/transfer/", {"method": draw.choice(["ach", "wire"])}, draw)
             if started.status == 200:
                 reference = started.body["transfer"]["reference"]
                 with self.told.lock:
-                    self.told.transfers[reference] = claim["id"]
-                self._pay(reference, Decimal(claim["amount"]), draw)
+                    self.told.transfers[reference] = reservation["id"]
+                self._pay(reference, Decimal(reservation["amount"]), draw)
 
     def _twice(self, headers: dict[str, str], path: str, body: dict[str, str], draw: random.Random) -> Answer:
         """Send it twice under one key, half of the time at once; both must be told the same."""

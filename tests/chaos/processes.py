@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from peerloans import embedded, run
+from peerloans.devserver import embedded, run
 from tests import production
 from tests.chaos.proxy import Proxy
 

@@ -5,15 +5,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from knox.models import AuthToken
 
-from loans import lending
-from loans.ledger import SYSTEM
-from loans.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
-from loans.models import Investor, Loan
-from loans.settlement_rules import RULES
+from loans.domain.actors import SYSTEM
+from loans.domain.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
+from loans.domain.settlement_rules import RULES
+from loans.models import Investor, Loan, User
+from loans.services.loans import create_loan, open_loan
 
 INVESTORS = 6
 STAFF = ("olga", "otto")
@@ -27,15 +27,15 @@ def set_up(draw: random.Random) -> list[str]:
     often, _ = IntervalSchedule.objects.get_or_create(every=SECONDS_BETWEEN_RUNS, period="seconds")
     PeriodicTask.objects.filter(task__startswith="loans.").update(interval=often, crontab=None)
     for number in range(FEWEST_OPEN):
-        lending.create(Loan(**terms(f"CH-{number}", draw)), actor=SYSTEM)
-        lending.open_loan(reference=f"CH-{number}", actor=SYSTEM)
+        create_loan(Loan(**terms(f"CH-{number}", draw)), actor=SYSTEM)
+        open_loan(reference=f"CH-{number}", actor=SYSTEM)
     for name in STAFF:
         User.objects.create_user(name, password=PASSWORD, is_staff=True).groups.set(Group.objects.filter(name="Operations"))
     return [_investor(number) for number in range(INVESTORS)]
 
 
 def terms(reference: str, draw: random.Random) -> dict[str, Any]:
-    """What is written down of a loan that a few dozen claims fill."""
+    """What is written down of a loan that a few dozen reservations fill."""
     return {
         "reference": reference,
         "title": "Six flats",

@@ -8,13 +8,18 @@ from decimal import Decimal
 
 from django.db import connection
 
-from loans import expiring, keeping, outbox, reconciling, settling, verifying
-from loans.models import BankEvent, Case, Delivery, Loan, Reservation, Transfer, Transition
-from peerloans import embedded
+from loans.audit.reconciliation import find_breaches
+from loans.audit.verify_history import verify_loan_history
+from loans.models import BankEvent, Delivery, Loan, Reservation, ReviewItem, Transfer, Transition
+from loans.notifications import outbox
+from loans.services.closing_values import refresh_remaining_cache
+from loans.services.expiry import expire_due
+from loans.services.settlement import settle_due
+from peerloans.devserver import embedded
 from tests.chaos.load import Told
 
 MOST_ROUNDS = 20
-AFTER_EVERYTHING = timedelta(days=40)  # every claim without its money has lapsed, every loan has closed
+AFTER_EVERYTHING = timedelta(days=40)  # every reservation without its money has lapsed, every loan has closed
 
 
 def settle_all() -> None:
@@ -23,7 +28,7 @@ def settle_all() -> None:
     connection.close()  # of before the faults
     for _ in range(MOST_ROUNDS):
         now = datetime.now(UTC) + AFTER_EVERYTHING
-        if not expiring.expire_due(now) + settling.settle_due(now):
+        if not expire_due(now) + settle_due(now):
             return
 
 
@@ -33,14 +38,18 @@ def breaches(told: Told) -> list[str]:
 
 
 def _acknowledged(told: Told) -> Iterator[str]:
-    claims = {str(key): str(amount) for key, amount in Reservation.objects.values_list("pk", "amount")}
-    yield from (f"reservation {key} was acknowledged and is not there" for key in told.reservations.keys() - claims.keys())
-    yield from (f"reservation {key} is there and nobody was told" for key in claims.keys() - told.reservations.keys())
+    reservations = {str(key): str(amount) for key, amount in Reservation.objects.values_list("pk", "amount")}
+    yield from (f"reservation {key} was acknowledged and is not there" for key in told.reservations.keys() - reservations.keys())
+    yield from (f"reservation {key} is there and nobody was told" for key in reservations.keys() - told.reservations.keys())
     started = Transfer.objects.filter(direction="inbound", payment=1).values_list("reference", "reservation_id")
-    stored = [(reference, str(claim)) for reference, claim in started]
+    stored = [(reference, str(reservation)) for reference, reservation in started]
     yield from (f"transfer {each} was acknowledged and is not there" for each in told.transfers.items() - set(stored))
     yield from (f"transfer {each} is there and nobody was told" for each in set(stored) - told.transfers.items())
-    yield from (f"reservation {claim} has {count} transfers" for claim, count in Counter(claim for _, claim in stored).items() if count > 1)
+    yield from (
+        f"reservation {reservation} has {count} transfers"
+        for reservation, count in Counter(reservation for _, reservation in stored).items()
+        if count > 1
+    )
     events = set(BankEvent.objects.exclude(pk__startswith="staff:").exclude(outcome="").values_list("pk", flat=True))
     yield from (f"event {key} was acknowledged and is not there" for key in told.events.keys() - events)
     yield from (f"event {key} is there and the bank was not told" for key in events - told.events.keys())
@@ -50,11 +59,11 @@ def _done(told: Told) -> Iterator[str]:
     """A confirmation that was sent again may have been told that the row has moved, by itself the first time."""
     named = Transition.objects.filter(reason__in=[deed.reason for deed in told.deeds])
     written = Counter(
-        (reason, str(transfer or claim or loan))
-        for reason, transfer, claim, loan in named.values_list("reason", "transfer_id", "reservation_id", "loan_id")
+        (reason, str(transfer or reservation or loan))
+        for reason, transfer, reservation, loan in named.values_list("reason", "transfer_id", "reservation_id", "loan_id")
     )
     for deed in told.deeds:
-        # What came is taken for the amount, and the claim is funded.
+        # What came is taken for the amount, and the reservation is funded.
         times = written[deed.reason, deed.row] / (2 if deed.action == "accept_amount" else 1)
         if times != deed.done and not (times == 1 and deed.tries > 1):
             yield f"{deed} is in history {times:g} times"
@@ -73,20 +82,20 @@ def _money(told: Told) -> Iterator[str]:
 
 
 def _settled() -> Iterator[str]:
-    for claim in Reservation.objects.filter(state__in=["reserved", "pending"]).order_by("pk"):
-        yield f"reservation {claim.pk} is still {claim.state}"
+    for reservation in Reservation.objects.filter(state__in=["reserved", "pending"]).order_by("pk"):
+        yield f"reservation {reservation.pk} is still {reservation.state}"
     for loan in Loan.objects.order_by("pk"):
         total = sum(Reservation.objects.filter(loan=loan).values_list("settled_amount", flat=True), Decimal(0))
         if total != loan.settled or total > loan.amount:
-            yield f"{loan} has settled {loan.settled} of {loan.amount}, its claims {total}"
+            yield f"{loan} has settled {loan.settled} of {loan.amount}, its reservations {total}"
 
 
 def _invariants() -> Iterator[str]:
-    keeping.refresh_remaining()  # Redis may have lost its last second; the job that says so and repairs it has the first look
-    if found := reconciling.reconcile():
+    refresh_remaining_cache()  # Redis may have lost its last second; the job that says so and repairs it has the first look
+    if found := find_breaches():
         yield f"reconcile found {found} breaches"
-    yield from (case.detail for case in Case.objects.filter(kind__in=["breach", "job_failed"]).order_by("pk"))
-    yield from (str(difference) for _, differences in verifying.verify() for difference in differences)
+    yield from (review_item.detail for review_item in ReviewItem.objects.filter(kind__in=["breach", "job_failed"]).order_by("pk"))
+    yield from (str(difference) for _, differences in verify_loan_history() for difference in differences)
     deadline = time.monotonic() + 60
     while Delivery.objects.filter(status="waiting").exists() and time.monotonic() < deadline:
         outbox.deliver_due(datetime.now(UTC) + AFTER_EVERYTHING)

@@ -33,19 +33,19 @@ SEED = f"""
 import json
 from datetime import date
 from decimal import Decimal
-from django.contrib.auth.models import User
+from loans.models import User
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from knox.models import AuthToken
-from loans import lending
-from loans.ledger import Actor
+from loans.domain.actors import Actor
 from loans.models import Investor, Loan
+from loans.services.loans import create_loan, open_loan
 for number in range({INVESTORS}):
     user = User.objects.create_user(f"investor{{number}}")
     Investor.objects.create(user=user, name=user.username, accredited_until=date(2100, 1, 1))
 for number in range(1, 6):
     draft = Loan(reference=f"LN-{{number}}", title="Twelve flats", address="1 Main St", city="Austin", state="TX", zip="78704",
         amount=300_000, annual_rate="9.50", term_months=18, ltv=65, minimum=1_000, overbooking_rate=0)
-    lending.open_loan(reference=lending.create(draft, actor=Actor("staff")).reference, actor=Actor("staff"))
+    open_loan(reference=create_loan(draft, actor=Actor("staff")).reference, actor=Actor("staff"))
 second, _ = IntervalSchedule.objects.get_or_create(every=1, period="seconds")
 for job in PeriodicTask.objects.filter(task__in=["loans.tasks.expire", "loans.tasks.settle", "loans.tasks.deliver"]):
     job.crontab, job.interval = None, second
@@ -54,10 +54,10 @@ print(json.dumps([AuthToken.objects.create(user)[1] for user in User.objects.ord
 """
 VERDICT = """
 import json
-from loans import reconciling
-from loans.models import Case
-reconciling.reconcile()
-print(json.dumps([f"{case.kind}: {case.detail}" for case in Case.objects.all()]))
+from loans.audit.reconciliation import find_breaches
+from loans.models import ReviewItem
+find_breaches()
+print(json.dumps([f"{review_item.kind}: {review_item.detail}" for review_item in ReviewItem.objects.all()]))
 """
 
 
@@ -90,11 +90,11 @@ class Site:
         return self.ask(f"loans/{loan}/reservations/", {"amount": str(amount)}, by=by, headers={"Idempotency-Key": str(uuid4())})
 
     def reservations(self, *, by: int) -> list[str]:
-        return [claim["id"] for claim in self.ask("reservations/", by=by).body["results"]]
+        return [reservation["id"] for reservation in self.ask("reservations/", by=by).body["results"]]
 
-    def pay(self, claim: str, amount: str, *, by: int) -> None:
+    def pay(self, reservation: str, amount: str, *, by: int) -> None:
         """Start the transfer, and let the bank say that the money is here."""
-        reference = self.ask(f"reservations/{claim}/transfer/", {"method": "wire"}, by=by).body["transfer"]["reference"]
+        reference = self.ask(f"reservations/{reservation}/transfer/", {"method": "wire"}, by=by).body["transfer"]["reference"]
         event = {"id": str(uuid4()), "type": "transfer.cleared", "reference": reference, "amount": amount}
         text = json.dumps(event | {"occurred_at": datetime.now(UTC).isoformat()})
         now = datetime.now(UTC)
@@ -159,11 +159,11 @@ def test_the_roles_wait_as_long_as_the_settings_would_say(servers: Cluster, role
 
 
 def test_a_lock_that_does_not_come_is_answered(site: Site) -> None:
-    claim = site.reserve("LN-2", 1_000, by=0).body["id"]
+    reservation = site.reserve("LN-2", 1_000, by=0).body["id"]
     with site.servers.postgres("primary") as other, other.transaction():
         other.execute("SELECT FROM loans_loan WHERE reference = 'LN-2' FOR UPDATE")
         began = time.monotonic()
-        answer = site.ask(f"reservations/{claim}/transfer/", {"method": "wire"}, by=0)
+        answer = site.ask(f"reservations/{reservation}/transfer/", {"method": "wire"}, by=0)
     assert (answer.status, answer.body["code"]) == (409, "busy")
     assert 3 <= time.monotonic() - began < 10
 
@@ -177,33 +177,33 @@ def test_the_last_places_of_a_loan_go_once(site: Site) -> None:
 
 def test_an_investor_sees_what_they_have_just_done(site: Site) -> None:
     for number in range(40):
-        claim = site.reserve("LN-2", 1_000, by=number % INVESTORS).body["id"]
-        assert claim in site.reservations(by=number % INVESTORS)
+        reservation = site.reserve("LN-2", 1_000, by=number % INVESTORS).body["id"]
+        assert reservation in site.reservations(by=number % INVESTORS)
 
 
 def test_also_where_the_standby_stands_still(site: Site, standby_stands_still: Callable[[], None]) -> None:
     fresh(site)
     standby_stands_still()
-    claim = site.reserve("LN-2", 1_000, by=0).body["id"]
-    assert claim in site.reservations(by=0)
+    reservation = site.reserve("LN-2", 1_000, by=0).body["id"]
+    assert reservation in site.reservations(by=0)
 
 
 def test_without_the_mark_they_would_not(site: Site, standby_stands_still: Callable[[], None]) -> None:
     """The twin of the test above."""
     fresh(site)
     standby_stands_still()
-    claim = site.reserve("LN-2", 1_000, by=0).body["id"]
+    reservation = site.reserve("LN-2", 1_000, by=0).body["id"]
     forget_marks(site)
-    seen = claim in site.reservations(by=0)
+    seen = reservation in site.reservations(by=0)
     assert not seen
 
 
 def test_a_standby_that_has_fallen_behind_is_left_out(site: Site, standby_stands_still: Callable[[], None]) -> None:
     fresh(site)
     standby_stands_still()
-    claim = site.reserve("LN-2", 1_000, by=1).body["id"]
+    reservation = site.reserve("LN-2", 1_000, by=1).body["id"]
     forget_marks(site)
-    wait_for("the claim in the list", lambda: claim in site.reservations(by=1), 10)
+    wait_for("the reservation in the list", lambda: reservation in site.reservations(by=1), 10)
 
 
 def test_lists_go_on_without_a_standby(site: Site) -> None:
@@ -220,13 +220,14 @@ def test_lists_go_on_without_a_standby(site: Site) -> None:
 def test_tasks_lie_in_a_quorum_queue_and_outlive_a_worker(site: Site) -> None:
     assert "celery\tquorum" in site.servers.rabbitmqctl("list_queues", "name", "type").splitlines()
     assert "celery\ttopic" in site.servers.rabbitmqctl("list_exchanges", "name", "type").splitlines()
-    claims = [(site.reserve("LN-3", 10_000, by=number).body["id"], number) for number in range(20)]
-    for index, (claim, number) in enumerate(claims):
-        site.pay(claim, "10000.00", by=number)
-        if index == len(claims) // 2:
+    reservations = [(site.reserve("LN-3", 10_000, by=number).body["id"], number) for number in range(20)]
+    for index, (reservation, number) in enumerate(reservations):
+        site.pay(reservation, "10000.00", by=number)
+        if index == len(reservations) // 2:
             site.servers.kill("worker1")
     wait_for(
-        "all settled", lambda: all(site.ask(f"reservations/{claim}/", by=number).body["state"] == "settled" for claim, number in claims)
+        "all settled",
+        lambda: all(site.ask(f"reservations/{reservation}/", by=number).body["state"] == "settled" for reservation, number in reservations),
     )
     assert site.ask("loans/LN-3/").body["remaining"] == "100000.00"
 
@@ -252,8 +253,8 @@ def test_a_rolling_restart_loses_no_request_and_no_task(site: Site) -> None:
     with ThreadPoolExecutor(8) as crowd:
         asking = [crowd.submit(ask_on, number) for number in range(8)]
         try:
-            claim = site.reserve("LN-5", 10_000, by=9).body["id"]
-            site.pay(claim, "10000.00", by=9)
+            reservation = site.reserve("LN-5", 10_000, by=9).body["id"]
+            site.pay(reservation, "10000.00", by=9)
             for name in ("web1", "web2"):
                 site.servers.kill(name, signal.SIGTERM)
                 site.servers.start_web(name)
@@ -269,7 +270,7 @@ def test_a_rolling_restart_loses_no_request_and_no_task(site: Site) -> None:
     assert {answer.status for answer in answers} <= {201, 409}
     count = "from loans.models import Reservation; print(Reservation.objects.filter(loan__reference='LN-4').count())"
     assert site.servers.shell(count) == str(len(acknowledged)) == str(len(set(acknowledged)))
-    wait_for("settled", lambda: site.ask(f"reservations/{claim}/", by=9).body["state"] == "settled")
+    wait_for("settled", lambda: site.ask(f"reservations/{reservation}/", by=9).body["state"] == "settled")
 
 
 def test_redis_fails_over(site: Site) -> None:

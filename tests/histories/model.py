@@ -1,13 +1,13 @@
 """What should have come of a history? The rules of one fifo loan told a second time, small, in whole cents.
 
-Shares no code with the system but for banking days. Claims end at the very instant at which they lapse, so here is no
+Shares no code with the system but for banking days. Reservations end at the very instant at which they lapse, so here is no
 sweeping, no locking and nothing to be late with.
 """
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from loans.banking_days import money_deadline
+from loans.domain.business_calendar import money_deadline
 
 MINIMUM = 1_000_00
 LIVE = ("reserved", "pending")
@@ -28,7 +28,7 @@ class Payments:
 
 @dataclass(eq=False)
 class Claim:
-    place: int
+    number: int
     amount: int
     expires_at: datetime | None
     state: str = "reserved"
@@ -60,7 +60,7 @@ class Claim:
         self.lost += cents - void
 
     def square(self) -> None:
-        """Owe what the claim's state does not keep; take back what was owed of money that it keeps or that is gone."""
+        """Owe what the reservation's state does not keep; take back what was owed of money that it keeps or that is gone."""
         keeps = 0
         if self.state == "pending":
             keeps = self.amount if self.funded else max(self.waiting, 0)
@@ -79,16 +79,16 @@ class Model:
     def __init__(self, amount: int, percent: int, now: datetime, closes_at: datetime) -> None:
         self.amount, self.percent, self.now, self.closes_at = amount, percent, now, closes_at
         self.status = "open"
-        self.claims: list[Claim] = []
+        self.reservations: list[Claim] = []
 
     # --- What is to be seen -------------------------------------------------------------------------------------------
     @property
     def live(self) -> list[Claim]:
-        return [claim for claim in self.claims if claim.state in LIVE]
+        return [reservation for reservation in self.reservations if reservation.state in LIVE]
 
     @property
     def remaining(self) -> int:
-        return self.amount - sum(claim.settled for claim in self.claims)
+        return self.amount - sum(reservation.settled for reservation in self.reservations)
 
     @property
     def takes_reservations(self) -> bool:
@@ -97,19 +97,25 @@ class Model:
     @property
     def available(self) -> int:
         limit = self.remaining * (100 + self.percent) // 100
-        free = min(self.remaining, limit - sum(claim.amount for claim in self.live))
+        free = min(self.remaining, limit - sum(reservation.amount for reservation in self.live))
         return max(0, free) if self.takes_reservations else 0
 
     # --- Time ---------------------------------------------------------------------------------------------------------
     def pass_time(self, until: datetime) -> None:
         self.now = until
-        for claim in self.live:
-            if claim.expires_at and claim.expires_at <= until:
-                self.end(claim, "expired")
+        for reservation in self.live:
+            if reservation.expires_at and reservation.expires_at <= until:
+                self.end(reservation, "expired")
 
-    def end(self, claim: Claim, cause: str) -> None:
-        claim.state, claim.cause, claim.expires_at, claim.funded, claim.settled = "canceled", cause, None, False, 0
-        claim.square()
+    def end(self, reservation: Claim, cause: str) -> None:
+        reservation.state, reservation.cause, reservation.expires_at, reservation.funded, reservation.settled = (
+            "canceled",
+            cause,
+            None,
+            False,
+            0,
+        )
+        reservation.square()
         if self.status == "funded" and self.remaining:
             self.status = "open"
 
@@ -118,71 +124,71 @@ class Model:
         allow(self.takes_reservations)
         allow(amount >= MINIMUM or amount == self.remaining)
         allow(amount <= self.available)
-        self.claims.append(Claim(len(self.claims) + 1, amount, self.now + timedelta(hours=24)))
+        self.reservations.append(Claim(len(self.reservations) + 1, amount, self.now + timedelta(hours=24)))
 
-    def start_transfer(self, claim: Claim) -> None:
-        if claim.state in {"pending", "settled"}:
+    def start_transfer(self, reservation: Claim) -> None:
+        if reservation.state in {"pending", "settled"}:
             return  # a repeat
-        allow(claim.state == "reserved")
-        claim.state, claim.expires_at = "pending", money_deadline(self.now)
-        claim.transfers.append(Payments())
+        allow(reservation.state == "reserved")
+        reservation.state, reservation.expires_at = "pending", money_deadline(self.now)
+        reservation.transfers.append(Payments())
 
-    def cancel(self, claim: Claim) -> None:
-        allow(claim.state == "reserved" or claim.cause == "canceled_by_investor")
-        if claim.state == "reserved":
-            self.end(claim, "canceled_by_investor")
+    def cancel(self, reservation: Claim) -> None:
+        allow(reservation.state == "reserved" or reservation.cause == "canceled_by_investor")
+        if reservation.state == "reserved":
+            self.end(reservation, "canceled_by_investor")
 
     # --- The bank -----------------------------------------------------------------------------------------------------
-    def clear(self, claim: Claim, payments: Payments, amount: int) -> None:
+    def clear(self, reservation: Claim, payments: Payments, amount: int) -> None:
         if payments.status not in {"initiated", "failed"}:
             payments.count += 1
             payments.here[payments.count] = amount
-            claim.due += amount
+            reservation.due += amount
             return
         payments.status, payments.here[1] = "cleared", amount
-        if claim.state != "pending" or claim.funded or payments is not claim.transfers[-1]:
-            claim.due += amount
-        elif amount >= claim.amount:
-            claim.funded, claim.expires_at = True, None
-            claim.square()
+        if reservation.state != "pending" or reservation.funded or payments is not reservation.transfers[-1]:
+            reservation.due += amount
+        elif amount >= reservation.amount:
+            reservation.funded, reservation.expires_at = True, None
+            reservation.square()
 
-    def fail(self, claim: Claim, payments: Payments, amount: int) -> None:
-        own = payments is claim.transfers[-1]
+    def fail(self, reservation: Claim, payments: Payments, amount: int) -> None:
+        own = payments is reservation.transfers[-1]
         if payments.status == "initiated":
             payments.status = "failed"
-            if own and claim.state == "pending":
-                self.end(claim, "transfer_failed")
+            if own and reservation.state == "pending":
+                self.end(reservation, "transfer_failed")
         elif payments.here:
             number = max(payments.here, key=lambda number: (payments.here[number] == amount, number))
             gone = payments.here.pop(number)
             if number == 1:
                 payments.status = "returned"
-            if number == 1 and own and claim.state in {"pending", "settled"}:
-                self.end(claim, "payment_returned")
+            if number == 1 and own and reservation.state in {"pending", "settled"}:
+                self.end(reservation, "payment_returned")
             else:
-                claim.take_back(gone)
+                reservation.take_back(gone)
 
-    def pay(self, claim: Claim, amount: int) -> None:
-        claim.due -= amount
-        claim.paid += amount
+    def pay(self, reservation: Claim, amount: int) -> None:
+        reservation.due -= amount
+        reservation.paid += amount
 
     # --- Settlement ---------------------------------------------------------------------------------------------------
     def settle(self) -> None:
         if self.status != "open":
             return
         free, all_decided = self.remaining, True
-        for claim in self.live:
-            share = min(claim.amount, free)
+        for reservation in self.live:
+            share = min(reservation.amount, free)
             free -= share
-            if claim.funded and share and (share == claim.amount or all_decided):
-                self.buy(claim, share)
+            if reservation.funded and share and (share == reservation.amount or all_decided):
+                self.buy(reservation, share)
             else:
                 all_decided = False
         self.close_if_full()
 
-    def buy(self, claim: Claim, share: int) -> None:
-        claim.state, claim.settled = "settled", share
-        claim.square()
+    def buy(self, reservation: Claim, share: int) -> None:
+        reservation.state, reservation.settled = "settled", share
+        reservation.square()
 
     def close_if_full(self) -> None:
         if self.remaining == 0:
@@ -190,51 +196,51 @@ class Model:
             self.end_live("loan_funded")
 
     def end_live(self, cause: str) -> None:
-        for claim in self.live:
-            self.end(claim, cause)
+        for reservation in self.live:
+            self.end(reservation, cause)
 
     # --- Staff --------------------------------------------------------------------------------------------------------
-    def settle_ahead(self, claim: Claim) -> None:
-        if claim.state == "settled":
+    def settle_ahead(self, reservation: Claim) -> None:
+        if reservation.state == "settled":
             return
-        allow(claim.funded)
-        self.buy(claim, min(claim.amount, self.remaining))
+        allow(reservation.funded)
+        self.buy(reservation, min(reservation.amount, self.remaining))
         self.close_if_full()
 
-    def cancel_by_staff(self, claim: Claim) -> None:
-        allow(claim.state in LIVE or claim.cause == "canceled_by_staff")
-        if claim.state in LIVE:
-            self.end(claim, "canceled_by_staff")
+    def cancel_by_staff(self, reservation: Claim) -> None:
+        allow(reservation.state in LIVE or reservation.cause == "canceled_by_staff")
+        if reservation.state in LIVE:
+            self.end(reservation, "canceled_by_staff")
 
-    def extend_claim(self, claim: Claim, until: datetime) -> None:
-        allow(claim.expires_at and until > claim.expires_at)
-        claim.expires_at = until
+    def extend_reservation(self, reservation: Claim, until: datetime) -> None:
+        allow(reservation.expires_at and until > reservation.expires_at)
+        reservation.expires_at = until
 
-    def accept_amount(self, claim: Claim) -> None:
-        if claim.accepted and claim.funded and claim.amount == claim.own_came:
+    def accept_amount(self, reservation: Claim) -> None:
+        if reservation.accepted and reservation.funded and reservation.amount == reservation.own_came:
             return
-        allow(claim.state == "pending" and not claim.funded and claim.own_came >= MINIMUM)
-        claim.amount, claim.funded, claim.accepted, claim.expires_at = claim.own_came, True, True, None
-        claim.square()
+        allow(reservation.state == "pending" and not reservation.funded and reservation.own_came >= MINIMUM)
+        reservation.amount, reservation.funded, reservation.accepted, reservation.expires_at = reservation.own_came, True, True, None
+        reservation.square()
 
-    def reinstate(self, claim: Claim) -> None:
-        allow(claim.state == "canceled" and self.takes_reservations)
-        allow(claim.amount <= self.available and not claim.paid)
-        claim.cause = ""
-        if claim.own_came >= claim.amount:
-            claim.state, claim.funded = "pending", True
-        elif claim.transfers and claim.transfers[-1].status == "initiated":
-            claim.state, claim.expires_at = "pending", money_deadline(self.now)
+    def reinstate(self, reservation: Claim) -> None:
+        allow(reservation.state == "canceled" and self.takes_reservations)
+        allow(reservation.amount <= self.available and not reservation.paid)
+        reservation.cause = ""
+        if reservation.own_came >= reservation.amount:
+            reservation.state, reservation.funded = "pending", True
+        elif reservation.transfers and reservation.transfers[-1].status == "initiated":
+            reservation.state, reservation.expires_at = "pending", money_deadline(self.now)
         else:
-            claim.state, claim.expires_at = "reserved", self.now + timedelta(hours=24)
-        claim.square()
+            reservation.state, reservation.expires_at = "reserved", self.now + timedelta(hours=24)
+        reservation.square()
 
     def withdraw(self) -> None:
         allow(self.status in {"open", "withdrawn"})
         self.status = "withdrawn"
-        for claim in self.claims:
-            if claim.state != "canceled":
-                self.end(claim, "loan_withdrawn")
+        for reservation in self.reservations:
+            if reservation.state != "canceled":
+                self.end(reservation, "loan_withdrawn")
 
     def extend_loan(self, closes_at: datetime) -> None:
         allow(self.status == "open" and closes_at > self.closes_at)

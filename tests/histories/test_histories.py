@@ -1,6 +1,6 @@
 """Does any history, however odd, leave the system where the model is? Investors, bank, clock, staff and jobs in any order.
 
-After each step every claim is compared with the model's, and the sums on loan and claims are counted again from the rows
+After each step every reservation is compared with the model's, and the sums on loan and reservations are counted again from the rows
 beneath them. HISTORIES_SEED repeats a run.
 """
 
@@ -17,9 +17,16 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from loans import banking, expiring, investing, lending, overriding, selectors, settling
-from loans.ledger import Actor
-from loans.models import Case, Investor, Loan, Reservation, Transfer
+from loans.domain.actors import Actor
+from loans.models import Investor, Loan, Reservation, ReviewItem, Transfer
+from loans.selectors.offers import loan_offer
+from loans.services import staff_overrides
+from loans.services.expiry import expire_due
+from loans.services.loans import close_loan_at_settled, extend_loan, withdraw_loan
+from loans.services.payments import record_bank_event
+from loans.services.reservations import cancel_reservation, reserve, start_transfer
+from loans.services.settlement import settle_ahead_of_turn, settle_due
+from loans.services.staff_overrides import extend_reservation, reinstate_reservation
 from peerloans.errors import Problem
 from tests.factories import NOON, STAFF, InvestorFactory, LoanFactory, notice
 from tests.histories import model
@@ -29,16 +36,17 @@ AMOUNT, PERCENT, OPEN_FOR = 10_000_00, 20, timedelta(days=12)
 STEPS_EACH = 50
 BY_STAFF: dict[str, Any] = {"actor": STAFF, "reason": "a reason"}
 CLAIMS_AND_WHAT_LIES_BENEATH = """
-    SELECT claim.*,
-        (SELECT COALESCE(sum(amount), 0) FROM loans_transfer WHERE reservation_id = claim.id AND status = 'cleared') AS cleared,
-        (SELECT COALESCE(sum(amount), 0) FROM loans_transfer WHERE reservation_id = claim.id AND status IN ('due', 'paid')) AS going_back,
+    SELECT reservation.*,
+        (SELECT COALESCE(sum(amount), 0) FROM loans_transfer WHERE reservation_id = reservation.id AND status = 'cleared') AS cleared,
+        (SELECT COALESCE(sum(amount), 0) FROM loans_transfer
+            WHERE reservation_id = reservation.id AND status IN ('due', 'paid')) AS going_back,
         (
-            SELECT to_state FROM loans_transition WHERE reservation_id = claim.id AND transfer_id IS NULL ORDER BY id DESC LIMIT 1
+            SELECT to_state FROM loans_transition WHERE reservation_id = reservation.id AND transfer_id IS NULL ORDER BY id DESC LIMIT 1
         ) AS last_state
-    FROM loans_reservation AS claim WHERE loan_id = %s ORDER BY place
+    FROM loans_reservation AS reservation WHERE loan_id = %s ORDER BY number
 """
 
-any_claim = st.integers(0, 15)  # an even number picks among the live claims, if there are any; 0 and 1 are the newest
+any_reservation = st.integers(0, 15)  # an even number picks among the live reservations, if there are any; 0 and 1 are the newest
 how_far = st.sampled_from(["reserved", "pending", "funded", "funded"])
 sums = st.one_of(st.sampled_from([1_000_00, 2_500_00, 3_333_33, 6_000_00, 9_999_99]), st.integers(900_00, 10_000_00))
 surplus = st.sampled_from([0, 0, 0, 0, 0, -1, 1, -200_00, 500_00])
@@ -64,7 +72,7 @@ class History(RuleBasedStateMachine):
         loan = LoanFactory(amount=dollars(AMOUNT), now=NOON, closes_at=NOON + OPEN_FOR)
         self.loan_id, self.reference = loan.pk, loan.reference
         self.model = model.Model(AMOUNT, PERCENT, NOON, NOON + OPEN_FOR)
-        self.ids: list[Any] = []  # of the system's claims, in the model's order
+        self.ids: list[Any] = []  # of the system's reservations, in the model's order
         self.references: dict[model.Payments, str] = {}
         self.last_event: Any = None
 
@@ -90,20 +98,20 @@ class History(RuleBasedStateMachine):
         self.model.pass_time(self.now)
 
     def pick(self, number: int) -> tuple[model.Claim, Any]:
-        among = (not number % 2 and self.model.live) or self.model.claims
-        claim = among[-1 - number // 2 % len(among)]
-        return claim, self.ids[claim.place - 1]
+        among = (not number % 2 and self.model.live) or self.model.reservations
+        reservation = among[-1 - number // 2 % len(among)]
+        return reservation, self.ids[reservation.number - 1]
 
     def on(self, claim_id: Any, verb: Callable[..., Any], **values: Any) -> Callable[[], Any]:
         return lambda: verb(reservation_id=claim_id, now=self.now, **values)
 
-    have_claims = precondition(lambda self: self.ids)
+    have_reservations = precondition(lambda self: self.ids)
     have_transfers = precondition(lambda self: self.references)
 
     # --- Investors ------------------------------------------------------------------------------------------------------
     def reserve_cents(self, amount: int) -> None:
         investor = self.investors[len(self.ids) % len(self.investors)]
-        system = investing.reserve
+        system = reserve
         reserved = self.step(
             lambda: system(reference=self.reference, investor=investor, amount=dollars(amount), now=self.now),
             lambda: self.model.reserve(amount),
@@ -119,88 +127,88 @@ class History(RuleBasedStateMachine):
     def reserve_what_is_available(self, more: int) -> None:
         self.reserve_cents(max(1, self.model.available + more))
 
-    @initialize(claims=st.lists(st.tuples(sums, how_far), min_size=2, max_size=4))
-    def come_to_life(self, claims: list[tuple[int, str]]) -> None:
-        for amount, far in claims:
+    @initialize(reservations=st.lists(st.tuples(sums, how_far), min_size=2, max_size=4))
+    def come_to_life(self, reservations: list[tuple[int, str]]) -> None:
+        for amount, far in reservations:
             self.claim_that_gets_far(min(amount, max(self.model.available, 1)), far)
 
     @rule(amount=sums, far=how_far)
     def claim_that_gets_far(self, amount: int, far: str) -> None:
-        claims = len(self.ids)
+        reservations = len(self.ids)
         self.reserve_cents(amount)
-        if len(self.ids) > claims and far != "reserved":
+        if len(self.ids) > reservations and far != "reserved":
             self.start_transfer(0)
-        if len(self.ids) > claims and far == "funded":
+        if len(self.ids) > reservations and far == "funded":
             self.money_clears(0, 0)
 
-    @have_claims
-    @rule(newest=any_claim)
+    @have_reservations
+    @rule(newest=any_reservation)
     def start_transfer(self, newest: int) -> None:
-        claim, claim_id = self.pick(newest)
+        reservation, claim_id = self.pick(newest)
         owner = Reservation.objects.get(pk=claim_id).investor_id
         self.step(
-            self.on(claim_id, investing.start_transfer, method="ach", actor=Actor("investor"), investor_id=owner),
-            lambda: self.model.start_transfer(claim),
+            self.on(claim_id, start_transfer, method="ach", actor=Actor("investor"), investor_id=owner),
+            lambda: self.model.start_transfer(reservation),
         )
-        if claim.transfers and claim.transfers[-1] not in self.references:
+        if reservation.transfers and reservation.transfers[-1] not in self.references:
             newest_transfer = Transfer.objects.filter(reservation=claim_id, direction="inbound", payment=1).latest("created_at")
-            self.references[claim.transfers[-1]] = newest_transfer.reference
+            self.references[reservation.transfers[-1]] = newest_transfer.reference
 
-    @have_claims
-    @rule(newest=any_claim)
+    @have_reservations
+    @rule(newest=any_reservation)
     def cancel(self, newest: int) -> None:
-        claim, claim_id = self.pick(newest)
+        reservation, claim_id = self.pick(newest)
         owner = Reservation.objects.get(pk=claim_id).investor_id
-        self.step(self.on(claim_id, investing.cancel, actor=Actor("investor"), investor_id=owner), lambda: self.model.cancel(claim))
+        self.step(self.on(claim_id, cancel_reservation, actor=Actor("investor"), investor_id=owner), lambda: self.model.cancel(reservation))
 
     # --- The bank -------------------------------------------------------------------------------------------------------
     def told_by_bank(self, kind: str, payments: model.Payments, amount: int, told: Callable[[], None]) -> None:
         event = notice(kind, self.references[payments], dollars(amount), occurred_at=self.now + timedelta(microseconds=1))
-        self.last_event = event, self.step(lambda: banking.record(event, now=self.now), told)
+        self.last_event = event, self.step(lambda: record_bank_event(event, now=self.now), told)
 
     @precondition(lambda self: self.last_event)
     @rule()
     def the_bank_repeats_itself(self) -> None:
         event, outcome = self.last_event
-        again = self.step(lambda: banking.record(event, now=self.now), lambda: None)
+        again = self.step(lambda: record_bank_event(event, now=self.now), lambda: None)
         assert again == outcome
 
     def pick_payments(self, newest: int) -> tuple[model.Claim, model.Payments]:
         payments = list(self.references)[-1 - newest % len(self.references)]
-        return next(claim for claim in self.model.claims if payments in claim.transfers), payments
+        return next(reservation for reservation in self.model.reservations if payments in reservation.transfers), payments
 
     @have_transfers
-    @rule(newest=any_claim, surplus=surplus)
+    @rule(newest=any_reservation, surplus=surplus)
     def money_clears(self, newest: int, surplus: int) -> None:
-        claim, payments = self.pick_payments(newest)
-        amount = max(1, claim.amount + surplus)
-        self.told_by_bank("transfer.cleared", payments, amount, lambda: self.model.clear(claim, payments, amount))
+        reservation, payments = self.pick_payments(newest)
+        amount = max(1, reservation.amount + surplus)
+        self.told_by_bank("transfer.cleared", payments, amount, lambda: self.model.clear(reservation, payments, amount))
 
     @precondition(lambda self: any(payments.status == "initiated" for payments in self.references))
     @rule(surplus=surplus)
     def awaited_money_clears(self, surplus: int) -> None:
         payments = next(payments for payments in self.references if payments.status == "initiated")
-        claim = next(claim for claim in self.model.claims if payments in claim.transfers)
-        amount = max(1, claim.amount + surplus)
-        self.told_by_bank("transfer.cleared", payments, amount, lambda: self.model.clear(claim, payments, amount))
+        reservation = next(reservation for reservation in self.model.reservations if payments in reservation.transfers)
+        amount = max(1, reservation.amount + surplus)
+        self.told_by_bank("transfer.cleared", payments, amount, lambda: self.model.clear(reservation, payments, amount))
 
     @have_transfers
-    @rule(newest=any_claim, surplus=surplus)
+    @rule(newest=any_reservation, surplus=surplus)
     def money_fails(self, newest: int, surplus: int) -> None:
-        claim, payments = self.pick_payments(newest)
-        amount = max(1, claim.amount + surplus)
-        self.told_by_bank("transfer.failed", payments, amount, lambda: self.model.fail(claim, payments, amount))
+        reservation, payments = self.pick_payments(newest)
+        amount = max(1, reservation.amount + surplus)
+        self.told_by_bank("transfer.failed", payments, amount, lambda: self.model.fail(reservation, payments, amount))
 
-    @precondition(lambda self: any(claim.due for claim in self.model.claims))
+    @precondition(lambda self: any(reservation.due for reservation in self.model.reservations))
     @rule()
     def refund_is_paid(self) -> None:
         # What lapsed at this instant may not be swept yet, so its refund is not to be seen yet either.
         refund = Transfer.objects.filter(status="due", reservation__loan=self.loan_id).order_by("created_at", "id").first()
         if refund:
-            claim = self.model.claims[self.ids.index(refund.reservation_id)]
+            reservation = self.model.reservations[self.ids.index(refund.reservation_id)]
             self.step(
-                lambda: banking.record(notice("refund.paid", refund.reference, refund.amount), now=self.now),
-                lambda: self.model.pay(claim, cents(refund.amount)),
+                lambda: record_bank_event(notice("refund.paid", refund.reference, refund.amount), now=self.now),
+                lambda: self.model.pay(reservation, cents(refund.amount)),
             )
 
     # --- Clock and jobs -------------------------------------------------------------------------------------------------
@@ -208,59 +216,61 @@ class History(RuleBasedStateMachine):
     def time_passes(self, hours: float) -> None:
         self.step(lambda: None, lambda: self.pass_time(timedelta(hours=hours)))
 
-    @precondition(lambda self: any(claim.expires_at for claim in self.model.live))
+    @precondition(lambda self: any(reservation.expires_at for reservation in self.model.live))
     @rule(early=st.integers(0, 2))
     def time_passes_to_a_deadline(self, early: int) -> None:
-        deadline = min(claim.expires_at for claim in self.model.live if claim.expires_at) - timedelta(microseconds=early)
+        deadline = min(reservation.expires_at for reservation in self.model.live if reservation.expires_at) - timedelta(microseconds=early)
         if deadline > self.now:
             self.step(lambda: None, lambda: self.pass_time(deadline - self.now))
 
     @rule(batch=st.sampled_from([0, 0, 1, 2]))
     def job_runs(self, batch: int) -> None:
         if batch:
-            self.step(lambda: expiring.expire_due(self.now, batch=batch), lambda: None)
+            self.step(lambda: expire_due(self.now, batch=batch), lambda: None)
             assert not Reservation.objects.filter(expires_at__lte=self.now).exists()
         else:
-            self.step(lambda: settling.settle_due(self.now), self.model.settle)
-        assert not Case.objects.filter(kind="job_failed").exists()
+            self.step(lambda: settle_due(self.now), self.model.settle)
+        assert not ReviewItem.objects.filter(kind="job_failed").exists()
 
     # --- Staff ----------------------------------------------------------------------------------------------------------
-    @have_claims
-    @rule(newest=any_claim, verb=st.sampled_from(["cancel_by_staff", "accept_amount"]))
+    @have_reservations
+    @rule(newest=any_reservation, verb=st.sampled_from(["cancel_by_staff", "accept_amount"]))
     def staff_act(self, newest: int, verb: str) -> None:
-        claim, claim_id = self.pick(newest)
-        self.step(self.on(claim_id, getattr(overriding, verb), **BY_STAFF), lambda: getattr(self.model, verb)(claim))
+        reservation, claim_id = self.pick(newest)
+        self.step(self.on(claim_id, getattr(staff_overrides, verb), **BY_STAFF), lambda: getattr(self.model, verb)(reservation))
 
-    @precondition(lambda self: any(claim.state == "canceled" for claim in self.model.claims))
+    @precondition(lambda self: any(reservation.state == "canceled" for reservation in self.model.reservations))
     @rule(newest=st.integers(0, 3))
     def reinstate(self, newest: int) -> None:
-        canceled = [claim for claim in self.model.claims if claim.state == "canceled"]
-        claim = canceled[-1 - newest % len(canceled)]
-        self.step(self.on(self.ids[claim.place - 1], overriding.reinstate, **BY_STAFF), lambda: self.model.reinstate(claim))
+        canceled = [reservation for reservation in self.model.reservations if reservation.state == "canceled"]
+        reservation = canceled[-1 - newest % len(canceled)]
+        self.step(self.on(self.ids[reservation.number - 1], reinstate_reservation, **BY_STAFF), lambda: self.model.reinstate(reservation))
 
-    @have_claims
-    @rule(newest=any_claim)
+    @have_reservations
+    @rule(newest=any_reservation)
     def settle_ahead(self, newest: int) -> None:
-        claim, claim_id = self.pick(newest)
-        self.step(self.on(claim_id, settling.settle_ahead, **BY_STAFF), lambda: self.model.settle_ahead(claim))
+        reservation, claim_id = self.pick(newest)
+        self.step(self.on(claim_id, settle_ahead_of_turn, **BY_STAFF), lambda: self.model.settle_ahead(reservation))
 
-    @have_claims
-    @rule(newest=any_claim, hours=st.sampled_from([1, 30, 300]))
-    def extend_claim(self, newest: int, hours: int) -> None:
-        claim, claim_id = self.pick(newest)
+    @have_reservations
+    @rule(newest=any_reservation, hours=st.sampled_from([1, 30, 300]))
+    def extend_reservation(self, newest: int, hours: int) -> None:
+        reservation, claim_id = self.pick(newest)
         until = self.now + timedelta(hours=hours)
-        self.step(self.on(claim_id, overriding.extend_claim, expires_at=until, **BY_STAFF), lambda: self.model.extend_claim(claim, until))
+        self.step(
+            self.on(claim_id, extend_reservation, expires_at=until, **BY_STAFF), lambda: self.model.extend_reservation(reservation, until)
+        )
 
     @rule(days=st.integers(1, 12), rarely=st.integers(0, 9))
     def loan_verbs(self, days: int, rarely: int) -> None:
         closes_at: datetime = self.now + timedelta(days=days)
         verbs: list[tuple[Callable[[], Any], Callable[[], None]]] = [
             (
-                lambda: lending.extend(reference=self.reference, closes_at=closes_at, now=self.now, **BY_STAFF),
+                lambda: extend_loan(reference=self.reference, closes_at=closes_at, now=self.now, **BY_STAFF),
                 lambda: self.model.extend_loan(closes_at),
             ),
-            (lambda: lending.close_at_settled(reference=self.reference, now=self.now, **BY_STAFF), self.model.close_at_settled),
-            (lambda: lending.withdraw(reference=self.reference, now=self.now, **BY_STAFF), self.model.withdraw),
+            (lambda: close_loan_at_settled(reference=self.reference, now=self.now, **BY_STAFF), self.model.close_at_settled),
+            (lambda: withdraw_loan(reference=self.reference, now=self.now, **BY_STAFF), self.model.withdraw),
         ]
         if rarely < 2 or (rarely == 2 and days < 4):
             self.step(*verbs[rarely])
@@ -268,26 +278,34 @@ class History(RuleBasedStateMachine):
     # --- What must hold after each step ---------------------------------------------------------------------------------
     @invariant()
     def the_system_stands_where_the_model_stands_and_its_sums_are_right(self) -> None:
-        offer, rows = selectors.offer(self.reference, self.now), self.rows()
+        offer, rows = loan_offer(self.reference, self.now), self.rows()
         loan = offer.loan
         self.sums_are_those_of_the_rows_beneath(loan, rows)
         told = self.model
         assert (loan.status, cents(loan.amount), loan.closes_at) == (told.status, told.amount, told.closes_at)
         assert cents(loan.remaining) == told.remaining
         assert cents(offer.available) == told.available
-        for row, claim in zip(rows, told.claims, strict=True):
+        for row, reservation in zip(rows, told.reservations, strict=True):
             if row.expires_at and row.expires_at <= self.now:  # not swept yet: dead all the same
                 row.state, row.cause, row.expires_at, row.refunded = "canceled", "expired", None, row.received + row.lost
-            seen = (row.place, row.state, row.cause, cents(row.amount), cents(row.settled_amount), row.expires_at, bool(row.funded_at))
-            expected = (claim.place, claim.state, claim.cause, claim.amount, claim.settled, claim.expires_at, claim.funded)
+            seen = (row.number, row.state, row.cause, cents(row.amount), cents(row.settled_amount), row.expires_at, bool(row.funded_at))
+            expected = (
+                reservation.number,
+                reservation.state,
+                reservation.cause,
+                reservation.amount,
+                reservation.settled,
+                reservation.expires_at,
+                reservation.funded,
+            )
             assert seen == expected
             money = tuple(cents(amount) for amount in (row.received, row.refunded, row.lost, row.waiting))
-            assert money == (claim.received, claim.due + claim.paid, claim.lost, claim.waiting)
+            assert money == (reservation.received, reservation.due + reservation.paid, reservation.lost, reservation.waiting)
 
     def sums_are_those_of_the_rows_beneath(self, loan: Loan, rows: list[Any]) -> None:
         assert loan.claimed == sum(row.amount for row in rows if row.state in model.LIVE)
         assert loan.settled == sum(row.settled_amount for row in rows)
-        assert loan.places == len(rows)
+        assert loan.last_number == len(rows)
         for row in rows:
             assert (row.received, row.refunded) == (row.cleared, row.going_back)
             assert row.last_state == row.state, "history ends where the row stands"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from pytest_django.fixtures import Settings
 
-from tests.loans.listening import Listener, listening
+from tests.loans.notifications.listener import Listener, listening
 
 
 @pytest.fixture

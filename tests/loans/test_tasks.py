@@ -10,9 +10,11 @@ from django.core.cache import cache
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
-from loans import banking, ledger, tasks
-from loans.banking_days import NEW_YORK
+from loans import tasks
+from loans.domain.business_calendar import NEW_YORK
+from loans.ledger.unit_of_work import DELIVER_TASK
 from loans.models import Reservation
+from loans.services.payments import SETTLE_TASK
 from peerloans.celery import app
 from tests.loans import stage
 
@@ -34,8 +36,8 @@ def test_every_schedule_runs_a_task_that_is_there_and_drops_stale_ticks() -> Non
     rows = list(PeriodicTask.objects.filter(task__startswith="loans.tasks."))
     assert {row.task for row in rows} == {job[1] for job in schedules.JOBS} <= set(app.tasks)
     assert all(row.enabled and row.expire_seconds for row in rows)
-    assert tasks.settle_loan.name == banking.SETTLE_TASK
-    assert tasks.deliver.name == ledger.DELIVER_TASK
+    assert tasks.settle_loan.name == SETTLE_TASK
+    assert tasks.deliver.name == DELIVER_TASK
 
 
 def test_a_killed_worker_hands_its_task_back() -> None:
@@ -120,10 +122,10 @@ def test_each_task_does_its_job_and_says_what_it_did() -> None:
     cache.delete_pattern("*")
     long_ago = datetime.now(UTC) - timedelta(days=3)
     loan = stage.open_loan(long_ago)
-    lapsed, funded = stage.reserve(stage.open_loan(long_ago), 1000, long_ago), stage.funded_claim(loan, 2000, datetime.now(UTC))
-    assert tasks.expire() == "1 lapsed claims were canceled."
-    assert tasks.settle_loan(loan.pk) == "1 claims were decided."
-    assert tasks.settle_loan(0) == tasks.settle() == "0 claims were decided."
+    lapsed, funded = stage.reserve(stage.open_loan(long_ago), 1000, long_ago), stage.funded_reservation(loan, 2000, datetime.now(UTC))
+    assert tasks.expire() == "1 lapsed reservations were canceled."
+    assert tasks.settle_loan(loan.pk) == "1 reservations were decided."
+    assert tasks.settle_loan(0) == tasks.settle() == "0 reservations were decided."
     assert tasks.deliver() == "0 messages were sent, 0 failed and are tried again, 0 were given up."
     assert tasks.refresh_remaining() == "2 values were refreshed, 0 had drifted."
     assert tasks.record_closing_values().endswith("closing values are new.")

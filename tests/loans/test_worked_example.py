@@ -12,11 +12,16 @@ from pathlib import Path
 import pytest
 from django.contrib.auth import get_user_model
 
-from loans import banking, investing, lending, overriding, selectors, settling
-from loans.banking_days import NEW_YORK
-from loans.ledger import Actor
+from loans.domain.actors import Actor
+from loans.domain.business_calendar import NEW_YORK
+from loans.domain.states import Direction
 from loans.models import Investor, Loan, Reservation, Transfer
-from loans.states import Direction
+from loans.selectors.offers import loan_offer
+from loans.services.loans import create_loan, open_loan
+from loans.services.payments import Notice, record_bank_event
+from loans.services.reservations import reserve, start_transfer
+from loans.services.settlement import settle_due
+from loans.services.staff_overrides import accept_amount
 from peerloans.errors import Problem
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "rules.md"
@@ -32,39 +37,41 @@ class Story:
         self.lines = [f"{'':66}{'settled':>11}{'claimed':>11}{'limit':>11}{'available':>11}"]
         facts = {"title": "An example", "address": "1 Main Street", "city": "Manhattan Beach", "state": "CA", "zip": "90266"}
         terms = {"annual_rate": Decimal("7.50"), "term_months": 12, "ltv": Decimal("65.00"), "amount": OFFERED}
-        lending.create(Loan(reference="PL-1", **facts, **terms), actor=STAFF, now=at(1, 9))
-        lending.open_loan(reference="PL-1", actor=STAFF, now=at(1, 9))
+        create_loan(Loan(reference="PL-1", **facts, **terms), actor=STAFF, now=at(1, 9))
+        open_loan(reference="PL-1", actor=STAFF, now=at(1, 9))
         self.tell(at(1, 9), "the loan opens: $100,000, overbooking 20 %")
-        self.claims: dict[str, Reservation] = {}
+        self.reservations: dict[str, Reservation] = {}
         self.investors = {name: investor(name) for name in ("Ana", "Ben", "Cleo", "Dan")}
 
     def tell(self, now: datetime, what: str) -> None:
-        offer = selectors.offer("PL-1", now)
+        offer = loan_offer("PL-1", now)
         money = (offer.loan.settled, offer.claimed, offer.limit, offer.available)
         self.lines.append(f"{now.astimezone(NEW_YORK):%a %d %H:%M}  {what:<53}" + "".join(f"{value:>11,.2f}" for value in money))
 
     def reserves(self, name: str, dollars: str, now: datetime) -> None:
         try:
-            self.claims[name] = investing.reserve(reference="PL-1", investor=self.investors[name], amount=Decimal(dollars), now=now)
-            self.tell(now, f"{name} reserves {Decimal(dollars):,.2f}, place {self.claims[name].place}")
+            self.reservations[name] = reserve(reference="PL-1", investor=self.investors[name], amount=Decimal(dollars), now=now)
+            self.tell(now, f"{name} reserves {Decimal(dollars):,.2f}, place {self.reservations[name].number}")
         except Problem as refusal:
             self.tell(now, f"{name} asks for {Decimal(dollars):,.2f}: {refusal.code}")
 
     def starts(self, name: str, method: str, now: datetime) -> None:
-        claim = investing.start_transfer(reservation_id=self.claims[name].pk, method=method, actor=Actor("investor"), now=now)
-        assert claim.expires_at
-        self.tell(now, f"{name} starts a transfer, time until {claim.expires_at.astimezone(NEW_YORK):%a %d %H:%M}")
+        reservation = start_transfer(reservation_id=self.reservations[name].pk, method=method, actor=Actor("investor"), now=now)
+        assert reservation.expires_at
+        self.tell(now, f"{name} starts a transfer, time until {reservation.expires_at.astimezone(NEW_YORK):%a %d %H:%M}")
 
     def pays(self, name: str, dollars: str, now: datetime) -> None:
-        transfer = Transfer.objects.get(reservation=self.claims[name], direction=Direction.INBOUND)
-        notice = banking.Notice(f"{name}-{now}", "transfer.cleared", transfer.reference, Decimal(dollars), now)
-        self.tell(now, f"{name}'s {Decimal(dollars):,.2f} are here: {banking.record(notice, now=now)}".replace("_", " "))
+        transfer = Transfer.objects.get(reservation=self.reservations[name], direction=Direction.INBOUND)
+        notice = Notice(f"{name}-{now}", "transfer.cleared", transfer.reference, Decimal(dollars), now)
+        self.tell(now, f"{name}'s {Decimal(dollars):,.2f} are here: {record_bank_event(notice, now=now)}".replace("_", " "))
 
     def settles(self, now: datetime) -> None:
         before = set(Reservation.objects.filter(state="settled"))
-        settling.settle_due(now)
-        settled = [claim for claim in Reservation.objects.filter(state="settled").order_by("place") if claim not in before]
-        who = ", ".join(f"{claim.investor.name} {claim.settled_amount:,.2f}" for claim in settled)
+        settle_due(now)
+        settled = [
+            reservation for reservation in Reservation.objects.filter(state="settled").order_by("number") if reservation not in before
+        ]
+        who = ", ".join(f"{reservation.investor.name} {reservation.settled_amount:,.2f}" for reservation in settled)
         self.tell(now, f"the rule runs: {who or 'nobody yet'}")
 
 
@@ -90,7 +97,7 @@ def play() -> str:
     story.pays("Cleo", "20000", at(2, 9))
     story.settles(at(2, 9, 5))
     story.pays("Ben", "39999.99", at(6, 9))
-    overriding.accept_amount(reservation_id=story.claims["Ben"].pk, actor=STAFF, reason="A cent short.", now=at(6, 10))
+    accept_amount(reservation_id=story.reservations["Ben"].pk, actor=STAFF, reason="A cent short.", now=at(6, 10))
     story.tell(at(6, 10), "staff accept Ben's amount, a cent less than he reserved")
     story.settles(at(6, 10, 1))
     story.reserves("Dan", "1000", at(6, 11))

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from loans import ledger, locks
+from loans.ledger import locks
+from loans.ledger.unit_of_work import UnitOfWork
 
 LONGEST_WAIT_SECONDS = 10
 WAIT_UNDER_LOCK_SECONDS = 0.3  # there the other one cannot finish before we do
@@ -40,13 +41,13 @@ def meet(monkeypatch: pytest.MonkeyPatch) -> Callable[[Call, Call], list[Any]]:
     """
 
     def run(first: Call, second: Call) -> list[Any]:
-        decided, finished, post = threading.Event(), threading.Event(), ledger.Ledger.post
+        decided, finished, post = threading.Event(), threading.Event(), UnitOfWork.post
 
-        def post_late(book: ledger.Ledger) -> None:
+        def post_late(work: UnitOfWork) -> None:
             if not decided.is_set():
                 decided.set()
                 finished.wait(WAIT_UNDER_LOCK_SECONDS if locks.FOR_UPDATE else LONGEST_WAIT_SECONDS)
-            post(book)
+            post(work)
 
         def when_decided() -> Any:
             assert decided.wait(LONGEST_WAIT_SECONDS), "the first one never came to its writing"
@@ -56,7 +57,7 @@ def meet(monkeypatch: pytest.MonkeyPatch) -> Callable[[Call, Call], list[Any]]:
                 connections.close_all()
                 finished.set()
 
-        monkeypatch.setattr(ledger.Ledger, "post", post_late)
+        monkeypatch.setattr(UnitOfWork, "post", post_late)
         return together(first, when_decided)
 
     return run

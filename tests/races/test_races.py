@@ -15,11 +15,20 @@ import pytest
 from django.db import transaction
 from django.db.models import F, Sum
 
-from loans import banking, expiring, investing, ledger, lending, limits, overriding, selectors, settling
-from loans.errors import OverLimit
-from loans.ledger import Actor
+from loans.domain import limits
+from loans.domain.actors import Actor
+from loans.domain.errors import OverLimit
+from loans.domain.states import LIVE
+from loans.ledger import unit_of_work
 from loans.models import Loan, Reservation, Transfer, Transition
-from loans.states import LIVE
+from loans.selectors.offers import loan_offer
+from loans.services import reservations as reservation_services
+from loans.services.expiry import expire_due
+from loans.services.loans import withdraw_loan
+from loans.services.payments import record_bank_event
+from loans.services.reservations import cancel_reservation, start_transfer
+from loans.services.settlement import settle_ahead_of_turn, settle_loans
+from loans.services.staff_overrides import cancel_by_staff, extend_reservation
 from peerloans.errors import Problem
 from tests.factories import HOURS_24, NOON, STAFF, InvestorFactory, LoanFactory, funded, inbound, notice, pending, reserved
 from tests.races.conftest import Call, together
@@ -30,21 +39,23 @@ BY_STAFF: dict[str, Any] = {"actor": STAFF, "reason": "a race"}
 
 
 def breaches(loan: Loan) -> list[str]:
-    """What does not add up: totals, the money of each claim, and history in which each step starts where the last ended."""
+    """What does not add up: totals, the money of each reservation, and history in which each step starts where the last ended."""
     loan = Loan.objects.get(pk=loan.pk)
-    claims = list(Reservation.objects.filter(loan=loan).order_by("place"))
+    reservations = list(Reservation.objects.filter(loan=loan).order_by("number"))
     found = []
-    if loan.claimed != sum(claim.amount for claim in claims if claim.state in LIVE):
+    if loan.claimed != sum(reservation.amount for reservation in reservations if reservation.state in LIVE):
         found.append("claimed")
-    if loan.settled != sum(claim.settled_amount for claim in claims):
+    if loan.settled != sum(reservation.settled_amount for reservation in reservations):
         found.append("settled")
-    if [claim.place for claim in claims] != list(range(1, loan.places + 1)):
-        found.append("places")
-    for claim in claims:
-        sums = dict(claim.transfers.order_by().values_list("status").annotate(Sum("amount")))
-        if claim.received != sums.get("cleared", 0) or claim.refunded != sums.get("due", 0) + sums.get("paid", 0):
-            found.append(f"money of {claim.place}")
-        found += [f"history of {claim.place}"] * broken_chain(Transition.objects.filter(reservation=claim, transfer=None), claim.state)
+    if [reservation.number for reservation in reservations] != list(range(1, loan.last_number + 1)):
+        found.append("last_number")
+    for reservation in reservations:
+        sums = dict(reservation.transfers.order_by().values_list("status").annotate(Sum("amount")))
+        if reservation.received != sums.get("cleared", 0) or reservation.refunded != sums.get("due", 0) + sums.get("paid", 0):
+            found.append(f"money of {reservation.number}")
+        found += [f"history of {reservation.number}"] * broken_chain(
+            Transition.objects.filter(reservation=reservation, transfer=None), reservation.state
+        )
     for transfer in Transfer.objects.filter(reservation__loan=loan):
         found += [f"history of {transfer.reference}"] * broken_chain(Transition.objects.filter(transfer=transfer), transfer.status)
     return found + ["history of the loan"] * broken_chain(Transition.objects.filter(loan=loan, reservation=None), loan.status)
@@ -58,38 +69,38 @@ def broken_chain(history, state: str) -> bool:
 # --- What may meet ----------------------------------------------------------------------------------------------------
 def reserve(loan: Loan, investor=None, amount=10_000, now=NOON) -> Call:
     investor = investor or InvestorFactory()
-    return lambda: investing.reserve(reference=loan.reference, investor=investor, amount=Decimal(amount), now=now)
+    return lambda: reservation_services.reserve(reference=loan.reference, investor=investor, amount=Decimal(amount), now=now)
 
 
-def start(claim: Reservation, now=NOON) -> Call:
-    actor = Actor("investor", claim.investor.user_id)
-    return lambda: investing.start_transfer(reservation_id=claim.pk, method="ach", actor=actor, investor_id=claim.investor_id, now=now)
+def start(reservation: Reservation, now=NOON) -> Call:
+    actor = Actor("investor", reservation.investor.user_id)
+    return lambda: start_transfer(reservation_id=reservation.pk, method="ach", actor=actor, investor_id=reservation.investor_id, now=now)
 
 
-def cancel(claim: Reservation, now=NOON) -> Call:
-    actor = Actor("investor", claim.investor.user_id)
-    return lambda: investing.cancel(reservation_id=claim.pk, actor=actor, investor_id=claim.investor_id, now=now)
+def cancel(reservation: Reservation, now=NOON) -> Call:
+    actor = Actor("investor", reservation.investor.user_id)
+    return lambda: cancel_reservation(reservation_id=reservation.pk, actor=actor, investor_id=reservation.investor_id, now=now)
 
 
-def told(kind: str, claim: Reservation, now=NOON) -> Call:
-    event = notice(kind, inbound(claim).reference, claim.amount)
-    return lambda: banking.record(event, now=now)
+def told(kind: str, reservation: Reservation, now=NOON) -> Call:
+    event = notice(kind, inbound(reservation).reference, reservation.amount)
+    return lambda: record_bank_event(event, now=now)
 
 
 def settle(loan: Loan, now=NOON) -> Call:
-    return lambda: settling.settle([loan.pk], now=now)
+    return lambda: settle_loans([loan.pk], now=now)
 
 
-def by_staff(verb: Callable[..., Any], claim: Reservation, now=NOON, **values: Any) -> Call:
-    return lambda: verb(reservation_id=claim.pk, now=now, **values, **BY_STAFF)
+def by_staff(verb: Callable[..., Any], reservation: Reservation, now=NOON, **values: Any) -> Call:
+    return lambda: verb(reservation_id=reservation.pk, now=now, **values, **BY_STAFF)
 
 
 def withdraw(loan: Loan) -> Call:
-    return lambda: lending.withdraw(reference=loan.reference, now=NOON, **BY_STAFF)
+    return lambda: withdraw_loan(reference=loan.reference, now=NOON, **BY_STAFF)
 
 
 def expire(now) -> Call:
-    return lambda: expiring.expire_due(now)
+    return lambda: expire_due(now)
 
 
 def settle_and_reserve(loan: Loan) -> tuple[Call, Call]:
@@ -102,12 +113,12 @@ def start_and_expire(loan: Loan) -> tuple[Call, Call]:
 
 
 def money_and_expire(loan: Loan) -> tuple[Call, Call]:
-    claim = pending(loan)
-    return told("transfer.cleared", claim, now=claim.expires_at - timedelta(microseconds=1)), expire(claim.expires_at)
+    reservation = pending(loan)
+    return told("transfer.cleared", reservation, now=reservation.expires_at - timedelta(microseconds=1)), expire(reservation.expires_at)
 
 
 def settle_and_cancel(loan: Loan) -> tuple[Call, Call]:
-    return settle(loan), by_staff(overriding.cancel_by_staff, funded(loan))
+    return settle(loan), by_staff(cancel_by_staff, funded(loan))
 
 
 def two_settles(loan: Loan) -> tuple[Call, Call]:
@@ -126,19 +137,19 @@ def withdraw_and_settle(loan: Loan) -> tuple[Call, Call]:
 
 
 def staff_and_job(loan: Loan) -> tuple[Call, Call]:
-    claim = reserved(loan)
-    extended = by_staff(overriding.extend_claim, claim, now=JUST_BEFORE, expires_at=NOON + 2 * HOURS_24)
+    reservation = reserved(loan)
+    extended = by_staff(extend_reservation, reservation, now=JUST_BEFORE, expires_at=NOON + 2 * HOURS_24)
     return extended, expire(NOON + HOURS_24)
 
 
 def staff_and_investor(loan: Loan) -> tuple[Call, Call]:
-    claim = reserved(loan)
-    return by_staff(overriding.cancel_by_staff, claim), start(claim)
+    reservation = reserved(loan)
+    return by_staff(cancel_by_staff, reservation), start(reservation)
 
 
 def two_banks(loan: Loan) -> tuple[Call, Call]:
-    claim = pending(loan)
-    return told("transfer.cleared", claim), told("transfer.failed", claim)
+    reservation = pending(loan)
+    return told("transfer.cleared", reservation), told("transfer.failed", reservation)
 
 
 PAIRS = [
@@ -160,7 +171,7 @@ def last_cent_and(other: Callable[[Loan], Call]) -> Callable[[Loan], tuple[Call,
 
     def pair(loan: Loan) -> tuple[Call, Call]:
         meanwhile = other(loan)
-        return by_staff(settling.settle_ahead, funded(loan, 100_000)), meanwhile
+        return by_staff(settle_ahead_of_turn, funded(loan, 100_000)), meanwhile
 
     pair.__name__ = f"last_cent_and_{other.__name__.strip('_')}"
     return pair
@@ -188,11 +199,11 @@ def settle_(loan: Loan) -> Call:
 
 
 def another_settled_ahead_(loan: Loan) -> Call:
-    return by_staff(settling.settle_ahead, funded(loan, 5_000))
+    return by_staff(settle_ahead_of_turn, funded(loan, 5_000))
 
 
 def staff_(loan: Loan) -> Call:
-    return by_staff(overriding.cancel_by_staff, funded(loan, 5_000))
+    return by_staff(cancel_by_staff, funded(loan, 5_000))
 
 
 def expire_(loan: Loan) -> Call:
@@ -219,16 +230,16 @@ def read_then_write(barrier: Barrier) -> Callable[..., Reservation | None]:
     """The twin of the one statement: looks whether there is room, and takes it in a second step."""
 
     def admit(*, reference: str, investor_id: int, amount: Decimal, **_: Any) -> Reservation | None:
-        offer = selectors.offer(reference, NOON)
+        offer = loan_offer(reference, NOON)
         barrier.wait(10)
         if amount > offer.available:
             return None
         with transaction.atomic():
-            Loan.objects.filter(pk=offer.loan.pk).update(claimed=F("claimed") + amount, places=F("places") + 1)
+            Loan.objects.filter(pk=offer.loan.pk).update(claimed=F("claimed") + amount, last_number=F("last_number") + 1)
             return Reservation.objects.create(
                 loan=offer.loan,
                 investor_id=investor_id,
-                place=Loan.objects.get(pk=offer.loan.pk).places,
+                number=Loan.objects.get(pk=offer.loan.pk).last_number,
                 amount=amount,
                 state="reserved",
                 created_at=NOON,
@@ -250,9 +261,9 @@ def test_32_want_the_last_300_places_and_it_is_exactly_full() -> None:
     assert len(admitted) == 300
     assert {type(result) for result in results if not isinstance(result, Reservation)} == {OverLimit}
     assert over_the_limit(loan) == 0
-    by_place = sorted(admitted, key=lambda claim: claim.place)
-    assert [claim.place for claim in by_place] == list(range(1, 301))
-    assert by_place == sorted(by_place, key=lambda claim: claim.created_at), "the queue has the order of the decisions"
+    by_place = sorted(admitted, key=lambda reservation: reservation.number)
+    assert [reservation.number for reservation in by_place] == list(range(1, 301))
+    assert by_place == sorted(by_place, key=lambda reservation: reservation.created_at), "the queue has the order of the decisions"
     assert breaches(loan) == []
 
 
@@ -270,21 +281,21 @@ def ten_times(call: Call) -> Call:
 
 def test_twin_that_reads_and_then_writes_goes_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     loan, investors = LoanFactory(amount=Decimal(10_000)), [InvestorFactory() for _ in range(2)]
-    monkeypatch.setattr(ledger, "admit", read_then_write(Barrier(2)))
+    monkeypatch.setattr(unit_of_work, "admit", read_then_write(Barrier(2)))
     together(*(reserve(loan, investor, 10_000) for investor in investors))
     assert over_the_limit(loan) == 8_000
 
 
 # --- Expire against expire: one statement that skips what another holds -----------------------------------------------------
 def expire_in_two_steps(barrier: Barrier, loan: Loan) -> Call:
-    """The twin: finds the lapsed claims, and cancels them in a second step."""
+    """The twin: finds the lapsed reservations, and cancels them in a second step."""
 
     def run() -> int:
         lapsed = list(Reservation.objects.filter(loan=loan, expires_at__lte=NOON + HOURS_24))
         barrier.wait(10)
         with transaction.atomic():
-            Loan.objects.filter(pk=loan.pk).update(claimed=F("claimed") - sum(claim.amount for claim in lapsed))
-            ids = [claim.pk for claim in lapsed]
+            Loan.objects.filter(pk=loan.pk).update(claimed=F("claimed") - sum(reservation.amount for reservation in lapsed))
+            ids = [reservation.pk for reservation in lapsed]
             return Reservation.objects.filter(pk__in=ids).update(state="canceled", cause="expired", expires_at=None)
 
     return run
@@ -295,8 +306,8 @@ def test_two_expires_cancel_each_claim_once() -> None:
     for loan in loans:
         for _ in range(5):
             reserved(loan, 1_000)
-    counts = together(*[lambda: expiring.expire_due(NOON + HOURS_24, batch=3)] * 4)
-    counts.append(expiring.expire_due(NOON + HOURS_24))  # what was held by another comes with the next run
+    counts = together(*[lambda: expire_due(NOON + HOURS_24, batch=3)] * 4)
+    counts.append(expire_due(NOON + HOURS_24))  # what was held by another comes with the next run
     assert sum(counts) == 20
     assert Transition.objects.filter(event="expired").count() == 20
     assert [breaches(loan) for loan in loans] == [[]] * 4

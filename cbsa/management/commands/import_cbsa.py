@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from cbsa import importing
+from cbsa.imports import service
 from cbsa.models import Dataset, ImportRun
 from peerloans.errors import Problem
 
@@ -80,14 +80,14 @@ class Command(BaseCommand):
         if options["list"]:
             return listed()
         if options["prune"] is not None:
-            gone = importing.prune(keep=options["prune"])
+            gone = service.prune(keep=options["prune"])
             return {"pruned": gone}, f"Deleted: {', '.join(gone) or 'none'}."
         if options["activate"] is not None:
-            run = importing.activate(vintage=options["activate"], actor=getpass.getuser())
+            run = service.activate(vintage=options["activate"], actor=getpass.getuser())
         else:
             given = {name: options[name] for name in ("skip_bad_rows", "force", "dry_run")}
             try:
-                run = importing.run(**new, **given, actor=getpass.getuser(), progress=self.show_progress)
+                run = service.run(**new, **given, actor=getpass.getuser(), progress=self.show_progress)
             finally:
                 self.show_progress("")
         return as_document(run), as_text(run)

@@ -13,10 +13,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import close_old_connections
 
-from loans import sandbox_bank, selectors
-from loans.banking import Notice
-from loans.models import new_secret
-from loans.sandbox_bank import Habits
+from loans.demo import sandbox_bank
+from loans.demo.sandbox_bank import Habits
+from loans.models.notification import new_secret
+from loans.services.payments import Notice
+from peerloans.database.clock import database_now
 
 PATH = "/api/v1/bank-events/"
 TIMEOUT = dict.fromkeys(["connect", "read", "write", "pool"], 10.0)
@@ -67,7 +68,7 @@ class Command(BaseCommand):
         habits = Habits(
             delay=timedelta(seconds=options["delay"]) / settings.TIME_LAPSE,
             **{name: options[name] for name in ("fail", "late", "short", "seed")},
-            since=selectors.instant(None) if options["from_now"] else sandbox_bank.BEGINNING,
+            since=database_now(None) if options["from_now"] else sandbox_bank.BEGINNING,
         )
         # Where the site has no secret, as it may in DEBUG, it takes any signature.
         self.secret = next(iter(settings.BANK_WEBHOOK_SECRETS), None) or new_secret()
@@ -84,7 +85,7 @@ class Command(BaseCommand):
     def tell_all(self, habits: Habits, stop: threading.Event) -> bool:
         """Tell what there is to tell; what the site does not take is told again with the next look."""
         all_taken = True
-        for notice in sandbox_bank.notices(habits, selectors.instant(None)):
+        for notice in sandbox_bank.notices(habits, database_now(None)):
             if stop.is_set():
                 break
             all_taken &= self.tell(notice)

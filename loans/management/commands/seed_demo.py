@@ -1,19 +1,22 @@
 """How does an empty database of one's own machine get loans to look at?"""
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.test.utils import override_settings
 
-from cbsa import importing
-from cbsa.models import Dataset
-from loans import demo, selectors
+import cbsa
+from cbsa.lookup import has_dataset
+from loans.demo import scenario
 from loans.models import Loan
+from peerloans.database.clock import database_now
 
-ZIP_DATA = Path(importing.__file__).with_name("demo")
+ZIP_DATA = Path(cbsa.__file__).with_name("demo")
 
 
 class Command(BaseCommand):
@@ -27,10 +30,11 @@ class Command(BaseCommand):
             raise CommandError("The demo's password is known to everybody, so it is made only where DEBUG is on (DEBUG=1).")
         if Loan.objects.exists():
             raise CommandError("There are loans already; the demo only fills an empty database. Nothing has changed.")
-        if not Dataset.objects.filter(active=True).exists():
-            importing.run(zips=str(ZIP_DATA / "zips.csv"), metros=str(ZIP_DATA / "metros.csv"), vintage="2015-demo", actor="seed_demo")
+        if not has_dataset():
+            files = {"zips": str(ZIP_DATA / "zips.csv"), "metros": str(ZIP_DATA / "metros.csv")}
+            call_command("import_cbsa", **files, vintage="2015-demo", stdout=StringIO())
         # The past went at the usual pace, whatever TIME_LAPSE does to the present.
         with override_settings(TIME_LAPSE=1.0), transaction.atomic():
-            demo.fill(selectors.instant(None))
-        demo.give_addresses()
-        self.stdout.write(demo.summary())
+            scenario.fill(database_now(None))
+        scenario.give_addresses()
+        self.stdout.write(scenario.summary())

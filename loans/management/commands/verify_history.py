@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from loans import verifying
-from loans.errors import NotFound
+from loans.audit.verify_history import Difference, count, verify_loan_history
+from loans.domain.errors import NotFound
 
 HELP = """Replay the history of loans from empty and compare it with the tables.
 
@@ -36,10 +36,10 @@ class Command(BaseCommand):
 
     def handle(self, *, loans: list[str], json: bool, **options: Any) -> None:
         try:
-            verified = verifying.verify(loans)
+            verified = verify_loan_history(loans)
         except NotFound as problem:
             raise CommandError(problem.detail, returncode=2) from None
-        total, differences = verifying.count(loans), 0
+        total, differences = count(loans), 0
         number = 0
         for number, (reference, found) in enumerate(verified, start=1):
             self._progress(f"{number} of {total} loans: {reference}")
@@ -57,5 +57,5 @@ class Command(BaseCommand):
             self.stderr.write(f"\r\x1b[K{text}", ending="")
 
 
-def _as_json(difference: verifying.Difference) -> str:
+def _as_json(difference: Difference) -> str:
     return json.dumps(asdict(difference))

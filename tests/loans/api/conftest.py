@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.hashers import make_password
-from django.contrib.auth.models import User
 from django.test import Client
 from knox.models import AuthToken
 
-from loans.models import Investor, Loan
+from loans.models import Investor, Loan, User
 from tests.factories import DraftFactory, InvestorFactory, LoanFactory, UserFactory
 
 

@@ -12,15 +12,16 @@ from uuid import uuid4
 
 import httpcore
 import pytest
-from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.utils import timezone
 
-from loans import outbox, sandbox_bank, settling
-from loans.banking import Notice
-from loans.models import Loan, WebhookEndpoint
+from loans.demo import sandbox_bank
+from loans.models import Loan, User, WebhookEndpoint
+from loans.notifications import outbox
+from loans.services.payments import Notice
+from loans.services.settlement import settle_due
 from tests.factories import InvestorFactory
-from tests.loans.listening import Listener
+from tests.loans.notifications.listener import Listener
 
 PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 TOOLS = "command -v jq openssl && curl --json '' --version"
@@ -33,7 +34,7 @@ def blocks(language: str) -> list[str]:
 
 def jobs() -> None:
     """What the worker does within a second."""
-    settling.settle_due()
+    settle_due()
     outbox.deliver_due()
 
 
@@ -147,28 +148,28 @@ def test_a_program_brings_a_reservation_from_token_to_settled(
     (loan,) = page["results"]
 
     key = {"Idempotency-Key": str(uuid4())}
-    status, _, claim = program.call("reserve", {"amount": loan["minimum"]}, key, reference=loan["reference"])
-    assert (status, claim["state"]) == (201, "reserved")
+    status, _, reservation = program.call("reserve", {"amount": loan["minimum"]}, key, reference=loan["reference"])
+    assert (status, reservation["state"]) == (201, "reserved")
     status, headers, again = program.call("reserve", {"amount": loan["minimum"]}, key, reference=loan["reference"])
-    assert (status, headers["idempotency-replayed"], again) == (201, "true", claim)
+    assert (status, headers["idempotency-replayed"], again) == (201, "true", reservation)
     _, _, mine = program.call("list_reservations")
-    assert [row["id"] for row in mine["results"]] == [claim["id"]]
+    assert [row["id"] for row in mine["results"]] == [reservation["id"]]
 
     key = {"Idempotency-Key": str(uuid4())}
     for _ in range(2):
-        _, _, pending = program.call("start_transfer", {"method": "wire"}, key, reservation_id=claim["id"])
+        _, _, pending = program.call("start_transfer", {"method": "wire"}, key, reservation_id=reservation["id"])
     assert pending["state"] == "pending"
-    _, headers, _ = program.call("show_reservation", reservation_id=claim["id"])
+    _, headers, _ = program.call("show_reservation", reservation_id=reservation["id"])
     seen = {"If-None-Match": headers["etag"]}
-    assert program.call("show_reservation", headers=seen, reservation_id=claim["id"])[0] == 304
+    assert program.call("show_reservation", headers=seen, reservation_id=reservation["id"])[0] == 304
 
-    came = Notice("evt-1", "transfer.cleared", pending["transfer"]["reference"], Decimal(claim["amount"]), timezone.now())
+    came = Notice("evt-1", "transfer.cleared", pending["transfer"]["reference"], Decimal(reservation["amount"]), timezone.now())
     headers, body = sandbox_bank.signed(came, BANK_SECRET)
     for _ in range(2):
         answer = httpcore.request("POST", f"{live_server.url}/api/v1/bank-events/", headers=headers, content=body)
         assert (answer.status, json.loads(answer.content)) == (200, {"id": "evt-1", "outcome": "funded"})
     jobs()
-    status, _, settled = program.call("show_reservation", headers=seen, reservation_id=claim["id"])
+    status, _, settled = program.call("show_reservation", headers=seen, reservation_id=reservation["id"])
     assert (status, settled["state"], settled["settled_amount"]) == (200, "settled", loan["minimum"])
 
     told = [json.loads(body)["type"] for _, body in listener.got]

@@ -5,12 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from knox.models import AuthToken
 
-from loans import authentication
+from loans.api import authentication
+from loans.models import User
+from loans.services.retention import delete_ended_tokens
 from tests.loans.api.conftest import Caller, problem
 
 
@@ -104,5 +105,5 @@ def test_the_key_header_means_nothing_to_a_log_in(investor: Caller) -> None:
 def test_tokens_that_ended_long_ago_are_forgotten(investor: Caller) -> None:
     AuthToken.objects.create(investor.user)
     AuthToken.objects.update(expiry=timezone.now() - timedelta(days=29))
-    assert authentication.prune() == 0
-    assert authentication.prune(timezone.now() + timedelta(days=2)) == 2
+    assert delete_ended_tokens() == 0
+    assert delete_ended_tokens(timezone.now() + timedelta(days=2)) == 2

@@ -20,9 +20,9 @@ def _secrets(settings: Any) -> None:
 
 @pytest.fixture
 def pending(investor: Caller, loan: Loan) -> str:
-    """The reference to put on the payment of a pending claim of 5,000 dollars."""
-    claim = investor.post(f"loans/{loan.reference}/reservations/", {"amount": 5000}).json()
-    return str(investor.post(f"reservations/{claim['id']}/transfer/", {"method": "wire"}).json()["transfer"]["reference"])
+    """The reference to put on the payment of a pending reservation of 5,000 dollars."""
+    reservation = investor.post(f"loans/{loan.reference}/reservations/", {"amount": 5000}).json()
+    return str(investor.post(f"reservations/{reservation['id']}/transfer/", {"method": "wire"}).json()["transfer"]["reference"])
 
 
 def event(reference: str, **facts: Any) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from rest_framework.serializers import Serializer
 
-from loans import banking, serializers
+from loans.api import serializers
 from loans.models import Loan, Transfer
+from loans.services.payments import Notice, record_bank_event
 from tests.loans.api.conftest import Caller
 
 
@@ -17,7 +18,7 @@ def test_loans(anyone: Caller, loan: Loan) -> None:
     Loan.objects.update(market_cbsa="31080", market_msa="Los Angeles-Long Beach-Anaheim, CA")
     (row,) = anyone.get("loans/").json()["results"]
     assert list(row) == names(serializers.LoanSerializer)
-    assert list(anyone.get(f"loans/{loan.reference}/").json()) == names(serializers.OneLoanSerializer)
+    assert list(anyone.get(f"loans/{loan.reference}/").json()) == names(serializers.LoanDetailSerializer)
     assert list(row["property"]) == names(serializers.PropertySerializer)
     assert list(row["market"]) == names(serializers.MarketSerializer)
 
@@ -27,11 +28,11 @@ def test_reservations(investor: Caller, loan: Loan) -> None:
     path = f"reservations/{made['id']}/"
     investor.post(path + "transfer/", {"method": "ach"})
     transfer = Transfer.objects.get()
-    banking.record(banking.Notice("evt-1", "transfer.cleared", transfer.reference, transfer.amount, transfer.created_at))
-    banking.record(banking.Notice("evt-2", "transfer.cleared", transfer.reference, transfer.amount, transfer.created_at))
+    record_bank_event(Notice("evt-1", "transfer.cleared", transfer.reference, transfer.amount, transfer.created_at))
+    record_bank_event(Notice("evt-2", "transfer.cleared", transfer.reference, transfer.amount, transfer.created_at))
     one = investor.get(path).json()
     assert list(made) == names(serializers.ReservationSerializer)
-    assert list(one) == names(serializers.OneReservationSerializer)
+    assert list(one) == names(serializers.ReservationDetailSerializer)
     assert list(one["transfer"]) == names(serializers.TransferSerializer)
     assert list(one["refund"]) == names(serializers.RefundSerializer)
     assert list(investor.get(path + "history/").json()["results"][0]) == names(serializers.TransitionSerializer)

@@ -46,13 +46,13 @@ def _one_connection() -> Iterator[None]:
 
 
 @pytest.fixture
-def claim(investor: Caller, loan: Loan) -> str:
+def reservation(investor: Caller, loan: Loan) -> str:
     return str(reserved(loan, investor=investor.investor, now=None).pk)
 
 
-def check(case: schemathesis.Case, investor: Caller, loan: Loan, claim: str) -> None:
+def check(case: schemathesis.Case, investor: Caller, loan: Loan, reservation: str) -> None:
     """Send it; where it asks for a name of the right form, half of the time for one that is there."""
-    there = {"reference": (r"[-\w]+", loan.reference), "reservation_id": (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", claim)}
+    there = {"reference": (r"[-\w]+", loan.reference), "reservation_id": (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", reservation)}
     for name, value in case.path_parameters.items():
         form, known = there[name]
         if re.fullmatch(form, str(value), re.ASCII) and crc32(str(value).encode()) % 2:
@@ -62,12 +62,12 @@ def check(case: schemathesis.Case, investor: Caller, loan: Loan, claim: str) -> 
 
 @in_brief.parametrize()
 @settings(max_examples=BRIEFLY, deadline=None, suppress_health_check=list(HealthCheck))
-def test_any_request(case: schemathesis.Case, investor: Caller, loan: Loan, claim: str) -> None:
-    check(case, investor, loan, claim)
+def test_any_request(case: schemathesis.Case, investor: Caller, loan: Loan, reservation: str) -> None:
+    check(case, investor, loan, reservation)
 
 
 @pytest.mark.long
 @in_full.parametrize()
 @settings(max_examples=AT_LENGTH, deadline=None, suppress_health_check=list(HealthCheck))
-def test_many_requests(case: schemathesis.Case, investor: Caller, loan: Loan, claim: str) -> None:
-    check(case, investor, loan, claim)
+def test_many_requests(case: schemathesis.Case, investor: Caller, loan: Loan, reservation: str) -> None:
+    check(case, investor, loan, reservation)

@@ -13,9 +13,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from loans import idempotency, investing
 from loans.models import IdempotencyKey, Loan, Reservation
-from peerloans import metrics
+from loans.services import reservations
+from loans.services.retention import delete_old_idempotency_keys
+from peerloans.monitoring import metrics
 from tests.loans.api.conftest import Caller, problem
 
 
@@ -38,13 +39,13 @@ def test_a_repeat_gets_the_first_answer(investor: Caller, path: str) -> None:
 
 
 def test_every_step_heeds_its_key(investor: Caller, path: str) -> None:
-    claim = f"reservations/{investor.post(path, {'amount': 5000}).json()['id']}/"
-    canceled = investor.post(claim + "cancel/", key="c")
-    assert investor.post(claim + "cancel/", key="c").content == canceled.content
-    claim = f"reservations/{investor.post(path, {'amount': 5000}).json()['id']}/"
-    started = investor.post(claim + "transfer/", {"method": "ach"}, key="t")
+    reservation = f"reservations/{investor.post(path, {'amount': 5000}).json()['id']}/"
+    canceled = investor.post(reservation + "cancel/", key="c")
+    assert investor.post(reservation + "cancel/", key="c").content == canceled.content
+    reservation = f"reservations/{investor.post(path, {'amount': 5000}).json()['id']}/"
+    started = investor.post(reservation + "transfer/", {"method": "ach"}, key="t")
     Reservation.objects.filter(state="pending").update(expires_at=F("created_at"))
-    again = investor.post(claim + "transfer/", {"method": "ach"}, key="t")
+    again = investor.post(reservation + "transfer/", {"method": "ach"}, key="t")
     assert (again.status_code, again.content, replayed(again)) == (200, started.content, True)
 
 
@@ -121,7 +122,7 @@ def test_pruning_forgets_what_is_given_no_more(investor: Caller, path: str) -> N
     investor.post(path, {"amount": 5000}, key="a")
     investor.post(path, {"amount": 5000}, key="b")
     IdempotencyKey.objects.filter(key="a").update(created_at=F("created_at") - timedelta(hours=24))
-    assert idempotency.prune() == 1
+    assert delete_old_idempotency_keys() == 1
     assert list(IdempotencyKey.objects.values_list("key", flat=True)) == ["b"]
 
 
@@ -153,7 +154,7 @@ def test_a_repeat_tells_of_the_beginning(investor: Caller, path: str) -> None:
 
 def test_a_fault_of_ours_is_not_remembered(investor: Caller, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(investing, "reserve", lambda **_: 1 / 0)
+        patch.setattr(reservations, "reserve", lambda **_: 1 / 0)
         assert problem(investor.post(path, {"amount": 5000}, key="a"))[0] == 500
     answer = investor.post(path, {"amount": 5000}, key="a")
     assert (answer.status_code, replayed(answer)) == (201, False)

@@ -10,9 +10,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django_redis import get_redis_connection
 
-from loans import lending
-from loans.ledger import Actor
+from loans.domain.actors import Actor
 from loans.models import Loan
+from loans.services.loans import withdraw_loan
 from tests.loans.api.conftest import Caller, problem
 
 FIELDS = {
@@ -41,7 +41,7 @@ def test_drafts_are_nobodys_business(anyone: Caller, new_draft: Callable[..., Lo
     draft = new_draft()
     assert listed(anyone.get("loans/")) == []
     assert problem(anyone.get(f"loans/{draft.reference}/")) == (404, "not_found")
-    lending.withdraw(reference=draft.reference, actor=Actor("staff"), reason="a test")
+    withdraw_loan(reference=draft.reference, actor=Actor("staff"), reason="a test")
     assert problem(anyone.get(f"loans/{draft.reference}/")) == (404, "not_found")
     assert problem(anyone.get("loans/%00/")) == (404, "not_found")
 

@@ -7,14 +7,14 @@ from uuid import uuid4
 
 import pytest
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.db import OperationalError, connection
 from django.utils import timezone
 from knox.models import AuthToken
 
-from loans import locks, schema
-from loans.models import Investor, Loan
-from peerloans import throttling
+from loans.api import schema
+from loans.ledger import locks
+from loans.models import Investor, Loan, User
+from peerloans.api import throttling
 from tests.factories import funded
 from tests.loans.api.conftest import Caller, problem
 
@@ -76,8 +76,11 @@ class Provoking:
 
     def reservation_expired(self) -> Refused:
         self.monkeypatch.setattr(settings, "TIME_LAPSE", 1e9)
-        claim = self.reserve().json()
-        return self.investor.post(f"reservations/{claim['id']}/cancel/"), {"expired_at": claim["expires_at"], "state": "canceled"}
+        reservation = self.reserve().json()
+        return self.investor.post(f"reservations/{reservation['id']}/cancel/"), {
+            "expired_at": reservation["expires_at"],
+            "state": "canceled",
+        }
 
     def illegal_transition(self) -> Refused:
         step = f"reservations/{self.reserve().json()['id']}/"
@@ -117,7 +120,7 @@ class Provoking:
         return self.investor.get("portfolio/"), {}
 
     def server_error(self) -> Refused:
-        self.monkeypatch.setattr("loans.views.portfolio", lambda _: 1 / 0)
+        self.monkeypatch.setattr("loans.api.views.portfolio", lambda _: 1 / 0)
         answer = self.investor.get("portfolio/")
         return answer, {"id": answer.json()["id"]}
 

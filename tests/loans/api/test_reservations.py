@@ -10,9 +10,11 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from loans import banking, lending, settling
-from loans.ledger import Actor
+from loans.domain.actors import Actor
 from loans.models import Loan, Reservation
+from loans.services.loans import withdraw_loan
+from loans.services.payments import Notice, record_bank_event
+from loans.services.settlement import settle_loans
 from tests.loans.api.conftest import Caller, problem
 
 FIELDS = {"id", "loan", "amount", "settled_amount", "state", "cause", "created_at", "expires_at", "transfer", "refund"}
@@ -26,8 +28,8 @@ def settle(loan: Loan, step: Any) -> None:
     """The bank says that the money for the started transfer came."""
     transfer = step.json()["transfer"]
     now = Reservation.objects.get(pk=step.json()["id"]).created_at
-    banking.record(banking.Notice(str(uuid4()), "transfer.cleared", transfer["reference"], Decimal(step.json()["amount"]), now))
-    settling.settle([loan.pk])
+    record_bank_event(Notice(str(uuid4()), "transfer.cleared", transfer["reference"], Decimal(step.json()["amount"]), now))
+    settle_loans([loan.pk])
 
 
 def test_a_whole_life(investor: Caller, loan: Loan) -> None:
@@ -71,7 +73,7 @@ def test_canceling(investor: Caller, loan: Loan) -> None:
 def test_a_refund_is_shown(investor: Caller, loan: Loan) -> None:
     path = f"reservations/{reserve(investor, loan).json()['id']}/"
     settle(loan, investor.post(path + "transfer/", {"method": "ach"}))
-    lending.withdraw(reference=loan.reference, actor=Actor("staff"), reason="a test")
+    withdraw_loan(reference=loan.reference, actor=Actor("staff"), reason="a test")
     assert investor.get(path).json()["refund"] == {"amount": "5000.00", "status": "due"}
 
 
@@ -117,19 +119,19 @@ def test_a_loan_that_is_not_open(investor: Caller, new_draft: Callable[..., Loan
 
 
 def test_an_expired_reservation(investor: Caller, loan: Loan) -> None:
-    claim = reserve(investor, loan).json()
+    reservation = reserve(investor, loan).json()
     lapsed = Reservation.objects.get().created_at - timedelta(hours=1)
     Reservation.objects.update(expires_at=lapsed)
     for path, body in (("transfer/", {"method": "ach"}), ("cancel/", {})):
-        answer = investor.post(f"reservations/{claim['id']}/{path}", body)
+        answer = investor.post(f"reservations/{reservation['id']}/{path}", body)
         assert problem(answer) == (409, "reservation_expired")
         assert answer.json()["expired_at"]
-    assert investor.get(f"reservations/{claim['id']}/").json()["queue_position"] is None
+    assert investor.get(f"reservations/{reservation['id']}/").json()["queue_position"] is None
 
 
 def test_what_is_not_there_or_somebody_elses(investor: Caller, new_investor: Callable[..., Caller], loan: Loan) -> None:
-    claim = reserve(new_investor(), loan).json()
-    for reservation_id in (claim["id"], uuid4()):
+    reservation = reserve(new_investor(), loan).json()
+    for reservation_id in (reservation["id"], uuid4()):
         path = f"reservations/{reservation_id}/"
         answers = [investor.get(path), investor.get(path + "history/")]
         answers += [investor.post(path + "transfer/", {"method": "ach"}), investor.post(path + "cancel/")]
@@ -161,10 +163,10 @@ def test_the_list_is_ones_own_newest_first(investor: Caller, new_investor: Calla
 
 
 def test_queries_do_not_grow_with_the_list(investor: Caller, loan: Loan) -> None:
-    claims = [reserve(investor, loan).json() for _ in range(4)]
-    for claim in claims:
-        investor.post(f"reservations/{claim['id']}/transfer/", {"method": "ach"})
-    for path, most in (("reservations/", 2), (f"reservations/{claims[0]['id']}/history/", 2), ("portfolio/", 1)):
+    reservations = [reserve(investor, loan).json() for _ in range(4)]
+    for reservation in reservations:
+        investor.post(f"reservations/{reservation['id']}/transfer/", {"method": "ach"})
+    for path, most in (("reservations/", 2), (f"reservations/{reservations[0]['id']}/history/", 2), ("portfolio/", 1)):
         with CaptureQueriesContext(connection) as queries:
             assert investor.get(path).status_code == 200
         assert len(queries) == most, path

@@ -1,0 +1,12 @@
+"""Where are ZIPs asked about? With a trailing slash or without; the schema names the form without."""
+
+from django.urls import path
+
+from cbsa.api.views import ZipDetail, ZipList
+
+urlpatterns = [
+    path("ziptocbsa", ZipList.as_view(), name="ziptocbsa"),
+    path("ziptocbsa/", ZipList.as_view(schema=None)),
+    path("ziptocbsa/<str:zip_code>", ZipDetail.as_view(), name="ziptocbsa-one"),
+    path("ziptocbsa/<str:zip_code>/", ZipDetail.as_view(schema=None)),
+]

@@ -1,0 +1,170 @@
+"""Which step is possible from which state?
+
+Three tables, one each for loans, reservations and transfers. What a table does not name is refused. An event is what
+history records; the event that cancels a reservation is also the cause that its investor sees.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+from loans.domain.errors import IllegalTransition
+
+
+class LoanStatus(StrEnum):
+    DRAFT = "draft"
+    OPEN = "open"
+    FUNDED = "funded"
+    WITHDRAWN = "withdrawn"
+
+
+class LoanEvent(StrEnum):
+    CREATED = "created"
+    EDITED = "edited"
+    MARKET_FOUND = "market_found"
+    OPENED = "opened"
+    EXTENDED = "extended"
+    FUNDED = "funded"
+    CLOSED_AT_SETTLED = "closed_at_settled"
+    WITHDRAWN = "withdrawn"
+    REOPENED = "reopened"
+
+
+LOAN_MOVES = {
+    (LoanStatus.DRAFT, LoanEvent.EDITED): LoanStatus.DRAFT,
+    (LoanStatus.DRAFT, LoanEvent.OPENED): LoanStatus.OPEN,
+    (LoanStatus.DRAFT, LoanEvent.WITHDRAWN): LoanStatus.WITHDRAWN,
+    (LoanStatus.OPEN, LoanEvent.EXTENDED): LoanStatus.OPEN,
+    (LoanStatus.OPEN, LoanEvent.FUNDED): LoanStatus.FUNDED,
+    (LoanStatus.OPEN, LoanEvent.CLOSED_AT_SETTLED): LoanStatus.FUNDED,
+    (LoanStatus.OPEN, LoanEvent.WITHDRAWN): LoanStatus.WITHDRAWN,
+    (LoanStatus.FUNDED, LoanEvent.REOPENED): LoanStatus.OPEN,
+    **{(status, LoanEvent.MARKET_FOUND): status for status in LoanStatus},
+}
+
+
+class State(StrEnum):
+    """Of a reservation."""
+
+    RESERVED = "reserved"
+    PENDING = "pending"
+    SETTLED = "settled"
+    CANCELED = "canceled"
+
+
+LIVE = (State.RESERVED, State.PENDING)
+
+
+class Event(StrEnum):
+    """What happens to a reservation."""
+
+    RESERVED = "reserved"
+    TRANSFER_STARTED = "transfer_started"
+    FUNDED = "funded"  # its money is here
+    EXTENDED = "extended"
+    AMOUNT_ACCEPTED = "amount_accepted"  # the reservation shrinks to the money that came
+    SETTLED = "settled"
+    REINSTATED_RESERVED = "reinstated_reserved"
+    REINSTATED_PENDING = "reinstated_pending"
+    LOST = "lost"  # the bank took back money that had been refunded already
+    # The causes of a cancellation:
+    CANCELED_BY_INVESTOR = "canceled_by_investor"
+    CANCELED_BY_STAFF = "canceled_by_staff"
+    EXPIRED = "expired"
+    TRANSFER_FAILED = "transfer_failed"
+    PAYMENT_RETURNED = "payment_returned"
+    NO_SHARE = "no_share"  # the settlement rule left nothing for it
+    LOAN_FUNDED = "loan_funded"
+    LOAN_WITHDRAWN = "loan_withdrawn"
+
+
+MOVES = {
+    (State.RESERVED, Event.TRANSFER_STARTED): State.PENDING,
+    (State.RESERVED, Event.EXTENDED): State.RESERVED,
+    (State.RESERVED, Event.CANCELED_BY_INVESTOR): State.CANCELED,
+    (State.RESERVED, Event.CANCELED_BY_STAFF): State.CANCELED,
+    (State.RESERVED, Event.EXPIRED): State.CANCELED,
+    (State.RESERVED, Event.LOAN_FUNDED): State.CANCELED,
+    (State.RESERVED, Event.LOAN_WITHDRAWN): State.CANCELED,
+    (State.PENDING, Event.FUNDED): State.PENDING,
+    (State.PENDING, Event.EXTENDED): State.PENDING,
+    (State.PENDING, Event.AMOUNT_ACCEPTED): State.PENDING,
+    (State.PENDING, Event.SETTLED): State.SETTLED,
+    (State.PENDING, Event.CANCELED_BY_STAFF): State.CANCELED,
+    (State.PENDING, Event.EXPIRED): State.CANCELED,
+    (State.PENDING, Event.TRANSFER_FAILED): State.CANCELED,
+    (State.PENDING, Event.PAYMENT_RETURNED): State.CANCELED,
+    (State.PENDING, Event.NO_SHARE): State.CANCELED,
+    (State.PENDING, Event.LOAN_FUNDED): State.CANCELED,
+    (State.PENDING, Event.LOAN_WITHDRAWN): State.CANCELED,
+    (State.SETTLED, Event.PAYMENT_RETURNED): State.CANCELED,
+    (State.SETTLED, Event.LOAN_WITHDRAWN): State.CANCELED,
+    (State.CANCELED, Event.REINSTATED_RESERVED): State.RESERVED,
+    (State.CANCELED, Event.REINSTATED_PENDING): State.PENDING,
+    **{(state, Event.LOST): state for state in State},
+}
+
+CAUSES = list(dict.fromkeys(event for (_, event), state in MOVES.items() if state == State.CANCELED and event != Event.LOST))
+
+
+class Direction(StrEnum):
+    INBOUND = "inbound"  # investor to us
+    REFUND = "refund"  # us to investor
+
+
+class TransferStatus(StrEnum):
+    INITIATED = "initiated"
+    CLEARED = "cleared"
+    FAILED = "failed"
+    RETURNED = "returned"
+    DUE = "due"
+    PAID = "paid"
+    VOID = "void"
+
+
+INBOUND_STATUSES = (TransferStatus.INITIATED, TransferStatus.CLEARED, TransferStatus.FAILED, TransferStatus.RETURNED)
+REFUND_STATUSES = (TransferStatus.DUE, TransferStatus.PAID, TransferStatus.VOID)
+
+
+class TransferEvent(StrEnum):
+    INITIATED = "initiated"
+    CLEARED = "cleared"
+    FAILED = "failed"
+    RETURNED = "returned"
+    DUE = "due"
+    PAID = "paid"
+    VOIDED = "voided"
+
+
+TRANSFER_MOVES = {
+    (TransferStatus.INITIATED, TransferEvent.CLEARED): TransferStatus.CLEARED,
+    (TransferStatus.INITIATED, TransferEvent.FAILED): TransferStatus.FAILED,
+    (TransferStatus.FAILED, TransferEvent.CLEARED): TransferStatus.CLEARED,  # late money is always recorded
+    (TransferStatus.CLEARED, TransferEvent.RETURNED): TransferStatus.RETURNED,
+    (TransferStatus.DUE, TransferEvent.PAID): TransferStatus.PAID,
+    (TransferStatus.DUE, TransferEvent.VOIDED): TransferStatus.VOID,
+}
+
+S = TypeVar("S", bound=StrEnum)
+E = TypeVar("E", bound=StrEnum)
+
+
+def after(moves: Mapping[tuple[S, E], S], state: S, event: E) -> S:
+    """The state that `event` leads to; IllegalTransition where the table has no such step."""
+    try:
+        return moves[state, event]
+    except KeyError:
+        raise IllegalTransition(
+            f"This is {state}; {str(event).replace('_', ' ')} is not possible from there.",
+            state=str(state),
+            possible=possible(moves, state),
+        ) from None
+
+
+# They come of themselves in any state and change none.
+UNASKED: set[StrEnum] = {LoanEvent.MARKET_FOUND, Event.LOST}
+
+
+def possible(moves: Mapping[tuple[S, E], S], state: S) -> list[str]:
+    """The events that somebody may bring about from `state`."""
+    return [str(event) for (origin, event) in moves if origin == state and event not in UNASKED]

@@ -1,0 +1,46 @@
+"""Put the jobs' default schedules beside celery-beat's, once; from then on they belong to the staff who edit them."""
+
+from django.db import migrations
+
+NEW_YORK = "America/New_York"
+
+# Name, task, when, and after how many seconds a tick that no worker has taken is stale.
+JOBS = [
+    ("Expire lapsed reservations", "loans.tasks.expire", {"every": 1, "period": "minutes"}, 60),
+    ("Settle funded reservations", "loans.tasks.settle", {"every": 5, "period": "minutes"}, 300),
+    ("Deliver e-mails and webhooks", "loans.tasks.deliver", {"every": 1, "period": "minutes"}, 60),
+    ("Refresh remaining values in Redis", "loans.tasks.refresh_remaining", {"every": 1, "period": "hours"}, 3600),
+    # Three more times within the hour, for loans that were busy; a value that is there already stays as it is.
+    ("Record closing values", "loans.tasks.record_closing_values", {"minute": "*/15", "hour": "18", "day_of_week": "1-5"}, 3600),
+    ("Reconcile nightly", "loans.tasks.reconcile", {"minute": "30", "hour": "2"}, 6 * 3600),
+    ("Take up imports of ZIP data", "cbsa.tasks.take_up", {"every": 1, "period": "minutes"}, 60),
+    ("Forget old answers and tokens", "loans.tasks.forget", {"minute": "15", "hour": "3"}, 6 * 3600),
+]
+
+
+def schedule(apps, schema_editor):
+    crontabs = apps.get_model("django_celery_beat", "CrontabSchedule").objects
+    intervals = apps.get_model("django_celery_beat", "IntervalSchedule").objects
+    tasks = apps.get_model("django_celery_beat", "PeriodicTask").objects
+    for name, task, when, stale_seconds in JOBS:
+        if tasks.filter(task=task).exists():
+            continue
+        if "every" in when:
+            timing = {"interval": intervals.filter(**when).first() or intervals.create(**when)}
+        else:
+            when = {"day_of_week": "*", "day_of_month": "*", "month_of_year": "*", "timezone": NEW_YORK} | when
+            timing = {"crontab": crontabs.filter(**when).first() or crontabs.create(**when)}
+        tasks.create(name=name, task=task, expire_seconds=stale_seconds, **timing)
+
+
+def unschedule(apps, schema_editor):
+    apps.get_model("django_celery_beat", "PeriodicTask").objects.filter(task__in=[task for _, task, _, _ in JOBS]).delete()
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("loans", "0002_append_only_history"),
+        ("django_celery_beat", "0019_alter_periodictasks_options"),
+    ]
+
+    operations = [migrations.RunPython(schedule, unschedule)]

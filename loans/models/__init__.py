@@ -1,0 +1,32 @@
+"""Store loans, investors, reservations, transfers and their history.
+
+Only `loans.ledger` writes states, totals and history. Constraints and triggers in the database refuse what breaks a rule.
+"""
+
+from loans.models.history import Transition
+from loans.models.idempotency import ONE_ANSWER, IdempotencyKey
+from loans.models.investor import Investor
+from loans.models.loan import ClosingValue, Loan
+from loans.models.notification import Delivery, DeliveryStatus, OutboxCursor, WebhookEndpoint
+from loans.models.reservation import Reservation
+from loans.models.review_item import ReviewItem
+from loans.models.transfer import BankEvent, Transfer
+from loans.models.user import User
+
+__all__ = [
+    "ONE_ANSWER",
+    "BankEvent",
+    "ClosingValue",
+    "Delivery",
+    "DeliveryStatus",
+    "IdempotencyKey",
+    "Investor",
+    "Loan",
+    "OutboxCursor",
+    "Reservation",
+    "ReviewItem",
+    "Transfer",
+    "Transition",
+    "User",
+    "WebhookEndpoint",
+]

@@ -1,0 +1,54 @@
+"""What is kept of loans, and what can never be true of it?
+
+Amounts are dollars with two places, instants UTC. Only loans/ledger/ writes states, totals and history; the
+constraints are the last line behind it.
+"""
+
+from django.conf import settings
+from django.contrib.postgres.indexes import BrinIndex
+from django.db import models
+from django.db.models import Func, Q
+
+from loans.models.fields import TransactionId, dollars
+from loans.models.loan import Loan
+from loans.models.reservation import Reservation
+from loans.models.transfer import Transfer
+
+
+class Transition(models.Model):
+    """History: one change of a loan, a reservation or a transfer. Triggers refuse to change or delete a row."""
+
+    id = models.BigAutoField(primary_key=True)
+    at = models.DateTimeField()
+    loan = models.ForeignKey(Loan, models.PROTECT, related_name="transitions", db_index=False)
+    reservation = models.ForeignKey(Reservation, models.PROTECT, null=True, related_name="transitions")
+    transfer = models.ForeignKey(Transfer, models.PROTECT, null=True, related_name="transitions", db_index=False)
+    event = models.CharField(max_length=30)
+    from_state = models.CharField(max_length=10, blank=True)
+    to_state = models.CharField(max_length=10)
+    amount = dollars(null=True, help_text="The dollars that the event is about.")
+    deadline = models.DateTimeField(null=True, help_text="expires_at or closes_at from here on.")
+    rule = models.CharField(max_length=30, blank=True, help_text="The settlement rule that decided, or staff.")
+    facts = models.JSONField(null=True, help_text="What changed of a loan's description and terms, as text.")
+    actor = models.CharField(max_length=10)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, db_index=False)
+    reason = models.TextField(blank=True)
+    txid = TransactionId(
+        db_default=Func(function="pg_current_xact_id"),
+        editable=False,
+        help_text="The transaction that wrote it; the outbox reads in this order.",
+    )
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [
+            models.Index(fields=["loan", "id"], name="transition_of_loan"),
+            models.Index(fields=["txid", "id"], name="transition_in_order"),
+            BrinIndex(fields=["at"], name="transition_at", autosummarize=True),
+        ]
+        constraints = [
+            models.CheckConstraint(name="transition_actor_known", condition=Q(actor__in=["investor", "staff", "bank", "system"]))
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.event}"

@@ -1,0 +1,127 @@
+"""What is kept of loans, and what can never be true of it?
+
+Amounts are dollars with two places, instants UTC. Only loans/ledger/ writes states, totals and history; the
+constraints are the last line behind it.
+"""
+
+from decimal import Decimal
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from loans.domain.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
+from loans.domain.settlement_rules import DEFAULT_RULE
+from loans.domain.states import LoanStatus
+from loans.models.fields import ZERO, choices, dollars
+
+
+class Loan(models.Model):
+    """A real-estate loan offered in pieces, with the totals of the reservations on it. Its row is the lock for all of them."""
+
+    reference = models.CharField(max_length=20, unique=True)
+    title = models.CharField(max_length=200)
+    address = models.CharField(max_length=200)
+    city = models.CharField(max_length=100)
+    state = models.CharField(max_length=2, help_text="Of the property: two letters.")
+    zip = models.CharField("ZIP", max_length=5)
+    market_cbsa = models.CharField("market (CBSA)", max_length=5, blank=True, editable=False)
+    market_msa = models.CharField("market", max_length=200, blank=True, editable=False)
+    annual_rate = models.DecimalField(max_digits=5, decimal_places=2, help_text="Percent a year.")
+    term_months = models.PositiveSmallIntegerField()
+    ltv = models.DecimalField("LTV", max_digits=5, decimal_places=2, help_text="Loan to value, percent.")
+    amount = dollars(help_text="The principal offered, dollars.")
+    minimum = dollars(default=LEAST_MINIMUM, help_text="Least reservation, dollars; never below 1,000.")
+    overbooking_rate = models.DecimalField(
+        max_digits=5, decimal_places=4, default=DEFAULT_OVERBOOKING_RATE, help_text="0.20 is 20 %; 0: none."
+    )
+    settlement_rule = models.CharField(max_length=30, default=DEFAULT_RULE)
+    status = models.CharField(max_length=10, choices=choices(LoanStatus), default=LoanStatus.DRAFT, editable=False)
+    opens_at = models.DateTimeField(null=True, editable=False)
+    closes_at = models.DateTimeField(null=True, editable=False)
+    settled = dollars(default=ZERO, editable=False)
+    claimed = dollars(
+        default=ZERO, editable=False, help_text="Reserved and pending reservations, the lapsed that are not yet swept among them."
+    )
+    last_number = models.PositiveBigIntegerField(default=0, editable=False, help_text="Places given out in the queue so far.")
+    version = models.PositiveBigIntegerField(default=0, editable=False, help_text="Counts the changes.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["reference"]
+        permissions = [
+            ("open_loan", "Can open a loan"),
+            ("extend_loan", "Can extend a loan's closing"),
+            ("withdraw_loan", "Can withdraw a loan"),
+            ("close_loan", "Can close a loan at what has settled"),
+        ]
+        indexes = [
+            # The public list, newest first.
+            models.Index(fields=["opens_at", "id"], name="loan_public", condition=Q(status__in=[LoanStatus.OPEN, LoanStatus.FUNDED])),
+        ]
+        constraints = [
+            models.CheckConstraint(name="loan_amount_positive", condition=Q(amount__gt=0)),
+            models.CheckConstraint(name="loan_minimum_least", condition=Q(minimum__gte=LEAST_MINIMUM)),
+            models.CheckConstraint(name="loan_overbooking_rate_sane", condition=Q(overbooking_rate__gte=0)),
+            models.CheckConstraint(name="loan_settled_within_amount", condition=Q(settled__gte=0, settled__lte=F("amount"))),
+            models.CheckConstraint(name="loan_claimed_not_negative", condition=Q(claimed__gte=0)),
+            models.CheckConstraint(name="loan_status_known", condition=Q(status__in=list(LoanStatus))),
+            models.CheckConstraint(
+                name="loan_funded_iff_settled",
+                condition=Q(status=LoanStatus.FUNDED, settled=F("amount")) | (~Q(status=LoanStatus.FUNDED) & Q(settled__lt=F("amount"))),
+            ),
+            models.CheckConstraint(
+                name="loan_open_has_dates",
+                condition=Q(status__in=[LoanStatus.DRAFT, LoanStatus.WITHDRAWN]) | Q(opens_at__isnull=False, closes_at__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="loan_claims_need_open",
+                condition=Q(status=LoanStatus.OPEN) | Q(claimed=0),
+            ),
+            models.CheckConstraint(
+                name="loan_settled_needs_open_or_funded",
+                condition=Q(status__in=[LoanStatus.OPEN, LoanStatus.FUNDED]) | Q(settled=0),
+            ),
+        ]
+
+    # What staff or the market's lookup may change of it beside its money and dates; history keeps each change.
+    FACTS = (
+        "title",
+        "address",
+        "city",
+        "state",
+        "zip",
+        "market_cbsa",
+        "market_msa",
+        "annual_rate",
+        "term_months",
+        "ltv",
+        "minimum",
+        "overbooking_rate",
+        "settlement_rule",
+    )
+
+    def __str__(self) -> str:
+        return self.reference
+
+    @property
+    def remaining(self) -> Decimal:
+        """What is still for sale."""
+        return self.amount - self.settled
+
+
+class ClosingValue(models.Model):
+    """What remained of a loan at the close of a banking day, as an exchange keeps closing prices."""
+
+    loan = models.ForeignKey(Loan, models.PROTECT, related_name="closing_values", db_index=False)
+    day = models.DateField()
+    remaining = dollars()
+    settled = dollars()
+    claimed = dollars()
+
+    class Meta:
+        ordering = ["day"]
+        constraints = [models.UniqueConstraint(fields=["loan", "day"], name="closing_value_once")]
+
+    def __str__(self) -> str:
+        return f"{self.loan_id} {self.day}"

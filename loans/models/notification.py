@@ -1,0 +1,98 @@
+"""What is kept of loans, and what can never be true of it?
+
+Amounts are dollars with two places, instants UTC. Only loans/ledger/ writes states, totals and history; the
+constraints are the last line behind it.
+"""
+
+import base64
+import secrets
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Coalesce, Now
+
+from loans.models.fields import TransactionId
+from loans.models.history import Transition
+from loans.models.investor import Investor
+from loans.models.reservation import Reservation
+
+
+class OutboxCursor(models.Model):
+    """How far history has been read for deliveries. There is one row, which is also the lock of whoever reads on."""
+
+    txid = TransactionId(default=0)
+    transition_id = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.txid}, {self.transition_id}"
+
+
+def new_secret() -> str:
+    """A signing secret as Standard Webhooks writes it: 24 random bytes."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
+
+
+class WebhookEndpoint(models.Model):
+    """An address at which an investor's own system hears of the investor's reservations."""
+
+    investor = models.ForeignKey(Investor, models.PROTECT, related_name="webhook_endpoints")
+    url = models.CharField("URL", max_length=500, help_text="https://, and not on a private network.")
+    secret = models.CharField(max_length=100, default=new_secret, editable=False)
+    enabled = models.BooleanField(
+        default=True, help_text="A disabled endpoint gets nothing new; what waits for it is given up after three days."
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.url
+
+
+class DeliveryStatus(models.TextChoices):
+    WAITING = "waiting"
+    SENT = "sent"
+    GIVEN_UP = "given_up"
+
+
+class Delivery(models.Model):
+    """One transition on its way to one target: the investor's mailbox, or a webhook endpoint."""
+
+    EMAIL = 0  # the target of deliveries without an endpoint
+
+    id = models.BigAutoField(primary_key=True)
+    transition = models.ForeignKey(Transition, models.PROTECT, db_index=False)
+    reservation = models.ForeignKey(Reservation, models.PROTECT, db_index=False)
+    endpoint = models.ForeignKey(WebhookEndpoint, models.PROTECT, null=True, db_index=False, help_text="Empty: e-mail.")
+    status = models.CharField(max_length=10, choices=DeliveryStatus.choices, default=DeliveryStatus.WAITING)
+    attempts = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField()
+    next_attempt_at = models.DateTimeField(null=True, help_text="While an attempt runs: when it is taken for dead.")
+    ended_at = models.DateTimeField(null=True, help_text="When it was sent or given up.")
+    last_error = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        verbose_name_plural = "deliveries"
+        permissions = [("resend_delivery", "Can send deliveries again")]
+        constraints = [
+            models.UniqueConstraint(fields=["transition", "endpoint"], nulls_distinct=False, name="delivery_once"),
+            models.CheckConstraint(
+                name="delivery_status_agrees",
+                condition=Q(status=DeliveryStatus.WAITING, next_attempt_at__isnull=False, ended_at__isnull=True)
+                | Q(status__in=[DeliveryStatus.SENT, DeliveryStatus.GIVEN_UP], next_attempt_at__isnull=True, ended_at__isnull=False),
+            ),
+        ]
+        indexes = [
+            models.Index(Coalesce("endpoint", 0), "next_attempt_at", condition=Q(status=DeliveryStatus.WAITING), name="delivery_due"),
+            models.Index(fields=["reservation", "id"], condition=Q(status=DeliveryStatus.WAITING), name="delivery_waiting"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.transition} to {self.endpoint or 'the mailbox'}"
+
+    @property
+    def target(self) -> int:
+        """The endpoint's id, or EMAIL. What one target does delays no other."""
+        return self.endpoint_id or self.EMAIL

@@ -1,0 +1,84 @@
+"""What is kept of loans, and what can never be true of it?
+
+Amounts are dollars with two places, instants UTC. Only loans/ledger/ writes states, totals and history; the
+constraints are the last line behind it.
+"""
+
+import uuid
+from decimal import Decimal
+
+from django.db import models
+from django.db.models import F, Q
+
+from loans.domain import money
+from loans.domain.states import LIVE, State
+from loans.models.fields import ZERO, choices, dollars
+from loans.models.investor import Investor
+from loans.models.loan import Loan
+
+
+class Reservation(models.Model):
+    """An investor's reservation on `amount` dollars of one loan, at a fixed place in its queue."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    loan = models.ForeignKey(Loan, models.PROTECT, related_name="reservations", db_index=False)
+    investor = models.ForeignKey(Investor, models.PROTECT, related_name="reservations", db_index=False)
+    number = models.PositiveBigIntegerField()
+    amount = dollars()
+    settled_amount = dollars(default=ZERO)
+    state = models.CharField(max_length=10, choices=choices(State))
+    cause = models.CharField(max_length=30, blank=True, help_text="Why canceled.")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True, help_text="Null when it cannot expire.")
+    funded_at = models.DateTimeField(null=True, help_text="When its money was here.")
+    received = dollars(default=ZERO, help_text="Cleared inbound money.")
+    refunded = dollars(default=ZERO, help_text="Refunds due or paid.")
+    lost = dollars(default=ZERO, help_text="Refunds paid for money that was taken back afterwards.")
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        permissions = [
+            ("cancel_reservation", "Can cancel a reservation"),
+            ("extend_reservation", "Can extend a reservation's time to live"),
+            ("reinstate_reservation", "Can reinstate a canceled reservation"),
+            ("settle_reservation", "Can settle a reservation ahead of its turn"),
+            ("reverse_reservation", "Can reverse a payment"),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["loan", "number"], name="reservation_number_unique"),
+            models.CheckConstraint(name="reservation_amount_positive", condition=Q(amount__gt=0)),
+            models.CheckConstraint(
+                name="reservation_state_agrees",
+                condition=Q(state=State.RESERVED, cause="", settled_amount=0, expires_at__isnull=False, funded_at__isnull=True)
+                | Q(state=State.PENDING, cause="", settled_amount=0, expires_at__isnull=False, funded_at__isnull=True)
+                | Q(state=State.PENDING, cause="", settled_amount=0, expires_at__isnull=True, funded_at__isnull=False)
+                | Q(state=State.SETTLED, cause="", settled_amount__gt=0, expires_at__isnull=True, funded_at__isnull=False)
+                | (Q(state=State.CANCELED, settled_amount=0, expires_at__isnull=True, funded_at__isnull=True) & ~Q(cause="")),
+            ),
+            models.CheckConstraint(name="reservation_settled_within_amount", condition=Q(settled_amount__lte=F("amount"))),
+            models.CheckConstraint(
+                name="reservation_money_adds_up",
+                condition=Q(received__gte=0, refunded__gte=0, lost__gte=0)
+                & Q(received__gte=F("settled_amount") + F("refunded") - F("lost"))
+                & (Q(funded_at__isnull=True) | Q(state=State.SETTLED) | Q(received__gte=F("amount") + F("refunded") - F("lost"))),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["loan", "expires_at"], name="reservation_live", condition=Q(state__in=LIVE)),
+            models.Index(fields=["expires_at", "id"], name="reservation_due", condition=Q(expires_at__isnull=False)),
+            models.Index(fields=["loan"], name="reservation_funded", condition=Q(state=State.PENDING, expires_at__isnull=True)),
+            models.Index(fields=["investor", "-created_at", "-id"], name="reservation_of_investor"),
+            models.Index(fields=["-created_at", "-id"], name="reservation_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.loan.reference} #{self.number}"
+
+    @property
+    def loan_reference(self) -> str:
+        return self.loan.reference
+
+    @property
+    def waiting(self) -> Decimal:
+        """Money that is here and neither settled nor going back."""
+        return money.waiting(received=self.received, lost=self.lost, refunded=self.refunded, settled_amount=self.settled_amount)

@@ -1,0 +1,59 @@
+"""What is kept of loans, and what can never be true of it?
+
+Amounts are dollars with two places, instants UTC. Only loans/ledger/ writes states, totals and history; the
+constraints are the last line behind it.
+"""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from loans.models.fields import choices
+from loans.models.loan import Loan
+from loans.models.reservation import Reservation
+
+
+class ReviewItem(models.Model):
+    """Something that needs a person."""
+
+    KINDS = (
+        "transfer_failed",
+        "amount_differs",
+        "late_money",
+        "deadline_missed",
+        "second_payment",
+        "unknown_reference",
+        "event_differs",
+        "refund_differs",
+        "loss",
+        "drift",
+        "breach",
+        "job_failed",
+        "delivery_given_up",
+    )
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.CharField(max_length=30, choices=choices(KINDS))
+    loan = models.ForeignKey(Loan, models.PROTECT, null=True)
+    reservation = models.ForeignKey(Reservation, models.PROTECT, null=True)
+    detail = models.CharField(max_length=1000)
+    opened_at = models.DateTimeField()
+    resolved_at = models.DateTimeField(null=True)
+    resolved_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True)
+    note = models.CharField(max_length=1000, blank=True, db_default="", help_text="What became of it.")
+
+    class Meta:
+        ordering = ["-id"]
+        permissions = [("resolve_reviewitem", "Can resolve a review item")]
+        constraints = [
+            # The same finding, still open, is listed once.
+            models.UniqueConstraint(
+                fields=["kind", "loan", "reservation", "detail"],
+                condition=Q(resolved_at__isnull=True),
+                nulls_distinct=False,
+                name="review_item_open_once",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}"

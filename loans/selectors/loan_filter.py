@@ -1,0 +1,68 @@
+"""Filter and order the public list of loans, for the API and for the pages."""
+
+from typing import Any, ClassVar
+
+from django.core.exceptions import ValidationError as FormError
+from django.db.models import Q, QuerySet
+from django_filters import rest_framework as filters
+from django_filters.fields import BaseCSVField
+
+from loans.models import Loan
+from loans.models.fields import choices
+from loans.selectors.loans import PUBLIC
+
+ORDERINGS = {
+    "opens_at": "opens_at",
+    "closes_at": "closes_at",
+    "reference": "reference",
+    "annual_rate": "annual_rate",
+    "ltv": "ltv",
+    "term_months": "term_months",
+    "amount": "amount",
+    "remaining": "remaining",
+}
+UNORDERED = f"Lists are ordered by {', '.join(ORDERINGS.values())}, each also with - before it."
+
+
+def decimal(field_name: str, lookup: str, label: str, digits: int) -> filters.NumberFilter:
+    return filters.NumberFilter(field_name, lookup, label=label, max_digits=digits, decimal_places=2, min_value=0)
+
+
+class NamesWithCommas(BaseCSVField):
+    """Refuses what holds no name between two commas; django-filter passes over it, and over a whole list of such."""
+
+    def clean(self, value: Any) -> Any:
+        if value and "" in value:
+            raise FormError("Write one name, or several with one comma between two.")
+        return super().clean(value)
+
+
+class Ordering(filters.OrderingFilter):
+    base_field_class = NamesWithCommas
+
+
+class LoanFilter(filters.FilterSet):
+    status = filters.ChoiceFilter(choices=choices(PUBLIC), label="`open` or `funded`.")
+    state = filters.CharFilter(lookup_expr="iexact", min_length=2, max_length=2, label="Of the property, two letters: `TX`.")
+    msa = filters.CharFilter(method="in_market", max_length=200, label="The market: its CBSA code, or part of its name.")
+    min_rate = decimal("annual_rate", "gte", "Annual rate, percent, at least.", 5)
+    max_ltv = decimal("ltv", "lte", "Loan to value, percent, at most.", 5)
+    min_remaining = decimal("remaining", "gte", "Dollars that remain, at least.", 14)
+    search = filters.CharFilter(method="containing", max_length=200, label="Part of the reference, title, city or market.")
+    ordering = Ordering(
+        fields=ORDERINGS,
+        error_messages={"invalid_choice": UNORDERED},
+        label="One or several with commas; `-` before a name turns it around.",
+    )
+
+    class Meta:
+        model = Loan
+        fields: ClassVar[list[str]] = []
+
+    def in_market(self, loans: QuerySet[Loan], name: str, value: str) -> QuerySet[Loan]:
+        return loans.filter(Q(market_cbsa=value) | Q(market_msa__icontains=value))
+
+    def containing(self, loans: QuerySet[Loan], name: str, value: str) -> QuerySet[Loan]:
+        return loans.filter(
+            Q(reference__icontains=value) | Q(title__icontains=value) | Q(city__icontains=value) | Q(market_msa__icontains=value)
+        )

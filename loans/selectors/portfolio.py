@@ -1,0 +1,56 @@
+"""What does an investor hold? Totals by state, by loan and by market.
+
+A reservation that has lapsed counts as canceled, swept or not. `held` is what is reserved, pending or settled.
+"""
+
+from collections import defaultdict
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from loans.domain.money import NOTHING
+from loans.domain.states import State
+
+HELD = (State.RESERVED, State.PENDING, State.SETTLED)
+SHARE = Decimal("0.0001")
+
+_TOTALS = """
+    SELECT loan.reference, loan.title, loan.market_cbsa, loan.market_msa, reservation.state, count(*),
+        sum(CASE reservation.state WHEN 'settled' THEN reservation.settled_amount ELSE reservation.amount END)
+    FROM (
+        SELECT loan_id, amount, settled_amount,
+            CASE WHEN expires_at <= COALESCE(%(now)s::timestamptz, statement_timestamp()) THEN 'canceled' ELSE state END AS state
+        FROM loans_reservation WHERE investor_id = %(investor_id)s
+    ) AS reservation JOIN loans_loan AS loan ON loan.id = reservation.loan_id
+    GROUP BY loan.id, reservation.state ORDER BY loan.reference
+"""
+
+
+def portfolio(investor_id: int, now: datetime | None = None, *, using: str = DEFAULT_DB_ALIAS) -> dict[str, Any]:
+    """The investor's totals in dollars, from one read of the database `using`; shares are fractions of all that is held."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(_TOTALS, {"investor_id": investor_id, "now": now})
+        rows = cursor.fetchall()
+    states = {state: {"state": state, "count": 0, "amount": NOTHING} for state in State}
+    loans: dict[str, dict[str, Any]] = {}
+    markets: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for reference, title, cbsa, msa, state, count, amount in rows:
+        states[state]["count"] += count
+        states[state]["amount"] += amount
+        if state in HELD:
+            loan = loans.setdefault(reference, {"loan": reference, "title": title} | dict.fromkeys([*HELD, "held"], NOTHING))
+            loan[state] += amount
+            loan["held"] += amount
+            markets[cbsa, msa] += amount
+    held = sum(markets.values(), NOTHING)
+    return {
+        "held": held,
+        "by_state": list(states.values()),
+        "by_loan": list(loans.values()),
+        "by_market": [
+            {"market": {"cbsa": cbsa, "msa": msa} if cbsa else None, "held": amount, "share": (amount / held).quantize(SHARE)}
+            for (cbsa, msa), amount in sorted(markets.items(), key=lambda item: (-item[1], item[0]))
+        ],
+    }

@@ -1,0 +1,28 @@
+"""Delete what no longer serves anybody: old idempotency keys, ended tokens, failed log-ins and ended sessions."""
+
+from datetime import datetime, timedelta
+
+from axes.models import AccessAttempt
+from django.contrib.sessions.models import Session
+from knox.models import AuthToken
+
+from loans.domain.idempotency import KEPT_FOR
+from loans.models import IdempotencyKey
+from peerloans.database.clock import database_now
+
+ENDED_TOKENS_KEPT = timedelta(days=30)  # so long an ended token is answered with `token_expired`, afterwards as unknown
+
+
+def delete_old_idempotency_keys(now: datetime | None = None) -> int:
+    """Delete the keys whose answer is no longer repeated. Return how many."""
+    count, _ = IdempotencyKey.objects.filter(created_at__lte=database_now(now) - KEPT_FOR).delete()
+    return count
+
+
+def delete_ended_tokens(now: datetime | None = None) -> int:
+    """Delete tokens and failed log-ins that are older than a month, and sessions that have ended. Return how many tokens."""
+    at = database_now(now)
+    count: int = AuthToken.objects.filter(expiry__lte=at - ENDED_TOKENS_KEPT).delete()[0]
+    AccessAttempt.objects.filter(attempt_time__lte=at - ENDED_TOKENS_KEPT).delete()
+    Session.objects.filter(expire_date__lte=at).delete()
+    return count

@@ -1,0 +1,32 @@
+"""How do staff have a scheduled job run now? It goes to the workers as beat would send it, and leaves a line in the log."""
+
+import json
+
+from celery import current_app
+from django.db import transaction
+from django_celery_beat.models import PeriodicTask
+from kombu.exceptions import OperationalError
+
+from loans.domain.actors import Actor
+from loans.domain.errors import Busy, IllegalTransition, NotFound
+from peerloans.admin.audit_log import keep_trail
+
+
+def run_scheduled_job(*, job_id: int, actor: Actor, reason: str) -> PeriodicTask:
+    """Hand a job to the workers once its line is in the log. Raises Busy where the broker does not take it."""
+    job = PeriodicTask.objects.filter(pk=job_id).first()
+    if not job:
+        raise NotFound(f"There is no job {job_id}.")
+    if actor.user_id is None:
+        raise IllegalTransition("Only somebody signed in can have a job run.")
+
+    def send() -> None:
+        try:
+            current_app.send_task(job.task, json.loads(job.args), json.loads(job.kwargs), queue=job.queue)
+        except OperationalError as error:
+            raise Busy("The broker does not answer, so no worker has it; try again in a moment.") from error
+
+    with transaction.atomic():
+        keep_trail(actor.user_id, job, f"Asked to run now: {reason}")
+        transaction.on_commit(send)
+    return job

@@ -1,0 +1,227 @@
+"""How does the whole system run on one machine? Servers, migrations, demo data, then web, worker, beat and a
+sandbox bank, until Ctrl-C.
+
+This is what `make run` starts. A part that ends is started again, which tools that run a Procfile do not do; and
+what a killed run left behind is found by a mark in its environment and cleared away by the next.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import django
+import psutil
+from django.apps import apps
+from django.conf import settings
+from django.core.management import call_command
+from django.db import OperationalError, connections
+
+from peerloans.devserver import embedded
+
+MARK = "PEERLOANS_RUN"
+STOP_SECONDS = 10
+SOON_SECONDS = 10
+FAILURES = 5
+_CELERY = "celery -A peerloans.celery --quiet"
+WORKER = f"{_CELERY} worker --loglevel WARNING --concurrency 2 --without-mingle --without-gossip"
+BEAT = f"{_CELERY} beat --loglevel WARNING"
+CELERY_WARNINGS = "ignore:You're running the worker with superuser,ignore:Using settings.DEBUG"
+
+
+class Part:
+    """One of the system's programs, with all processes that it starts itself."""
+
+    def __init__(self, name: str, command: str, **environment: str) -> None:
+        self.name, self.command = name, command
+        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", MARK: mark(), **environment}
+        self.failures = 0  # ends in a row, each soon after its start
+        self.start()
+
+    def start(self) -> None:
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", *self.command.split()],
+            cwd=Path(__file__).parents[2],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops its parts in good order
+        )
+        threading.Thread(target=self._relay, args=(self.process,), daemon=True).start()
+
+    def _relay(self, process: subprocess.Popen[str]) -> None:
+        for line in process.stdout or ():
+            if line.strip():
+                say(line.rstrip(), self.name)
+
+    def keep_up(self) -> None:
+        """Start it again if it has ended, later each time; give up where it does not stay up."""
+        if self.process.poll() is None:
+            return
+        self.kill()
+        self.failures = self.failures + 1 if time.monotonic() - self.started < SOON_SECONDS else 0
+        if self.failures == FAILURES:
+            raise SystemExit(f"{self.name} ended {FAILURES} times in a row; its lines above may say why.")
+        say(f"{self.name} ended with status {self.process.returncode}; starting it again")
+        time.sleep(self.failures)
+        self.start()
+
+    def kill(self) -> None:
+        with contextlib.suppress(OSError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def say(line: str, name: str = "run") -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone, and the stopping must still go on
+        print(f"{name:>6} | {line}", flush=True)  # noqa: T201
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m peerloans.devserver.run", description="Start the whole system, with demo data.")
+    parser.add_argument("--port", type=int, default=8000, help="port of the site on this machine (default: %(default)s)")
+    port = parser.parse_args().port
+    os.environ.setdefault("DEBUG", "1")
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "peerloans.settings")
+    embedded.exit_on_signals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, status=0)
+    with only_one(port):
+        kill_left_over()
+        check_port(port)
+        say("starting …")
+        with embedded.running():
+            prepare()
+            run(port)
+
+
+@contextlib.contextmanager
+def only_one(port: int) -> Iterator[None]:
+    """Refuse a second run of this checkout."""
+    embedded.make_private(embedded.VAR)
+    with (embedded.VAR / "run.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise SystemExit(f"This checkout already runs: {lock.read()}. Stop that one first.") from None
+        lock.truncate(0)
+        lock.write(f"http://localhost:{port}/, process {os.getpid()}")
+        lock.flush()
+        yield
+
+
+def mark() -> str:
+    """What all processes of this checkout's run carry in their environment, and nobody else's."""
+    return f"{embedded.VAR} {embedded.VAR.stat().st_ino}"
+
+
+def kill_left_over() -> None:
+    """Kill the processes of a run that was itself killed; the system is built to bear that."""
+    left_over = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK) == mark():
+                process.kill()
+                left_over.append(process)
+    if left_over:
+        say("clearing away what a killed run left behind …")
+        psutil.wait_procs(left_over, timeout=STOP_SECONDS)
+
+
+def check_port(port: int) -> None:
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+    except (OSError, OverflowError) as error:
+        raise SystemExit(f"Port {port} cannot be used ({error}). Choose another: PORT=9000 make run") from None
+
+
+def prepare() -> None:
+    """Bring the database up to date, and fill an empty one with demo data."""
+    django.setup()
+    try:
+        call_command("migrate", verbosity=0)
+    except OperationalError as error:
+        raise SystemExit(f"The database does not answer: {error}") from None
+    if settings.DEBUG and not apps.get_model("loans", "Loan").objects.exists():
+        call_command("seed_demo")
+    connections.close_all()
+
+
+def run(port: int) -> None:
+    """Keep the parts up until a signal comes, or until the `make` that started us has gone."""
+    parent, shown = os.getppid(), False
+    parts: list[Part] = []
+    try:
+        counted = embedded.VAR / "metrics"
+        shutil.rmtree(counted, ignore_errors=True)
+        parts.append(Part("web", web(port), DATABASE_STATEMENT_SECONDS="30", PROMETHEUS_MULTIPROC_DIR=str(counted)))
+        parts.append(Part("worker", WORKER, PYTHONWARNINGS=CELERY_WARNINGS))
+        parts.append(Part("beat", BEAT, PYTHONWARNINGS=CELERY_WARNINGS))
+        if settings.DEBUG:
+            parts.append(Part("bank", f"manage sandbox_bank --from-now --site http://127.0.0.1:{port}"))
+        while "MAKELEVEL" not in os.environ or os.getppid() == parent:
+            if not shown and answers(port):
+                shown = True
+                show(port)
+            if embedded.start():
+                say("a server had ended; it is up again")
+            for part in parts:
+                part.keep_up()
+            time.sleep(0.2)
+    finally:
+        stop(parts)
+
+
+def web(port: int) -> str:
+    """The command of the web server."""
+    server = f"granian --interface wsgi peerloans.wsgi:application --host 127.0.0.1 --port {port} --log-level warning"
+    return server + " --workers 2 --blocking-threads 4 --respawn-failed-workers"
+
+
+def answers(port: int) -> bool:
+    site = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(site), contextlib.suppress(OSError, http.client.HTTPException):
+        site.request("GET", "/livez")
+        return site.getresponse().status > 0
+    return False
+
+
+def show(port: int) -> None:
+    """Say where to look."""
+    site = f"http://localhost:{port}"
+    say(f"peerloans is up: {site}/")
+    say(f"  API docs   {site}/api/docs/")
+    say(f"  admin      {site}/admin/")
+    if settings.DEBUG:
+        say("  log in as  staff, investor1 … investor20; password demo")
+    say(f"  try        curl {site}/ziptocbsa/90266")
+    say("Ctrl-C stops it; the data stays.")
+
+
+def stop(parts: list[Part]) -> None:
+    say("stopping …")
+    for part in parts:
+        part.process.terminate()
+    deadline = time.monotonic() + STOP_SECONDS
+    for part in parts:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            part.process.wait(max(0, deadline - time.monotonic()))
+        part.kill()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""The life of an import that staff ask for, over HTTP; the task runs in the test."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Group
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.utils import timezone
+
+from cbsa.imports import requests, service
+from cbsa.models import Dataset, ImportRequest, ImportRun, Upload
+from loans.models import Loan, User
+from tests.cbsa.conftest import Import
+from tests.cbsa.publishers import METROS, ZIPS
+from tests.loans import stage
+
+pytestmark = pytest.mark.django_db
+
+ADD = "/admin/cbsa/importrequest/add/"
+WHY = "The yearly renewal of the data"
+
+
+def member(group: str) -> Client:
+    user = User.objects.create(username=group, is_staff=True)
+    user.groups.add(Group.objects.get(name=group))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def operations() -> Client:
+    return member("Operations")
+
+
+def files(zips: str = ZIPS, metros: str = METROS, vintage: str = "2016") -> dict[str, object]:
+    return {
+        "vintage": vintage,
+        "zips_file": SimpleUploadedFile("zips.csv", zips.encode("latin-1")),
+        "metros_file": SimpleUploadedFile("metros.csv", metros.encode("latin-1")),
+    }
+
+
+def asked(client: Client, **changed: str) -> ImportRequest:
+    response = client.post(ADD, files(**changed))
+    assert response.status_code == 302, response.context["form"].errors
+    return ImportRequest.objects.latest("pk")
+
+
+def page_of(request: ImportRequest) -> str:
+    return f"/admin/cbsa/importrequest/{request.pk}/change/"
+
+
+def in_use() -> list[str]:
+    return list(Dataset.objects.filter(active=True).values_list("vintage", flat=True))
+
+
+def test_a_pair_is_asked_for_watched_loaded_and_brought_into_use(operations: Client, run: Import) -> None:
+    run(ZIPS.replace("10005,10100", "10005,10200") + "10009,10100,1,1,1,1\n")
+    loan = stage.draft(zip="10005")
+    request = asked(operations)
+    assert operations.get(page_of(request))["Refresh"]
+    requests.carry_out(request.pk)
+    shown = operations.get(page_of(request))
+    assert "Refresh" not in shown
+    assert in_use() == ["2015"]
+    assert not Upload.objects.exists()
+    text = shown.content.decode()
+    for expected in (
+        "<b>1</b> ZIPs move",
+        "<b>1</b> of 7 are lost",
+        f"{loan.reference}: Elsewhere-Town, TX becomes Doña Ana, NM",
+        "10900 (1)",
+    ):
+        assert expected in text
+    address = f"/admin/cbsa/dataset/{Dataset.objects.get(vintage='2016').pk}/activate/"
+    assert operations.post(address, {"reason": "", "seen": "2015"}).context["form"].errors
+    assert operations.post(address, {"reason": WHY, "seen": "2015", "force": "on"}).status_code == 302
+    assert in_use() == ["2016"]
+    assert Loan.objects.get().market_msa == "Doña Ana, NM"
+    assert ImportRun.objects.filter(outcome="activated", detail=WHY, actor="Operations").exists()
+    back = f"/admin/cbsa/dataset/{Dataset.objects.get(vintage='2015').pk}/activate/"
+    moved = operations.post(back, {"reason": WHY, "seen": "2015"})
+    assert "2016 is in use by now" in moved.content.decode()
+    assert operations.post(back, {"reason": WHY, "seen": "2016"}).status_code == 302
+    assert in_use() == ["2015"]
+    operations.post("/admin/cbsa/dataset/prune/", {"keep": "0", "reason": WHY})
+    assert list(Dataset.objects.values_list("vintage", flat=True)) == ["2015"]
+
+
+def test_a_great_loss_asks_for_a_tick(operations: Client, run: Import) -> None:
+    run()
+    requests.carry_out(asked(operations, zips=ZIPS.replace("10005,", "10004,")).pk)
+    address = f"/admin/cbsa/dataset/{Dataset.objects.get(vintage='2016').pk}/activate/"
+    assert "Tick the box" in operations.post(address, {"reason": WHY, "seen": "2015"}).content.decode()
+    assert in_use() == ["2015"]
+    operations.post(address, {"reason": WHY, "seen": "2015", "force": "on"})
+    assert in_use() == ["2016"]
+
+
+def test_bad_rows_are_listed_by_the_files_own_name(operations: Client) -> None:
+    request = asked(operations, zips=ZIPS + "1000X,10100,1,1,1,1\n")
+    requests.carry_out(request.pk)
+    request.refresh_from_db()
+    assert (request.state, request.report["rejects"][0]["file"], request.report["rejects"][0]["line"]) == ("refused", "zips.csv", 10)
+    assert "is not five digits" in operations.get(page_of(request)).content.decode()
+    assert not Upload.objects.exists()
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/x", "http://[::1]/x", "http://169.254.169.254/x"])
+def test_a_private_address_is_refused(operations: Client, address: str) -> None:
+    operations.post(ADD, {"vintage": "2016", "zips_address": address, "metros_address": address})
+    request = ImportRequest.objects.get()
+    requests.carry_out(request.pk)
+    request.refresh_from_db()
+    assert request.state == "refused"
+    assert "not a public address" in request.detail
+
+
+@pytest.mark.parametrize(
+    "changed", [{"zips_address": "http://example.org/x"}, {"zips_file": ""}, {"zips_file": "", "zips_address": "file:///etc/passwd"}]
+)
+def test_what_cannot_be_asked_for(operations: Client, changed: dict[str, str]) -> None:
+    assert operations.post(ADD, files() | changed).context["form"].errors
+    assert not ImportRequest.objects.exists()
+
+
+@pytest.mark.parametrize("group", ["Support", "Auditors"])
+def test_other_groups_only_see(operations: Client, run: Import, group: str) -> None:
+    run()
+    request = asked(operations)
+    requests.carry_out(request.pk)
+    other, loaded = member(group), Dataset.objects.get(vintage="2016")
+    page = other.get(page_of(request)).content.decode()
+    assert "/drop/" not in page
+    assert "/activate/" not in page
+    assert other.post(ADD, files()).status_code == 403
+    for address in (f"importrequest/{request.pk}/drop/", f"dataset/{loaded.pk}/activate/", "dataset/prune/"):
+        assert other.post(f"/admin/cbsa/{address}", {"reason": WHY, "seen": "2015", "keep": "0"}).status_code == 403
+    assert in_use() == ["2015"]
+    assert Dataset.objects.count() == 2
+
+
+def test_a_killed_worker_is_replaced_three_times_at_most(operations: Client) -> None:
+    request = asked(operations)
+    for _ in range(requests.MOST_ATTEMPTS):
+        assert requests.due() == [request.pk]
+        assert requests._take(request.pk) is not None
+        assert requests._take(request.pk) is None, "held by the first"
+        assert requests.due() == []
+        ImportRequest.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
+    assert requests.due() == []
+    request.refresh_from_db()
+    assert request.state == "failed"
+    assert "Ask for it again" in request.detail
+
+
+@pytest.mark.parametrize("meanwhile", ["dropped", "taken over"])
+def test_whoever_lost_the_request_loads_nothing(operations: Client, monkeypatch: pytest.MonkeyPatch, meanwhile: str) -> None:
+    request = asked(operations)
+    load = service._load
+
+    def loaded_late(*given: object) -> None:
+        load(*given)  # type: ignore[arg-type]
+        if meanwhile == "dropped":
+            operations.post(f"/admin/cbsa/importrequest/{request.pk}/drop/", {"reason": WHY})
+        else:
+            ImportRequest.objects.update(leased_until=timezone.now())
+            assert requests._take(request.pk) is not None
+
+    monkeypatch.setattr(service, "_load", loaded_late)
+    assert "dropped or taken over" in requests.carry_out(request.pk)
+    assert not Dataset.objects.exists()
+
+
+def test_what_was_loaded_goes_when_it_is_dropped(operations: Client, run: Import) -> None:
+    run()
+    request = asked(operations)
+    requests.carry_out(request.pk)
+    assert "not free" in requests.carry_out(request.pk)
+    operations.post(f"/admin/cbsa/importrequest/{request.pk}/drop/", {"reason": WHY})
+    assert list(Dataset.objects.values_list("vintage", flat=True)) == ["2015"]
+    assert WHY in operations.get(page_of(request)).content.decode()

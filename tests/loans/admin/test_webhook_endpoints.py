@@ -1,0 +1,70 @@
+"""Endpoints and deliveries in the admin, as staff use it."""
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.urls import reverse
+
+from loans.models import Delivery, DeliveryStatus, WebhookEndpoint
+from loans.notifications import outbox
+from tests.factories import NOON, InvestorFactory, LoanFactory, UserFactory, reserved
+
+pytestmark = pytest.mark.django_db
+ADD = "admin:loans_webhookendpoint_add"
+
+
+def register(client: Client, url: str) -> str:
+    answer = client.post(reverse(ADD), {"investor": InvestorFactory().pk, "url": url}, follow=True)
+    return answer.content.decode()
+
+
+def test_the_secret_is_told_once(admin_client: Client) -> None:
+    page = register(admin_client, "https://8.8.8.8/hook")
+    endpoint = WebhookEndpoint.objects.get()
+    assert endpoint.secret in page
+    for address in (reverse("admin:loans_webhookendpoint_change", args=[endpoint.pk]), reverse("admin:loans_webhookendpoint_changelist")):
+        page = admin_client.get(address).content.decode()
+        assert endpoint.secret[:20] not in page
+    assert endpoint.enabled
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://8.8.8.8/", "Write the address as https://host/path"),
+        ("https://10.0.0.1/", "10.0.0.1 is 10.0.0.1, which is not a public address"),
+        ("https://localhost/", "which is not a public address"),
+    ],
+)
+def test_addresses_that_we_never_call_are_refused_at_once(admin_client: Client, url: str, said: str) -> None:
+    assert said in register(admin_client, url)
+    assert not WebhookEndpoint.objects.exists()
+
+
+def given_up() -> Delivery:
+    reservation = reserved(LoanFactory())
+    transition = reservation.transitions.get()
+    return Delivery.objects.create(
+        transition=transition, reservation=reservation, status=DeliveryStatus.GIVEN_UP, created_at=NOON, ended_at=NOON, attempts=19
+    )
+
+
+def send_again(client: Client, delivery: Delivery) -> str:
+    chosen = {"action": "send_again", "_selected_action": [delivery.pk]}
+    return client.post(reverse("admin:loans_delivery_changelist"), chosen, follow=True).content.decode()
+
+
+def test_what_was_given_up_can_be_sent_again(admin_client: Client) -> None:
+    delivery = given_up()
+    assert "1 deliveries are sent again" in send_again(admin_client, delivery)
+    assert [claimed.pk for claimed in outbox.take_due_deliveries()] == [delivery.pk]
+
+
+def test_whoever_may_only_look_cannot_send_again(client: Client) -> None:
+    user = UserFactory(is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_delivery"))
+    client.force_login(user)
+    delivery = given_up()
+    send_again(client, delivery)
+    delivery.refresh_from_db()
+    assert delivery.status == DeliveryStatus.GIVEN_UP

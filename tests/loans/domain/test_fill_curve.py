@@ -1,0 +1,93 @@
+from datetime import timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+
+from loans.domain.fill_curve import FillChange, fill_curve
+from loans.selectors.loans import loan_fill_curve
+from loans.selectors.offers import Offer, loan_offer
+from loans.services.loans import close_loan_at_settled
+from loans.services.settlement import settle_loans
+from tests.loans import stage
+from tests.loans.audit.test_replay import everything_happens
+from tests.loans.stage import MONDAY, STAFF
+
+A, B = UUID(int=1), UUID(int=2)
+HOUR = timedelta(hours=1)
+RATE = Decimal("0.20")
+
+
+def at(hour: float, reservation: UUID | None, state: str, dollars: int) -> FillChange:
+    return FillChange(MONDAY + hour * HOUR, reservation, state, Decimal(dollars))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sums"),
+    [
+        ([], [(0, 0, 0)] * 5),
+        ([at(0, A, "reserved", 40)], [(0, 0, 40)] * 5),
+        (
+            [
+                at(1, A, "reserved", 40),
+                at(1.5, B, "reserved", 7),
+                at(2, A, "pending", 40),
+                at(2, A, "pending", 40),
+                at(4, A, "settled", 30),
+            ],
+            [(0, 0, 0), (0, 0, 40), (0, 40, 7), (0, 40, 7), (30, 0, 7)],
+        ),
+        ([at(1, A, "pending", 40), at(2, A, "pending", 25)], [(0, 0, 0), (0, 40, 0)] + [(0, 25, 0)] * 3),
+        ([at(1, A, "settled", 40), at(3, A, "canceled", 40)], [(0, 0, 0)] + [(40, 0, 0)] * 2 + [(0, 0, 0)] * 2),
+        ([at(1, A, "canceled", 40), at(3, A, "reserved", 40)], [(0, 0, 0)] * 3 + [(0, 0, 40)] * 2),
+        ([at(-1, A, "settled", 40), at(5, A, "canceled", 40)], [(40, 0, 0)] * 5),
+    ],
+)
+def test_each_point_is_what_the_history_until_then_adds_up_to(changes: list[FillChange], sums: list[tuple[int, int, int]]) -> None:
+    points = fill_curve(changes, MONDAY, MONDAY + 4 * HOUR, RATE, points=5)
+    assert [(point.settled, point.pending, point.reserved) for point in points] == sums
+    assert [point.at for point in points] == [MONDAY + hour * HOUR for hour in range(5)]
+
+
+def test_the_limit_dwindles_and_the_amount_may_change() -> None:
+    changes = [at(-1, None, "open", 100), at(1, A, "settled", 90), at(2, None, "funded", 90)]
+    points = fill_curve(changes, MONDAY, MONDAY + 2 * HOUR, RATE, points=3)
+    assert [(point.amount, point.limit) for point in points] == [(100, 120), (100, 12), (90, 0)]
+
+
+@pytest.mark.django_db
+def test_the_last_point_is_what_the_loan_has_now() -> None:
+    offer = loan_offer(everything_happens().reference, MONDAY + 24 * 30 * HOUR)
+    points = loan_fill_curve(offer)
+    last = points[-1]
+    assert (last.at, last.settled, last.pending + last.reserved) == (offer.at, offer.loan.settled, offer.loan.claimed)
+    assert (last.amount, last.limit) == (offer.loan.amount, offer.limit)
+    assert (points[0].at, points[0].settled) == (MONDAY, 0)
+
+
+@pytest.mark.django_db
+def test_the_curve_of_a_funded_loan_ends_with_its_last_change() -> None:
+    loan = stage.open_loan()
+    stage.funded_reservation(loan, 4000, MONDAY + HOUR)
+    settle_loans([loan.pk], now=MONDAY + 2 * HOUR)
+    close_loan_at_settled(reference=loan.reference, actor=STAFF, reason="enough", now=MONDAY + 24 * 30 * HOUR)
+    offer = loan_offer(loan.reference, MONDAY + 1000 * HOUR)
+    points = loan_fill_curve(offer)
+    assert (points[-1].at, points[-1].settled, points[-1].amount) == (MONDAY + 24 * 30 * HOUR, 4000, 4000)
+
+
+@pytest.mark.django_db
+def test_a_draft_has_no_curve(django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
+    offer = Offer(stage.draft(), MONDAY, Decimal(0), Decimal(0))
+    with django_assert_num_queries(0):
+        assert loan_fill_curve(offer) == []
+
+
+@pytest.mark.django_db
+def test_one_query_however_long_the_history(django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
+    loan = stage.open_loan(amount=Decimal(100_000))
+    for _ in range(3):
+        stage.reserve(loan, 1000)
+    offer = loan_offer(loan.reference, MONDAY)
+    with django_assert_num_queries(1):
+        assert loan_fill_curve(offer)[-1].reserved == 3000

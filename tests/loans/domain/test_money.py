@@ -1,0 +1,57 @@
+"""Whose is the money that lies here? A table of what each state keeps and what it gives back."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loans.domain.money import owed, waiting
+from loans.domain.states import State
+
+D = Decimal
+
+
+@pytest.mark.parametrize(
+    ("received", "lost", "refunded", "settled_amount", "expected"),
+    [
+        ("0", "0", "0", "0", "0"),
+        ("1000", "0", "0", "0", "1000"),  # here, its turn has not come
+        ("1000", "0", "400", "600", "0"),  # a partial fill
+        ("1000", "0", "1000", "0", "0"),  # canceled
+        ("0", "1000", "1000", "0", "0"),  # refunded, then taken back by the bank
+    ],
+)
+def test_waiting(received: str, lost: str, refunded: str, settled_amount: str, expected: str) -> None:
+    assert waiting(received=D(received), lost=D(lost), refunded=D(refunded), settled_amount=D(settled_amount)) == D(expected)
+
+
+@pytest.mark.parametrize(
+    ("state", "funded", "amount", "waiting", "expected"),
+    [
+        (State.RESERVED, False, "1000", "0", "0"),
+        (State.RESERVED, False, "1000", "1000", "1000"),  # money of a life before
+        (State.PENDING, False, "1000", "400", "0"),  # too little waits for staff
+        (State.PENDING, True, "1000", "1000", "0"),
+        (State.PENDING, True, "1000", "1500", "500"),  # too much: the excess goes back at once
+        (State.PENDING, True, "1000", "-500", "-1500"),  # reinstated: refunds are void
+        (State.SETTLED, True, "1000", "0", "0"),
+        (State.SETTLED, True, "1000", "400", "400"),  # a partial fill
+        (State.CANCELED, False, "1000", "1000", "1000"),
+        (State.CANCELED, False, "1000", "-1000", "-1000"),  # the payment was returned after its refund was made
+    ],
+)
+def test_owed(state: State, funded: bool, amount: str, waiting: str, expected: str) -> None:
+    assert owed(state, funded=funded, amount=D(amount), waiting=D(waiting)) == D(expected)
+
+
+dollars = st.decimals(D("0"), D("1000000"), places=2)
+
+
+@given(state=st.sampled_from(State), funded=st.booleans(), amount=dollars, here=dollars)
+def test_what_stays_after_a_refund_is_nobodys_but_a_pending_reservations(state: State, funded: bool, amount, here) -> None:
+    stays = here - owed(state, funded=funded, amount=amount, waiting=here)
+    if state != State.PENDING:
+        assert stays == 0
+    else:
+        assert stays == (amount if funded else here)

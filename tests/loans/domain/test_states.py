@@ -1,0 +1,81 @@
+"""Every pair of state and event: the table's move, or a refusal that says what would be possible."""
+
+from itertools import product
+
+import pytest
+
+from loans.domain.errors import IllegalTransition
+from loans.domain.states import (
+    INBOUND_STATUSES,
+    LIVE,
+    LOAN_MOVES,
+    MOVES,
+    REFUND_STATUSES,
+    TRANSFER_MOVES,
+    UNASKED,
+    Event,
+    LoanEvent,
+    LoanStatus,
+    State,
+    TransferEvent,
+    TransferStatus,
+    after,
+    possible,
+)
+
+RESERVED, PENDING, SETTLED, CANCELED = State
+
+# The diagram once more, as a reader of it would write it down: from where, what may happen, to where.
+DIAGRAM = {
+    RESERVED: {
+        PENDING: {"transfer_started"},
+        RESERVED: {"extended", "lost"},
+        CANCELED: {"canceled_by_investor", "canceled_by_staff", "expired", "loan_funded", "loan_withdrawn"},
+    },
+    PENDING: {
+        PENDING: {"funded", "extended", "amount_accepted", "lost"},
+        SETTLED: {"settled"},
+        CANCELED: {"canceled_by_staff", "expired", "transfer_failed", "payment_returned", "no_share", "loan_funded", "loan_withdrawn"},
+    },
+    SETTLED: {SETTLED: {"lost"}, CANCELED: {"payment_returned", "loan_withdrawn"}},
+    CANCELED: {RESERVED: {"reinstated_reserved"}, PENDING: {"reinstated_pending"}, CANCELED: {"lost"}},
+}
+LOANS = {
+    "draft": {"draft": {"edited", "market_found"}, "open": {"opened"}, "withdrawn": {"withdrawn"}},
+    "open": {"open": {"extended", "market_found"}, "funded": {"funded", "closed_at_settled"}, "withdrawn": {"withdrawn"}},
+    "funded": {"funded": {"market_found"}, "open": {"reopened"}},
+    "withdrawn": {"withdrawn": {"market_found"}},
+}
+TRANSFERS = {
+    "initiated": {"cleared": {"cleared"}, "failed": {"failed"}},
+    "failed": {"cleared": {"cleared"}},
+    "cleared": {"returned": {"returned"}},
+    "returned": {},
+    "due": {"paid": {"paid"}, "void": {"voided"}},
+    "paid": {},
+    "void": {},
+}
+TABLES = [
+    (MOVES, DIAGRAM, State, Event),
+    (LOAN_MOVES, LOANS, LoanStatus, LoanEvent),
+    (TRANSFER_MOVES, TRANSFERS, TransferStatus, TransferEvent),
+]
+PAIRS = [(moves, diagram, state, event) for moves, diagram, states, events in TABLES for state, event in product(states, events)]
+
+
+@pytest.mark.parametrize(("moves", "diagram", "state", "event"), PAIRS, ids=lambda value: value if isinstance(value, str) else "")
+def test_every_pair_of_state_and_event(moves, diagram, state, event) -> None:
+    leads_to = [target for target, events in diagram[state].items() if event in events]
+    if leads_to:
+        assert [after(moves, state, event)] == leads_to
+    else:
+        with pytest.raises(IllegalTransition) as refusal:
+            after(moves, state, event)
+        assert refusal.value.data == {"state": state, "possible": possible(moves, state)}
+        assert {*refusal.value.data["possible"]} == {event for events in diagram[state].values() for event in events} - UNASKED
+
+
+def test_words_for_groups_of_states() -> None:
+    assert LIVE == (RESERVED, PENDING)
+    assert {*INBOUND_STATUSES} | {*REFUND_STATUSES} == {*TransferStatus}
+    assert not {*INBOUND_STATUSES} & {*REFUND_STATUSES}

@@ -1,0 +1,215 @@
+"""Each job is killed with SIGKILL in the middle of its writing, run again, run twice, and run at once with itself.
+
+A trigger halts the job, in a process of its own, at the row of the last of three loans, on an advisory lock that the test
+holds; batches are small, so that the loans before are done and committed. The outcome must be that of an undisturbed run.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from threading import Barrier, Thread
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.core.cache import cache
+from django.db import connection, transaction
+from django.test import TransactionTestCase
+from django_redis import get_redis_connection
+
+from loans.audit.reconciliation import find_breaches
+from loans.audit.verify_history import verify_loan_history
+from loans.models import ClosingValue, Loan, Reservation, ReviewItem, Transfer, Transition
+from loans.services import settlement
+from loans.services.closing_values import record_due_closing_values, refresh_remaining_cache
+from loans.services.expiry import expire_due
+from loans.services.settlement import settle_due
+from tests.loans import stage
+from tests.loans.stage import MONDAY
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NOW = MONDAY + timedelta(days=8)
+HALT = 20261122  # The advisory lock's number.
+PATIENCE_SECONDS = 30
+WAITING = f"""
+    SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+    WHERE datname = current_database() AND locktype = 'advisory' AND objid = {HALT} AND NOT granted
+"""
+
+_CHILD = """
+import sys, django
+from datetime import datetime
+from django.conf import settings
+settings.DATABASES["default"]["NAME"] = sys.argv[1]
+django.setup()
+from loans.services import settlement
+from tests.loans.services.test_killed_jobs import JOBS
+settlement.BATCH_LOANS = 1
+JOBS[sys.argv[2]].run(datetime.fromisoformat(sys.argv[3]))
+"""
+
+
+def empty() -> None:
+    """Empty the tables that these tests commit to; history's trigger is lifted by DDL, only here."""
+    tables = [model._meta.db_table for app in ("loans", "cbsa") for model in apps.get_app_config(app).get_models()]
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE loans_transition DISABLE TRIGGER append_only")
+        cursor.execute(f"TRUNCATE {', '.join(tables)} CASCADE")
+        cursor.execute("ALTER TABLE loans_transition ENABLE TRIGGER append_only")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_batches_and_our_own_clean_up() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settlement, "BATCH_LOANS", 1)
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda self: empty())
+        yield
+
+
+class Job:
+    """How a job is run with small batches, and the table at whose row for the last loan it is halted."""
+
+    def __init__(self, halts_at: str, run: Callable[[datetime], Any]) -> None:
+        self.halts_at, self.run = halts_at, run
+
+
+JOBS = {
+    "expire": Job("loans_transition", lambda now: expire_due(now, batch=1)),
+    "settle": Job("loans_transition", settle_due),
+    "refresh_remaining": Job("loans_reviewitem", lambda now: refresh_remaining_cache(now, batch=1)),
+    "record_closing_values": Job("loans_closingvalue", lambda now: record_due_closing_values(now, batch=1)),
+    "reconcile": Job("loans_reviewitem", find_breaches),
+}
+
+
+def market() -> list[Loan]:
+    """Three loans on each of which every job has something to do."""
+    loans = [stage.open_loan() for _ in range(3)]
+    for hours, loan in enumerate(loans):
+        stage.funded_reservation(loan, 2000)
+        stage.tell(stage.start(stage.reserve(loan, 1500)), "transfer.cleared", 700)
+        stage.reserve(loan, 1000, MONDAY + timedelta(days=3, hours=hours))
+        get_redis_connection("default").set(cache.make_key(f"remaining:{loan.pk}"), "999 0.01 1970-01-01T00:00:01.000000+00:00")
+    return loans
+
+
+def outcome(loans: list[Loan]) -> list[Any]:
+    """All that a job may have changed of the loans, without what is new with every row."""
+    return [[outcome_of(loan), shown(loan)] for loan in loans]
+
+
+def outcome_of(loan: Loan) -> list[list[Any]]:
+    of_loan = {"loan_id": loan.pk}
+    return [
+        list(Loan.objects.filter(pk=loan.pk).values_list("status", "settled", "claimed", "version")),
+        list(Reservation.objects.filter(**of_loan).order_by("number").values_list("state", "cause", "settled_amount", "refunded")),
+        sorted(Transfer.objects.filter(reservation__loan=loan).values_list("direction", "status", "amount")),
+        sorted(Transition.objects.filter(**of_loan).values_list("event", "from_state", "to_state", "amount")),
+        sorted(ClosingValue.objects.filter(**of_loan).values_list("day", "remaining", "settled", "claimed")),
+        sorted(
+            (kind, re.sub(r"[LT]-\w+", "", detail)) for kind, detail in ReviewItem.objects.filter(**of_loan).values_list("kind", "detail")
+        ),
+    ]
+
+
+def shown(loan: Loan) -> list[bytes]:
+    return (get_redis_connection("default").get(cache.make_key(f"remaining:{loan.pk}")) or b"").split()[:2]
+
+
+def undisturbed(job: Job) -> list[Any]:
+    """The outcome of one run, then forgotten."""
+    loans = market()
+    before = outcome(loans)
+    job.run(NOW)
+    after = outcome(loans)
+    assert after != before
+    empty()
+    return after
+
+
+@contextmanager
+def halted(job: Job, loan: Loan) -> Iterator[None]:
+    """Whoever writes a row of the loan into the job's table waits until the block ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [HALT])
+        cursor.execute(f"""
+            CREATE FUNCTION halt() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock({HALT}); RETURN NEW; END';
+            CREATE TRIGGER halt BEFORE INSERT ON {job.halts_at} FOR EACH ROW WHEN (NEW.loan_id = {loan.pk}) EXECUTE FUNCTION halt()
+        """)
+        try:
+            yield
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [HALT])
+            wait_until(f"SELECT NOT EXISTS ({WAITING})")
+            cursor.execute(f"DROP TRIGGER halt ON {job.halts_at}; DROP FUNCTION halt()")
+
+
+def wait_until(question: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    with connection.cursor() as cursor:
+        while time.monotonic() < deadline:
+            cursor.execute(question)
+            if cursor.fetchone() == (True,):
+                return
+            time.sleep(0.02)
+    pytest.fail(f"In {PATIENCE_SECONDS} seconds it never came to this: {question}")
+
+
+def kill_in_the_middle(name: str, loan: Loan) -> None:
+    command = [sys.executable, "-c", _CHILD, connection.settings_dict["NAME"], name, NOW.isoformat()]
+    with halted(JOBS[name], loan):
+        child = subprocess.Popen(command, env=os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"})
+        try:
+            wait_until(f"SELECT EXISTS ({WAITING})")
+        finally:
+            child.send_signal(signal.SIGKILL)
+            assert child.wait() == -signal.SIGKILL
+
+
+def at_once(job: Job) -> None:
+    together, failures = Barrier(2), []
+
+    def run() -> None:
+        try:
+            together.wait()
+            job.run(NOW)
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+        finally:
+            connection.close()
+
+    threads = [Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_killed_in_the_middle_and_run_again(name: str) -> None:
+    expected = undisturbed(JOBS[name])
+    loans = market()
+    untouched = outcome(loans)
+    kill_in_the_middle(name, loans[-1])
+    assert outcome(loans)[0] != untouched[0], "it had done something"
+    JOBS[name].run(NOW)
+    assert outcome(loans) == expected
+    assert [differences for _, differences in verify_loan_history()] == [[], [], []]
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_at_once_with_itself_and_once_more(name: str) -> None:
+    expected = undisturbed(JOBS[name])
+    loans = market()
+    at_once(JOBS[name])
+    JOBS[name].run(NOW)
+    assert outcome(loans) == expected
+    assert [differences for _, differences in verify_loan_history()] == [[], [], []]

@@ -1,0 +1,143 @@
+"""Every error that a program can meet has one shape."""
+
+import json
+from typing import Any, ClassVar
+
+import pytest
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
+from django.http import Http404
+from django.test import Client, RequestFactory
+from rest_framework import exceptions, serializers
+
+from peerloans.api import problem_details
+from peerloans.errors import Problem
+
+
+class Full(Problem):
+    code: ClassVar[str] = "full"
+    status: ClassVar[int] = 409
+    title: ClassVar[str] = "Nothing left"
+    retry_after_seconds: ClassVar[int | None] = 3
+
+
+def invalid() -> exceptions.ValidationError:
+    class Form(serializers.Serializer):
+        amount = serializers.DecimalField(max_digits=5, decimal_places=2)
+
+    form = Form(data={"amount": "much"})
+    form.is_valid()
+    return exceptions.ValidationError(form.errors)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (Full("The loan is full."), 409, "full"),
+        (Http404(), 404, "not_found"),
+        (PermissionDenied(), 403, "permission_denied"),
+        (RequestDataTooBig(), 413, "too_large"),
+        (exceptions.NotFound(), 404, "not_found"),
+        (exceptions.NotAuthenticated(), 401, "not_authenticated"),
+        (exceptions.AuthenticationFailed(), 401, "not_authenticated"),
+        (exceptions.AuthenticationFailed("It has ended.", code="token_expired"), 401, "token_expired"),
+        (exceptions.PermissionDenied(code="not_accredited"), 403, "not_accredited"),
+        (exceptions.MethodNotAllowed("PUT"), 405, "method_not_allowed"),
+        (exceptions.UnsupportedMediaType("text/csv"), 415, "unsupported_media_type"),
+        (exceptions.Throttled(wait=1.5), 429, "throttled"),
+        (exceptions.ParseError(), 400, "invalid"),
+        (exceptions.ValidationError("Not so."), 400, "invalid"),
+        (invalid(), 400, "invalid"),
+    ],
+)
+def test_one_shape(error: Exception, status: int, code: str) -> None:
+    response = problem_details.handler(error, {})
+    assert response.content_type == "application/problem+json"
+    assert list(response.data)[:5] == ["type", "title", "status", "detail", "code"]
+    assert (response.status_code, response.data["status"], response.data["code"]) == (status, status, code)
+    assert response.data["type"].endswith(code)
+    assert isinstance(response.data["detail"], str)
+
+
+def test_what_helps_is_there() -> None:
+    full = problem_details.handler(Full("The loan is full.", available="0.00"), {})
+    assert full.data["available"] == "0.00"
+    assert full.headers["Retry-After"] == "3"
+    assert problem_details.handler(exceptions.Throttled(wait=1.2), {}).headers["Retry-After"] == "2"
+    assert list(problem_details.handler(invalid(), {}).data["errors"]) == ["amount"]
+    assert problem_details.handler(exceptions.ValidationError("Not so."), {}).data["errors"] == {"non_field_errors": ["Not so."]}
+
+
+@pytest.mark.parametrize("path", ["/api/nowhere", "/api/v1/", "/ziptocbsa/1/2/3"])
+def test_an_unknown_address_of_the_api(client: Client, path: str) -> None:
+    response = client.get(path)
+    assert (response.status_code, response.headers["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_people_get_a_page(client: Client) -> None:
+    response = client.get("/nowhere")
+    assert response.status_code == 404
+    assert response.headers["Content-Type"].startswith("text/html")
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize(
+    ("path", "broken"), [("/api/v1/loans/", "loans.views.LoanList.get_queryset"), ("/ziptocbsa/90266", "cbsa.api.views.find")]
+)
+def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, settings: Any, caplog: Any, debug: bool, path: str, broken: str) -> None:
+    settings.DEBUG = debug
+    monkeypatch.setattr(broken, lambda *_: 1 / 0)
+    response = Client(raise_request_exception=False).get(path)
+    assert (response.status_code, response.headers["Content-Type"]) == (500, "application/problem+json")
+    assert response.json()["code"] == "server_error"
+    assert "zero" not in response.text
+    assert_logged(response.json()["id"], caplog)
+
+
+def assert_logged(fault_id: str, caplog: Any) -> None:
+    (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert fault_id in line.getMessage()
+    assert line.exc_info[0] is ZeroDivisionError
+
+
+def test_a_fault_outside_of_any_view(rf: RequestFactory, caplog: Any) -> None:
+    try:
+        1 / 0  # noqa: B018
+    except ZeroDivisionError:
+        response = problem_details.server_error(rf.get("/api/v1/loans/"))
+    assert (response.status_code, response.headers["Content-Type"]) == (500, "application/problem+json")
+    assert_logged(json.loads(response.content)["id"], caplog)
+
+
+def test_a_fault_is_still_told_to_who_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loans.views.LoanList.get_queryset", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Client().get("/api/v1/loans/")
+
+
+def test_people_get_a_page_for_a_fault_too(rf: RequestFactory) -> None:
+    assert problem_details.server_error(rf.get("/")).headers["Content-Type"].startswith("text/html")
+
+
+@pytest.mark.parametrize(
+    ("path", "broken"), [("/api/v1/loans/", "loans.views.LoanList.get_queryset"), ("/ziptocbsa/90266", "cbsa.api.views.find")]
+)
+def test_no_database(monkeypatch: pytest.MonkeyPatch, path: str, broken: str) -> None:
+    def away(*_: Any) -> None:
+        raise OperationalError("connection to server at 10.0.0.7 failed")
+
+    monkeypatch.setattr(broken, away)
+    response = Client(raise_request_exception=False).get(path)
+    assert (response.status_code, response.headers["Content-Type"]) == (503, "application/problem+json")
+    assert (response.json()["code"], response.headers["Retry-After"]) == ("unavailable", "2")
+    assert "10.0.0.7" not in response.text
+
+
+@pytest.mark.parametrize(("path", "media_type"), [("/api/v1/loans/", "application/problem+json"), ("/admin/", "text/html; charset=utf-8")])
+def test_no_database_outside_of_any_view(rf: RequestFactory, path: str, media_type: str) -> None:
+    try:
+        raise InterfaceError("connection already closed")
+    except InterfaceError:
+        response = problem_details.server_error(rf.get(path))
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
+    assert response.headers["Content-Type"] == media_type

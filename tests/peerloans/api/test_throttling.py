@@ -1,0 +1,118 @@
+"""Who asks too often is told when to come back; without Redis nobody is counted."""
+
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import time_machine
+from django.contrib.auth.hashers import make_password
+from django.test import Client
+
+from peerloans.api import throttling
+from tests.factories import UserFactory
+
+LOG_IN = "/api/v1/auth/token/"
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    return lambda **given: monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": None, "login": None} | given)
+
+
+def log_in(username: str, address: str = "10.0.0.1", *, right: bool = False, **headers: str) -> Any:
+    body = json.dumps({"username": username, "password": "right" if right else "wrong"})
+    return Client(REMOTE_ADDR=address).post(LOG_IN, body, content_type="application/json", headers=headers)
+
+
+@time_machine.travel("2026-03-02T15:00:50Z", tick=False)
+def test_whoever_asks_too_often_is_told_when_to_come_back(db: None, rates: Callable[..., None]) -> None:
+    rates(user="2/m")
+    here, there = Client(REMOTE_ADDR="10.1.0.1"), Client(REMOTE_ADDR="10.1.0.2")
+    assert [here.get("/api/v1/loans/").status_code for _ in range(3)] == [200, 200, 429]
+    answer = here.get("/api/v1/loans/")
+    assert (answer.json()["code"], answer.headers["Retry-After"]) == ("throttled", "10")
+    assert there.get("/api/v1/loans/").status_code == 200
+    with time_machine.travel("2026-03-02T15:01:00Z"):
+        assert here.get("/api/v1/loans/").status_code == 200
+
+
+def log_in_as_staff(username: str, address: str, *, right: bool = False) -> Any:
+    given = {"username": username, "password": "right" if right else "wrong", "next": "/admin/"}
+    return Client(REMOTE_ADDR=address).post("/admin/login/", given)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "elsewhere"),
+    [
+        ("10.2.0.1", "10.2.0.1", "10.2.0.2"),
+        ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1"),
+        ("::ffff:10.2.0.1", "10.2.0.1", "::ffff:10.2.0.2"),
+    ],
+)
+@time_machine.travel("2026-03-02T23:59:50Z", tick=False)
+def test_log_ins_are_counted_by_address_in_the_admin_and_by_the_api_together(
+    db: None, rates: Callable[..., None], first: str, second: str, elsewhere: str
+) -> None:
+    rates(login="2/d")
+    kim = UserFactory(is_staff=True, password=make_password("right")).username
+    assert (log_in("a", first).status_code, log_in_as_staff("b", second).status_code) == (401, 200)
+    for refused in (log_in(kim, second, right=True), log_in_as_staff(kim, first, right=True)):
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "10")
+    assert "Try again in 10 seconds" in refused.content.decode()
+    assert log_in("e", first, **{"X-Forwarded-For": "1.2.3.4"}).status_code == 429
+    assert Client(REMOTE_ADDR=first).get("/admin/login/").status_code == 200
+    assert log_in_as_staff(kim, elsewhere, right=True).status_code == 302
+
+
+@time_machine.travel("2026-03-02T15:00:00Z", tick=False)
+def test_guessing_at_many_users_closes_the_log_in_to_the_guesser_alone(db: None, rates: Callable[..., None]) -> None:
+    rates(login="20/m")
+    users = [UserFactory(password=make_password("right")).username for _ in range(30)]
+    assert [log_in(user, "10.4.0.1").status_code for user in users * 2] == [401] * 20 + [429] * 40
+    assert log_in(users[0], "10.4.0.1", right=True).status_code == 429
+    assert log_in(users[0], "10.4.0.2", right=True).status_code == 200
+
+
+def test_guessing_at_one_user_from_many_addresses_keeps_that_user_out_nowhere(db: None, rates: Callable[..., None]) -> None:
+    rates(login="20/m")
+    sought = UserFactory(password=make_password("right")).username
+    assert [log_in(sought, f"10.5.0.{number}").status_code for number in range(40)] == [401] * 40
+    assert log_in(sought, "10.6.0.1", right=True).status_code == 200
+
+
+def test_without_redis_the_api_is_open(db: None, rates: Callable[..., None], settings: Any, caplog: Any) -> None:
+    rates(user="1/d")
+    settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": "redis://127.0.0.1:1/0"}}
+    assert [Client().get("/api/v1/loans/").status_code for _ in range(2)] == [200, 200]
+    assert "not counted" in caplog.text
+
+
+class Elsewhere(throttling.PerCaller):
+    """The same throttle in another process: it shares Redis alone."""
+
+    _windows: dict[str, tuple[int, int]] = {}
+
+
+@time_machine.travel("2026-03-02T15:00:00Z", tick=False)
+def test_processes_tell_each_other_each_hundredth_of_the_limit(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": "1000/m"})
+    caller = SimpleNamespace(user=UserFactory())
+    here, there = throttling.PerCaller(), Elsewhere()
+    allowed = {here: 0, there: 0}
+    for throttle in (here, there) * 600:
+        allowed[throttle] += throttle.allow_request(caller)
+    assert 1000 <= allowed[here] + allowed[there] <= 1000 + 2 * 10
+    assert not here.allow_request(caller)
+    assert not there.allow_request(caller)
+
+
+@time_machine.travel("2026-03-02T15:00:00Z", tick=False)
+def test_only_so_many_callers_are_remembered(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttling, "REMEMBERED", 3)
+    monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": "1000/m"})
+    throttle = Elsewhere()
+    for _ in range(10):
+        throttle.allow_request(SimpleNamespace(user=UserFactory()))
+        assert len(Elsewhere._windows) <= 3

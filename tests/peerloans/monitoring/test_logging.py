@@ -1,0 +1,127 @@
+"""Can one request be followed from its answer into its tasks, and does no log line tell a secret?"""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.db import DatabaseError, connection
+from django.test import Client
+from django.utils import timezone
+
+from loans import tasks
+from loans.models import User
+from peerloans.monitoring.logging import JSONFormatter, _let_go, _take_over, request_id
+from tests.factories import InvestorFactory, LoanFactory
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """What the log holds, as production writes it."""
+    written: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            written.append(self.format(record))
+
+    handler = Keep()
+    handler.setFormatter(JSONFormatter())
+    levels = {logging.getLogger(): logging.INFO, logging.getLogger("peerloans.monitoring.logging"): logging.INFO}
+    before = {logger: logger.level for logger in levels}
+    logging.getLogger().addHandler(handler)
+    for logger, level in levels.items():
+        logger.setLevel(level)
+    yield written
+    logging.getLogger().removeHandler(handler)
+    for logger, level in before.items():
+        logger.setLevel(level)
+
+
+def test_a_request_has_an_id_that_its_answer_and_its_line_name(db: None, client: Client, lines: list[str]) -> None:
+    answer = client.get("/api/v1/loans/?status=secret", headers={"X-Request-ID": "from-the-proxy"})
+    assert answer.headers["X-Request-ID"] == "from-the-proxy"
+    (line,) = [json.loads(line) for line in lines if "peerloans.monitoring.logging" in line]
+    assert (line["request_id"], line["path"], line["status"]) == ("from-the-proxy", "/api/v1/loans/", answer.status_code)
+    assert "secret" not in str(line)
+
+
+def test_a_public_answer_has_no_line(db: None, client: Client, lines: list[str]) -> None:
+    LoanFactory()
+    assert client.get("/api/v1/loans/").status_code == 200
+    assert client.get("/api/v1/loans/none/").status_code == 404
+    told = [json.loads(line)["status"] for line in lines if "peerloans.monitoring.logging" in line]
+    assert told == [404]
+
+
+@pytest.mark.parametrize("forged", ["short", "two words here", 'quo"te-and-more', "x" * 65])
+def test_an_id_that_could_confuse_a_log_is_replaced(client: Client, forged: str) -> None:
+    assert client.get("/api/schema/", headers={"X-Request-ID": forged}).headers["X-Request-ID"] not in {forged, ""}
+
+
+def test_the_id_goes_along_with_the_tasks_of_a_request_and_no_further() -> None:
+    current_app.control.purge()  # other tests send tasks too
+    before = request_id.set("the-request")
+    try:
+        with current_app.connection_for_write() as broker:
+            task = current_app.send_task("loans.tasks.forget", connection=broker)
+            queue = broker.SimpleQueue(current_app.conf.task_default_queue)
+            message = queue.get(timeout=5)
+            message.ack()
+            queue.close()
+        assert (message.headers["id"], message.headers["request_id"]) == (task.id, "the-request")
+    finally:
+        request_id.reset(before)
+    eager = tasks.forget
+    eager.push_request(id="a-task", request_id="the-request")
+    _take_over(task_id="a-task", task=eager)
+    assert request_id.get() == "the-request"
+    _let_go()
+    assert request_id.get() == ""
+    eager.pop_request()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "amqp://peerloans:SECRET@broker:5672// is away",
+        "redis://:SECRET@cache:6379/1",
+        "Authorization: Bearer SECRET",
+        "signed with whsec_SECRET+/=",
+        "550 no such mailbox SECRET@example.org",
+        "duplicate key\nDETAIL:  Key (username)=(SECRET) already exists.",
+    ],
+)
+def test_a_secret_in_a_message_or_a_trace_is_left_out(lines: list[str], text: str) -> None:
+    logging.getLogger("anywhere").error("It failed: %s", text)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        logging.getLogger("anywhere").exception("It failed.")
+    assert len(lines) == 2
+    assert not [line for line in lines if "SECRET" in line]
+
+
+def test_nobody_is_named_in_the_log_of_what_investors_do(transactional_db: None, lines: list[str]) -> None:
+    investor = InvestorFactory(user__username="a-name-to-hide", user__email="hide@example.org")
+    investor.user.set_password("a-password-to-hide")
+    investor.user.save()
+    loan = LoanFactory(now=timezone.now())
+    client = Client()
+
+    def post(path: str, **body: str) -> Any:
+        return client.post(path, json.dumps(body), content_type="application/json", headers=headers)
+
+    headers: dict[str, str] = {}
+    post("/api/v1/auth/token/", username="a-name-to-hide", password="mistyped-and-hidden")
+    token = post("/api/v1/auth/token/", username="a-name-to-hide", password="a-password-to-hide").json()["token"]
+    headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "one"}
+    assert post(f"/api/v1/loans/{loan.reference}/reservations/", amount="1000.00").status_code == 201
+    with pytest.raises(DatabaseError) as error, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO loans_user SELECT * FROM loans_user WHERE id = %s", [investor.user_id])
+    logging.getLogger("anywhere").error("It failed.", exc_info=error.value)
+    told = "\n".join(lines)
+    assert f'"user":{User.objects.get().pk}' in told
+    for hidden in ("a-name-to-hide", "hide@example.org", "a-password-to-hide", "mistyped-and-hidden", token):
+        assert hidden not in told

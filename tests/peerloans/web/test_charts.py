@@ -1,0 +1,89 @@
+import re
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from peerloans.web import charts
+from peerloans.web.charts import Series
+
+DAYS = [date(2026, 11, day) for day in (2, 3, 6)]
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "text"),
+    [
+        (0, "$", "$0"),
+        (950, "", "950"),
+        (Decimal("12500.00"), "$", "$12.5k"),
+        (1_250_000, "", "1.25M"),
+        (2_000_000_000, "$", "$2B"),
+        (12.5, "%", "12.5 %"),
+    ],
+)
+def test_a_short_number(number: charts.Number, unit: str, text: str) -> None:
+    assert charts.short(number, unit) == text
+
+
+def test_areas_stand_on_one_another_and_step_where_they_change() -> None:
+    lower, upper = Series("Settled", "settled", [0, 50, 50]), Series("Pending", "pending", [100, 50, 0])
+    drawn = charts.curve("Fill", "How it filled.", DAYS, areas=[lower, upper])
+    assert '<path class="area settled" d="M0.0,1000.0 250.0,1000.0 250.0,500.0 1000.0,500.0 1000.0,1000.0 0.0,1000.0Z"/>' in drawn
+    assert re.findall(r'class="mark-text"[^>]*>([^<]*)<', drawn) == ["$25", "$50", "$75", "$100"]
+    assert re.findall(r'class="tick"[^>]*>([^<]*)<', drawn) == ["Nov 2", "Nov 3", "Nov 4", "Nov 5", "Nov 6"]
+
+
+def test_a_curve_reads_without_being_seen_and_without_a_style_of_its_own() -> None:
+    line = Series("<b>", "limit", [1, 1, 2])
+    drawn = charts.curve("Fill", "How it filled.", DAYS, lines=[line], unit="%", stepped=False)
+    assert 'role="img" aria-labelledby="chart-fill-title chart-fill-desc"' in drawn
+    assert '<desc id="chart-fill-desc">How it filled.</desc>' in drawn
+    assert '<tr><th scope="row">2026-11-06</th><td>2 %</td></tr>' in drawn
+    assert "2026-11-03" not in drawn, "a row that says nothing new"
+    assert "<b>" not in drawn
+    assert "style=" not in drawn
+
+
+def test_instants_are_told_in_new_york() -> None:
+    start = datetime(2026, 11, 2, 12, tzinfo=ZoneInfo("UTC"))
+    drawn = charts.curve("Fill", "", [start, start + timedelta(hours=8)], lines=[Series("A", "first", [1, 2])])
+    assert "Mon 07:00" in drawn
+    assert "2026-11-02 15:00" in drawn
+
+
+@pytest.mark.parametrize("highest", [0, Decimal("0.01"), 3, 99, 100, 120_000, 13_340_068])
+def test_the_axis_reaches_the_highest_value(highest: charts.Number) -> None:
+    drawn = charts.bars("People", "", [("2014", 0), ("2015", highest)])
+    tops = [float(y) for y in re.findall(r'<rect[^>]* y="([^"]*)"', drawn)]
+    assert min(tops) >= 0
+    assert 2 <= drawn.count('class="mark"') <= 6
+
+
+def test_the_funding_bar_marks_the_loan_and_the_limit() -> None:
+    amounts = {
+        name: Decimal(dollars) for name, dollars in (("amount", 100), ("settled", 50), ("pending", 20), ("reserved", 10), ("limit", 60))
+    }
+    drawn = charts.funding("Funding of PL-1", **amounts)
+    widths = re.findall(r'class="area (\w+)" x="([\d.]+)%" width="([\d.]+)%"', drawn)
+    assert widths == [
+        ("settled", "0.00", "45.45"),
+        ("pending", "45.45", "18.18"),
+        ("reserved", "63.64", "9.09"),
+        ("free", "72.73", "27.27"),
+    ]
+    assert '<line class="line amount" x1="90.91%"' in drawn
+    assert '<line class="line limit" x1="100.00%"' in drawn
+    assert "Free $30.00" in drawn
+
+
+def test_claims_over_a_limit_that_shrank_leave_nothing_free() -> None:
+    amounts = {
+        name: Decimal(dollars) for name, dollars in (("amount", 100), ("settled", 90), ("pending", 40), ("reserved", 0), ("limit", 12))
+    }
+    assert "Free $0.00" in charts.funding("Funding of PL-1", **amounts)
+
+
+def test_nothing_is_drawn_of_nothing() -> None:
+    assert charts.curve("Fill", "", DAYS[:1], lines=[Series("A", "first", [1])]) == ""
+    assert charts.bars("People", "", []) == ""
