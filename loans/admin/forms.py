@@ -1,11 +1,12 @@
 """What must staff write down before they act? A reason always, and whatever the action needs to know."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
 from django import forms
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from loans.domain.limits import CENT
@@ -15,7 +16,21 @@ NEW_YORK = "New York time."
 
 
 class Instant(forms.DateTimeField):
+    """A minute in New York. One that occurs twice, because clocks go back, means the first of the two."""
+
     widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+
+    def to_python(self, value: Any) -> datetime | None:
+        try:
+            return super().to_python(value)
+        except ValidationError as error:
+            if error.code != "ambiguous_timezone" or not error.params:
+                raise
+            at = timezone.make_aware(error.params["datetime"])
+            instant = at.astimezone(UTC)  # a repeated minute of another zone equals nothing in Python
+            if timezone.localtime(instant) != at:  # clocks go forward over it
+                raise
+            return instant
 
 
 def this_minute() -> datetime:

@@ -1,12 +1,13 @@
 """Staff's actions over HTTP: what the preview shows is what is done, and nothing else is."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html import unescape
 from typing import Any
 
 import pytest
+import time_machine
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
@@ -19,6 +20,7 @@ from django_celery_beat.models import PeriodicTask
 
 from loans.admin import actions
 from loans.admin.actions import ACTIONS, StaffAction
+from loans.admin.forms import DeadlineForm, NoticeForm
 from loans.domain.actors import Actor
 from loans.models import BankEvent, Loan, Reservation, ReviewItem, Transfer, Transition, User
 from loans.selectors.reservations import current_transfer
@@ -349,6 +351,19 @@ def test_groups_may_what_the_rules_say() -> None:
         "Support": {(Reservation, "cancel"), (Reservation, "extend")},
         "Auditors": set(),
     }
+
+
+@pytest.mark.parametrize("at", ["2026-11-01T05:30Z", "2026-11-01T06:30Z"])
+def test_the_form_proposes_a_minute_that_occurs_twice_and_takes_it_for_the_first(at: str) -> None:
+    with time_machine.travel(at, tick=False):
+        proposed = f"{NoticeForm()['occurred_at'].value():%Y-%m-%dT%H:%M}"
+    form = DeadlineForm({"expires_at": proposed, "reason": REASON})
+    assert form.given() == {"expires_at": datetime(2026, 11, 1, 5, 30, tzinfo=UTC)}
+
+
+def test_a_minute_that_clocks_leave_out_is_refused() -> None:
+    form = DeadlineForm({"expires_at": "2027-03-14T02:30", "reason": REASON})
+    assert "may not exist" in form.errors["expires_at"][0]
 
 
 @pytest.mark.parametrize("group", GROUPS)
