@@ -26,7 +26,7 @@ class Instant(forms.DateTimeField):
         except ValidationError as error:
             if error.code != "ambiguous_timezone" or not error.params:
                 raise
-            at = timezone.make_aware(error.params["datetime"])
+            at = timezone.make_aware(error.params["datetime"].replace(fold=0))
             instant = at.astimezone(UTC)  # a repeated minute of another zone equals nothing in Python
             if timezone.localtime(instant) != at:  # clocks go forward over it
                 raise
