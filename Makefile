@@ -32,6 +32,10 @@ test: .venv/.installed ## the test suite
 test-long: .venv/.installed ## the tests that take minutes: random histories of 100,000 steps, more examples
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -m long
 
+.PHONY: test-dates
+test-dates: .venv/.installed ## the test suite on other dates and in other time zones (half an hour; TESTS=tests/loans make test-dates)
+	$(BIN)/python -m tests.dates $(TESTS)
+
 .PHONY: chaos
 chaos: .venv/.installed ## kill, cut, slow and fill what the running system stands on, 200 times (FAULTS=20 SEED=7 make chaos)
 	$(BIN)/python -m tests.chaos --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED))

@@ -6,7 +6,7 @@ New York. Source: the Federal Reserve's holiday schedule.
 """
 
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import holidays
@@ -77,7 +77,7 @@ def closed_banking_days(at: datetime, count: int) -> list[date]:
 
 def transfer_deadline(at: datetime) -> datetime:
     """Until when a reservation reserved at `at` may start its transfer: 24 hours, whatever the clocks do meanwhile."""
-    return at + TIME_TO_START_TRANSFER
+    return (at.astimezone(UTC) + TIME_TO_START_TRANSFER).astimezone(at.tzinfo)
 
 
 def money_deadline(at: datetime) -> datetime:
