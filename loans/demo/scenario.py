@@ -1,9 +1,9 @@
 """What does a newcomer find? Loans and investors of about three weeks, played through the services in the order of time.
 
-Every instant, past or coming, is a minute of a banking day: 0 is today, whatever day that is, -1 the banking day before
-it, 1 the one after it. The deadlines for money count in banking days too, so weekends, holidays and changes of clocks
-alter nothing: the same happens in the same order on every day. Sums are thousands of dollars. Today's events are spread
-over the part of today that has passed.
+Every instant is a minute of a banking day: 0 is today, whatever day that is, -1 the banking day before it, 1 the one
+after it. Today's minutes are spread over the part of today that has passed. Deadlines for money count in banking days
+as well, so the same happens in the same order on every day, wherever weekends, holidays and changes of clocks lie.
+Sums are thousands of dollars.
 """
 
 import heapq
@@ -92,7 +92,7 @@ class Play:
         self._days = [*closed_banking_days(self._midnight, -FIRST_DAY), today, *banking_days_after(today, LAST_DAY)]
         self._random = Random(SEED)  # noqa: S311  nothing secret
         self._order = count()
-        self._coming: list[tuple[datetime, Moment, int, Scene]] = []
+        self._coming: list[tuple[datetime, int, Moment, Scene]] = []
 
     def instant(self, moment: Moment) -> datetime:
         """Return the moment in UTC, where subtracting and comparing disregard changes of New York's clocks."""
@@ -108,12 +108,12 @@ class Play:
         return self._random.sample(investors, number)
 
     def enter(self, moment: Moment, scene: Scene) -> None:
-        heapq.heappush(self._coming, (self.instant(moment), moment, next(self._order), scene))
+        heapq.heappush(self._coming, (self.instant(moment), next(self._order), moment, scene))
 
     def watch(self, reservation: Reservation) -> None:
         """Have the expire job look at the minute after the reservation's time has run out."""
         if reservation.expires_at:
-            heapq.heappush(self._coming, (reservation.expires_at + timedelta(minutes=1), self.moment, next(self._order), self._expire()))
+            heapq.heappush(self._coming, (reservation.expires_at + timedelta(minutes=1), next(self._order), self.moment, self._expire()))
 
     def _expire(self) -> Scene:
         expire_due(self.at)
@@ -122,7 +122,7 @@ class Play:
     def run(self) -> None:
         """Until the present."""
         while self._coming and self._coming[0][0] <= self.now:
-            self.at, self.moment, _, scene = heapq.heappop(self._coming)
+            self.at, _, self.moment, scene = heapq.heappop(self._coming)
             if moment := next(scene, None):
                 self.enter(moment, scene)
 

@@ -133,11 +133,11 @@ def story_at(in_new_york: datetime) -> list[tuple[str, ...]]:
         assert [loan.created_at for loan in Loan.objects.order_by("id")] == [
             row.at for row in history.filter(event="created").order_by("loan_id")
         ]
-        told = list(history.values_list("loan__reference", "event", "to_state", "amount", "actor"))
-        told += Case.objects.order_by("loan__reference", "id").values_list("loan__reference", "kind")
+        story = list(history.values_list("loan__reference", "event", "to_state", "amount", "actor"))
+        story += Case.objects.order_by("loan__reference", "id").values_list("loan__reference", "kind")
         assert_the_money_adds_up(now)
         transaction.set_rollback(True)
-    return told
+    return story
 
 
 def assert_the_money_adds_up(now: datetime) -> None:
