@@ -7,29 +7,44 @@ BIN := .venv/bin
 MADE_FOR := $(BIN)/python -c 'import sys; print(sys.prefix, *sys.version_info[:2])'
 ifneq ($(shell [ "$$($(MADE_FOR) 2>/dev/null || echo nothing)" = "$$(cat .venv/.installed 2>/dev/null)" ] && echo sound),sound)
 .PHONY: .venv/.installed
-CLEAR := --clear
 endif
+
+# uv takes half of pip's time: the machine's own, or one in .venv. Like pip it trusts the machine's certificates.
+UV := PATH="$$PATH:$(BIN)" UV_SYSTEM_CERTS=1 UV_COMPILE_BYTECODE=1 uv pip
+PIP := $(BIN)/python -m ensurepip >/dev/null && $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# Install the packages of a lock. An installation that is killed leaves no .installed, so the next one starts anew.
+define install
+@echo '  make | installing $(1) into .venv …'
+@rm -f .venv/.installed
+@$(UV) install --quiet --python $(BIN)/python --require-hashes -r $(1) || { $(PIP) install --require-hashes -r $(1); }
+@$(MADE_FOR) > .venv/.installed
+endef
 
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.venv/.installed: requirements.txt requirements-dev.txt
+.venv/.installed: requirements/local.lock
 	@$(PYTHON) -c 'import sys; sys.exit("peerloans needs Python 3.11 or newer; name one: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(CLEAR) .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@$(MADE_FOR) > $@
+	@$(PYTHON) -m venv --clear --without-pip .venv
+	@command -v uv >/dev/null || { echo '  make | fetching uv, which installs the rest …'; $(PIP) install --require-hashes -r requirements/installer.lock; } || true
+	$(call install,requirements/local.lock)
+
+.venv/.tools: .venv/.installed requirements/dev.lock
+	$(call install,requirements/dev.lock)
+	@touch $@
 
 .PHONY: run
 run: .venv/.installed ## start everything, with demo data, on http://localhost:8000 (PORT=9000 make run)
 	@exec $(BIN)/python -m peerloans.devserver.run --port $(PORT)
 
 .PHONY: test
-test: .venv/.installed ## the test suite
+test: .venv/.tools ## the test suite
 	$(BIN)/python -m pytest
 
 .PHONY: test-long
-test-long: .venv/.installed ## the tests that take minutes: random histories of 100,000 steps, more examples
+test-long: .venv/.tools ## the tests that take minutes: random histories of 100,000 steps, more examples
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -m long
 
 .PHONY: test-dates
@@ -37,15 +52,15 @@ test-dates: .venv/.installed ## the test suite on other dates and in other time 
 	$(BIN)/python -m tests.dates $(TESTS)
 
 .PHONY: chaos
-chaos: .venv/.installed ## kill, cut, slow and fill what the running system stands on, 200 times (FAULTS=20 SEED=7 make chaos)
+chaos: .venv/.tools ## kill, cut, slow and fill what the running system stands on, 200 times (FAULTS=20 SEED=7 make chaos)
 	$(BIN)/python -m tests.chaos --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED))
 
 .PHONY: test-cluster
-test-cluster: .venv/.installed ## on PgBouncer, a hot standby, Redis Sentinel and RabbitMQ (Debian's postgresql, pgbouncer, rabbitmq-server)
+test-cluster: .venv/.tools ## on PgBouncer, a hot standby, Redis Sentinel and RabbitMQ (Debian's postgresql, pgbouncer, rabbitmq-server)
 	$(BIN)/python -m pytest -m cluster -n 0 -p no:randomly tests/cluster
 
 .PHONY: browser
-browser: .venv/.installed ## the tests in a real browser, and what it saw, in var/screenshots
+browser: .venv/.tools ## the tests in a real browser, and what it saw, in var/screenshots
 	@mkdir -p var/screenshots
 	SCREENSHOTS=var/screenshots $(BIN)/python -m pytest -n 0 -rs tests/browser
 
@@ -55,7 +70,7 @@ pictures: browser ## renew docs/pictures by what the browser saw
 	cp var/screenshots/staff-start.png var/screenshots/staff-preview.png var/screenshots/staff-done.png docs/pictures/
 
 .PHONY: check
-check: .venv/.installed ## formatting, lint, types, migrations, import rules
+check: .venv/.tools ## formatting, lint, types, migrations, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -68,10 +83,18 @@ schema: .venv/.installed ## renew tests/openapi.json, which a test compares with
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --format openapi-json --file tests/openapi.json
 
 .PHONY: bench
-bench: .venv/.installed ## our figures beside their baselines, taken in turn (about ten minutes)
+bench: .venv/.tools ## our figures beside their baselines, taken in turn (about ten minutes)
 	$(BIN)/python -m tests.bench
 
 .PHONY: format
-format: .venv/.installed ## put the code into the project's format
+format: .venv/.tools ## put the code into the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+LOCK := $(UV) compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
+.PHONY: lock
+lock: .venv/.installed ## renew requirements/*.lock: the newest versions that the ranges allow, with hashes
+	$(LOCK) requirements/dev.txt -o requirements/dev.lock
+	$(LOCK) requirements/local.txt -c requirements/dev.lock -o requirements/local.lock
+	$(LOCK) requirements.txt -c requirements/dev.lock -o requirements/production.lock
+	$(LOCK) requirements/installer.txt -o requirements/installer.lock

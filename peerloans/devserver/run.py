@@ -100,9 +100,9 @@ def main() -> None:
     with only_one(port):
         kill_left_over()
         check_port(port)
-        say("starting …")
+        say("starting PostgreSQL and Redis …")
         with embedded.running():
-            prepare()
+            migrate()
             run(port)
 
 
@@ -149,14 +149,20 @@ def check_port(port: int) -> None:
         raise SystemExit(f"Port {port} cannot be used ({error}). Choose another: PORT=9000 make run") from None
 
 
-def prepare() -> None:
-    """Bring the database up to date, and fill an empty one with demo data."""
+def migrate() -> None:
+    """Bring the database up to date."""
+    say("applying migrations …")
     django.setup()
     try:
         call_command("migrate", verbosity=0)
     except OperationalError as error:
         raise SystemExit(f"The database does not answer: {error}") from None
+
+
+def fill_empty_database() -> None:
+    """Play the demo in a database without loans."""
     if settings.DEBUG and not apps.get_model("loans", "Loan").objects.exists():
+        say("playing three weeks of demo data …")
         call_command("seed_demo")
     connections.close_all()
 
@@ -168,14 +174,15 @@ def run(port: int) -> None:
     try:
         counted = embedded.VAR / "metrics"
         shutil.rmtree(counted, ignore_errors=True)
+        say("starting the web server …")
         parts.append(Part("web", web(port), DATABASE_STATEMENT_SECONDS="30", PROMETHEUS_MULTIPROC_DIR=str(counted)))
-        parts.append(Part("worker", WORKER, PYTHONWARNINGS=CELERY_WARNINGS))
-        parts.append(Part("beat", BEAT, PYTHONWARNINGS=CELERY_WARNINGS))
-        if settings.DEBUG:
-            parts.append(Part("bank", f"manage sandbox_bank --from-now --site http://127.0.0.1:{port}"))
+        fill_empty_database()  # on the other core
         while "MAKELEVEL" not in os.environ or os.getppid() == parent:
             if not shown and answers(port):
                 shown = True
+                # Not earlier: while all start at once, two cores are busy for seconds before the site answers.
+                for name, command in background(port).items():
+                    parts.append(Part(name, command, PYTHONWARNINGS=CELERY_WARNINGS))
                 show(port)
             if embedded.start():
                 say("a server had ended; it is up again")
@@ -184,6 +191,14 @@ def run(port: int) -> None:
             time.sleep(0.2)
     finally:
         stop(parts)
+
+
+def background(port: int) -> dict[str, str]:
+    """Return the commands of the parts that no request waits for, by name."""
+    commands = {"worker": WORKER, "beat": BEAT}
+    if settings.DEBUG:
+        commands["bank"] = f"manage sandbox_bank --from-now --site http://127.0.0.1:{port}"
+    return commands
 
 
 def web(port: int) -> str:
