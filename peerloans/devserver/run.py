@@ -210,7 +210,7 @@ def web(port: int) -> str:
 def answers(port: int) -> bool:
     site = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     with contextlib.closing(site), contextlib.suppress(OSError, http.client.HTTPException):
-        site.request("GET", "/livez")
+        site.request("GET", "/")
         return site.getresponse().status > 0
     return False
 
