@@ -1,4 +1,4 @@
-"""What can staff see of the ZIP data, and do with it? See everything, ask for an import, bring datasets into use and prune them."""
+"""Show staff the ZIP data, and let them request imports, bring datasets into use and delete old ones."""
 
 import logging
 from typing import Any
@@ -15,7 +15,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from cbsa.errors import ImportRefused
-from cbsa.forms import AskForm, PruneForm, UseForm
+from cbsa.forms import ActivateForm, ImportForm, PruneForm
 from cbsa.imports import requests, service
 from cbsa.imports.sources import without_secrets
 from cbsa.models import Area, Dataset, ImportRequest, ImportRun, Zip, ZipShare
@@ -44,113 +44,115 @@ class DatasetAdmin(ReadOnlyAdmin):
         ]
 
     def activate(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """What would change, a reason, and the dataset comes into use."""
+        """Show what would change, ask for a reason, and bring the dataset into use."""
         if not request.user.has_perm("cbsa.activate_dataset"):
             raise PermissionDenied
         dataset = get_object_or_404(Dataset, pk=pk)
-        form = UseForm(request.POST.dict() or None)
+        form = ActivateForm(request.POST.dict() or None)
         if form.is_valid():
-            given = form.cleaned_data
+            reason = form.cleaned_data["reason"]
+            choices = {name: form.cleaned_data[name] for name in ("expected_in_use", "force")}
             try:
-                service.activate(
-                    vintage=dataset.vintage, actor=str(request.user), reason=given["reason"], seen=given["seen"], force=given["force"]
-                )
+                service.activate(vintage=dataset.vintage, actor=str(request.user), reason=reason, **choices)
             except ImportRefused as refusal:
                 form.add_error(None, refusal.detail)
             else:
-                keep_trail(request.user.pk, dataset, f"Brought into use: {given['reason']}")
+                keep_trail(request.user.pk, dataset, f"Brought into use: {reason}")
                 self.message_user(request, f"{dataset} is in use.", messages.SUCCESS)
                 return redirect("admin:cbsa_dataset_change", pk)
         changes = service.changes(dataset)
-        seen = {"seen": changes.in_use.vintage if changes.in_use else ""}
-        form.data, form.initial = {**form.data, **seen} if form.is_bound else {}, seen
+        shown = {"expected_in_use": changes.in_use.vintage if changes.in_use else ""}
+        form.data, form.initial = {**form.data, **shown} if form.is_bound else {}, shown
         if not changes.loses_much:
             del form.fields["force"]
         return _page(self, request, f"Bring {dataset} into use", form, "Bring into use", changes=changes)
 
     def prune(self, request: HttpRequest) -> HttpResponse:
-        """Delete old datasets, with a reason."""
+        """Ask for a reason and delete old datasets."""
         if not request.user.has_perm("cbsa.prune_dataset"):
             raise PermissionDenied
         form = PruneForm(request.POST or None)
         if form.is_valid():
-            gone = ", ".join(service.prune(keep=form.cleaned_data["keep"])) or "none"
-            keep_trail(request.user.pk, Dataset, f"Pruned {gone}: {form.cleaned_data['reason']}")
-            self.message_user(request, f"Deleted: {gone}.", messages.SUCCESS)
+            deleted = ", ".join(service.prune(keep=form.cleaned_data["keep"])) or "none"
+            keep_trail(request.user.pk, Dataset, f"Pruned {deleted}: {form.cleaned_data['reason']}")
+            self.message_user(request, f"Deleted: {deleted}.", messages.SUCCESS)
             return redirect("admin:cbsa_dataset_changelist")
         return _page(self, request, "Prune datasets", form, "Delete old datasets")
 
 
 @admin.register(ImportRequest)
 class ImportRequestAdmin(ReadOnlyAdmin):
-    list_display = ["asked_at", "vintage", "state", "actor", "finished_at"]
+    list_display = ["requested_at", "vintage", "state", "actor", "finished_at"]
     list_filter = ["state"]
     search_fields = ["vintage", "actor"]
     not_taken_out = ("zips", "metros")
     change_form_template = "admin/cbsa/importrequest.html"
-    fields = ["vintage", "hud_file", "census_file", "actor", "asked_at", "finished_at", "attempts"]
+    fields = ["vintage", "hud_file", "census_file", "actor", "requested_at", "finished_at", "attempts"]
 
     @admin.display(description="HUD's crosswalk")
-    def hud_file(self, asked: ImportRequest) -> str:
-        return without_secrets(asked.zips)
+    def hud_file(self, import_request: ImportRequest) -> str:
+        return without_secrets(import_request.zips)
 
     @admin.display(description="census estimates")
-    def census_file(self, asked: ImportRequest) -> str:
-        return without_secrets(asked.metros)
+    def census_file(self, import_request: ImportRequest) -> str:
+        return without_secrets(import_request.metros)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("cbsa.add_importrequest")
 
     def get_urls(self) -> list[URLPattern]:
-        drop = path("<int:pk>/drop/", self.admin_site.admin_view(self.drop), name="cbsa_importrequest_drop")
-        return [drop, *super().get_urls()]
+        cancel = path("<int:pk>/cancel/", self.admin_site.admin_view(self.cancel), name="cbsa_importrequest_cancel")
+        return [cancel, *super().get_urls()]
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_add_permission(request):
             raise PermissionDenied
-        form = AskForm(request.POST or None, request.FILES or None)
+        form = ImportForm(request.POST or None, request.FILES or None)
         if form.is_valid():
-            asked = requests.ask(vintage=form.cleaned_data["vintage"], sources=form.sources(), actor=str(request.user), send=_send)
-            return redirect("admin:cbsa_importrequest_change", asked.pk)
+            import_request = requests.create_request(
+                vintage=form.cleaned_data["vintage"], sources=form.sources(), actor=str(request.user), send=_send
+            )
+            return redirect("admin:cbsa_importrequest_change", import_request.pk)
         return _page(self, request, "Import ZIP data", form, "Check and load")
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        asked = self.get_object(request, object_id)
-        running = asked is not None and asked.state in requests.UNDONE
-        context: dict[str, Any] = {"running": running, "may_drop": False}
-        if asked:
-            loaded = asked.state == ImportRequest.State.LOADED and asked.dataset and not asked.dataset.active
-            context["may_drop"] = self.has_add_permission(request) and (running or loaded)
-            if loaded and asked.dataset:
-                context["changes"] = service.changes(asked.dataset)
+        import_request = self.get_object(request, object_id)
+        running = import_request is not None and import_request.state in requests.UNFINISHED
+        context: dict[str, Any] = {"running": running, "may_cancel": False}
+        if import_request:
+            dataset = import_request.dataset
+            loaded = import_request.state == ImportRequest.State.LOADED and dataset and not dataset.active
+            context["may_cancel"] = self.has_add_permission(request) and (running or loaded)
+            if loaded and dataset:
+                context["changes"] = service.changes(dataset)
         response = super().change_view(request, object_id, form_url, (extra_context or {}) | context)
         if running:
             response["Refresh"] = str(REFRESH_SECONDS)
         return response
 
-    def drop(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """End a request with a reason; what it loaded goes."""
+    def cancel(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Ask for a reason, end the import request and delete the dataset that it loaded."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        asked = get_object_or_404(ImportRequest, pk=pk)
+        import_request = get_object_or_404(ImportRequest, pk=pk)
         form = ReasonForm(request.POST or None)
         if form.is_valid():
             try:
-                requests.drop(request_id=pk, actor=str(request.user), reason=form.cleaned_data["reason"])
+                requests.cancel_request(request_id=pk, actor=str(request.user), reason=form.cleaned_data["reason"])
             except ImportRefused as refusal:
                 self.message_user(request, refusal.detail, messages.ERROR)
             else:
-                keep_trail(request.user.pk, asked, f"Dropped: {form.cleaned_data['reason']}")
+                keep_trail(request.user.pk, import_request, f"Canceled: {form.cleaned_data['reason']}")
             return redirect("admin:cbsa_importrequest_change", pk)
-        return _page(self, request, f"Drop {asked.vintage}", form, "Drop")
+        return _page(self, request, f"Cancel the import of {import_request.vintage}", form, "Cancel the import")
 
 
 def _send(request_id: int) -> None:
-    """Hand it to the workers; where the broker is away, the scheduled job does it."""
+    """Send the import request to the workers. Where the broker is away, the scheduled job sends it later."""
     try:
-        current_app.send_task("cbsa.tasks.carry_out", [request_id])
+        current_app.send_task("cbsa.tasks.run_import_request", [request_id])
     except current_app.connection_for_write().connection_errors as error:
         logger.warning("Import request %s waits for the broker: %s", request_id, error)
 

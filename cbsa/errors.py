@@ -1,4 +1,4 @@
-"""What can go wrong between a ZIP code and its metropolitan area?"""
+"""Name the refusals of ZIP questions and of imports."""
 
 from peerloans.errors import Problem
 
@@ -22,7 +22,7 @@ class NoDataset(Problem):
 
 
 class ImportRefused(Problem):
-    """An import, or a change of the dataset in use, that was not made; nothing has changed."""
+    """An import, or a change of the dataset in use, was not made. Nothing has changed."""
 
     code = "import_refused"
     status = 422

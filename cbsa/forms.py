@@ -1,4 +1,4 @@
-"""What must staff fill in for ZIP data? Two files or addresses and a label; before a change, a reason."""
+"""Check what staff enter to import ZIP data, to bring a dataset into use and to delete old ones."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from peerloans.admin.forms import ReasonForm
 KINDS = {"zips": "HUD's crosswalk", "metros": "Census estimates"}
 
 
-class AskForm(forms.Form):
-    """Each of the two: a file or an address."""
+class ImportForm(forms.Form):
+    """A label and two sources, each a file or an address."""
 
     vintage = forms.CharField(label="Label", max_length=50, help_text="The name of this pair, such as 2015 or 2023q3.")
     zips_file = forms.FileField(label="HUD's crosswalk: file", required=False, max_length=100, help_text="CSV, .xlsx, .gz or .zip.")
@@ -37,19 +37,19 @@ class AskForm(forms.Form):
         return self.cleaned_data
 
     def sources(self) -> dict[str, str | tuple[str, bytes]]:
-        """What the service takes, of a valid form."""
-        given = self.cleaned_data
-        return {kind: given[f"{kind}_address"] or (given[f"{kind}_file"].name, given[f"{kind}_file"].read()) for kind in KINDS}
+        """Return the sources of a valid form as `create_request` takes them."""
+        data = self.cleaned_data
+        return {kind: data[f"{kind}_address"] or (data[f"{kind}_file"].name, data[f"{kind}_file"].read()) for kind in KINDS}
 
 
-class UseForm(ReasonForm):
-    """Why another dataset comes into use, and which was seen there."""
+class ActivateForm(ReasonForm):
+    """Why another dataset comes into use, and which one the page showed in use."""
 
-    seen = forms.CharField(required=False, widget=forms.HiddenInput)
+    expected_in_use = forms.CharField(required=False, widget=forms.HiddenInput)
     force = forms.BooleanField(label="Lose more than a tenth of the ZIPs", required=False)
 
 
 class PruneForm(ReasonForm):
-    """How many datasets stay beside the one in use."""
+    """How many datasets to keep beside the one in use."""
 
     keep = forms.IntegerField(min_value=0, max_value=100, initial=3, help_text="The newest stay, and the one in use.")

@@ -1,4 +1,7 @@
-"""Which metropolitan area is this ZIP in? Reads of the dataset in use; `cbsa/rules.py` holds the rule itself."""
+"""Read ZIPs and their metropolitan areas from the dataset in use. `cbsa/rules.py` holds the rule itself.
+
+Each process remembers answers, so that a popular ZIP needs no query. A remembered answer is at most FRESH_SECONDS old.
+"""
 
 import json
 import time
@@ -8,7 +11,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from cbsa.errors import NoDataset
+from cbsa.errors import NoDataset, UnknownZip
 from cbsa.models import Dataset, Zip
 from cbsa.rules import Share, growth_percent, rank
 
@@ -21,15 +24,18 @@ class Market(NamedTuple):
 
 
 def market_of(zip_code: str) -> Market | None:
-    """The market of a five-digit ZIP; None where it is unknown or lies in no metropolitan area."""
+    """Return the market of a five-digit ZIP; None where the ZIP is unknown or lies in no metropolitan area."""
     return markets_of([zip_code]).get(zip_code)
 
 
 def markets_of(zip_codes: Collection[str], dataset_id: int | None = None) -> dict[str, Market]:
-    """The markets of those five-digit ZIPs that lie in a metropolitan area, in one query; of the dataset in use or the one named."""
+    """Return the markets of those five-digit ZIPs that lie in a metropolitan area, with one query.
+
+    Reads the dataset with `dataset_id`, or else the one in use.
+    """
     dataset = {"dataset": dataset_id} if dataset_id else {"dataset__active": True}
-    found = Zip.objects.filter(**dataset, zip__in=zip_codes, msa__isnull=False)
-    return {zip_code: Market(cbsa, msa) for zip_code, cbsa, msa in found.values_list("zip", "effective_cbsa", "msa__name")}
+    zips = Zip.objects.filter(**dataset, zip__in=zip_codes, msa__isnull=False)
+    return {zip_code: Market(cbsa, msa) for zip_code, cbsa, msa in zips.values_list("zip", "effective_cbsa", "msa__name")}
 
 
 def has_dataset() -> bool:
@@ -37,15 +43,32 @@ def has_dataset() -> bool:
     return Dataset.objects.filter(active=True).exists()
 
 
+@dataclass(frozen=True, eq=False)  # equal only to itself, so that it can be a key
+class ZipAnswer:
+    """What the dataset in use says of one ZIP: the fields of the API's answer, in its order.
+
+    `population` holds people by year and is empty without an MSA. `matches` holds the ZIP's shares, the deciding one first.
+    """
+
+    zip: str
+    cbsa: str
+    effective_cbsa: str
+    msa: str | None
+    population: dict[str, int]
+    growth_percent: float | None
+    matches: tuple[Share, ...]
+    vintage: str
+
+
 @dataclass(frozen=True)
-class Found:
-    """Answers out of one dataset, as JSON. `version` changes with each import; an unknown ZIP has no answer."""
+class ZipAnswers:
+    """The answers to several ZIPs, all out of one dataset. `version` names it; an unknown ZIP has no answer."""
 
     version: str
-    answers: dict[str, str]
+    by_zip: dict[str, ZipAnswer]
 
 
-# One statement, so that all of an answer is of one dataset. Without any ZIP found, the dataset's row comes alone.
+# One statement, so that all answers are of one dataset. Without any known ZIP the dataset's row comes alone.
 QUERY = """
 SELECT d.id, left(d.zips_sha256, 8), left(d.metros_sha256, 8), d.vintage, z.zip, z.cbsa, z.effective_cbsa, a.name, a.population,
        s.cbsa, s.tot_ratio, s.res_ratio, s.bus_ratio, s.oth_ratio
@@ -55,8 +78,9 @@ LEFT JOIN cbsa_area a ON a.id = z.msa_id
 LEFT JOIN cbsa_zipshare s ON s.dataset_id = d.id AND s.zip = z.zip
 """
 
+
 FRESH_SECONDS = 1.0
-REMEMBERED_ZIPS = 20_000  # about 10 MB
+REMEMBERED_ZIPS = 20_000  # about 30 MB
 
 
 @dataclass
@@ -64,74 +88,81 @@ class _Memory:
     """What this process has read of one dataset, and when it last saw that dataset in use."""
 
     version: str = ""
-    seen_at: float = 0.0
-    answers: dict[str, str] = field(default_factory=dict)
+    checked_at: float = 0.0  # by time.monotonic()
+    by_zip: dict[str, ZipAnswer] = field(default_factory=dict)
 
-    def holds(self, zip_codes: Collection[str]) -> bool:
-        """Whether it answers all of them, and lately enough."""
-        return time.monotonic() - self.seen_at < FRESH_SECONDS and all(zip_code in self.answers for zip_code in zip_codes)
+    def answers_all(self, zip_codes: Collection[str]) -> bool:
+        """Return whether all these ZIPs are remembered and recent enough."""
+        return time.monotonic() - self.checked_at < FRESH_SECONDS and all(zip_code in self.by_zip for zip_code in zip_codes)
 
 
 _memory = _Memory()
 
 
 def forget() -> None:
-    """Ask the database at the next read."""
+    """Make the next read ask the database."""
     global _memory
     _memory = _Memory()
 
 
 def is_remembered(zip_code: str) -> bool:
-    """Whether its answer needs no database."""
-    return _memory.holds([zip_code])
+    """Return whether the answer to this ZIP needs no database."""
+    return _memory.answers_all([zip_code])
 
 
-def find(zip_codes: Collection[str]) -> Found:
-    """What the dataset in use says of these five-digit ZIPs, at most a second ago. Raises NoDataset before the first import.
+def zip_answers(zip_codes: Collection[str]) -> ZipAnswers:
+    """Return what the dataset in use says of these five-digit ZIPs.
 
-    All answers are of one dataset: they come either from what is remembered of it, or all from one statement.
+    The answers are all remembered or all from one statement, so that two datasets never mix.
+
+    Raises:
+        NoDataset: nothing has been imported yet.
     """
     global _memory
     memory, now = _memory, time.monotonic()
-    if memory.holds(zip_codes):
-        return Found(memory.version, {zip_code: memory.answers[zip_code] for zip_code in zip_codes})
-    found = _read(zip_codes)
-    if found.version != memory.version or len(memory.answers) > REMEMBERED_ZIPS:
-        memory = _Memory(found.version)
-    memory.answers.update(found.answers)
-    memory.seen_at = now
+    if memory.answers_all(zip_codes):
+        return ZipAnswers(memory.version, {zip_code: memory.by_zip[zip_code] for zip_code in zip_codes})
+    answers = _read(zip_codes)
+    if answers.version != memory.version or len(memory.by_zip) > REMEMBERED_ZIPS:
+        memory = _Memory(answers.version)
+    memory.by_zip.update(answers.by_zip)
+    memory.checked_at = now
     _memory = memory
-    return found
+    return answers
 
 
-def _read(zip_codes: Collection[str]) -> Found:
+def zip_answer(zip_code: str) -> ZipAnswer:
+    """Return what the dataset in use says of one five-digit ZIP.
+
+    Raises:
+        NoDataset: nothing has been imported yet.
+        UnknownZip: the dataset in use has no such ZIP.
+    """
+    answers = zip_answers([zip_code])
+    if zip_code not in answers.by_zip:
+        raise UnknownZip(f"ZIP {zip_code} is not in the data in use.", zip=zip_code)
+    return answers.by_zip[zip_code]
+
+
+def _read(zip_codes: Collection[str]) -> ZipAnswers:
     with connection.cursor() as cursor:
         cursor.execute(QUERY, [list(zip_codes)])
         rows = cursor.fetchall()
     if not rows:
         raise NoDataset("No ZIP data has been imported yet; manage.py import_cbsa does it.")
-    facts: dict[str, list[Any]] = {}
+    facts: dict[str, tuple[Any, ...]] = {}
     shares: dict[str, list[Share]] = {}
-    for _, _, _, vintage, zip_code, *fact, cbsa, tot, res, bus, oth in rows:
+    for _, _, _, vintage, zip_code, cbsa, effective_cbsa, msa, population, *share in rows:
         if zip_code:
-            facts[zip_code] = [vintage, *fact]
-            shares.setdefault(zip_code, []).append(Share(cbsa, tot, res, bus, oth))
-    answers = {zip_code: _as_json(zip_code, *fact, shares=shares[zip_code]) for zip_code, fact in facts.items()}
-    return Found("-".join(map(str, rows[0][:3])), answers)
+            facts[zip_code] = cbsa, effective_cbsa, msa, population, vintage
+            shares.setdefault(zip_code, []).append(Share(*share))
+    by_zip = {zip_code: _answer(zip_code, *fact, shares=shares[zip_code]) for zip_code, fact in facts.items()}
+    return ZipAnswers("-".join(map(str, rows[0][:3])), by_zip)
 
 
-def _as_json(
-    zip_code: str, vintage: str, cbsa: str, effective_cbsa: str, msa: str | None, population: str | None, *, shares: list[Share]
-) -> str:
-    by_year = json.loads(population) if population else {}
-    answer = {
-        "zip": zip_code,
-        "cbsa": cbsa,
-        "effective_cbsa": effective_cbsa,
-        "msa": msa,
-        "population": by_year,
-        "growth_percent": growth_percent(by_year),
-        "matches": [share._asdict() for share in sorted(shares, key=rank)],
-        "vintage": vintage,
-    }
-    return json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+def _answer(
+    zip_code: str, cbsa: str, effective_cbsa: str, msa: str | None, population: str | None, vintage: str, *, shares: list[Share]
+) -> ZipAnswer:
+    by_year: dict[str, int] = json.loads(population) if population else {}
+    matches = tuple(sorted(shares, key=rank))
+    return ZipAnswer(zip_code, cbsa, effective_cbsa, msa, by_year, growth_percent(by_year), matches, vintage)

@@ -1,4 +1,4 @@
-"""What is kept of the publishers' files? Each import as a dataset of its own, side by side; one of them is in use."""
+"""Keep each imported pair of files as a dataset of its own. Datasets stand side by side, and one of them is in use."""
 
 from django.db import models
 from django.db.models import Q
@@ -7,7 +7,7 @@ from cbsa.rules import METROPOLITAN
 
 
 class Dataset(models.Model):
-    """One pair of files, as loaded. `vintage` is the label that staff gave it."""
+    """One pair of files as loaded. `vintage` is the label that staff chose for it."""
 
     vintage = models.CharField(max_length=50, unique=True)
     active = models.BooleanField("in use", default=False)
@@ -61,13 +61,13 @@ class ZipShare(models.Model):
 
 
 class Zip(models.Model):
-    """What the rule says of one ZIP, worked out at import so that a read has nothing left to decide."""
+    """What the rule says of one ZIP. The import works it out, so that a read decides nothing."""
 
     dataset = models.ForeignKey(Dataset, models.CASCADE, db_index=False)
     zip = models.CharField("ZIP", max_length=5)
     cbsa = models.CharField("CBSA chosen", max_length=5)
     effective_cbsa = models.CharField("effective CBSA", max_length=5)
-    # Areas leave only together with their dataset, which takes its ZIPs, too.
+    # Areas are deleted only with their dataset, and its ZIPs with them.
     msa = models.ForeignKey(Area, models.DO_NOTHING, null=True, verbose_name="MSA")
 
     class Meta:
@@ -81,7 +81,7 @@ class Zip(models.Model):
 
 
 class ImportRun(models.Model):
-    """What one run of the import did, kept also when it was refused and when its dataset is gone."""
+    """What one run of the import did. It is kept when the import was refused, and when its dataset is deleted."""
 
     class Outcome(models.TextChoices):
         IMPORTED = "imported"
@@ -112,7 +112,7 @@ class ImportRun(models.Model):
 
 
 class ImportRequest(models.Model):
-    """What staff asked to have imported. A worker that takes it up holds a lease, renewed as it goes on."""
+    """An import that staff requested. The worker that runs it holds a lease and renews it with its progress."""
 
     class State(models.TextChoices):
         WAITING = "waiting"
@@ -120,7 +120,7 @@ class ImportRequest(models.Model):
         LOADED = "loaded"
         REFUSED = "refused"
         FAILED = "failed"
-        DROPPED = "dropped"
+        CANCELED = "canceled"
 
     vintage = models.CharField("label", max_length=50)
     zips = models.CharField("HUD's crosswalk", max_length=500)
@@ -131,7 +131,7 @@ class ImportRequest(models.Model):
     dataset = models.ForeignKey(Dataset, models.SET_NULL, null=True, related_name="requests")
     report = models.JSONField(default=dict)
     actor = models.CharField("by", max_length=150)
-    asked_at = models.DateTimeField(auto_now_add=True)
+    requested_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True)
     lease = models.UUIDField(null=True)
     leased_until = models.DateTimeField(null=True)
@@ -139,7 +139,7 @@ class ImportRequest(models.Model):
 
     class Meta:
         verbose_name = "import request"
-        ordering = ["-asked_at", "-id"]
+        ordering = ["-requested_at", "-id"]
         default_permissions = ["view", "add"]
 
     def __str__(self) -> str:
@@ -147,7 +147,7 @@ class ImportRequest(models.Model):
 
 
 class Upload(models.Model):
-    """The bytes of one file that staff sent, until its request has ended."""
+    """The bytes of one file that staff uploaded. They are deleted when its request ends."""
 
     request = models.ForeignKey(ImportRequest, models.CASCADE, related_name="uploads")
     kind = models.CharField(max_length=6)

@@ -1,4 +1,10 @@
-"""Which CBSA does a ZIP code belong to, and which metropolitan area gives it a name? The rule, on plain values."""
+"""Choose the CBSA of a ZIP code and the metropolitan area that gives it a name: the rule, on plain values.
+
+Sources: HUD, "USPS ZIP Code Crosswalk Files" (TOT_RATIO, RES_RATIO and the code 99999); Census Bureau, "Annual Estimates of the
+Resident Population for Metropolitan and Micropolitan Statistical Areas" (CBSA, MDIV, LSAD); the areas themselves are those of
+OMB Bulletin 13-01, "Revised Delineations of Metropolitan Statistical Areas, Micropolitan Statistical Areas, and Combined
+Statistical Areas" (2013), and of its successors.
+"""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +14,7 @@ from typing import NamedTuple
 from cbsa.errors import InvalidZip
 
 NO_CBSA = "99999"
-"""HUD's code for "in no CBSA". It takes part in the choice like any other."""
+"""HUD's code for addresses in no CBSA. The choice treats it like any other code."""
 
 METROPOLITAN = "Metropolitan Statistical Area"
 MICROPOLITAN = "Micropolitan Statistical Area"
@@ -17,7 +23,7 @@ ZIP_CODE = re.compile(r"([0-9]{5})(?:-?[0-9]{4})?")
 
 
 class Share(NamedTuple):
-    """How much of a ZIP's addresses lies in one CBSA: of all, residential, business and other ones, each from 0 to 1."""
+    """The shares of a ZIP's addresses in one CBSA, each from 0 to 1: of all, of residential, of business and of other ones."""
 
     cbsa: str
     tot_ratio: float
@@ -27,17 +33,17 @@ class Share(NamedTuple):
 
 
 def rank(share: Share) -> tuple[float, float, str]:
-    """The sorting key of a ZIP's shares, the one that wins first: highest TOT_RATIO, highest RES_RATIO, lowest code."""
+    """Return a sorting key that puts the deciding share first: highest TOT_RATIO, then highest RES_RATIO, then lowest code."""
     return -share.tot_ratio, -share.res_ratio, share.cbsa
 
 
 def effective_cbsa(cbsa: str, divided: Mapping[str, str]) -> str:
-    """The CBSA that a code stands for. `divided` leads from each metropolitan division to its CBSA."""
+    """Return the CBSA of a code, which may be a metropolitan division's. `divided` maps each division to its CBSA."""
     return divided.get(cbsa, cbsa)
 
 
 def growth_percent(population: Mapping[str, int]) -> float | None:
-    """Growth from the year before to the latest year, in percent with two decimals; None where either is not known."""
+    """Return the growth from the year before to the latest year, in percent with two decimals; None where either is unknown."""
     latest = max(population, default="")
     before = population.get(str(int(latest) - 1)) if latest else None
     if not before:
@@ -47,7 +53,11 @@ def growth_percent(population: Mapping[str, int]) -> float | None:
 
 
 def five_digits(text: str) -> str:
-    """The ZIP code of "90266", "90266-1234" or "902661234". Raises InvalidZip for anything else."""
+    """Return the five digits of "90266", "90266-1234" or "902661234".
+
+    Raises:
+        InvalidZip: the text is anything else.
+    """
     if match := ZIP_CODE.fullmatch(text.strip()):
         return match[1]
     shown = repr(text[:20])

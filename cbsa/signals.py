@@ -6,7 +6,7 @@ Both signals are sent inside the transaction of the change with `dataset_id`. An
 from django.dispatch import Signal
 
 dataset_activated = Signal()
-"""The dataset is in use from here on."""
+"""The dataset has just come into use."""
 
 dataset_previewed = Signal()
-"""What would change if the dataset came into use? A receiver returns one line of text for each change in its own tables."""
+"""Somebody asks what the dataset would change if it came into use. A receiver returns a line of text for each change in its tables."""

@@ -1,4 +1,4 @@
-"""Which imports of ZIP data run in the background? Those that staff asked for; any worker takes them up, also after another was killed."""
+"""Run requested imports of ZIP data in the background. Any worker runs them, also after another worker was killed."""
 
 from celery import shared_task
 
@@ -6,15 +6,15 @@ from cbsa.imports import requests
 
 
 @shared_task
-def carry_out(request_id: int) -> str:
-    """Check and load one request at once."""
-    return requests.carry_out(request_id)
+def run_import_request(request_id: int) -> str:
+    """Check and load one request."""
+    return requests.run_request(request_id)
 
 
 @shared_task
-def take_up() -> str:
-    """Hand out again the requests that nobody works on, because a worker or the broker went away."""
-    found = requests.due()
-    for request_id in found:
-        carry_out.delay(request_id)
-    return f"{len(found)} requests were handed out."
+def dispatch_import_requests() -> str:
+    """Send to the workers those requests that no worker holds, because a worker or the broker went away."""
+    request_ids = requests.unleased_requests()
+    for request_id in request_ids:
+        run_import_request.delay(request_id)
+    return f"{len(request_ids)} requests were dispatched."

@@ -1,4 +1,4 @@
-"""Which fields do the requests and answers have? The answers are built by `lookup.find`; here they are described."""
+"""Check what is asked, and describe the answers in the schema. `views.render` renders them."""
 
 from rest_framework import serializers
 

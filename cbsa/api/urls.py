@@ -1,4 +1,4 @@
-"""Where are ZIPs asked about? With a trailing slash or without; the schema names the form without."""
+"""Route the calls about ZIPs, with a trailing slash or without. The schema names the form without."""
 
 from django.urls import path
 

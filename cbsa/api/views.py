@@ -1,5 +1,7 @@
-"""How is a ZIP asked about over HTTP?"""
+"""Answer questions about ZIPs over HTTP."""
 
+import json
+from functools import lru_cache
 from typing import Any
 
 from django.http import HttpResponse
@@ -19,7 +21,7 @@ from rest_framework.request import Request
 
 from cbsa.api.serializers import ZIPS_LIMIT, UnknownZipSerializer, ZipAnswerSerializer, ZipsSerializer
 from cbsa.errors import InvalidZip, UnknownZip
-from cbsa.lookup import Found, find, is_remembered
+from cbsa.lookup import REMEMBERED_ZIPS, ZipAnswer, ZipAnswers, is_remembered, zip_answers
 from cbsa.rules import five_digits
 from peerloans.api.caching import FromAnyPage, open_to_any_page
 from peerloans.api.strict_fields import refuse_unknown_parameters
@@ -63,35 +65,35 @@ REFUSALS = {
 
 
 class ZipToCbsaView(FromAnyPage):
-    """Reads for everyone; caches may keep an answer and ask whether it still holds."""
+    """Public reads. Caches may keep an answer and ask whether it still holds."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """There is nobody to authenticate, nothing to throttle, and one form of the answer whatever is accepted."""
+        """Skip what DRF does first: these calls have no log-in, no throttle and one media type."""
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response.headers.setdefault("Cache-Control", "no-store")
         return super().finalize_response(request, response, *args, **kwargs)
 
-    def answer(self, request: Any, asked: list[str]) -> HttpResponseBase:
-        """The answer to the ZIPs asked about in a GET: one by itself, several as a list."""
-        if len(asked) > ZIPS_LIMIT:
-            raise ValidationError({"zip": [f"At most {ZIPS_LIMIT:,} ZIPs at once, not {len(asked):,}."]})
-        zip_codes = [five_digits(text) for text in asked]
-        found = find(zip_codes)
+    def answer(self, request: Any, zips: list[str]) -> HttpResponseBase:
+        """Answer the ZIPs of a GET: one ZIP by itself, several as a list."""
+        if len(zips) > ZIPS_LIMIT:
+            raise ValidationError({"zip": [f"At most {ZIPS_LIMIT:,} ZIPs at once, not {len(zips):,}."]})
+        zip_codes = [five_digits(text) for text in zips]
+        answers = zip_answers(zip_codes)
         if len(zip_codes) > 1:
-            body = results(found, zip_codes)
-        elif zip_codes[0] in found.answers:
-            body = found.answers[zip_codes[0]]
+            body = results(answers, zip_codes)
+        elif zip_codes[0] in answers.by_zip:
+            body = render(answers.by_zip[zip_codes[0]])
         else:
             raise UnknownZip(f"ZIP {zip_codes[0]} is not in the data in use.", zip=zip_codes[0])
-        response = ready(body, found)
+        response = json_response(body, answers)
         response.headers["Cache-Control"] = "public, no-cache"
         return get_conditional_response(request, response.headers["ETag"], None, response) or response
 
 
 class ZipDetail(ZipToCbsaView):
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        # With a plain question about a ZIP that is remembered nothing can be wrong; DRF would double the time of its answer.
+        # A plain question about a remembered ZIP needs none of DRF's checks, and DRF would double the time of the answer.
         if request.method == "GET" and not request.META["QUERY_STRING"] and is_remembered(kwargs["zip_code"]):
             return open_to_any_page(self.answer(request, [kwargs["zip_code"]]))
         return super().dispatch(request, *args, **kwargs)
@@ -122,10 +124,10 @@ class ZipList(ZipToCbsaView):
     )
     def get(self, request: Request) -> HttpResponseBase:
         refuse_unknown_parameters(request, ["zip"])
-        asked = [text for value in request.query_params.getlist("zip") for text in value.split(",")]
-        if not asked:
+        zips = [text for value in request.query_params.getlist("zip") for text in value.split(",")]
+        if not zips:
             raise InvalidZip("Which ZIP? Ask for /ziptocbsa/90266 or /ziptocbsa?zip=90266,32003.")
-        return self.answer(request, asked)
+        return self.answer(request, zips)
 
     @extend_schema(
         operation_id="ziptocbsa_create",
@@ -138,18 +140,28 @@ class ZipList(ZipToCbsaView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         refuse_unknown_parameters(request)
-        asked = ZipsSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        zip_codes = [five_digits(text) for text in asked.validated_data["zips"]]
-        found = find(zip_codes)
-        return ready(results(found, zip_codes), found)
+        question = ZipsSerializer(data=request.data)
+        question.is_valid(raise_exception=True)
+        zip_codes = [five_digits(text) for text in question.validated_data["zips"]]
+        answers = zip_answers(zip_codes)
+        return json_response(results(answers, zip_codes), answers)
 
 
-def results(found: Found, zip_codes: list[str]) -> str:
-    """The answers in the order asked, as JSON."""
-    answers = [found.answers.get(zip_code) or f'{{"zip":"{zip_code}","error":"unknown_zip"}}' for zip_code in zip_codes]
-    return f'{{"results":[{",".join(answers)}]}}'
+def results(answers: ZipAnswers, zip_codes: list[str]) -> str:
+    """Return the answers in the order of `zip_codes`, as JSON."""
+    results = (
+        render(answers.by_zip[zip_code]) if zip_code in answers.by_zip else f'{{"zip":"{zip_code}","error":"unknown_zip"}}'
+        for zip_code in zip_codes
+    )
+    return f'{{"results":[{",".join(results)}]}}'
 
 
-def ready(body: str, found: Found) -> HttpResponse:
-    return HttpResponse(body, content_type="application/json", headers={"ETag": f'"{found.version}"'})
+@lru_cache(maxsize=REMEMBERED_ZIPS)
+def render(answer: ZipAnswer) -> str:
+    """Return the answer as JSON. A remembered answer is rendered once."""
+    fields = vars(answer) | {"matches": [share._asdict() for share in answer.matches]}
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+
+def json_response(body: str, answers: ZipAnswers) -> HttpResponse:
+    return HttpResponse(body, content_type="application/json", headers={"ETag": f'"{answers.version}"'})

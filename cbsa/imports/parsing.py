@@ -1,4 +1,8 @@
-"""Is this what HUD and the Census Bureau publish? Every row is checked before any is loaded."""
+"""Check every row of HUD's crosswalk and of the Census Bureau's estimates, and choose each ZIP's CBSA, before any is loaded.
+
+The columns are those of HUD, "USPS ZIP Code Crosswalk Files", and of the Census Bureau, "Annual Estimates of the Resident
+Population for Metropolitan and Micropolitan Statistical Areas" (CBSA-EST…-alldata).
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -20,13 +24,13 @@ POPULATION = re.compile(r"POPESTIMATE([0-9]{4})")
 HEADER_WITHIN_ROWS = 20  # captions may stand above it
 AREAS_LIMIT = 50_000  # a census file has about 3,000 rows, and they are held in memory
 YEARS_LIMIT = 30  # it has up to 11
-CODES_LIMIT = 5_000  # a crosswalk names about 1,000 CBSAs, and each ZIP has a bit for each of them
+CODES_LIMIT = 5_000  # a crosswalk names about 1,000 CBSAs
 REJECTS_KEPT = 1_000
 PROGRESS_ROWS = 5_000
 
 
 class Reject(NamedTuple):
-    """A row that cannot be used, and why."""
+    """A row that cannot be used, and the reason."""
 
     file: str
     line: int
@@ -38,7 +42,7 @@ class Reject(NamedTuple):
 
 @dataclass
 class Rejects:
-    """The bad rows of both files. More than `tolerated` refuse the import, in `check`."""
+    """The bad rows of both files. `check` refuses the import where there are more than `tolerated`."""
 
     tolerated: int
     rows: list[Reject] = field(default_factory=list)
@@ -49,9 +53,9 @@ class Rejects:
             self.check()
 
     def check(self) -> None:
-        """Raises ImportRefused with the bad rows where there are more of them than tolerated."""
+        """Raise ImportRefused with the bad rows where there are more of them than tolerated."""
         if len(self.rows) > self.tolerated:
-            count = f"{len(self.rows):,} bad row{'s' * (len(self.rows) > 1)}"
+            count = "1 bad row" if len(self.rows) == 1 else f"{len(self.rows):,} bad rows"
             raise ImportRefused(
                 f"{count}. Mend them, or have up to N of them passed over (--skip-bad-rows N).",
                 rejects=[reject._asdict() for reject in self.rows[:REJECTS_KEPT]],
@@ -70,15 +74,15 @@ class AreaRow(NamedTuple):
 
 
 @dataclass
-class Metros:
-    """The census file: its rows, the CBSA of each metropolitan division, and the kind of each CBSA."""
+class Census:
+    """The census file: its rows, the CBSA of each metropolitan division, and the kind (LSAD) of each CBSA."""
 
     areas: list[AreaRow] = field(default_factory=list)
     divided: dict[str, str] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
 
     def add(self, area: AreaRow) -> None:
-        """Raises ValueError where the row contradicts an earlier one."""
+        """Add a row. Raises ValueError where it contradicts an earlier one."""
         if area.mdiv and self.divided.get(area.mdiv, area.cbsa) != area.cbsa:
             raise ValueError(f"division {area.mdiv} belongs to CBSA {self.divided[area.mdiv]} on an earlier line, here to {area.cbsa}")
         if area.lsad in {METROPOLITAN, MICROPOLITAN}:
@@ -90,23 +94,27 @@ class Metros:
         self.areas.append(area)
 
 
-@dataclass
-class Zips:
-    """HUD's file: the CBSA chosen for each ZIP. The rows themselves went to disk."""
+@dataclass(frozen=True)
+class Crosswalk:
+    """HUD's file: the CBSA of each ZIP by the rule, and the number of rows, which are on disk."""
 
-    chosen: dict[str, str] = field(default_factory=dict)
-    rows: int = 0
+    cbsa_of_zip: dict[str, str]
+    rows: int
 
 
-def read_metros(source: Source, rejects: Rejects, progress: Progress) -> Metros:
-    """Check the census file. Raises ImportRefused where it is of another kind."""
+def read_census(source: Source, rejects: Rejects, progress: Progress) -> Census:
+    """Check the census file and return what it holds.
+
+    Raises:
+        ImportRefused: the file is of another kind.
+    """
     header, width, rows = _table(source, METRO_COLUMNS)
     years = {match[1]: column for column in header if (match := POPULATION.fullmatch(column))}
     if not years:
         source.refuse("the header has no column POPESTIMATE followed by a year.")
     if len(years) > YEARS_LIMIT:
         source.refuse(f"the header names more than {YEARS_LIMIT} years.")
-    metros = Metros()
+    census = Census()
     pick = itemgetter(*(header[column] for column in (*METRO_COLUMNS, *years.values())))
     stcou = header.get("STCOU")
     for number, (line, row) in enumerate(rows):
@@ -118,28 +126,32 @@ def read_metros(source: Source, rejects: Rejects, progress: Progress) -> Metros:
             population = {year: _whole(column, text) for (year, column), text in zip(years.items(), counts, strict=True)}
             county = row[stcou].strip() if stcou is not None else ""
             codes = _code("CBSA", cbsa), mdiv and _code("MDIV", mdiv), county and _code("STCOU", county.zfill(5))
-            metros.add(AreaRow(*codes, _words("NAME", name), _kind(_words("LSAD", lsad)), population))
+            census.add(AreaRow(*codes, _words("NAME", name), _kind(_words("LSAD", lsad)), population))
         except ValueError as error:
             if not _is_caption(row):
                 rejects.add(source, line, f"{error}.")
-        if len(metros.areas) > AREAS_LIMIT:
+        if len(census.areas) > AREAS_LIMIT:
             source.refuse(f"it has more than {AREAS_LIMIT:,} rows, which no census file does.")
-    if METROPOLITAN not in metros.kinds.values():
+    if METROPOLITAN not in census.kinds.values():
         rejects.check()
         source.refuse(f"no row has LSAD {METROPOLITAN!r}, so no ZIP would find its metro.")
-    return metros
+    return census
 
 
-def read_zips(source: Source, rejects: Rejects, progress: Progress, copy: IO[str]) -> Zips:
+def read_crosswalk(source: Source, rejects: Rejects, progress: Progress, copy: IO[str]) -> Crosswalk:
     """Check HUD's file, choose each ZIP's CBSA by the rule, and write the good rows to `copy` as PostgreSQL's COPY reads them.
 
-    Memory holds one entry a ZIP, of which there are 100,000 at most, never one a row. Raises ImportRefused where the
-    file is of another kind.
+    Memory holds the deciding share of each ZIP, of which there are at most 100,000, and the codes of its rows; the rows
+    themselves go to disk.
+
+    Raises:
+        ImportRefused: the file is of another kind.
     """
     header, width, rows = _table(source, ZIP_COLUMNS)
-    zips, best = Zips(), dict[str, Share]()
-    bits: dict[str, int] = {}  # one bit a CBSA, so that `seen` knows a ZIP's CBSAs in a single number
-    seen: dict[str, int] = {}
+    count = 0
+    codes = dict[str, str]()  # each code once, so that the ZIPs share it in memory
+    codes_of_zip = dict[str, tuple[str, ...]]()
+    deciding = dict[str, Share]()
     pick = itemgetter(*(header[column] for column in ZIP_COLUMNS))
     for number, (line, row) in enumerate(rows):
         if number % PROGRESS_ROWS == 0:
@@ -148,31 +160,30 @@ def read_zips(source: Source, rejects: Rejects, progress: Progress, copy: IO[str
             _check_length(row, width)
             zip_text, cbsa_text, *ratios = pick(row)
             zip_code, cbsa = _code("ZIP", zip_text), _code("CBSA", cbsa_text)
-            share = Share(cbsa, *map(_ratio, RATIOS, ratios))
-            bit, mask = bits.setdefault(cbsa, 1 << len(bits)), seen.get(zip_code, 0)
-            if mask & bit:
+            share = Share(codes.setdefault(cbsa, cbsa), *map(_ratio, RATIOS, ratios))
+            earlier_codes = codes_of_zip.get(zip_code, ())
+            if cbsa in earlier_codes:
                 raise ValueError(f"ZIP {zip_code} with CBSA {cbsa} stands on an earlier line, too")
         except ValueError as error:
             if not _is_caption(row):
                 rejects.add(source, line, f"{error}.")
             continue
-        if len(bits) > CODES_LIMIT:
+        if len(codes) > CODES_LIMIT:
             source.refuse(f"it names more than {CODES_LIMIT:,} CBSAs, which no crosswalk does.")
-        seen[zip_code] = mask | bit
-        if not mask or rank(share) < rank(best[zip_code]):
-            best[zip_code] = share
-        zips.rows += 1
+        codes_of_zip[zip_code] = (*earlier_codes, share.cbsa)
+        if not earlier_codes or rank(share) < rank(deciding[zip_code]):
+            deciding[zip_code] = share
+        count += 1
         copy.write("{}\t{}\t{}\t{}\t{}\t{}\n".format(zip_code, *share))
-    if not zips.rows:
+    if not count:
         rejects.check()
         source.refuse("below the header there is no row.")
-    zips.chosen = {zip_code: share.cbsa for zip_code, share in best.items()}
-    return zips
+    return Crosswalk({zip_code: share.cbsa for zip_code, share in deciding.items()}, count)
 
 
 def _table(source: Source, required: Iterable[str]) -> tuple[dict[str, int], int, Iterator[Row]]:
-    """The first sheet with the required columns: where each stands, the header's length, and the rows below."""
-    seen: list[str] = []
+    """Find the first sheet with the required columns. Return the position of each column, the header's length and the rows below."""
+    closest: list[str] = []
     for rows in source.sheets():
         for _, row in islice(rows, HEADER_WITHIN_ROWS):
             names = [cell.strip().upper() for cell in row]
@@ -181,9 +192,9 @@ def _table(source: Source, required: Iterable[str]) -> tuple[dict[str, int], int
                 if doubled:
                     source.refuse(f"the header names {', '.join(sorted(doubled))} more than once.")
                 return {name: position for position, name in enumerate(names)}, len(names), rows
-            if len(set(required) & set(names)) > len(set(required) & set(seen)) or not any(seen):
-                seen = names
-    return source.refuse(_why_no_header(seen, set(required)))
+            if len(set(required) & set(names)) > len(set(required) & set(closest)) or not any(closest):
+                closest = names
+    return source.refuse(_why_no_header(closest, set(required)))
 
 
 def _why_no_header(names: list[str], required: set[str]) -> str:
@@ -198,7 +209,7 @@ def _why_no_header(names: list[str], required: set[str]) -> str:
 
 
 def _is_caption(row: list[str]) -> bool:
-    """A row that is blank or carries one text and no figures, as the Census Bureau puts between its rows."""
+    """Return whether the row is blank or holds one text and no figures, as captions of the Census Bureau do."""
     filled = [cell for cell in row if cell and not cell.isspace()]
     return not filled or (len(filled) == 1 and not filled[0].strip()[0].isdigit())
 
@@ -240,5 +251,5 @@ def _words(column: str, text: str) -> str:
 
 
 def _kind(text: str) -> str:
-    """LSAD, with the two kinds that the rule knows in one spelling."""
+    """Return LSAD, with the two kinds that the rule knows in one spelling."""
     return next((kind for kind in (METROPOLITAN, MICROPOLITAN) if kind.casefold() == text.casefold()), text)

@@ -1,7 +1,7 @@
-"""How do a publisher's bytes become rows of text? From a path, `-` or an address; plain, .gz, .zip or .xlsx.
+"""Read a publisher's file into rows of text, from a path, `-` or an address; plain, .gz, .zip or .xlsx.
 
-Everything is first copied into a private folder: a slow or broken source is found out before anything is read, a file
-that changes meanwhile does no harm, and memory stays flat however long it is. What a file is, its first bytes say.
+Everything is first copied into a private folder. So a slow or broken source fails before anything is read, a file that
+changes meanwhile does no harm, and memory stays flat for any size. The first bytes of a file decide what it is.
 """
 
 import codecs
@@ -24,12 +24,12 @@ from typing import IO, NoReturn, cast
 from zipfile import BadZipFile, ZipFile
 
 from cbsa.errors import ImportRefused
-from cbsa.imports.xlsx import Check
+from cbsa.imports.xlsx import XmlCheck
 from peerloans import safe_http
 from peerloans.safe_http import Reach, TooSlow
 
 CHUNK_BYTES = 1 << 16
-WRAPPINGS = 2  # a workbook in a .zip in a .gz; deeper, nobody publishes
+WRAPPINGS = 2  # a workbook in a .zip in a .gz; no publisher goes deeper
 MEMBERS_LIMIT = 1_000  # of one archive; a workbook of a hundred sheets has less
 GZIP_MAGIC, ZIP_MAGIC, OLD_EXCEL_MAGIC = b"\x1f\x8b", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 ZIP_ENTRY_MAGIC = b"PK\x01\x02"
@@ -43,7 +43,7 @@ Row = tuple[int, list[str]]
 
 @dataclass(frozen=True)
 class Limits:
-    """What one source may cost at most, as it comes and unpacked, and where it may lie. HUD's largest file has 3 MB."""
+    """What one source may cost at most, packed and unpacked, and which addresses it may come from. HUD's largest file has 3 MB."""
 
     size_bytes: int = 256 * 2**20
     stall_seconds: float = 30
@@ -53,7 +53,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Source:
-    """One file as it came: the name it goes by in messages, its checksum and size, and the table that was inside."""
+    """One fetched file: its name in messages, its checksum and size as published, and the table that was inside."""
 
     name: str
     sha256: str
@@ -61,7 +61,11 @@ class Source:
     table: Path
 
     def sheets(self) -> Iterator[Iterator[Row]]:
-        """The rows of each sheet; a text file has one. Raises ImportRefused where they cannot be read."""
+        """Yield the rows of each sheet; a text file has one.
+
+        Raises:
+            ImportRefused: the rows cannot be read.
+        """
         if _starts_with(self.table, ZIP_MAGIC):
             yield from self._workbook_sheets()
         else:
@@ -80,7 +84,7 @@ class Source:
                 self.refuse(f"line {reader.line_num} is not CSV: {error}.")
 
     def _encoding(self) -> str:
-        """UTF-8 where the whole file is, else Latin-1, in which the Census Bureau publishes."""
+        """Return UTF-8 where the whole file is valid UTF-8, else Latin-1, in which the Census Bureau publishes."""
         if _starts_with(self.table, OLD_EXCEL_MAGIC):
             self.refuse("this is a workbook of the old Excel format. Save it as .xlsx or CSV.")
         encoding, decoder = "utf-8-sig", codecs.getincrementaldecoder("utf-8")()
@@ -111,9 +115,12 @@ class Source:
 
 
 def fetch(name: str | Path, folder: Path, limits: Limits) -> Source:
-    """Copy what `name` leads to into the new `folder`, and unpack it. Raises ImportRefused where that fails.
+    """Copy the file, or what the address leads to, into the new `folder`, and unpack it.
 
-    A Path is a file that somebody sent; messages call it by its last part.
+    `name` as a Path is an uploaded file; messages call it by its last part.
+
+    Raises:
+        ImportRefused: the source is absent, broken, too large, too slow, or at an address that `limits` do not allow.
     """
     shown, name = (name.name, str(name)) if isinstance(name, Path) else (without_secrets(name), name)
     reach = Reach(limits.allowed, time.monotonic() + limits.total_seconds, limits.stall_seconds)
@@ -121,7 +128,7 @@ def fetch(name: str | Path, folder: Path, limits: Limits) -> Source:
     copy = folder / "as-published"
     try:
         with _opened(name, reach) as chunks:
-            sha256, size = _copy(chunks, copy, _Allowance(limits, reach))
+            sha256, size = _copy(chunks, copy, _Budget(limits, reach))
         table = _unpacked(copy, limits, reach)
         if not table.stat().st_size:
             raise ImportRefused("the file is empty.")
@@ -137,7 +144,7 @@ def fetch(name: str | Path, folder: Path, limits: Limits) -> Source:
 
 
 def without_secrets(name: str) -> str:
-    """An address without the parts that may hold a password or a token."""
+    """Return an address without the parts that may hold a password or a token. A path is returned as it is."""
     if not name.startswith(ADDRESS):
         return name
     scheme, _, rest = name.partition("#")[0].partition("?")[0].partition("://")
@@ -169,15 +176,15 @@ def _too_slow(limits: Limits) -> str:
 
 
 @dataclass
-class _Allowance:
-    """What may still come, of bytes and of time."""
+class _Budget:
+    """The bytes read so far, against the limits of size and time."""
 
     limits: Limits
     reach: Reach
     size_bytes: int = 0
 
-    def take(self, chunk: bytes) -> None:
-        """Raises ImportRefused once it is too much or too late."""
+    def spend(self, chunk: bytes) -> None:
+        """Count a chunk. Raises ImportRefused where it is too much or too late."""
         self.size_bytes += len(chunk)
         if self.size_bytes > self.limits.size_bytes:
             raise ImportRefused(f"it holds more than {self.limits.size_bytes:,} bytes, which no such file does.")
@@ -185,32 +192,32 @@ class _Allowance:
             raise ImportRefused(_too_slow(self.limits))
 
 
-def _copy(chunks: Iterator[bytes], path: Path, allowance: _Allowance) -> tuple[str, int]:
-    """Write the chunks to `path`; their SHA-256 and their size in bytes."""
+def _copy(chunks: Iterator[bytes], path: Path, budget: _Budget) -> tuple[str, int]:
+    """Write the chunks to `path`. Return their SHA-256 and their size in bytes."""
     sha256 = hashlib.sha256()
     with path.open("wb") as file:
         for chunk in chunks:
-            allowance.take(chunk)
+            budget.spend(chunk)
             sha256.update(chunk)
             file.write(chunk)
-    return sha256.hexdigest(), allowance.size_bytes
+    return sha256.hexdigest(), budget.size_bytes
 
 
 def _unpacked(path: Path, limits: Limits, reach: Reach) -> Path:
-    """The table inside at most two wrappings. Whatever sizes an archive claims, what comes out of it is counted."""
+    """Return the table inside at most two wrappings. Count the bytes that come out, whatever sizes an archive claims."""
     try:
         for number in range(WRAPPINGS + 1):
             inner = path.with_name(f"inner-{number}")
             if _starts_with(path, GZIP_MAGIC):
                 with gzip.open(path) as stream:
-                    _copy(_chunks(cast("IO[bytes]", stream)), inner, _Allowance(limits, reach))
+                    _copy(_chunks(cast("IO[bytes]", stream)), inner, _Budget(limits, reach))
             elif _starts_with(path, ZIP_MAGIC):
                 _check_members(path)
                 with ZipFile(path) as archive:
                     if WORKBOOK in archive.namelist():
-                        return _workbook(archive, inner, _Allowance(limits, reach))
+                        return _workbook(archive, inner, _Budget(limits, reach))
                     with archive.open(_only_member(archive)) as stream:
-                        _copy(_chunks(stream), inner, _Allowance(limits, reach))
+                        _copy(_chunks(stream), inner, _Budget(limits, reach))
             else:
                 return path
             path = inner
@@ -220,14 +227,14 @@ def _unpacked(path: Path, limits: Limits, reach: Reach) -> Path:
 
 
 def _check_members(path: Path) -> None:
-    """Count an archive's entries where they stand: opening it makes an object of each of them, whatever number it claims."""
+    """Count an archive's entries in its bytes, because ZipFile makes an object of each before anyone can count them."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found, members = content.find(ZIP_ENTRY_MAGIC), 0
-        while found >= 0:
+        position, members = content.find(ZIP_ENTRY_MAGIC), 0
+        while position >= 0:
             members += 1
             if members > MEMBERS_LIMIT:
                 raise ImportRefused(f"the archive holds more than {MEMBERS_LIMIT:,} files. Unpack it and name the right one.")
-            found = content.find(ZIP_ENTRY_MAGIC, found + 1)
+            position = content.find(ZIP_ENTRY_MAGIC, position + 1)
 
 
 def _only_member(archive: ZipFile) -> str:
@@ -238,20 +245,16 @@ def _only_member(archive: ZipFile) -> str:
     return names[0]
 
 
-def _workbook(archive: ZipFile, path: Path, allowance: _Allowance) -> Path:
-    """Write the workbook anew to `path`, unpacked and counted, so that its reader sees no more than was looked at here.
-
-    The reader takes an XML file at its word: it makes room for every cell between the first and the last that a sheet
-    names. So each is read through before.
-    """
+def _workbook(archive: ZipFile, path: Path, budget: _Budget) -> Path:
+    """Write the workbook to `path` unpacked, so that its reader sees exactly the bytes that were checked here."""
     with ZipFile(path, "w") as copy:
         for name in dict.fromkeys(archive.namelist()):
             if not re.fullmatch(r"(\[Content_Types\]|_rels/.*|xl/.*)\.(xml|rels)", name):
                 continue
-            check = Check()
+            check = XmlCheck()
             with archive.open(name) as stream, copy.open(name, "w") as file:
                 for chunk in _chunks(stream):
-                    allowance.take(chunk)
+                    budget.spend(chunk)
                     check.feed(chunk)
                     file.write(chunk)
             check.feed(b"", final=True)
@@ -264,7 +267,7 @@ def _starts_with(path: Path, magic: bytes) -> bool:
 
 
 def _text(cell: object) -> str:
-    """A workbook's cell as a CSV file would have it: whole numbers without a decimal point."""
+    """Return a workbook's cell as a CSV file has it: whole numbers without a decimal point."""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     return str(cell)

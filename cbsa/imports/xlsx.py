@@ -1,7 +1,7 @@
-"""What would a workbook's XML cost its reader? It is read through before, as it comes.
+"""Refuse a workbook whose XML would cost its reader too much, by reading each XML file first, in chunks.
 
-The reader (calamine) makes room for every cell between the first and the last that a sheet names: two cells far apart in a
-file of 5 kB would ask for half a terabyte, and end the process.
+The reader (calamine) allocates every cell between the first and the last that a sheet names. Two cells far apart in a
+file of 5 kB would need half a terabyte and end the process.
 """
 
 import re
@@ -14,8 +14,8 @@ CELLS_LIMIT = 10_000_000  # HUD's workbook has 400,000; the reader takes about 3
 CELL = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 
 
-class Check:
-    """Follows one XML file and refuses what no workbook has."""
+class XmlCheck:
+    """Check one XML file of a workbook, chunk by chunk."""
 
     def __init__(self) -> None:
         self.row = self.column = self.rows = self.columns = 0
@@ -24,8 +24,12 @@ class Check:
         self.parser.StartElementHandler = self._element
 
     def feed(self, chunk: bytes, *, final: bool = False) -> None:
-        """Raises ImportRefused where it is not well-formed, declares a document type, or its cells lie too far apart."""
-        if b"\0" in chunk:  # UTF-16, which might look otherwise to the reader
+        """Check the next chunk.
+
+        Raises:
+            ImportRefused: the XML is not well-formed, declares a document type, or its cells lie too far apart.
+        """
+        if b"\0" in chunk:  # UTF-16, which the reader might decode differently
             raise ImportRefused("its XML is not in UTF-8.")
         try:
             self.parser.Parse(chunk, final)
@@ -57,7 +61,7 @@ def _row(text: str) -> int:
 
 
 def _cell(reference: str) -> tuple[int, int]:
-    """The column and the row of a reference such as AB12."""
+    """Return the column and the row of a reference such as AB12, both from 1."""
     match = CELL.fullmatch(reference)
     if not match:
         raise ImportRefused(f"a cell of it has the place {reference[:20]!r}.")

@@ -1,4 +1,4 @@
-"""How does an operator import ZIP data, or go back to earlier data?"""
+"""Import ZIP data, list what was imported, go back to an earlier dataset, and delete old ones."""
 
 import getpass
 import json
@@ -11,7 +11,7 @@ from cbsa.imports import service
 from cbsa.models import Dataset, ImportRun
 from peerloans.errors import Problem
 
-ABSENT_SUSPICIOUS = 0.01  # of the ZIPs; a matching pair, which lacks Puerto Rico alone, has 0.004
+ABSENT_SUSPICIOUS = 0.01  # of the ZIPs; a matching pair lacks only Puerto Rico, 0.004
 
 EPILOG = """
 A FILE is a path, - for standard input, or an http(s) address; plain, .gz, .zip or .xlsx.
@@ -64,7 +64,7 @@ class Command(BaseCommand):
         if other and len(missing) < len(new):
             raise CommandError("--list, --activate and --prune stand alone, without files.", returncode=2)
         if not other and missing:
-            raise CommandError(f"An import needs {' and '.join(missing)}, too; --help tells more.", returncode=2)
+            raise CommandError(f"An import needs {' and '.join(missing)}, too. --help shows all options.", returncode=2)
         try:
             document, text = self.act(new, options)
         except Problem as refusal:
@@ -76,18 +76,18 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(document, indent=2) if options["json"] else text)
 
     def act(self, new: dict[str, Any], options: dict[str, Any]) -> tuple[object, str]:
-        """Do what the options say; its outcome for programs and for people."""
+        """Do what the options say. Returns the result for programs and for people."""
         if options["list"]:
             return listed()
         if options["prune"] is not None:
-            gone = service.prune(keep=options["prune"])
-            return {"pruned": gone}, f"Deleted: {', '.join(gone) or 'none'}."
+            deleted = service.prune(keep=options["prune"])
+            return {"pruned": deleted}, f"Deleted: {', '.join(deleted) or 'none'}."
         if options["activate"] is not None:
             run = service.activate(vintage=options["activate"], actor=getpass.getuser())
         else:
-            given = {name: options[name] for name in ("skip_bad_rows", "force", "dry_run")}
+            choices = {name: options[name] for name in ("skip_bad_rows", "force", "dry_run")}
             try:
-                run = service.run(**new, **given, actor=getpass.getuser(), progress=self.show_progress)
+                run = service.run(**new, **choices, actor=getpass.getuser(), progress=self.show_progress)
             finally:
                 self.show_progress("")
         return as_document(run), as_text(run)

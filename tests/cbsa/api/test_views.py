@@ -176,21 +176,21 @@ def test_a_zip_asked_about_again_costs_no_query(
 
 
 def test_what_another_process_imports_is_seen_and_never_mixed(run: Import, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory of this process is put back, as if the import had run elsewhere."""
+    """The memory of this process is put back, as if the import had run in another process."""
     run()
-    lookup.find(["10002"])
+    lookup.zip_answers(["10002"])
     remembered = lookup._memory
     run(ZIPS.replace("10003,10300", "10003,10100"), vintage="2016")
     monkeypatch.setattr(lookup, "FRESH_SECONDS", 1_000.0)
     monkeypatch.setattr(lookup, "_memory", remembered)
-    assert '"2015"' in lookup.find(["10002"]).answers["10002"]
-    assert all('"vintage":"2016"' in answer for answer in lookup.find(["10002", "10003"]).answers.values())
-    assert '"vintage":"2016"' in lookup.find(["10002"]).answers["10002"]
+    assert lookup.zip_answer("10002").vintage == "2015"
+    assert [answer.vintage for answer in lookup.zip_answers(["10002", "10003"]).by_zip.values()] == ["2016", "2016"]
+    assert lookup.zip_answer("10002").vintage == "2016"
 
 
 def test_memory_has_a_bound(run: Import, monkeypatch: pytest.MonkeyPatch) -> None:
     run()
     monkeypatch.setattr(lookup, "REMEMBERED_ZIPS", 2)
     for zip_code in ("10001", "10002", "10003", "10004", "10005"):
-        lookup.find([zip_code])
-        assert len(lookup._memory.answers) <= 3
+        lookup.zip_answers([zip_code])
+        assert len(lookup._memory.by_zip) <= 3

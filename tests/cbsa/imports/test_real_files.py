@@ -1,4 +1,4 @@
-"""The files as published, where somebody has put them beside the checkout; and our own facts from them."""
+"""The published files, where a folder `shared/data` holds them beside the checkout, and the demo's extract of them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,11 +8,11 @@ from django.db import transaction
 from pytest_django import DjangoDbBlocker
 
 from cbsa.imports import service
+from cbsa.lookup import zip_answer
 from cbsa.models import ImportRun
-from tests.cbsa.imports.test_service import answer
 
 ROOT = Path(__file__).resolve().parents[3]
-PUBLISHED = ROOT.parent / "shared" / "data"
+PUBLISHED = next((path / "shared" / "data" for path in ROOT.parents if (path / "shared" / "data").is_dir()), ROOT / "absent")
 DEMO = ROOT / "cbsa" / "demo"
 KNOWN = [
     ("90266", "31084", "31080", "Los Angeles-Long Beach-Anaheim, CA", 13254397, 13340068, 0.65),
@@ -23,7 +23,7 @@ KNOWN = [
 
 
 def imported(zips: Path, metros: Path) -> Iterator[ImportRun]:
-    """An import that all tests of one pair share; undone at the end."""
+    """Yield one import for all tests of a pair, and undo it at the end."""
     if not zips.exists():
         pytest.skip("the published files are not here")
     with transaction.atomic():
@@ -51,9 +51,9 @@ def test_known_answers(
     in_2015: int | None,
     growth: float | None,
 ) -> None:
-    found = answer(zip_code)
-    assert (found["cbsa"], found["effective_cbsa"], found["msa"], found["growth_percent"]) == (cbsa, effective, msa, growth)
-    assert (found["population"].get("2014"), found["population"].get("2015")) == (in_2014, in_2015)
+    answer = zip_answer(zip_code)
+    assert (answer.cbsa, answer.effective_cbsa, answer.msa, answer.growth_percent) == (cbsa, effective, msa, growth)
+    assert (answer.population.get("2014"), answer.population.get("2015")) == (in_2014, in_2015)
 
 
 def test_counts_of_2015(pair_of_2015: ImportRun) -> None:
@@ -73,7 +73,7 @@ def test_counts_of_2015(pair_of_2015: ImportRun) -> None:
         "bad_rows": 0,
     }
     assert len(pair_of_2015.absent) == 12
-    assert answer("98068")["cbsa"] == "21260"
+    assert zip_answer("98068").cbsa == "21260"
 
 
 @pytest.mark.django_db
@@ -81,5 +81,5 @@ def test_the_pair_of_2023_with_its_workbook() -> None:
     for record in imported(PUBLISHED / "hud_zip_cbsa_2023q3.xlsx", PUBLISHED / "census_cbsa_est2022.csv"):
         assert (record.counts["zip_rows"], record.counts["zips"], record.counts["divided"]) == (47_579, 39_490, 0)
         assert len(record.absent) == 12
-        assert answer("90266")["cbsa"] == "31080"
-        assert answer("88338")["cbsa"] == "40760"
+        assert zip_answer("90266").cbsa == "31080"
+        assert zip_answer("88338").cbsa == "40760"

@@ -1,4 +1,4 @@
-"""The life of an import that staff ask for, over HTTP; the task runs in the test."""
+"""Imports that staff request, over HTTP. The tests call the task's function themselves."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from cbsa.models import Dataset, ImportRequest, ImportRun, Upload
 from loans.models import Loan, User
 from tests.cbsa.conftest import Import
 from tests.cbsa.publishers import METROS, ZIPS
-from tests.loans import stage
+from tests.factories import DraftFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -42,7 +42,7 @@ def files(zips: str = ZIPS, metros: str = METROS, vintage: str = "2016") -> dict
     }
 
 
-def asked(client: Client, **changed: str) -> ImportRequest:
+def post_request(client: Client, **changed: str) -> ImportRequest:
     response = client.post(ADD, files(**changed))
     assert response.status_code == 302, response.context["form"].errors
     return ImportRequest.objects.latest("pk")
@@ -56,12 +56,12 @@ def in_use() -> list[str]:
     return list(Dataset.objects.filter(active=True).values_list("vintage", flat=True))
 
 
-def test_a_pair_is_asked_for_watched_loaded_and_brought_into_use(operations: Client, run: Import) -> None:
+def test_a_pair_is_requested_watched_loaded_and_brought_into_use(operations: Client, run: Import) -> None:
     run(ZIPS.replace("10005,10100", "10005,10200") + "10009,10100,1,1,1,1\n")
-    loan = stage.draft(zip="10005")
-    request = asked(operations)
+    loan = DraftFactory(zip="10005")
+    request = post_request(operations)
     assert operations.get(page_of(request))["Refresh"]
-    requests.carry_out(request.pk)
+    requests.run_request(request.pk)
     shown = operations.get(page_of(request))
     assert "Refresh" not in shown
     assert in_use() == ["2015"]
@@ -75,15 +75,15 @@ def test_a_pair_is_asked_for_watched_loaded_and_brought_into_use(operations: Cli
     ):
         assert expected in text
     address = f"/admin/cbsa/dataset/{Dataset.objects.get(vintage='2016').pk}/activate/"
-    assert operations.post(address, {"reason": "", "seen": "2015"}).context["form"].errors
-    assert operations.post(address, {"reason": WHY, "seen": "2015", "force": "on"}).status_code == 302
+    assert operations.post(address, {"reason": "", "expected_in_use": "2015"}).context["form"].errors
+    assert operations.post(address, {"reason": WHY, "expected_in_use": "2015", "force": "on"}).status_code == 302
     assert in_use() == ["2016"]
     assert Loan.objects.get().market_msa == "Doña Ana, NM"
     assert ImportRun.objects.filter(outcome="activated", detail=WHY, actor="Operations").exists()
     back = f"/admin/cbsa/dataset/{Dataset.objects.get(vintage='2015').pk}/activate/"
-    moved = operations.post(back, {"reason": WHY, "seen": "2015"})
+    moved = operations.post(back, {"reason": WHY, "expected_in_use": "2015"})
     assert "2016 is in use by now" in moved.content.decode()
-    assert operations.post(back, {"reason": WHY, "seen": "2016"}).status_code == 302
+    assert operations.post(back, {"reason": WHY, "expected_in_use": "2016"}).status_code == 302
     assert in_use() == ["2015"]
     operations.post("/admin/cbsa/dataset/prune/", {"keep": "0", "reason": WHY})
     assert list(Dataset.objects.values_list("vintage", flat=True)) == ["2015"]
@@ -91,17 +91,17 @@ def test_a_pair_is_asked_for_watched_loaded_and_brought_into_use(operations: Cli
 
 def test_a_great_loss_asks_for_a_tick(operations: Client, run: Import) -> None:
     run()
-    requests.carry_out(asked(operations, zips=ZIPS.replace("10005,", "10004,")).pk)
+    requests.run_request(post_request(operations, zips=ZIPS.replace("10005,", "10004,")).pk)
     address = f"/admin/cbsa/dataset/{Dataset.objects.get(vintage='2016').pk}/activate/"
-    assert "Tick the box" in operations.post(address, {"reason": WHY, "seen": "2015"}).content.decode()
+    assert "Tick the box" in operations.post(address, {"reason": WHY, "expected_in_use": "2015"}).content.decode()
     assert in_use() == ["2015"]
-    operations.post(address, {"reason": WHY, "seen": "2015", "force": "on"})
+    operations.post(address, {"reason": WHY, "expected_in_use": "2015", "force": "on"})
     assert in_use() == ["2016"]
 
 
 def test_bad_rows_are_listed_by_the_files_own_name(operations: Client) -> None:
-    request = asked(operations, zips=ZIPS + "1000X,10100,1,1,1,1\n")
-    requests.carry_out(request.pk)
+    request = post_request(operations, zips=ZIPS + "1000X,10100,1,1,1,1\n")
+    requests.run_request(request.pk)
     request.refresh_from_db()
     assert (request.state, request.report["rejects"][0]["file"], request.report["rejects"][0]["line"]) == ("refused", "zips.csv", 10)
     assert "is not five digits" in operations.get(page_of(request)).content.decode()
@@ -112,7 +112,7 @@ def test_bad_rows_are_listed_by_the_files_own_name(operations: Client) -> None:
 def test_a_private_address_is_refused(operations: Client, address: str) -> None:
     operations.post(ADD, {"vintage": "2016", "zips_address": address, "metros_address": address})
     request = ImportRequest.objects.get()
-    requests.carry_out(request.pk)
+    requests.run_request(request.pk)
     request.refresh_from_db()
     assert request.state == "refused"
     assert "not a public address" in request.detail
@@ -121,7 +121,7 @@ def test_a_private_address_is_refused(operations: Client, address: str) -> None:
 @pytest.mark.parametrize(
     "changed", [{"zips_address": "http://example.org/x"}, {"zips_file": ""}, {"zips_file": "", "zips_address": "file:///etc/passwd"}]
 )
-def test_what_cannot_be_asked_for(operations: Client, changed: dict[str, str]) -> None:
+def test_what_cannot_be_requested(operations: Client, changed: dict[str, str]) -> None:
     assert operations.post(ADD, files() | changed).context["form"].errors
     assert not ImportRequest.objects.exists()
 
@@ -129,56 +129,56 @@ def test_what_cannot_be_asked_for(operations: Client, changed: dict[str, str]) -
 @pytest.mark.parametrize("group", ["Support", "Auditors"])
 def test_other_groups_only_see(operations: Client, run: Import, group: str) -> None:
     run()
-    request = asked(operations)
-    requests.carry_out(request.pk)
+    request = post_request(operations)
+    requests.run_request(request.pk)
     other, loaded = member(group), Dataset.objects.get(vintage="2016")
     page = other.get(page_of(request)).content.decode()
-    assert "/drop/" not in page
+    assert "/cancel/" not in page
     assert "/activate/" not in page
     assert other.post(ADD, files()).status_code == 403
-    for address in (f"importrequest/{request.pk}/drop/", f"dataset/{loaded.pk}/activate/", "dataset/prune/"):
-        assert other.post(f"/admin/cbsa/{address}", {"reason": WHY, "seen": "2015", "keep": "0"}).status_code == 403
+    for address in (f"importrequest/{request.pk}/cancel/", f"dataset/{loaded.pk}/activate/", "dataset/prune/"):
+        assert other.post(f"/admin/cbsa/{address}", {"reason": WHY, "expected_in_use": "2015", "keep": "0"}).status_code == 403
     assert in_use() == ["2015"]
     assert Dataset.objects.count() == 2
 
 
 def test_a_killed_worker_is_replaced_three_times_at_most(operations: Client) -> None:
-    request = asked(operations)
+    request = post_request(operations)
     for _ in range(requests.MOST_ATTEMPTS):
-        assert requests.due() == [request.pk]
-        assert requests._take(request.pk) is not None
-        assert requests._take(request.pk) is None, "held by the first"
-        assert requests.due() == []
+        assert requests.unleased_requests() == [request.pk]
+        assert requests._lease(request.pk) is not None
+        assert requests._lease(request.pk) is None, "held by the first"
+        assert requests.unleased_requests() == []
         ImportRequest.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
-    assert requests.due() == []
+    assert requests.unleased_requests() == []
     request.refresh_from_db()
     assert request.state == "failed"
-    assert "Ask for it again" in request.detail
+    assert "Request it again" in request.detail
 
 
-@pytest.mark.parametrize("meanwhile", ["dropped", "taken over"])
-def test_whoever_lost_the_request_loads_nothing(operations: Client, monkeypatch: pytest.MonkeyPatch, meanwhile: str) -> None:
-    request = asked(operations)
+@pytest.mark.parametrize("meanwhile", ["canceled", "taken over"])
+def test_a_worker_that_lost_its_lease_loads_nothing(operations: Client, monkeypatch: pytest.MonkeyPatch, meanwhile: str) -> None:
+    request = post_request(operations)
     load = service._load
 
-    def loaded_late(*given: object) -> None:
-        load(*given)  # type: ignore[arg-type]
-        if meanwhile == "dropped":
-            operations.post(f"/admin/cbsa/importrequest/{request.pk}/drop/", {"reason": WHY})
+    def loaded_late(*arguments: object) -> None:
+        load(*arguments)  # type: ignore[arg-type]
+        if meanwhile == "canceled":
+            operations.post(f"/admin/cbsa/importrequest/{request.pk}/cancel/", {"reason": WHY})
         else:
             ImportRequest.objects.update(leased_until=timezone.now())
-            assert requests._take(request.pk) is not None
+            assert requests._lease(request.pk) is not None
 
     monkeypatch.setattr(service, "_load", loaded_late)
-    assert "dropped or taken over" in requests.carry_out(request.pk)
+    assert "canceled, or another worker has it" in requests.run_request(request.pk)
     assert not Dataset.objects.exists()
 
 
-def test_what_was_loaded_goes_when_it_is_dropped(operations: Client, run: Import) -> None:
+def test_a_canceled_requests_dataset_is_deleted(operations: Client, run: Import) -> None:
     run()
-    request = asked(operations)
-    requests.carry_out(request.pk)
-    assert "not free" in requests.carry_out(request.pk)
-    operations.post(f"/admin/cbsa/importrequest/{request.pk}/drop/", {"reason": WHY})
+    request = post_request(operations)
+    requests.run_request(request.pk)
+    assert "not free" in requests.run_request(request.pk)
+    operations.post(f"/admin/cbsa/importrequest/{request.pk}/cancel/", {"reason": WHY})
     assert list(Dataset.objects.values_list("vintage", flat=True)) == ["2015"]
     assert WHY in operations.get(page_of(request)).content.decode()

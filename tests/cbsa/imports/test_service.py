@@ -1,7 +1,6 @@
-"""Imports on a real database, always through `importing.run`."""
+"""Imports on a real database, always through `service.run`."""
 
 import contextlib
-import json
 import re
 from collections.abc import Callable, Iterator
 
@@ -10,17 +9,13 @@ from django.db import IntegrityError, connection, transaction
 
 from cbsa.errors import ImportRefused, NoDataset
 from cbsa.imports import service
-from cbsa.lookup import Market, find, market_of, markets_of
+from cbsa.lookup import Market, market_of, markets_of, zip_answer, zip_answers
 from cbsa.models import Area, Dataset, ImportRun, Zip, ZipShare
 from cbsa.signals import dataset_activated
 from tests.cbsa.conftest import Import
 from tests.cbsa.publishers import METROS, ZIPS
 
 pytestmark = pytest.mark.django_db
-
-
-def answer(zip_code: str) -> dict:
-    return json.loads(find([zip_code]).answers[zip_code])
 
 
 def rows() -> tuple[int, ...]:
@@ -58,10 +53,10 @@ def test_an_import_counts_what_it_found(run: Import) -> None:
 )
 def test_answers(run: Import, zip_code: str, cbsa: str, effective: str, msa: str | None, growth: float | None) -> None:
     run()
-    found = answer(zip_code)
-    assert (found["cbsa"], found["effective_cbsa"], found["msa"], found["growth_percent"]) == (cbsa, effective, msa, growth)
-    assert bool(found["population"]) == bool(msa)
-    assert found["matches"][0]["cbsa"] == cbsa
+    answer = zip_answer(zip_code)
+    assert (answer.cbsa, answer.effective_cbsa, answer.msa, answer.growth_percent) == (cbsa, effective, msa, growth)
+    assert bool(answer.population) == bool(msa)
+    assert answer.matches[0].cbsa == cbsa
 
 
 def test_markets_are_metropolitan_areas_only(run: Import) -> None:
@@ -86,9 +81,9 @@ OTHER_SHAPES = {
 @pytest.mark.parametrize(("zips", "metros"), OTHER_SHAPES.values(), ids=OTHER_SHAPES.keys())
 def test_other_shapes_of_the_same_facts_import_alike(run: Import, zips: str, metros: str) -> None:
     run()
-    expected = [answer(zip_code) for zip_code in ("10001", "10002", "00501")]
+    expected = [vars(zip_answer(zip_code)) for zip_code in ("10001", "10002", "00501")]
     run(zips, metros, vintage="2015", force=True)
-    assert [answer(zip_code) for zip_code in ("10001", "10002", "00501")] == expected
+    assert [vars(zip_answer(zip_code)) for zip_code in ("10001", "10002", "00501")] == expected
 
 
 GOOD_ROW = "10005,10100,1.000000000,1.000000000,1.000000000,1.000000000"
@@ -181,9 +176,9 @@ def test_a_hopeless_file_is_given_up(run: Import) -> None:
 
 def test_the_same_import_twice_changes_nothing(run: Import) -> None:
     run()
-    before = find(["10002"]).version, rows(), ImportRun.objects.count()
+    before = zip_answers(["10002"]).version, rows(), ImportRun.objects.count()
     assert run().outcome == "unchanged"
-    assert (find(["10002"]).version, rows(), ImportRun.objects.count()) == before
+    assert (zip_answers(["10002"]).version, rows(), ImportRun.objects.count()) == before
 
 
 def test_a_label_in_use_is_replaced_only_by_force(run: Import) -> None:
@@ -191,9 +186,9 @@ def test_a_label_in_use_is_replaced_only_by_force(run: Import) -> None:
     newer = ZIPS.replace("10002,20004", "10002,10200")
     with pytest.raises(ImportRefused, match="2015 holds other files already"):
         run(newer)
-    assert answer("10002")["cbsa"] == "20004"
+    assert zip_answer("10002").cbsa == "20004"
     run(newer, force=True)
-    assert answer("10002")["cbsa"] == "10200"
+    assert zip_answer("10002").cbsa == "10200"
     assert rows() == (1, 6, 6, 8)
 
 
@@ -222,14 +217,14 @@ def test_a_dry_run_reports_and_changes_nothing(run: Import) -> None:
 def test_going_back_and_forth(run: Import) -> None:
     run()
     run(ZIPS.replace("10002,20004", "10002,10200"), vintage="2016")
-    versions = [find(["10002"]).version]
+    versions = [zip_answers(["10002"]).version]
     assert service.activate(vintage="2015", actor="tester").outcome == "activated"
     assert service.activate(vintage="2015", actor="tester").outcome == "unchanged"
-    assert (answer("10002")["cbsa"], answer("10002")["vintage"]) == ("20004", "2015")
-    versions.append(find(["10002"]).version)
+    assert (zip_answer("10002").cbsa, zip_answer("10002").vintage) == ("20004", "2015")
+    versions.append(zip_answers(["10002"]).version)
     assert run(ZIPS.replace("10002,20004", "10002,10200"), vintage="2016").outcome == "activated"
-    assert answer("10002")["cbsa"] == "10200"
-    assert versions[0] == find(["10002"]).version != versions[1]
+    assert zip_answer("10002").cbsa == "10200"
+    assert versions[0] == zip_answers(["10002"]).version != versions[1]
     with pytest.raises(ImportRefused, match=re.escape("There is no dataset 1900. Those imported: 2016, 2015.")):
         service.activate(vintage="1900", actor="tester")
 
@@ -273,7 +268,7 @@ def test_a_failing_receiver_undoes_the_import(run: Import) -> None:
     run()
     with connected(fail), pytest.raises(NoDataset, match="cannot follow"):
         run(ZIPS.replace("10002,20004", "10002,10200"), vintage="2016")
-    assert answer("10002")["vintage"] == "2015"
+    assert zip_answer("10002").vintage == "2015"
     assert rows() == (1, 6, 6, 8)
     assert ImportRun.objects.get(vintage="2016").outcome == "refused"
 
