@@ -113,7 +113,7 @@ ALONE = {
     "admin/loans/user/<id>/password/": "R",
     "admin/cbsa/dataset/prune/": "OR",
     "admin/cbsa/dataset/<int:pk>/activate/": "OR",
-    "admin/cbsa/importrequest/<int:pk>/drop/": "OR",
+    "admin/cbsa/importrequest/<int:pk>/cancel/": "OR",
 }
 
 

@@ -1,6 +1,5 @@
 """What does a person see who opens the site? The market, each loan by itself, and the metropolitan area of a ZIP."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from cbsa import lookup
-from cbsa.errors import InvalidZip, UnknownZip
+from cbsa.errors import InvalidZip
 from cbsa.rules import NO_CBSA, five_digits
 from loans import remaining_cache
 from loans.charts import fill_curve_chart
@@ -212,12 +211,8 @@ def _people(answer: dict[str, Any]) -> str:
 
 
 def _known(code: str) -> dict[str, Any]:
-    """What is known of a ZIP of five digits, as the API answers it, and the latest estimate of its people."""
-    answers = lookup.find([code]).answers
-    if code not in answers:
-        raise UnknownZip(f"ZIP {code} is not in the data in use.")
-    answer: dict[str, Any] = json.loads(answers[code])
-    answer["year"], answer["people"] = max(answer["population"].items(), default=(None, None))
-    answer["nowhere"] = answer["cbsa"] == NO_CBSA
-    answer["shares"] = [(cbsa, [100 * ratio for ratio in ratios]) for cbsa, *ratios in (match.values() for match in answer["matches"])]
-    return answer
+    """Return the lookup's answer for a ZIP of five digits, with the latest population estimate and the shares in percent."""
+    answer = lookup.zip_answer(code)
+    year, people = max(answer.population.items(), default=(None, None))
+    shares = [(cbsa, [100 * ratio for ratio in ratios]) for cbsa, *ratios in answer.matches]
+    return {**vars(answer), "year": year, "people": people, "nowhere": answer.cbsa == NO_CBSA, "shares": shares}

@@ -82,7 +82,7 @@ def test_people_get_a_page(client: Client) -> None:
 
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize(
-    ("path", "broken"), [("/api/v1/loans/", "loans.views.LoanList.get_queryset"), ("/ziptocbsa/90266", "cbsa.api.views.find")]
+    ("path", "broken"), [("/api/v1/loans/", "loans.views.LoanList.get_queryset"), ("/ziptocbsa/90266", "cbsa.api.views.zip_answers")]
 )
 def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, settings: Any, caplog: Any, debug: bool, path: str, broken: str) -> None:
     settings.DEBUG = debug
@@ -120,7 +120,7 @@ def test_people_get_a_page_for_a_fault_too(rf: RequestFactory) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "broken"), [("/api/v1/loans/", "loans.views.LoanList.get_queryset"), ("/ziptocbsa/90266", "cbsa.api.views.find")]
+    ("path", "broken"), [("/api/v1/loans/", "loans.views.LoanList.get_queryset"), ("/ziptocbsa/90266", "cbsa.api.views.zip_answers")]
 )
 def test_no_database(monkeypatch: pytest.MonkeyPatch, path: str, broken: str) -> None:
     def away(*_: Any) -> None:
