@@ -48,7 +48,7 @@ test-long: .venv/.tools ## the tests that take minutes: random histories of 100,
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -m long
 
 .PHONY: test-dates
-test-dates: .venv/.installed ## the test suite on other dates and in other time zones (half an hour; TESTS=tests/loans make test-dates)
+test-dates: .venv/.tools ## the test suite on other dates and in other time zones (half an hour; TESTS=tests/loans make test-dates)
 	$(BIN)/python -m tests.dates $(TESTS)
 
 .PHONY: chaos

@@ -20,7 +20,7 @@ from django_celery_beat.models import PeriodicTask
 
 from loans.admin import actions
 from loans.admin.actions import ACTIONS, StaffAction
-from loans.admin.forms import DeadlineForm, NoticeForm
+from loans.admin.forms import DeadlineForm
 from loans.domain.actors import Actor
 from loans.models import BankEvent, Loan, Reservation, ReviewItem, Transfer, Transition, User
 from loans.selectors.reservations import current_transfer

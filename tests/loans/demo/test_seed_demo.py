@@ -134,7 +134,7 @@ def story_at(in_new_york: datetime) -> list[tuple[str, ...]]:
             row.at for row in history.filter(event="created").order_by("loan_id")
         ]
         story = list(history.values_list("loan__reference", "event", "to_state", "amount", "actor"))
-        story += Case.objects.order_by("loan__reference", "id").values_list("loan__reference", "kind")
+        story += ReviewItem.objects.order_by("loan__reference", "id").values_list("loan__reference", "kind")
         assert_the_money_adds_up(now)
         transaction.set_rollback(True)
     return story
