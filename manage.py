@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's commands, beside a running system or on their own."""
+"""Run Django's commands, beside a running system or alone."""
 
 import os
 import signal

@@ -1,9 +1,9 @@
-"""Which admin is it? The one that peerloans/admin/site.py guards."""
+"""Make peerloans.admin.site.StaffSite the admin of the project."""
 
 from django.contrib.admin.apps import SimpleAdminConfig
 
 
 class StaffConfig(SimpleAdminConfig):
-    """Its pages are found with the addresses (peerloans/urls.py), so that no command waits for what only they import."""
+    """Leaves the discovery of admin pages to peerloans/urls.py, so that commands do not wait for their imports."""
 
     default_site = "peerloans.admin.site.StaffSite"

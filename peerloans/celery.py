@@ -1,4 +1,4 @@
-"""Where does Celery find the application? The schedules lie in the database (django-celery-beat)."""
+"""Create the Celery application. django-celery-beat keeps the schedules in the database."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""How is the system set up? From the environment alone; docs/operations.md has the table of variables."""
+"""Read all settings from the environment. docs/operations.md has the table of variables."""
 
 import base64
 import os
@@ -16,15 +16,19 @@ env = environ.Env()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# A real server is always named in the environment, so a checkout without one is somebody's own machine.
+# A production system always names its database, so a checkout without one is a developer's machine.
 DEBUG = env.bool("DEBUG", default="DATABASE_URL" not in os.environ)
 
 
 def required(name: str, in_debug: str) -> str:
-    """The variable's value; in debug it may be absent."""
+    """Return the variable's value, or `in_debug` in debug.
+
+    Raises:
+        ImproperlyConfigured: outside debug, if it is not set.
+    """
     value: str = env.str(name, default=in_debug if DEBUG else "")
     if not value:
-        raise ImproperlyConfigured(f"Set {name} in the environment (or DEBUG=1 on a machine of your own).")
+        raise ImproperlyConfigured(f"Set {name} in the environment (or DEBUG=1 on your own machine).")
     return value
 
 
@@ -34,20 +38,20 @@ def comma_separated(text: str) -> list[str]:
 
 SECRET_KEY = required("SECRET_KEY", in_debug="only-for-debug")
 if not DEBUG and (len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 10):
-    raise ImproperlyConfigured("SECRET_KEY can be guessed: take 50 random characters or more, as from `openssl rand -base64 48`.")
-# Signatures and sessions made with these still hold; it empties once they have run out.
+    raise ImproperlyConfigured("SECRET_KEY can be guessed: use 50 random characters or more, for instance from `openssl rand -base64 48`.")
+# Signatures and sessions made with these keys stay valid. Empty the list when they have expired.
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = comma_separated(required("ALLOWED_HOSTS", in_debug="*"))
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
-# --- What browsers are told -----------------------------------------------------------------------------------------
-# How many proxies stand before us. Each adds the address it was called from to X-Forwarded-For, and sets X-Forwarded-Proto.
+# --- Browsers -----------------------------------------------------------------------------------------
+# The number of proxies in front. Each appends the address of its caller to X-Forwarded-For, and sets X-Forwarded-Proto.
 PROXIES = env.int("PROXIES", default=0)
 HTTPS = env.bool("HTTPS", default=not DEBUG)
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
-# Browsers' built-in lists bind a whole domain for years, which is for its owner to ask for.
+# W021 asks for HSTS preload, which binds a whole domain for years. That is the domain owner's decision.
 SILENCED_SYSTEM_CHECKS = ["security.W021"]
 if PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -62,7 +66,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# Divides both times to live of a reservation, so that a demo shows in seconds what takes days.
+# Divides both deadlines of a reservation, so that a demo shows in seconds what takes days.
 TIME_LAPSE = env.float("TIME_LAPSE", default=1.0) if DEBUG else 1.0
 
 INSTALLED_APPS = [
@@ -127,24 +131,24 @@ TEMPLATES = [
 
 # --- Database -------------------------------------------------------------------------------------------------------
 DATABASES = {"default": env.db_url_config(required("DATABASE_URL", in_debug=embedded.database_url()))}
-# A hot standby for lists and pages (peerloans/database/replica.py).
+# A hot standby for reading lists and pages (peerloans/database/replica.py).
 if "DATABASE_REPLICA_URL" in os.environ:
     DATABASES["replica"] = env.db_url_config(os.environ["DATABASE_REPLICA_URL"]) | {"TEST": {"MIRROR": "default"}}
-# Whether a pooler that gives a connection for one transaction only, such as PgBouncer, stands before the databases.
+# Whether a pooler such as PgBouncer gives out a connection for one transaction only.
 POOLED_BY_TRANSACTION = env.bool("DATABASE_POOLED_BY_TRANSACTION", default=False)
-# Nobody awaits an answer of a web server for longer than some seconds; jobs take what they need.
+# Web servers set this, since no client waits longer for an answer. Jobs take the time they need.
 STATEMENT_SECONDS = env.int("DATABASE_STATEMENT_SECONDS", default=0)
 for database in DATABASES.values():
     database |= {"ENGINE": "peerloans.database.backend", "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
     options = database.setdefault("OPTIONS", {})
-    # Such a pooler also gives a plan kept for one connection to another.
+    # Behind such a pooler a kept plan could reach a different connection, so none is kept.
     options |= {"server_side_binding": True, "cursor_factory": Cursor, "prepare_threshold": None if POOLED_BY_TRANSACTION else 0}
-    # A server or a network that is gone without a word is noticed within half a minute.
+    # A server or a network that disappeared silently is noticed within half a minute.
     options |= {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
     if POOLED_BY_TRANSACTION:
         database["DISABLE_SERVER_SIDE_CURSORS"] = True
     else:
-        # A lock that does not come within this time is answered as `busy`. Behind a pooler the role must say so itself.
+        # A wait for a lock that exceeds this time is answered with `busy`. Behind a pooler the role sets these limits.
         limits = {"lock_timeout": "3s", "idle_in_transaction_session_timeout": "5min", "statement_timeout": f"{STATEMENT_SECONDS}s"}
         options["options"] = " ".join(f"-c {name}={value}" for name, value in limits.items())
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -157,14 +161,14 @@ CACHES: dict[str, Any] = {
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "peerloans",
         "OPTIONS": {
-            # Nothing here is decided by what Redis holds, so without it everything goes on.
+            # No decision depends on Redis, so the system works without it.
             "IGNORE_EXCEPTIONS": True,
             "SOCKET_CONNECT_TIMEOUT": 0.25,
             "SOCKET_TIMEOUT": 0.25,
         },
     },
 }
-# Addresses of Redis Sentinel, host:port; REDIS_URL then names the service in place of a host.
+# Addresses of Redis Sentinel, host:port. REDIS_URL then names the service instead of a host.
 if sentinels := env.list("REDIS_SENTINELS", default=[]):
     DJANGO_REDIS_CONNECTION_FACTORY = "django_redis.pool.SentinelConnectionFactory"
     CACHES["default"]["OPTIONS"]["SENTINELS"] = [(host, int(port)) for host, _, port in (each.rpartition(":") for each in sentinels)]
@@ -172,15 +176,15 @@ DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
 
 CELERY_BROKER_URL = required("CELERY_BROKER_URL", in_debug=embedded.broker_url(0))
 if CELERY_BROKER_URL.startswith(("amqp", "pyamqp")):
-    # Kept by a majority of RabbitMQ's nodes; a task counts as sent once they have it.
+    # A quorum queue is stored by a majority of RabbitMQ's nodes. A task counts as sent once they have it.
     CELERY_TASK_DEFAULT_QUEUE_TYPE = "quorum"
-    # Only then does RabbitMQ itself hold back what is sent for later.
+    # With a topic exchange RabbitMQ itself delays tasks that are sent for later.
     CELERY_TASK_DEFAULT_EXCHANGE_TYPE = "topic"
     CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, bool | int] = {"confirm_publish": True}
 else:
-    # Longer than the second for which workers wait for a task, and short enough for whoever sends one after a commit.
+    # Longer than the second for which workers wait for a task, and short enough for a request that sends one after its commit.
     CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2}
-# What is not sent at once, the scheduled job does.
+# If a task cannot be sent, the scheduled job does its work.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.1}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
@@ -189,10 +193,10 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_SOFT_TIME_LIMIT = 240
 CELERY_TASK_TIME_LIMIT = 300
-# Workers and beat take their log, and the count of runs, from here.
+# These configure the log of workers and beat, and count runs of tasks.
 CELERY_IMPORTS = ["peerloans.monitoring.logging", "peerloans.jobs"]
 CELERY_TIMEZONE = "UTC"
-# Written down at each job it sends, so that others see how it fares.
+# Beat saves its state after each job, so that monitoring can see it.
 CELERY_BEAT_SYNC_EVERY = 1
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 
@@ -200,7 +204,7 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 vars().update(env.email_url_config(required("EMAIL_URL", in_debug="consolemail://")))
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = required("EMAIL_FROM", in_debug="peerloans <loans@localhost>")
-# Investors name the addresses of their endpoints, so those must not lead into our own network.
+# Investors choose the URLs of their endpoints, so these must not lead into our own network.
 WEBHOOKS_ALLOW_PRIVATE_NETWORKS = env.bool("WEBHOOKS_ALLOW_PRIVATE_NETWORKS", default=False)
 
 # --- Time, language -------------------------------------------------------------------------------------------------
@@ -233,7 +237,7 @@ AUTH_PASSWORD_VALIDATORS = [
         ("NumericPasswordValidator", {}),
     )
 ]
-# Wrong passwords are counted in the database, by user name and address together, so nobody locks out somebody else.
+# Wrong passwords are counted in the database by user name and address together, so one person cannot lock out another.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=15)
@@ -247,9 +251,9 @@ AXES_VERBOSE = False
 AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code", "csrfmiddlewaretoken"]  # and the password, always
 LOGIN_REDIRECT_URL = "admin:index"
 OTP_TOTP_ISSUER = "peerloans"
-# Whether staff must show a code from their phone; otherwise only who has set it up.
+# Whether all staff must enter a code from their phone. Otherwise only those who have set it up.
 SECOND_FACTOR_REQUIRED = env.bool("SECOND_FACTOR_REQUIRED", default=False)
-# Staff's session ends when it was idle for so long, and some hours after it began.
+# A staff session ends when it was idle for this long, and this many hours after it began.
 SESSION_IDLE_MINUTES = env.int("SESSION_IDLE_MINUTES", default=60)
 SESSION_HOURS = env.int("SESSION_HOURS", default=12)
 SESSION_COOKIE_AGE = 3600 * SESSION_HOURS
@@ -264,7 +268,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "peerloans.api.problem_details.handler",
     "DEFAULT_THROTTLE_CLASSES": ["peerloans.api.throttling.PerCaller"],
-    # Requests a second, minute, hour or day, as in 100/s; empty: unlimited.
+    # Requests per second, minute, hour or day, as in 100/s. Empty: unlimited.
     "DEFAULT_THROTTLE_RATES": {
         "user": env.str("THROTTLE", default="6000/m") or None,
         "login": env.str("THROTTLE_LOGIN", default="60/m") or None,
@@ -272,7 +276,7 @@ REST_FRAMEWORK = {
     "NUM_PROXIES": PROXIES,
 }
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(hours=env.int("TOKEN_HOURS", default=10))}
-# Standard Webhooks secrets (whsec_…) that the bank may sign with; two while one replaces the other.
+# Standard Webhooks secrets (whsec_…) that the bank may sign with. Two while one replaces the other.
 BANK_WEBHOOK_SECRETS = comma_separated(
     os.environ.get("BANK_WEBHOOK_SECRETS", "") if DEBUG else required("BANK_WEBHOOK_SECRETS", in_debug="")
 )
@@ -282,10 +286,10 @@ for secret in BANK_WEBHOOK_SECRETS:
     except ValueError:
         long_enough = False
     if not long_enough:
-        raise ImproperlyConfigured("BANK_WEBHOOK_SECRETS holds one that is not whsec_ and 24 bytes or more in base64.")
+        raise ImproperlyConfigured("Each of BANK_WEBHOOK_SECRETS must be whsec_ and at least 24 bytes in base64.")
 SPECTACULAR_SETTINGS = {
     "TITLE": "peerloans",
-    "DESCRIPTION": "A marketplace where investors buy pieces of real-estate loans.",
+    "DESCRIPTION": "A marketplace where investors buy parts of real-estate loans.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
@@ -303,8 +307,8 @@ SPECTACULAR_SETTINGS = {
 # --- Log and metrics ------------------------------------------------------------------------------------------------
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 if METRICS_TOKEN and not DEBUG and len(METRICS_TOKEN) < 20:
-    raise ImproperlyConfigured("METRICS_TOKEN can be guessed: take 20 random characters or more.")
-# The web processes of one machine share it, so that each scrape gives the sum; it must exist before it is first used.
+    raise ImproperlyConfigured("METRICS_TOKEN can be guessed: use 20 random characters or more.")
+# The web processes of one machine share this folder, so that each scrape gives their sum. It must exist before the first use.
 if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
     Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
 LOGGING = {
@@ -316,12 +320,12 @@ LOGGING = {
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain" if DEBUG else "json"}},
     "loggers": {
-        # Said once, by the root's handler; what a caller did wrong, the caller is told.
+        # Only the root's handler logs. A client's error is answered and not logged.
         "django": {"handlers": [], "propagate": True},
         "django.request": {"level": "ERROR"},
-        # It would name who tried, and from where; staff find that in the admin.
+        # axes would log user names and addresses. Staff see them in the admin.
         "axes": {"level": "CRITICAL"},
-        # A line for each request would drown a machine of one's own.
+        # In debug, one line for each request would hide everything else.
         "peerloans.monitoring.logging": {"level": "WARNING" if DEBUG else "NOTSET"},
     },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},

