@@ -4,9 +4,9 @@ ARG BASE=python:3.11-slim
 FROM ${BASE} AS build
 RUN python3 -m venv /venv
 ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
-COPY requirements.txt .
+COPY requirements/production.lock .
 # What only installs is not needed where it runs.
-RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt && pip uninstall --yes setuptools pip
+RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r production.lock && pip uninstall --yes setuptools pip
 WORKDIR /app
 COPY . .
 # Static files need no server, only settings that are complete; these are used nowhere else.

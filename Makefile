@@ -91,10 +91,13 @@ format: .venv/.tools ## put the code into the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-LOCK := $(UV) compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
+# --only-binary goes into the lock as well: no package runs code of its own while it is installed.
+LOCK := $(UV) compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --only-binary :all: --emit-build-options \
+	--no-annotate --custom-compile-command 'make lock'
 .PHONY: lock
 lock: .venv/.installed ## renew requirements/*.lock: the newest versions that the ranges allow, with hashes
-	$(LOCK) requirements/dev.txt -o requirements/dev.lock
-	$(LOCK) requirements/local.txt -c requirements/dev.lock -o requirements/local.lock
-	$(LOCK) requirements.txt -c requirements/dev.lock -o requirements/production.lock
-	$(LOCK) requirements/installer.txt -o requirements/installer.lock
+	@echo '  make | renewing requirements/*.lock …'
+	@$(LOCK) requirements/dev.txt -o requirements/dev.lock
+	@$(LOCK) requirements/local.txt -c requirements/dev.lock -o requirements/local.lock
+	@$(LOCK) requirements.txt -c requirements/dev.lock -o requirements/production.lock
+	@$(LOCK) requirements/installer.txt -o requirements/installer.lock

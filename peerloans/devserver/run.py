@@ -176,7 +176,7 @@ def run(port: int) -> None:
         shutil.rmtree(counted, ignore_errors=True)
         say("starting the web server …")
         parts.append(Part("web", web(port), DATABASE_STATEMENT_SECONDS="30", PROMETHEUS_MULTIPROC_DIR=str(counted)))
-        fill_empty_database()  # on the other core
+        fill_empty_database()  # uses one core while the web server starts on the other
         while "MAKELEVEL" not in os.environ or os.getppid() == parent:
             if not shown and answers(port):
                 shown = True
