@@ -118,7 +118,7 @@ def test_the_figures_tell_what_happened(beat_ticks: None, client: Client) -> Non
     assert figure(text, 'peerloans_up{part="database"}') == 1
     assert figure(text, 'peerloans_reservations{state="reserved"}') == 1
     assert figure(text, 'peerloans_claimed_dollars{state="reserved"}') == 2_000
-    assert figure(text, 'peerloans_reviewitems_open{kind="drift"}') == 1
+    assert figure(text, 'peerloans_review_items_open{kind="drift"}') == 1
     assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.forget",state="success"}') == 1
     assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.forget",state="failure"}') == 1
     assert figure(text, 'peerloans_job_lag_seconds{job="loans.tasks.forget"}') == 0
