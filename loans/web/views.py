@@ -120,7 +120,7 @@ def market_page(request: HttpRequest) -> HttpResponse:
     chosen = LoanFilter(asked, market_loans())
     context["wrong"] = chosen.errors
     if not chosen.is_valid():
-        return render(request, "market.html", context, status=400)
+        return render(request, "loans/market.html", context, status=400)
     ids = chosen.qs.values_list("pk", flat=True)
     start, count = (number - 1) * LOANS_ON_A_PAGE, ids.count()
     context |= {
@@ -130,7 +130,7 @@ def market_page(request: HttpRequest) -> HttpResponse:
         "previous_page": number - 1,
         "next_page": number + 1 if start + LOANS_ON_A_PAGE < count else None,
     }
-    return render(request, "market.html", context)
+    return render(request, "loans/market.html", context)
 
 
 def _page(text: str) -> int:
@@ -154,7 +154,7 @@ def loan_page(request: HttpRequest, reference: str) -> HttpResponse:
         "chart": _filled(offer),
         "metro": _metro(offer.loan.zip) if offer.loan.market_cbsa else None,
     }
-    return render(request, "loan.html", context)
+    return render(request, "loans/loan.html", context)
 
 
 def _filled(offer: Offer) -> str:
@@ -177,11 +177,11 @@ def zip_form_page(request: HttpRequest) -> HttpResponse:
     """Where the box leads: to the page of the ZIP, or to why there is none."""
     asked = request.GET.get("zip", "").strip()
     if not asked:
-        return render(request, "zip.html")
+        return render(request, "loans/zip.html")
     try:
         return redirect("zip-page", five_digits(asked))
     except InvalidZip as problem:
-        return render(request, "zip.html", {"asked": asked, "problem": problem}, status=problem.status)
+        return render(request, "loans/zip.html", {"asked": asked, "problem": problem}, status=problem.status)
 
 
 @page_for_anyone
@@ -192,7 +192,7 @@ def zip_page(request: HttpRequest, asked: str) -> HttpResponse:
             return redirect("zip-page", code)
         answer = _known(code)
     except Problem as problem:
-        return render(request, "zip.html", {"asked": asked, "problem": problem}, status=problem.status)
+        return render(request, "loans/zip.html", {"asked": asked, "problem": problem}, status=problem.status)
     there = {"market_cbsa": answer["effective_cbsa"]} if answer["msa"] else {"zip": code}
     ids = market_loans().filter(status=LoanStatus.OPEN, **there).values_list("pk", flat=True)[: LOANS_ON_A_PAGE + 1]
     shown = cards(list(ids))
@@ -203,7 +203,7 @@ def zip_page(request: HttpRequest, asked: str) -> HttpResponse:
         "cards": shown[:LOANS_ON_A_PAGE],
         "more": len(shown) > LOANS_ON_A_PAGE,
     }
-    return render(request, "zip.html", context)
+    return render(request, "loans/zip.html", context)
 
 
 def _people(answer: dict[str, Any]) -> str:
