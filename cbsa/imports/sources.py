@@ -26,7 +26,7 @@ from zipfile import BadZipFile, ZipFile
 from cbsa.errors import ImportRefused
 from cbsa.imports.xlsx import Check
 from peerloans import safe_http
-from peerloans.safe_http import Reach, TooSlow
+from peerloans.safe_http import CallLimits, TooSlow
 
 CHUNK_BYTES = 1 << 16
 WRAPPINGS = 2  # a workbook in a .zip in a .gz; deeper, nobody publishes
@@ -48,7 +48,7 @@ class Limits:
     size_bytes: int = 256 * 2**20
     stall_seconds: float = 30
     total_seconds: float = 600
-    allowed: Callable[[str], bool] = safe_http.anywhere
+    allowed: Callable[[str], bool] = safe_http.any_address
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,13 @@ def fetch(name: str | Path, folder: Path, limits: Limits) -> Source:
     A Path is a file that somebody sent; messages call it by its last part.
     """
     shown, name = (name.name, str(name)) if isinstance(name, Path) else (without_secrets(name), name)
-    reach = Reach(limits.allowed, time.monotonic() + limits.total_seconds, limits.stall_seconds)
+    call_limits = CallLimits(limits.allowed, time.monotonic() + limits.total_seconds, limits.stall_seconds)
     folder.mkdir()
     copy = folder / "as-published"
     try:
-        with _opened(name, reach) as chunks:
-            sha256, size = _copy(chunks, copy, _Allowance(limits, reach))
-        table = _unpacked(copy, limits, reach)
+        with _opened(name, call_limits) as chunks:
+            sha256, size = _copy(chunks, copy, _Allowance(limits, call_limits))
+        table = _unpacked(copy, limits, call_limits)
         if not table.stat().st_size:
             raise ImportRefused("the file is empty.")
     except ImportRefused as error:
@@ -146,11 +146,11 @@ def without_secrets(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _opened(name: str, reach: Reach) -> Iterator[Iterator[bytes]]:
+def _opened(name: str, call_limits: CallLimits) -> Iterator[Iterator[bytes]]:
     if name == "-":
         yield _chunks(sys.stdin.buffer)
     elif name.startswith(ADDRESS):
-        with safe_http.download(name, reach) as chunks:
+        with safe_http.download(name, call_limits) as chunks:
             yield chunks
     else:
         with Path(name).open("rb") as file:
@@ -173,7 +173,7 @@ class _Allowance:
     """What may still come, of bytes and of time."""
 
     limits: Limits
-    reach: Reach
+    call_limits: CallLimits
     size_bytes: int = 0
 
     def take(self, chunk: bytes) -> None:
@@ -181,7 +181,7 @@ class _Allowance:
         self.size_bytes += len(chunk)
         if self.size_bytes > self.limits.size_bytes:
             raise ImportRefused(f"it holds more than {self.limits.size_bytes:,} bytes, which no such file does.")
-        if time.monotonic() > self.reach.deadline:
+        if time.monotonic() > self.call_limits.deadline:
             raise ImportRefused(_too_slow(self.limits))
 
 
@@ -196,21 +196,21 @@ def _copy(chunks: Iterator[bytes], path: Path, allowance: _Allowance) -> tuple[s
     return sha256.hexdigest(), allowance.size_bytes
 
 
-def _unpacked(path: Path, limits: Limits, reach: Reach) -> Path:
+def _unpacked(path: Path, limits: Limits, call_limits: CallLimits) -> Path:
     """The table inside at most two wrappings. Whatever sizes an archive claims, what comes out of it is counted."""
     try:
         for number in range(WRAPPINGS + 1):
             inner = path.with_name(f"inner-{number}")
             if _starts_with(path, GZIP_MAGIC):
                 with gzip.open(path) as stream:
-                    _copy(_chunks(cast("IO[bytes]", stream)), inner, _Allowance(limits, reach))
+                    _copy(_chunks(cast("IO[bytes]", stream)), inner, _Allowance(limits, call_limits))
             elif _starts_with(path, ZIP_MAGIC):
                 _check_members(path)
                 with ZipFile(path) as archive:
                     if WORKBOOK in archive.namelist():
-                        return _workbook(archive, inner, _Allowance(limits, reach))
+                        return _workbook(archive, inner, _Allowance(limits, call_limits))
                     with archive.open(_only_member(archive)) as stream:
-                        _copy(_chunks(stream), inner, _Allowance(limits, reach))
+                        _copy(_chunks(stream), inner, _Allowance(limits, call_limits))
             else:
                 return path
             path = inner
