@@ -93,15 +93,15 @@ MIDDLEWARE = [
     "peerloans.monitoring.logging.NamedRequests",
     "peerloans.monitoring.metrics.CountedRequests",
     "django.middleware.security.SecurityMiddleware",
-    "peerloans.web.middleware.ScriptPolicy",
+    "peerloans.web.middleware.PageCSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "peerloans.web.middleware.Sessions",
+    "peerloans.web.middleware.PageSessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "peerloans.web.middleware.LogIns",
-    "peerloans.web.middleware.SecondFactors",
-    "peerloans.web.middleware.SessionsEnd",
-    "peerloans.web.middleware.Messages",
+    "peerloans.web.middleware.PageAuthenticationMiddleware",
+    "peerloans.web.middleware.PageOTPMiddleware",
+    "peerloans.web.middleware.PageSessionTimeoutMiddleware",
+    "peerloans.web.middleware.PageMessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
@@ -253,6 +253,7 @@ SECOND_FACTOR_REQUIRED = env.bool("SECOND_FACTOR_REQUIRED", default=False)
 SESSION_IDLE_MINUTES = env.int("SESSION_IDLE_MINUTES", default=60)
 SESSION_HOURS = env.int("SESSION_HOURS", default=12)
 SESSION_COOKIE_AGE = 3600 * SESSION_HOURS
+SESSION_ENGINE = "peerloans.web.sessions"
 
 # --- API ------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
