@@ -89,9 +89,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "peerloans.monitoring.views.Probes",
-    "peerloans.monitoring.logging.NamedRequests",
-    "peerloans.monitoring.metrics.CountedRequests",
+    "peerloans.monitoring.views.MonitoringMiddleware",
+    "peerloans.monitoring.logging.RequestLogMiddleware",
+    "peerloans.monitoring.metrics.RequestMetricsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "peerloans.web.middleware.PageCSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
