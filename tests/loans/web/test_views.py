@@ -66,7 +66,7 @@ def test_a_loan_is_shown_with_its_terms_and_money(client: Client) -> None:
         assert text_shown in page
     sums = [
         ("Remaining", "100,000"),
-        ("Reserved or pending, of at most $110,000", "30,000.50"),
+        ("Reserved, of at most $110,000", "30,000.50"),
         ("Can be reserved now", "79,999.50"),
         ("Minimum", "2,500"),
     ]
@@ -207,7 +207,7 @@ def test_a_loan_has_a_page(client: Client) -> None:
     for text_shown in (
         "1 Ocean Drive, Manhattan Beach, CA",
         "<b>3 parts</b> of $30,000 are left, and a last part of $10,000.",
-        "<dt>Reserved or pending, of at most $112,500</dt><dd>$40,000</dd>",
+        "<dt>Reserved, of at most $112,500</dt><dd>$40,000</dd>",
         "<dt>Can be reserved now</dt><dd>$72,500</dd>",
         "<dt>Overbooking</dt><dd>12.50 %</dd>",
         "In queue order",
