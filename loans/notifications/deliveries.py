@@ -1,7 +1,7 @@
 """Send the deliveries that are due: take them, send them, and record how each attempt ended.
 
 A delivery is sent at least once. Deliveries of one reservation to one target are sent in the order of history. A target is an
-investor's webhook endpoint, or all mailboxes together. Nothing is sent inside a transaction.
+investor's webhook endpoint, or all mailboxes together. A message is never sent inside a transaction.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Say what investors are told of each transition, and in which words.
+"""Choose and write the message that announces each transition to its investor.
 
 Two tables map the events of history to messages. A transition whose event is in neither is not announced: investors learn of
 a loan's own transitions through what these do to their reservations. A message is made from its transition and from values
