@@ -88,7 +88,7 @@ _TAKE_DUE = """
         LEFT JOIN unnest(%(busy_targets)s::bigint[], %(running)s::int[]) AS busy(target, running) USING (target)
     ), due AS (
         -- The longest due of each target, as many as it may have. A delivery is not due while an earlier one of the same
-        -- reservation and target waits. If these are too many, the ones with the fewest failed attempts go first.
+        -- reservation and target waits. Where these are more than may run, those with the fewest failed attempts go first.
         SELECT candidate.* FROM targets, LATERAL (
             SELECT id, attempts, next_attempt_at FROM loans_delivery AS delivery
             WHERE COALESCE(endpoint_id, 0) = target AND status = 'waiting' AND next_attempt_at <= (SELECT at FROM present)
@@ -112,9 +112,9 @@ _TAKE_DUE = """
 
 
 def take_due(now: datetime | None = None, *, running: Iterable[Delivery] = ()) -> list[Delivery]:
-    """Take deliveries that are due for LEASE, and return them in the order of history with all that sending them reads.
+    """Take deliveries that are due, for as long as LEASE, and return them in the order of history with all that sending reads.
 
-    Takes only as many as may run beside the `running` ones.
+    Takes no more than may run beside the `running` ones.
     """
     running_by_target = Counter(delivery.target for delivery in running)
     values: dict[str, Any] = {
@@ -139,7 +139,7 @@ def send(delivery: Delivery) -> None:
     """Make one attempt. It runs beside others in a thread, so it must not use the database.
 
     Raises:
-        Refused: the endpoint is disabled, or its address is none that we call.
+        Refused: the endpoint is disabled, or we do not call its address.
         Failed: the endpoint did not accept the message.
         OSError, SMTPException: the mail server did not.
     """

@@ -24,7 +24,7 @@ def send(*, url: str, secret: str, message_id: str, body: str, seconds: float = 
     Any status from 200 to 299 means that the receiver took the message. The rest of its answer is not read.
 
     Raises:
-        Refused: the address is none that we call.
+        Refused: we do not call this address.
         Failed: the receiver did not take the message.
     """
     at = datetime.now(UTC)
