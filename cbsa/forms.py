@@ -31,7 +31,7 @@ class ImportForm(forms.Form):
                 self.add_error(f"{kind}_file", f"A file has at most {UPLOAD_BYTES // 2**20} MiB and a plain name. Compress it.")
             elif address:
                 try:
-                    safe_http.parts(address)
+                    safe_http.parse_url(address)
                 except safe_http.Refused as error:
                     self.add_error(f"{kind}_address", str(error))
         return self.cleaned_data

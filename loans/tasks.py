@@ -7,7 +7,7 @@ Their schedules lie in the database, where a migration put them, and are edited 
 from celery import shared_task
 
 from loans.audit.reconciliation import find_breaches
-from loans.notifications import outbox
+from loans.notifications import deliveries
 from loans.services.closing_values import record_due_closing_values, refresh_remaining_cache
 from loans.services.expiry import expire_due
 from loans.services.retention import delete_ended_tokens, delete_old_idempotency_keys
@@ -35,7 +35,7 @@ def settle_loan(loan_id: int) -> str:
 @shared_task
 def deliver() -> str:
     """Send investors the e-mails and webhooks that are due."""
-    done = outbox.deliver_due()
+    done = deliveries.deliver_due()
     return f"{done.sent} messages were sent, {done.failed} failed and are tried again, {done.given_up} were given up."
 
 

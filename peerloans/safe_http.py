@@ -1,8 +1,7 @@
-"""How do we call an address that somebody else names? Once looked up, checked, and connected to that very address.
+"""Call URLs that users enter, without letting them reach our own network (server-side request forgery, SSRF).
 
-Whoever names an address could make us call into our own network. So the host's addresses are looked up once, all of
-them are checked, and the connection goes to one of those checked: there is no second look-up that might answer
-otherwise. Proxies are not used. A redirect is an address like any other, checked in the same way.
+The host is looked up once, every address that it has is checked, and the connection goes to one of these addresses. There is no
+second look-up, whose answer might differ. Proxies are not used. A redirect is checked like the first URL.
 """
 
 import functools
@@ -26,87 +25,103 @@ _GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
 
 
 class Refused(Exception):
-    """The address is none that we call; the text says why."""
+    """We do not call this URL. The text says why."""
 
 
 class Failed(Exception):
-    """The other side did not do its part."""
+    """The other side could not be reached, or did not answer as it should."""
 
 
 class TooSlow(Failed):
-    """It sent nothing for too long, or had not ended in the time for the whole."""
+    """The other side was silent for too long, or the whole call took too long."""
 
 
 def is_public(address: str) -> bool:
-    """Whether the whole Internet knows the address. One that only wraps an IPv4 address is refused, whichever that is."""
+    """Return whether the address is reachable on the public Internet. IPv6 addresses that wrap an IPv4 address are not accepted."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
         return ip in _GLOBAL_IPV6 and ip.is_global and not (ip.sixtofour or ip.teredo)
     return ip.is_global and not ip.is_multicast
 
 
-def anywhere(address: str) -> bool:
-    """Lets every address pass: for whoever sits on this machine anyway."""
+def any_address(address: str) -> bool:
+    """Accept every address: for callers who can reach this machine's network anyway."""
     return True
 
 
 @dataclass(frozen=True)
-class Reach:
-    """Which addresses a call may go to, and how long it may take: to the `deadline` of time.monotonic(), without a longer silence."""
+class CallLimits:
+    """Which addresses a call may connect to, and how long it may take.
 
-    allowed: Callable[[str], bool]
+    `deadline` is an instant of `time.monotonic()` for the whole call; `silence_seconds` is for each single read and write.
+    """
+
+    is_allowed: Callable[[str], bool]
     deadline: float
     silence_seconds: float = float("inf")
 
-    def left(self) -> float:
-        """Seconds that the next step may take."""
+    def seconds_left(self) -> float:
+        """Return how many seconds the next read or write may take."""
         return max(min(self.deadline - time.monotonic(), self.silence_seconds), 0.001)
 
 
-def parts(url: str, schemes: Collection[str] = ("https", "http")) -> SplitResult:
-    """The parts of an address in a form that we call; Refused otherwise. Its host is not looked up here."""
+def parse_url(url: str, schemes: Collection[str] = ("https", "http")) -> SplitResult:
+    """Return the parts of a URL. Its host is not looked up.
+
+    Raises:
+        Refused: the URL is malformed, has another scheme, or holds a user name or password.
+    """
     try:
         if not re.fullmatch(r"[\x21-\x7e]+", url):
-            raise Refused("Write the address without spaces, and other than ASCII letters encoded.")
-        address = urlsplit(url)
-        port_is_right = address.port != 0  # looking at it raises ValueError where it is no number
+            raise Refused("Write the address without spaces, and encode characters other than ASCII.")
+        parts = urlsplit(url)
+        has_valid_port = parts.port != 0  # raises ValueError where the port is not a number
     except ValueError as error:
         raise Refused(f"This is not an address: {error}.") from None
-    if address.scheme not in schemes or not address.hostname or not port_is_right:
+    if parts.scheme not in schemes or not parts.hostname or not has_valid_port:
         raise Refused(f"Write the address as {next(iter(schemes))}://host/path.")
-    if "@" in address.netloc:
+    if "@" in parts.netloc:
         raise Refused("Leave out the user name and password.")
-    return address
+    return parts
 
 
-def addresses_of(host: str, port: int, allowed: Callable[[str], bool]) -> list[str]:
-    """The host's addresses, all of them allowed; Refused where one is not, Failed where there is none."""
+def addresses_of(host: str, port: int, is_allowed: Callable[[str], bool]) -> list[str]:
+    """Look the host up and return its addresses, without repeats.
+
+    Raises:
+        Refused: one of the addresses is not allowed.
+        Failed: the host has no address.
+    """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise Failed(f"{host} is not found: {error}") from error
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        raise Failed(f"{host} was not found: {error}") from error
+    addresses = list(dict.fromkeys(str(socket_address[0]) for *_, socket_address in entries))
     for address in addresses:
-        if not allowed(address):
+        if not is_allowed(address):
             raise Refused(f"{host} is {address}, which is not a public address.")
     return addresses
 
 
 @contextmanager
-def call(method: str, address: SplitResult, reach: Reach, headers: Mapping[str, str], body: bytes = b"") -> Iterator[httpcore.Response]:
-    """The answer to one request, its body still to be read. Raises Refused or Failed, also out of the reading."""
+def call(method: str, url: SplitResult, limits: CallLimits, headers: Mapping[str, str], body: bytes = b"") -> Iterator[httpcore.Response]:
+    """Send one request and yield the response, whose body is still to be read. Redirects are not followed.
+
+    Raises, also while the caller reads the body:
+        Refused: the host has an address that is not allowed.
+        Failed: there was no proper answer; TooSlow where it took too long.
+    """
     target = httpcore.URL(
-        scheme=address.scheme,
-        host=address.hostname or "",
-        port=address.port,
-        target=(address.path or "/") + (f"?{address.query}" if address.query else ""),
+        scheme=url.scheme,
+        host=url.hostname or "",
+        port=url.port,
+        target=(url.path or "/") + (f"?{url.query}" if url.query else ""),
     )
-    sent: dict[bytes | str, bytes | str] = {"Host": address.netloc, "User-Agent": "peerloans"}
-    sent.update(headers)
+    all_headers = [("Host", url.netloc), ("User-Agent", "peerloans"), *headers.items()]
     try:
         with (
-            httpcore.ConnectionPool(ssl_context=_tls(), network_backend=_CheckedCalls(reach)) as pool,
-            pool.stream(method, target, headers=sent, content=body or None) as response,
+            httpcore.ConnectionPool(ssl_context=_tls(), network_backend=_CheckedNetwork(limits)) as pool,
+            pool.stream(method, target, headers=all_headers, content=body or None) as response,
         ):
             yield response
     except httpcore.TimeoutException as error:
@@ -116,10 +131,15 @@ def call(method: str, address: SplitResult, reach: Reach, headers: Mapping[str, 
 
 
 @contextmanager
-def download(url: str, reach: Reach) -> Iterator[Iterator[bytes]]:
-    """What lies at `url`, in chunks as they come; redirects are followed. Raises Refused or Failed, also out of the reading."""
+def download(url: str, limits: CallLimits) -> Iterator[Iterator[bytes]]:
+    """Yield what `url` holds, in chunks as they arrive. Up to MOST_REDIRECTS redirects are followed.
+
+    Raises, also while the caller reads the chunks:
+        Refused: the URL or a redirect names something that we do not call.
+        Failed: there was no proper answer, or its status was not 200; TooSlow where it took too long.
+    """
     for _ in range(MOST_REDIRECTS + 1):
-        with call("GET", parts(url), reach, {}) as response:
+        with call("GET", parse_url(url), limits, {}) as response:
             if response.status not in REDIRECTS:
                 if response.status != 200:
                     reason = response.extensions.get("reason_phrase", b"").decode("latin-1")
@@ -130,7 +150,7 @@ def download(url: str, reach: Reach) -> Iterator[Iterator[bytes]]:
         try:
             url = urljoin(url, location)
         except ValueError as error:
-            raise Refused(f"The server redirects to what is not an address: {error}.") from None
+            raise Refused(f"The server redirects to something that is not an address: {error}.") from None
     raise Failed(f"The server redirected more than {MOST_REDIRECTS} times.")
 
 
@@ -139,11 +159,11 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-class _CheckedCalls(httpcore.NetworkBackend):
-    """Connects within reach only."""
+class _CheckedNetwork(httpcore.NetworkBackend):
+    """Connect only to addresses that the limits allow, and only within their time."""
 
-    def __init__(self, reach: Reach) -> None:
-        self.reach = reach
+    def __init__(self, limits: CallLimits) -> None:
+        self._limits = limits
 
     def connect_tcp(
         self,
@@ -153,8 +173,8 @@ class _CheckedCalls(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        *others, last = addresses_of(host, port, self.reach.allowed)
-        for address in others:
+        *earlier, last = addresses_of(host, port, self._limits.is_allowed)
+        for address in earlier:
             try:
                 return self._connect(address, port)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
@@ -162,25 +182,25 @@ class _CheckedCalls(httpcore.NetworkBackend):
         return self._connect(last, port)
 
     def _connect(self, address: str, port: int) -> httpcore.NetworkStream:
-        return _Timed(httpcore.SyncBackend().connect_tcp(address, port, self.reach.left()), self.reach)
+        return _TimedStream(httpcore.SyncBackend().connect_tcp(address, port, self._limits.seconds_left()), self._limits)
 
 
-class _Timed(httpcore.NetworkStream):
-    """A connection on which each step may take what is left."""
+class _TimedStream(httpcore.NetworkStream):
+    """A connection whose reads and writes each get the time that is left, in place of httpcore's fixed timeouts."""
 
-    def __init__(self, stream: httpcore.NetworkStream, reach: Reach) -> None:
-        self._stream, self._reach = stream, reach
+    def __init__(self, stream: httpcore.NetworkStream, limits: CallLimits) -> None:
+        self._stream, self._limits = stream, limits
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._reach.left())
+        return self._stream.read(max_bytes, self._limits.seconds_left())
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, self._reach.left())
+        self._stream.write(buffer, self._limits.seconds_left())
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return _Timed(self._stream.start_tls(ssl_context, server_hostname, self._reach.left()), self._reach)
+        return _TimedStream(self._stream.start_tls(ssl_context, server_hostname, self._limits.seconds_left()), self._limits)
 
     def close(self) -> None:
         self._stream.close()

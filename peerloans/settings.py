@@ -93,19 +93,19 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "peerloans.monitoring.views.Probes",
-    "peerloans.monitoring.logging.NamedRequests",
-    "peerloans.monitoring.metrics.CountedRequests",
+    "peerloans.monitoring.views.MonitoringMiddleware",
+    "peerloans.monitoring.logging.RequestLogMiddleware",
+    "peerloans.monitoring.metrics.RequestMetricsMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "peerloans.web.middleware.ScriptPolicy",
+    "peerloans.web.middleware.PageCSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "peerloans.web.middleware.Sessions",
+    "peerloans.web.middleware.PageSessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "peerloans.web.middleware.LogIns",
-    "peerloans.web.middleware.SecondFactors",
-    "peerloans.web.middleware.SessionsEnd",
-    "peerloans.web.middleware.Messages",
+    "peerloans.web.middleware.PageAuthenticationMiddleware",
+    "peerloans.web.middleware.PageOTPMiddleware",
+    "peerloans.web.middleware.PageSessionTimeoutMiddleware",
+    "peerloans.web.middleware.PageMessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
@@ -257,6 +257,7 @@ SECOND_FACTOR_REQUIRED = env.bool("SECOND_FACTOR_REQUIRED", default=False)
 SESSION_IDLE_MINUTES = env.int("SESSION_IDLE_MINUTES", default=60)
 SESSION_HOURS = env.int("SESSION_HOURS", default=12)
 SESSION_COOKIE_AGE = 3600 * SESSION_HOURS
+SESSION_ENGINE = "peerloans.web.sessions"
 
 # --- API ------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {

@@ -29,8 +29,8 @@ OPEN = {
     "loans/<slug:reference>/": (EVERYBODY, "405 " * 7),
     "loans/<slug:reference>": (EVERYBODY, "405 " * 7),
     "zip/": (EVERYBODY, "405 " * 7),
-    "zip/<str:asked>/": ("503 " * 7, "405 " * 7),
-    "zip/<str:asked>": ("503 " * 7, "405 " * 7),
+    "zip/<str:zip_code>/": ("503 " * 7, "405 " * 7),
+    "zip/<str:zip_code>": ("503 " * 7, "405 " * 7),
     "api/schema/": (EVERYBODY, "405 " * 7),
     "api/docs/": (EVERYBODY, "405 " * 7),
     "api/v1/auth/token/": ("405 " * 7, "400 " * 7),
@@ -179,7 +179,7 @@ def client_of(name: str, reservation: Reservation) -> tuple[Client, User | None]
 
 
 def filled(address: str, reservation: Reservation) -> str:
-    values = {"reference": "LN-1", "reservation_id": str(reservation.pk), "asked": "90266", "zip_code": "90266"}
+    values = {"reference": "LN-1", "reservation_id": str(reservation.pk), "zip_code": "90266"}
     path = re.sub(r"<(?:[\w-]+:)?(\w+)>", lambda found: values.get(found[1], "0"), address)
     return "/" + {"^(?:api|ziptocbsa)/": "api/nowhere/", "admin/(?P<url>.*)$": "admin/nowhere/"}.get(path, path)
 

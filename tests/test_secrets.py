@@ -1,4 +1,4 @@
-"""Does the repository hold a secret? Each file that git knows, searched for what keys and tokens look like."""
+"""Search every file that git tracks for text that looks like a key, a token or a password."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# Standard Webhooks' own example, which its libraries' documentation shows.
+# The example in the documentation of Standard Webhooks' libraries.
 PUBLISHED = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY"
@@ -17,7 +17,7 @@ SECRET = re.compile(
     r"|\bsk_live_\w{16,}"  # Stripe
     rf"|\b(?!{PUBLISHED})whsec_[\w+/-]{{32,}}"
 )
-# In an address: neither the word itself nor from the environment. Tests may have one, of nobody.
+# A password in a URL, but for the word "password" and variables of the environment. Tests may hold made-up ones.
 PASSWORD = re.compile(r"://[^\s/:@]+:(?!password@|\$\{)[^\s/:@]+@")
 NAMES = re.compile(r"(?:^|/)(?:\.env(?:\..+)?|id_(?:rsa|ed25519|ecdsa)|.+\.(?:pem|key|p12|pfx))$")
 
@@ -40,11 +40,11 @@ def tracked() -> list[Path]:
         "DATABASE_URL: postgresql://peerloans:hunter2@database/peerloans",
     ],
 )
-def test_a_secret_is_known_by_its_looks(text: str) -> None:
+def test_secrets_are_recognized(text: str) -> None:
     assert SECRET.search(text) or PASSWORD.search(text)
 
 
-def test_no_file_holds_one() -> None:
+def test_no_file_holds_a_secret() -> None:
     files = tracked()
     assert len(files) > 100
     texts = {str(path.relative_to(ROOT)): path.read_bytes().decode("latin-1") for path in files}

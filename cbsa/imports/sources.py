@@ -26,7 +26,7 @@ from zipfile import BadZipFile, ZipFile
 from cbsa.errors import ImportRefused
 from cbsa.imports.xlsx import XmlCheck
 from peerloans import safe_http
-from peerloans.safe_http import Reach, TooSlow
+from peerloans.safe_http import CallLimits, TooSlow
 
 CHUNK_BYTES = 1 << 16
 WRAPPINGS = 2  # a workbook in a .zip in a .gz; no publisher goes deeper
@@ -48,7 +48,7 @@ class Limits:
     size_bytes: int = 256 * 2**20
     stall_seconds: float = 30
     total_seconds: float = 600
-    allowed: Callable[[str], bool] = safe_http.anywhere
+    allowed: Callable[[str], bool] = safe_http.any_address
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,13 @@ def fetch(name: str | Path, folder: Path, limits: Limits) -> Source:
         ImportRefused: the source is absent, broken, too large, too slow, or at an address that `limits` do not allow.
     """
     shown, name = (name.name, str(name)) if isinstance(name, Path) else (without_secrets(name), name)
-    reach = Reach(limits.allowed, time.monotonic() + limits.total_seconds, limits.stall_seconds)
+    call_limits = CallLimits(limits.allowed, time.monotonic() + limits.total_seconds, limits.stall_seconds)
     folder.mkdir()
     copy = folder / "as-published"
     try:
-        with _opened(name, reach) as chunks:
-            sha256, size = _copy(chunks, copy, _Budget(limits, reach))
-        table = _unpacked(copy, limits, reach)
+        with _opened(name, call_limits) as chunks:
+            sha256, size = _copy(chunks, copy, _Budget(limits, call_limits))
+        table = _unpacked(copy, limits, call_limits)
         if not table.stat().st_size:
             raise ImportRefused("the file is empty.")
     except ImportRefused as error:
@@ -153,11 +153,11 @@ def without_secrets(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _opened(name: str, reach: Reach) -> Iterator[Iterator[bytes]]:
+def _opened(name: str, call_limits: CallLimits) -> Iterator[Iterator[bytes]]:
     if name == "-":
         yield _chunks(sys.stdin.buffer)
     elif name.startswith(ADDRESS):
-        with safe_http.download(name, reach) as chunks:
+        with safe_http.download(name, call_limits) as chunks:
             yield chunks
     else:
         with Path(name).open("rb") as file:
@@ -180,7 +180,7 @@ class _Budget:
     """The bytes read so far, against the limits of size and time."""
 
     limits: Limits
-    reach: Reach
+    call_limits: CallLimits
     size_bytes: int = 0
 
     def spend(self, chunk: bytes) -> None:
@@ -188,7 +188,7 @@ class _Budget:
         self.size_bytes += len(chunk)
         if self.size_bytes > self.limits.size_bytes:
             raise ImportRefused(f"it holds more than {self.limits.size_bytes:,} bytes, which no such file does.")
-        if time.monotonic() > self.reach.deadline:
+        if time.monotonic() > self.call_limits.deadline:
             raise ImportRefused(_too_slow(self.limits))
 
 
@@ -203,21 +203,21 @@ def _copy(chunks: Iterator[bytes], path: Path, budget: _Budget) -> tuple[str, in
     return sha256.hexdigest(), budget.size_bytes
 
 
-def _unpacked(path: Path, limits: Limits, reach: Reach) -> Path:
+def _unpacked(path: Path, limits: Limits, call_limits: CallLimits) -> Path:
     """Return the table inside at most two wrappings. Count the bytes that come out, whatever sizes an archive claims."""
     try:
         for number in range(WRAPPINGS + 1):
             inner = path.with_name(f"inner-{number}")
             if _starts_with(path, GZIP_MAGIC):
                 with gzip.open(path) as stream:
-                    _copy(_chunks(cast("IO[bytes]", stream)), inner, _Budget(limits, reach))
+                    _copy(_chunks(cast("IO[bytes]", stream)), inner, _Budget(limits, call_limits))
             elif _starts_with(path, ZIP_MAGIC):
                 _check_members(path)
                 with ZipFile(path) as archive:
                     if WORKBOOK in archive.namelist():
-                        return _workbook(archive, inner, _Budget(limits, reach))
+                        return _workbook(archive, inner, _Budget(limits, call_limits))
                     with archive.open(_only_member(archive)) as stream:
-                        _copy(_chunks(stream), inner, _Budget(limits, reach))
+                        _copy(_chunks(stream), inner, _Budget(limits, call_limits))
             else:
                 return path
             path = inner

@@ -24,7 +24,8 @@ from loans.domain.limits import CENT, LEAST_MINIMUM
 from loans.domain.settlement_rules import RULES
 from loans.domain.states import CAUSES, LoanStatus
 from loans.models import BankEvent, ClosingValue, Delivery, Investor, Loan, Reservation, ReviewItem, Transfer, Transition, WebhookEndpoint
-from loans.notifications import outbox, webhooks
+from loans.notifications import webhooks
+from loans.notifications.deliveries import retry_given_up
 from loans.selectors import dashboard
 from loans.selectors.loans import loan_fill_curve
 from loans.selectors.offers import loan_offer
@@ -345,15 +346,12 @@ class InvestorAdmin(KeptAdmin):
 # --- Messages to investors ----------------------------------------------------------------------------------------------
 class WebhookEndpointForm(forms.ModelForm):
     def clean_url(self) -> str:
-        """Refuse at once what could never be delivered to. That a host is not found may be so for now only."""
+        """Refuse an address to which nothing could ever be delivered."""
         url: str = self.cleaned_data["url"]
         try:
-            address = webhooks.checked(url)
-            webhooks.addresses_of(address.hostname or "", address.port or 443)
+            webhooks.check_url(url)
         except safe_http.Refused as refusal:
             raise ValidationError(str(refusal)) from None
-        except safe_http.Failed:
-            pass
         return url
 
 
@@ -403,7 +401,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Send again what was given up", permissions=["resend"])
     def send_again(self, request: HttpRequest, deliveries: QuerySet[Delivery]) -> None:
-        count = outbox.send_again(deliveries)
+        count = retry_given_up(deliveries)
         self.message_user(request, f"{count} deliveries are sent again within a minute; those not given up stay as they are.")
 
     def has_resend_permission(self, request: HttpRequest) -> bool:

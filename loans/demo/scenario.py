@@ -600,9 +600,7 @@ def _show_remaining() -> None:
 
 def give_addresses() -> None:
     """Let the investors be written to from now on; of what was only played nobody is told. Not within a transaction."""
-    for _ in range(outbox.MOST_BATCHES):
-        if not outbox.fan_out():
-            break
+    outbox.fan_out_all()
     get_user_model().objects.filter(investor__isnull=False).update(email=Concat("username", Value("@example.com")))
 
 

@@ -1,17 +1,22 @@
-"""What does an investor hear of, and in which words?
+"""Choose and write the message that announces each transition to its investor.
 
-One table from the events of history to the type of a webhook and the subject and text of an e-mail. What it does not
-name is told to nobody: a loan's own steps reach its investors through what they do to their reservations.
+Two tables map the events of history to messages. A transition whose event is in neither is not announced: investors learn of
+a loan's own transitions through what these do to their reservations. A message is made from its transition and from values
+that never change, so that every attempt says the same.
 """
 
+import uuid
 from dataclasses import dataclass
+from typing import Any
 
 from loans.domain.states import Event, TransferEvent
+from loans.models import Delivery, Transition
+from peerloans.api.renderers import as_json
 
 
 @dataclass(frozen=True)
-class Announcement:
-    """`type` is for programs; `subject` (with `{loan}`) and `template` for people; `why` explains a cancellation."""
+class Message:
+    """`type` is for webhooks; `subject` (with `{loan}`) and `template` are for e-mails. `why` gives the reason of a cancellation."""
 
     type: str
     subject: str
@@ -19,32 +24,78 @@ class Announcement:
     why: str = ""
 
 
-def _canceled(why: str) -> Announcement:
-    return Announcement("reservation.canceled", "Your reservation of {loan} is canceled", "canceled", why)
+def _canceled(why: str) -> Message:
+    return Message("reservation.canceled", "Your reservation of loan {loan} is canceled", "canceled", why)
 
+
+_REINSTATED = Message("reservation.reinstated", "Your reservation of loan {loan} is active again", "reinstated")
 
 OF_RESERVATION = {
-    Event.RESERVED: Announcement("reservation.reserved", "You have reserved a piece of {loan}", "reserved"),
-    Event.TRANSFER_STARTED: Announcement("reservation.transfer_started", "We await your money for {loan}", "transfer_started"),
-    Event.FUNDED: Announcement("reservation.funded", "Your money for {loan} is here", "funded"),
-    Event.EXTENDED: Announcement("reservation.extended", "You have more time for {loan}", "extended"),
-    Event.AMOUNT_ACCEPTED: Announcement("reservation.amount_accepted", "Your reservation of {loan} has a new amount", "amount_accepted"),
-    Event.SETTLED: Announcement("reservation.settled", "You have bought a piece of {loan}", "settled"),
-    Event.REINSTATED_RESERVED: Announcement("reservation.reinstated", "Your reservation of {loan} is back", "reinstated"),
-    Event.REINSTATED_PENDING: Announcement("reservation.reinstated", "Your reservation of {loan} is back", "reinstated"),
+    Event.RESERVED: Message("reservation.reserved", "You reserved part of loan {loan}", "reserved"),
+    Event.TRANSFER_STARTED: Message("reservation.transfer_started", "Send your payment for loan {loan}", "transfer_started"),
+    Event.FUNDED: Message("reservation.funded", "We received your payment for loan {loan}", "funded"),
+    Event.EXTENDED: Message("reservation.extended", "You have more time for loan {loan}", "extended"),
+    Event.AMOUNT_ACCEPTED: Message("reservation.amount_accepted", "Your reservation of loan {loan} has a new amount", "amount_accepted"),
+    Event.SETTLED: Message("reservation.settled", "You bought part of loan {loan}", "settled"),
+    Event.REINSTATED_RESERVED: _REINSTATED,
+    Event.REINSTATED_PENDING: _REINSTATED,
     Event.CANCELED_BY_INVESTOR: _canceled("You canceled it."),
     Event.CANCELED_BY_STAFF: _canceled("Our staff canceled it."),
-    Event.EXPIRED: _canceled("Its time ran out."),
-    Event.TRANSFER_FAILED: _canceled("Your bank told us that the transfer failed."),
+    Event.EXPIRED: _canceled("Its deadline passed."),
+    Event.TRANSFER_FAILED: _canceled("Your bank reported that the transfer failed."),
     Event.PAYMENT_RETURNED: _canceled("Your payment was returned to your bank."),
-    Event.NO_SHARE: _canceled("The loan was sold to those before you, and nothing remained for it."),
-    Event.LOAN_FUNDED: _canceled("The loan is sold."),
+    Event.NO_SHARE: _canceled("The loan was sold to other investors, and nothing was left for this reservation."),
+    Event.LOAN_FUNDED: _canceled("The loan is fully sold."),
     Event.LOAN_WITHDRAWN: _canceled("The loan was withdrawn."),
 }
 OF_TRANSFER = {
-    TransferEvent.DUE: Announcement("refund.due", "Money for {loan} goes back to you", "refund_due"),
-    TransferEvent.PAID: Announcement("refund.paid", "We have paid you back for {loan}", "refund_paid"),
-    TransferEvent.VOIDED: Announcement("refund.void", "No money for {loan} goes back to you", "refund_void"),
+    TransferEvent.DUE: Message("refund.due", "You will get a refund for loan {loan}", "refund_due"),
+    TransferEvent.PAID: Message("refund.paid", "We paid your refund for loan {loan}", "refund_paid"),
+    TransferEvent.VOIDED: Message("refund.void", "Your refund for loan {loan} will not be paid", "refund_void"),
 }
 
-TYPES = list(dict.fromkeys(said.type for said in (*OF_RESERVATION.values(), *OF_TRANSFER.values())))
+TYPES = list(dict.fromkeys(message.type for message in (*OF_RESERVATION.values(), *OF_TRANSFER.values())))
+
+_NAMESPACE = uuid.UUID("6a4c1a7e-0d7e-4a57-9b53-6d2c1b1a4a0f")
+
+
+def message_of(transition: Transition) -> Message:
+    """Return the message about the transition. Raises KeyError or ValueError where its event is not announced."""
+    if transition.transfer_id:
+        return OF_TRANSFER[TransferEvent(transition.event)]
+    return OF_RESERVATION[Event(transition.event)]
+
+
+def message_id(transition: Transition) -> str:
+    """Return the message's own id, the same on every attempt and for every target."""
+    return f"msg_{uuid.uuid5(_NAMESPACE, str(transition.pk)).hex}"
+
+
+def message_data(delivery: Delivery) -> dict[str, Any]:
+    """Return what the message says of the transition.
+
+    `reference` is the reference of the payment or refund that it is about, if any. Amounts are dollars.
+    """
+    transition, reservation = delivery.transition, delivery.reservation
+    transfer = transition.transfer
+    if transition.event == Event.TRANSFER_STARTED:
+        transfer = next((inbound for inbound in reservation.transfers.all() if inbound.created_at == transition.at), None)
+    return {
+        "reservation": reservation.pk,
+        "loan": reservation.loan.reference,
+        "event": transition.event,
+        "from": transition.from_state or None,
+        "to": transition.to_state,
+        "amount": transition.amount,
+        "expires_at": transition.deadline,
+        "reference": transfer.reference if transfer else None,
+        "method": (transfer.method or None) if transfer else None,
+        "at": transition.at,
+    }
+
+
+def webhook_body(delivery: Delivery) -> str:
+    """Return the JSON that a webhook sends."""
+    transition = delivery.transition
+    body = {"type": message_of(transition).type, "timestamp": transition.at, "data": message_data(delivery)}
+    return as_json(body).decode()

@@ -1,8 +1,9 @@
-"""How does a message reach an investor's own system? Signed as Standard Webhooks prescribes, and only to a public address.
+"""Send a message to an investor's webhook endpoint, signed as Standard Webhooks prescribes.
 
-`peerloans/safe_http.py` sees to the address. Redirects are not followed.
+Only public addresses are called (`peerloans/safe_http.py`), and redirects are not followed.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,15 +13,19 @@ from django.conf import settings
 from standardwebhooks import Webhook
 
 from peerloans import safe_http
-from peerloans.safe_http import Failed, Reach, TooSlow
+from peerloans.safe_http import CallLimits, Failed, TooSlow
 
-MOST_SECONDS = 10.0  # for the whole of one attempt, however slowly the other side lets its answer drip
+ATTEMPT_SECONDS = 10.0  # for the whole attempt, even if the other side answers byte by byte
 
 
-def send(*, url: str, secret: str, message_id: str, body: str, most_seconds: float = MOST_SECONDS) -> None:
-    """Deliver the JSON `body` to `url`, or raise Refused or Failed. The same `message_id` tells a repeat.
+def send(*, url: str, secret: str, message_id: str, body: str, seconds: float = ATTEMPT_SECONDS) -> None:
+    """Post the JSON `body` to `url` within `seconds`. A receiver recognizes a repeat by its `message_id`.
 
-    Any status from 200 to 299 counts as taken; what else the answer holds is not read.
+    Any status from 200 to 299 means that the receiver took the message. The rest of its answer is not read.
+
+    Raises:
+        Refused: we do not call this address.
+        Failed: the receiver did not take the message.
     """
     at = datetime.now(UTC)
     headers = {
@@ -29,25 +34,30 @@ def send(*, url: str, secret: str, message_id: str, body: str, most_seconds: flo
         "webhook-timestamp": str(int(at.timestamp())),
         "webhook-signature": Webhook(secret).sign(message_id, at, body),
     }
-    reach = Reach(_allowed(), time.monotonic() + most_seconds)
+    limits = CallLimits(_address_rule(), deadline=time.monotonic() + seconds)
     try:
-        with safe_http.call("POST", checked(url), reach, headers, body.encode()) as response:
+        with safe_http.call("POST", _parse(url), limits, headers, body.encode()) as response:
             status = response.status
     except TooSlow:
-        raise Failed(f"There was no answer within {most_seconds:g} seconds.") from None
+        raise Failed(f"There was no answer within {seconds:g} seconds.") from None
     if not 200 <= status < 300:
         raise Failed(f"The answer was {status}.")
 
 
-def checked(url: str) -> SplitResult:
-    """The parts of an address in a form that we call; Refused otherwise. Its host is not looked up here."""
-    return safe_http.parts(url, ["https", "http"] if settings.DEBUG else ["https"])
+def check_url(url: str) -> None:
+    """Check an endpoint's address before it is registered. A host that is not found passes: it may be found later.
+
+    Raises:
+        Refused: nothing could ever be delivered to the address.
+    """
+    address = _parse(url)
+    with contextlib.suppress(Failed):
+        safe_http.addresses_of(address.hostname or "", address.port or 443, _address_rule())
 
 
-def addresses_of(host: str, port: int) -> list[str]:
-    """The host's addresses, all of them such as we call; Refused where one is not, Failed where there is none."""
-    return safe_http.addresses_of(host, port, _allowed())
+def _parse(url: str) -> SplitResult:
+    return safe_http.parse_url(url, ["https", "http"] if settings.DEBUG else ["https"])
 
 
-def _allowed() -> Callable[[str], bool]:
-    return safe_http.anywhere if settings.WEBHOOKS_ALLOW_PRIVATE_NETWORKS else safe_http.is_public
+def _address_rule() -> Callable[[str], bool]:
+    return safe_http.any_address if settings.WEBHOOKS_ALLOW_PRIVATE_NETWORKS else safe_http.is_public

@@ -4,11 +4,12 @@ from django.urls import path
 
 from loans.web import views
 
+app_name = "loans"
 urlpatterns = [
-    path("", views.market_page, name="market"),
-    path("loans/<slug:reference>/", views.loan_page, name="loan-page"),
-    path("loans/<slug:reference>", views.loan_page),
-    path("zip/", views.zip_form_page, name="zip-box"),
-    path("zip/<str:asked>/", views.zip_page, name="zip-page"),
-    path("zip/<str:asked>", views.zip_page),
+    path("", views.market, name="market"),
+    path("loans/<slug:reference>/", views.loan_detail, name="loan-detail"),
+    path("loans/<slug:reference>", views.loan_detail),
+    path("zip/", views.zip_search, name="zip-search"),
+    path("zip/<str:zip_code>/", views.zip_detail, name="zip-detail"),
+    path("zip/<str:zip_code>", views.zip_detail),
 ]

@@ -1,4 +1,4 @@
-"""What does a person see who opens the site? The market, each loan by itself, and the metropolitan area of a ZIP."""
+"""Serve the public pages: the market, each loan, and the metropolitan area of a ZIP code."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Any
 from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.safestring import SafeString
 
 from cbsa import lookup
 from cbsa.errors import InvalidZip
@@ -27,12 +28,13 @@ from peerloans.api.caching import page_for_anyone
 from peerloans.errors import Problem
 from peerloans.web import charts
 
-LOANS_ON_A_PAGE = 24
-CURVE_SECONDS = 60
-"""How old a loan's curve may be: so its history is read at most so often, however many look at it."""
+LOANS_PER_PAGE = 24
+LAST_PAGE_NUMBER = 9999
+FILL_CURVE_SECONDS = 60
+"""How long a loan's fill curve is kept, so that many visitors of its page cause one read of its history a minute."""
 
 ORDERINGS = (
-    ("", "closing next"),
+    ("", "closing soonest"),
     ("-opens_at", "newest"),
     ("-annual_rate", "highest rate"),
     ("ltv", "lowest loan to value"),
@@ -40,16 +42,21 @@ ORDERINGS = (
     ("-remaining", "most remaining"),
     ("-amount", "largest"),
 )
-RULES_TOLD = {
-    "fifo": "In queue order: who reserved first is settled first.",
-    "first_funded": "In the order in which the money comes.",
-    "pro_rata": "Everybody whose money is here gets the same part of what they asked for.",
+STATUSES = (*((status, str(status)) for status in PUBLIC), ("", "open and funded"))
+SETTLEMENT_RULES_IN_WORDS = {
+    "fifo": "In queue order: the first to reserve is settled first.",
+    "first_funded": "In the order in which the payments arrive.",
+    "pro_rata": "Every investor whose payment has arrived gets the same share of what they reserved.",
 }
 
 
+# --- The market -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Card:
-    """A loan on offer, as it is drawn. `remaining` is the value that is shown, in lists the one from Redis."""
+class LoanCard:
+    """The figures of one loan as the pages show them.
+
+    `remaining` is in dollars. In lists it comes from Redis, on the loan's own page from the database.
+    """
 
     offer: Offer
     remaining: Decimal
@@ -72,75 +79,78 @@ class Card:
         return int(100 * self.settled / self.loan.amount)
 
     @property
-    def bar(self) -> dict[str, str]:
-        """Where the parts of the bar begin and end, in percents of its width. It ends where overbooking does."""
-        width = max(self.loan.amount, self.settled + max(self.limit, self.offer.claimed))
-        ends = {"settled": self.settled, "claimed": self.offer.claimed, "amount": self.loan.amount}
-        return {name: f"{100 * end / width:.2f}%" for name, end in ends.items()}
-
-    @property
     def overbooking_percent(self) -> Decimal:
         return 100 * self.loan.overbooking_rate
 
     @property
-    def pieces(self) -> int:
-        """Of the minimum, in what remains."""
-        return limits.pieces(self.remaining, self.loan.minimum)
+    def bar(self) -> dict[str, str]:
+        """The positions in the funding bar, in percents of its width. The whole bar is the loan with its overbooking."""
+        width = max(self.loan.amount, self.settled + max(self.limit, self.offer.claimed))
+        dollars = {"settled": self.settled, "live": self.offer.claimed, "amount": self.loan.amount}
+        return {name: f"{100 * value / width:.2f}%" for name, value in dollars.items()}
 
     @property
-    def closing_piece(self) -> Decimal:
-        """What remains beside those."""
-        return self.remaining - self.pieces * self.loan.minimum
+    def minimum_parts(self) -> int:
+        """How many parts of the loan's minimum fit in what remains."""
+        return int(self.remaining // self.loan.minimum)
+
+    @property
+    def last_part(self) -> Decimal:
+        """What remains beside these parts, in dollars. Once it is all that remains, it can be reserved as a whole."""
+        return self.remaining % self.loan.minimum
 
 
-def cards(loan_ids: Sequence[int]) -> list[Card]:
+def loan_cards(loan_ids: Sequence[int]) -> list[LoanCard]:
     offers = loan_offers(loan_ids)
     values = remaining_cache.shown([offer.loan for offer in offers], offers[0].at) if offers else {}
-    return [Card(offer, values[offer.loan.pk].amount) for offer in offers]
+    return [LoanCard(offer, values[offer.loan.pk].amount) for offer in offers]
 
 
-# --- The market -----------------------------------------------------------------------------------------------------
 @page_for_anyone
-def market_page(request: HttpRequest) -> HttpResponse:
-    """The front page. Without a word on the status it shows the open loans; a wrong filter lists none and is explained."""
-    asked = request.GET.copy()
-    number = _page(asked.pop("page", ["1"])[-1])
+def market(request: HttpRequest) -> HttpResponse:
+    """List the loans that match the filters in the query string; open loans where it names no status.
+
+    If a filter is not valid, the page lists no loan and shows the error beside the filter's field.
+    """
+    filters = request.GET.copy()
+    page = _page_number(filters.pop("page", ["1"])[-1])
     context = {
-        "asked": asked.dict(),
-        "filtered": any(asked.values()),
-        "query": asked.urlencode(),
+        "filters": filters.dict(),
+        "filtered": any(filters.values()),
+        "query": filters.urlencode(),
         "orderings": ORDERINGS,
-        "statuses": (*((status, str(status)) for status in PUBLIC), ("", "open and funded")),
+        "statuses": STATUSES,
         "places": market_places(),
-        "page": number,
+        "page": page,
     }
-    asked.setdefault("status", LoanStatus.OPEN)
-    context["status"] = asked["status"]
-    chosen = LoanFilter(asked, market_loans())
-    context["wrong"] = chosen.errors
-    if not chosen.is_valid():
-        return render(request, "market.html", context, status=400)
-    ids = chosen.qs.values_list("pk", flat=True)
-    start, count = (number - 1) * LOANS_ON_A_PAGE, ids.count()
+    filters.setdefault("status", LoanStatus.OPEN)
+    context["status"] = filters["status"]
+    loan_filter = LoanFilter(filters, market_loans())
+    context["errors"] = loan_filter.errors
+    if not loan_filter.is_valid():
+        return render(request, "loans/market.html", context, status=400)
+    ids = loan_filter.qs.values_list("pk", flat=True)
+    start, count = (page - 1) * LOANS_PER_PAGE, ids.count()
     context |= {
         "count": count,
-        "cards": cards(list(ids[start : start + LOANS_ON_A_PAGE])),
-        "pages": -(-count // LOANS_ON_A_PAGE),
-        "previous_page": number - 1,
-        "next_page": number + 1 if start + LOANS_ON_A_PAGE < count else None,
+        "cards": loan_cards(list(ids[start : start + LOANS_PER_PAGE])),
+        "pages": -(-count // LOANS_PER_PAGE),
+        "previous_page": page - 1,
+        "next_page": page + 1 if start + LOANS_PER_PAGE < count else None,
     }
-    return render(request, "market.html", context)
+    return render(request, "loans/market.html", context)
 
 
-def _page(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= len("9999") and int(text)):
+def _page_number(text: str) -> int:
+    # int() alone would also take signs, spaces, underscores and other scripts' digits, and millions of digits slowly.
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(LAST_PAGE_NUMBER)) and int(text)):
         raise Http404("There is no such page of loans.")
     return int(text)
 
 
-# --- A loan ---------------------------------------------------------------------------------------------------------
+# --- A loan -----------------------------------------------------------------------------------------------------------
 @page_for_anyone
-def loan_page(request: HttpRequest, reference: str) -> HttpResponse:
+def loan_detail(request: HttpRequest, reference: str) -> HttpResponse:
     try:
         offer = loan_offer(reference)
     except NotFound as error:
@@ -148,71 +158,71 @@ def loan_page(request: HttpRequest, reference: str) -> HttpResponse:
     if offer.loan.status not in PUBLIC:
         raise Http404(f"There is no loan {reference}.")
     context = {
-        "card": Card(offer, offer.loan.remaining),
-        "rule": RULES_TOLD[offer.loan.settlement_rule],
-        "chart": _filled(offer),
-        "metro": _metro(offer.loan.zip) if offer.loan.market_cbsa else None,
+        "card": LoanCard(offer, offer.loan.remaining),
+        "rule": SETTLEMENT_RULES_IN_WORDS[offer.loan.settlement_rule],
+        "chart": _fill_curve(offer),
+        "metro": _metro(offer.loan),
     }
-    return render(request, "loan.html", context)
+    return render(request, "loans/loan.html", context)
 
 
-def _filled(offer: Offer) -> str:
+def _fill_curve(offer: Offer) -> SafeString:
     read = partial(loan_fill_curve, offer)
-    points: list[FillPoint] = cache.get_or_set(f"curve:{offer.loan.pk}", read, CURVE_SECONDS) or read()
+    points: list[FillPoint] = cache.get_or_set(f"curve:{offer.loan.pk}", read, FILL_CURVE_SECONDS) or read()
     return fill_curve_chart(offer.loan, points)
 
 
-def _metro(zip_code: str) -> dict[str, Any] | None:
-    """What the ZIP data say; None where they say nothing by now."""
+def _metro(loan: Loan) -> dict[str, Any] | None:
+    """Return the template values of the loan's metropolitan area; None where there is none, or the data in use lack its ZIP."""
+    if not loan.market_cbsa:
+        return None
     try:
-        return _known(zip_code)
+        return _metro_values(lookup.zip_answer(loan.zip))
     except Problem:
         return None
 
 
-# --- A ZIP ----------------------------------------------------------------------------------------------------------
+# --- A ZIP code -------------------------------------------------------------------------------------------------------
 @page_for_anyone
-def zip_form_page(request: HttpRequest) -> HttpResponse:
-    """Where the box leads: to the page of the ZIP, or to why there is none."""
-    asked = request.GET.get("zip", "").strip()
-    if not asked:
-        return render(request, "zip.html")
+def zip_search(request: HttpRequest) -> HttpResponse:
+    """Redirect from the search field to the ZIP's page; show the field again where the text in it is not a ZIP code."""
+    zip_code = request.GET.get("zip", "").strip()
+    if not zip_code:
+        return render(request, "loans/zip.html")
     try:
-        return redirect("zip-page", five_digits(asked))
+        return redirect("loans:zip-detail", five_digits(zip_code))
     except InvalidZip as problem:
-        return render(request, "zip.html", {"asked": asked, "problem": problem}, status=problem.status)
+        return _zip_problem(request, zip_code, problem)
 
 
 @page_for_anyone
-def zip_page(request: HttpRequest, asked: str) -> HttpResponse:
+def zip_detail(request: HttpRequest, zip_code: str) -> HttpResponse:
     try:
-        code = five_digits(asked)
-        if code != asked:
-            return redirect("zip-page", code)
-        answer = _known(code)
+        normalized = five_digits(zip_code)
+        if normalized != zip_code:
+            return redirect("loans:zip-detail", normalized)
+        answer = lookup.zip_answer(zip_code)
     except Problem as problem:
-        return render(request, "zip.html", {"asked": asked, "problem": problem}, status=problem.status)
-    there = {"market_cbsa": answer["effective_cbsa"]} if answer["msa"] else {"zip": code}
-    ids = market_loans().filter(status=LoanStatus.OPEN, **there).values_list("pk", flat=True)[: LOANS_ON_A_PAGE + 1]
-    shown = cards(list(ids))
-    context = {
-        "asked": code,
-        "answer": answer,
-        "chart": _people(answer),
-        "cards": shown[:LOANS_ON_A_PAGE],
-        "more": len(shown) > LOANS_ON_A_PAGE,
+        return _zip_problem(request, zip_code, problem)
+    same_market = {"market_cbsa": answer.effective_cbsa} if answer.msa else {"zip": zip_code}
+    ids = market_loans().filter(status=LoanStatus.OPEN, **same_market).values_list("pk", flat=True)[: LOANS_PER_PAGE + 1]
+    cards = loan_cards(list(ids))
+    context = _metro_values(answer) | {
+        "zip_code": zip_code,
+        "shares": [(cbsa, [100 * ratio for ratio in ratios]) for cbsa, *ratios in answer.matches],
+        "no_cbsa": NO_CBSA,
+        "chart": charts.bars("Population by year", f"Population of {answer.msa}, by year.", sorted(answer.population.items())),
+        "cards": cards[:LOANS_PER_PAGE],
+        "more": len(cards) > LOANS_PER_PAGE,
     }
-    return render(request, "zip.html", context)
+    return render(request, "loans/zip.html", context)
 
 
-def _people(answer: dict[str, Any]) -> str:
-    told = f"How many people live in {answer['msa']}, by year."
-    return charts.bars("People by year", told, sorted(answer["population"].items()))
+def _zip_problem(request: HttpRequest, zip_code: str, problem: Problem) -> HttpResponse:
+    return render(request, "loans/zip.html", {"zip_code": zip_code, "problem": problem}, status=problem.status)
 
 
-def _known(code: str) -> dict[str, Any]:
-    """Return the lookup's answer for a ZIP of five digits, with the latest population estimate and the shares in percent."""
-    answer = lookup.zip_answer(code)
+def _metro_values(answer: lookup.ZipAnswer) -> dict[str, Any]:
+    """Return the template values about a ZIP's metropolitan area; `year` and `people` are of its latest population estimate."""
     year, people = max(answer.population.items(), default=(None, None))
-    shares = [(cbsa, [100 * ratio for ratio in ratios]) for cbsa, *ratios in answer.matches]
-    return {**vars(answer), "year": year, "people": people, "nowhere": answer.cbsa == NO_CBSA, "shares": shares}
+    return {"answer": answer, "year": year, "people": people}

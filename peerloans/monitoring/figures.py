@@ -1,4 +1,4 @@
-"""Let an app add its own figures to those that Prometheus reads, so that the project need not know the app."""
+"""Let each app add figures to what Prometheus reads, so that the project package need not know the app."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """Values of one kind. `label` names what tells them apart; it is empty where there is only one value, under ""."""
+    """Values of one kind. `label` says what distinguishes them; it is empty where there is only one value, whose key is ""."""
 
     name: str
     help: str

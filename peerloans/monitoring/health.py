@@ -1,4 +1,4 @@
-"""What can this server do right now? Serve at all, and reach what it works with."""
+"""Check whether this server can serve requests, and whether it reaches what it works with."""
 
 import logging
 from collections.abc import Callable
@@ -15,65 +15,65 @@ from peerloans import jobs
 logger = logging.getLogger(__name__)
 
 
-class Down(Exception):
-    """Why a part is not as it must be, for the log."""
+class PartDown(Exception):
+    """A part answers, but is not as it must be. The text says why, for the log."""
 
 
-def _database() -> None:
+def _check_database() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
 
 
-class _Migrations:
-    """Once all of this code's migrations are applied they stay so; newer ones, of code that comes, do not matter."""
+class _MigrationCheck:
+    """Once all migrations of this code are applied they stay so, and are not looked up again. Later code's do not matter."""
 
     applied = False
 
     def __call__(self) -> None:
         if not self.applied:
             executor = MigrationExecutor(connection)
-            waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
-            if waiting:
-                raise Down(f"not applied: {', '.join(str(migration) for migration, _ in waiting)}")
+            plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+            if plan:
+                raise PartDown(f"not applied: {', '.join(str(migration) for migration, _ in plan)}")
             self.applied = True
 
 
-def _redis() -> None:
+def _check_redis() -> None:
     get_redis_connection("default").ping()
 
 
-def _broker() -> None:
+def _check_broker() -> None:
     with current_app.connection_for_write(connect_timeout=1) as broker:
         broker.ensure_connection(max_retries=1, interval_start=0, timeout=2)
 
 
-def _beat() -> None:
-    late = jobs.beat_seconds_late()
-    if late > jobs.LATE_SECONDS:
-        raise Down(f"a job has not been sent for {late:.0f} seconds since it was due")
+def _check_beat() -> None:
+    seconds_late = jobs.beat_seconds_late()
+    if seconds_late > jobs.LATE_SECONDS:
+        raise PartDown(f"a job has not been sent for {seconds_late:.0f} seconds since it was due")
 
 
 PARTS: dict[str, Callable[[], None]] = {
-    "database": _database,
-    "migrations": _Migrations(),
-    "redis": _redis,
-    "broker": _broker,
-    "beat": _beat,
+    "database": _check_database,
+    "migrations": _MigrationCheck(),
+    "redis": _check_redis,
+    "broker": _check_broker,
+    "beat": _check_beat,
 }
-# Without the others the site goes on: what Redis shows comes from the database, and the sweeps make up for every task
-# that was not sent. All servers share them, so leaving the balancer for one of them would take the whole site down.
+# The site works without the other parts: values shown from Redis are read from the database, and the sweeps do the work of
+# every task that was not sent. All servers share those parts, so if a server that lacks one left the balancer, all would.
 NEEDED = ("database", "migrations")
 
 
-def look() -> dict[str, bool]:
-    """Whether each part is up."""
-    return {name: _up(name, check) for name, check in PARTS.items()}
+def check_parts() -> dict[str, bool]:
+    """Return for each part whether it is up."""
+    return {name: _is_up(name, check) for name, check in PARTS.items()}
 
 
-def _up(name: str, check: Callable[[], None]) -> bool:
+def _is_up(name: str, check: Callable[[], None]) -> bool:
     try:
         check()
-    except (Down, Error, RedisError, OperationalError, OSError) as problem:
-        logger.warning("%s is down: %s", name, problem)
+    except (PartDown, Error, RedisError, OperationalError, OSError) as error:
+        logger.warning("%s is down: %s", name, error)
         return False
     return True

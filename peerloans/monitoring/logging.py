@@ -1,7 +1,7 @@
-"""What does a line of the log hold? JSON outside of debug, with the id of the request that led to it, and no secret.
+"""Write one line of JSON for each log record, with the id of the request that led to it and without secrets.
 
-A request's id comes from the proxy in front or is made here, is told in the answer, and goes with each task that the
-request sends, and with those that they send.
+A request's id comes from the proxy in front of us, or is made here. It is sent back with the response, and goes with each task
+that the request sends, and with the tasks that these send. In debug the log is plain text.
 """
 
 import logging
@@ -20,29 +20,30 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 HEADER = "X-Request-ID"
-GIVEN = "HTTP_X_REQUEST_ID"  # the same as it comes in; request.headers would first read all others
+META_KEY = "HTTP_X_REQUEST_ID"  # The same header in request.META; request.headers would first read all other headers.
 FIELDS = ("method", "path", "status", "milliseconds", "user")
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 logger = logging.getLogger(__name__)
 
-# What no line of ours shows, logging need not look up for each.
+# Our lines do not show these, so logging need not look them up for each record.
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
-_ID = re.compile(r"[\w-]{8,64}")
-# The last net, for messages of libraries and of the database: passwords in addresses, tokens, signing secrets, e-mail
-# addresses, and PostgreSQL's detail, which quotes the row.
+_VALID_ID = re.compile(r"[\w-]{8,64}")
+# The last safeguard, for messages of libraries and of the database: passwords in URLs, tokens, signing secrets, e-mail
+# addresses, and PostgreSQL's DETAIL, which quotes the row.
 _SECRET = re.compile(
     r"(?<=://)[^\s/@]*:[^\s/@]*(?=@)|(?<=Bearer )\S+|whsec_[\w+/=-]+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|(?<=DETAIL:  ).*", re.IGNORECASE
 )
 
 
 def without_secrets(text: str) -> str:
+    """Return the text with everything that looks like a secret or an e-mail address replaced."""
     return _SECRET.sub("[…]", text)
 
 
 class JSONFormatter(logging.Formatter):
-    """One line of JSON for each record."""
+    """Format each record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -59,32 +60,32 @@ class JSONFormatter(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
-class NamedRequests:
-    """Middleware: gives each request its id, and a line when it is answered. What stands after the `?` is not logged.
+class RequestLogMiddleware:
+    """Give each request its id, and log a line when it is answered. The query string is not logged.
 
-    Answers that everybody gets alike, as caches may keep them, have their line at DEBUG; the figures count them all.
+    The lines of public responses, which caches may keep, are at level DEBUG; the metrics count these requests too.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        given = request.META.get(GIVEN, "")
-        name = given if _ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
-        before, began = request_id.set(name), time.monotonic()
+        proxy_id = request.META.get(META_KEY, "")
+        own_id = proxy_id if _VALID_ID.fullmatch(proxy_id) else f"{random.getrandbits(128):032x}"
+        previous, started_at = request_id.set(own_id), time.monotonic()
         try:
             response = self.get_response(request)
-            response.headers[HEADER] = name
-            # A line takes a fifth of the time of a ZIP's answer.
+            response.headers[HEADER] = own_id
+            # Writing a line takes a fifth of the time of a ZIP's response.
             level = logging.DEBUG if response.headers.get("Cache-Control", "").startswith("public") else logging.INFO
             if logger.isEnabledFor(level):
-                _tell(level, request, response, time.monotonic() - began)
+                _log_response(level, request, response, time.monotonic() - started_at)
             return response
         finally:
-            request_id.reset(before)
+            request_id.reset(previous)
 
 
-def _tell(level: int, request: HttpRequest, response: HttpResponse, seconds: float) -> None:
+def _log_response(level: int, request: HttpRequest, response: HttpResponse, seconds: float) -> None:
     fields = {
         "method": request.method,
         "path": request.path,
@@ -98,24 +99,24 @@ def _tell(level: int, request: HttpRequest, response: HttpResponse, seconds: flo
 
 
 # --- Celery -----------------------------------------------------------------------------------------------------------
-def _send_along(headers: dict[str, Any], **_: Any) -> None:
+def _add_request_id(headers: dict[str, Any], **_: Any) -> None:
     headers.setdefault("request_id", request_id.get())
 
 
-def _take_over(task_id: str, task: Any, **_: Any) -> None:
+def _set_request_id(task_id: str, task: Any, **_: Any) -> None:
     request_id.set(task.request.get("request_id") or task_id)
 
 
-def _let_go(**_: Any) -> None:
+def _clear_request_id(**_: Any) -> None:
     request_id.set("")
 
 
-def _as_everywhere(**_: Any) -> None:
-    """Celery leaves the log alone where somebody answers its signal; Django has set it up by then."""
+def _keep_django_logging(**_: Any) -> None:
+    """Do nothing: Celery sets up logging of its own only where this signal has no receiver, and Django has set it up already."""
 
 
-signals.before_task_publish.connect(_send_along)
-signals.task_prerun.connect(_take_over)
-signals.task_postrun.connect(_let_go)
+signals.before_task_publish.connect(_add_request_id)
+signals.task_prerun.connect(_set_request_id)
+signals.task_postrun.connect(_clear_request_id)
 if not settings.DEBUG:
-    signals.setup_logging.connect(_as_everywhere)
+    signals.setup_logging.connect(_keep_django_logging)

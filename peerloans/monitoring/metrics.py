@@ -1,10 +1,9 @@
-"""Which figures does Prometheus get? Requests from each web process, everything else from the database and Redis."""
+"""Collect what Prometheus reads: requests from each web process, everything else from the database and Redis at each scrape."""
 
 import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 
 from django.db import Error
 from django.http import HttpRequest, HttpResponse
@@ -15,67 +14,75 @@ from redis.exceptions import RedisError
 from peerloans import jobs
 from peerloans.monitoring import figures, health
 
-FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+SHARED_FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 
-_own = CollectorRegistry()
+_process_registry = CollectorRegistry()
 REQUESTS = Counter(
-    "peerloans_requests", "Answers; the outcome is a problem's code.", ["view", "method", "status", "outcome"], registry=_own
+    "peerloans_requests",
+    "Requests answered; the outcome is the problem's code.",
+    ["view", "method", "status", "outcome"],
+    registry=_process_registry,
 )
-SECONDS = Histogram("peerloans_request_seconds", "Time to answer.", ["view"], registry=_own)
+SECONDS = Histogram("peerloans_request_seconds", "Time to answer a request.", ["view"], registry=_process_registry)
 
 
-class CountedRequests:
-    """Middleware."""
+class RequestMetricsMiddleware:
+    """Count each request, and measure how long it took."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        began = time.monotonic()
+        started_at = time.monotonic()
         response = self.get_response(request)
         view = (request.resolver_match and request.resolver_match.view_name) or "none"
         method = request.method if request.method in METHODS else "other"
         data = getattr(response, "data", None)
         outcome = data.get("code", "") if response.status_code >= 400 and isinstance(data, dict) else ""
         REQUESTS.labels(view, method, response.status_code, outcome).inc()
-        SECONDS.labels(view).observe(time.monotonic() - began)
+        SECONDS.labels(view).observe(time.monotonic() - started_at)
         return response
 
 
-class _Present:
-    """What is asked for at each scrape. A part that is down leaves its figures out, and says so in peerloans_up."""
+class _CurrentValues:
+    """Read at each scrape what the database and Redis hold. Figures of a part that is down are left out; peerloans_up shows it."""
 
     def collect(self) -> Iterator[Metric]:
-        yield _gauge("peerloans_up", "Whether a part is up.", "part", health.look().items())
+        yield _gauge("peerloans_up", "Whether a part is up.", "part", health.check_parts().items())
         with contextlib.suppress(Error):
-            for figure in chain.from_iterable(read() for read in figures.sources):
-                yield _gauge(f"peerloans_{figure.name}", figure.help, figure.label, figure.values.items())
+            for read_figures in figures.sources:
+                for figure in read_figures():
+                    yield _gauge(f"peerloans_{figure.name}", figure.help, figure.label, figure.values.items())
             with contextlib.suppress(RedisError):
-                known = jobs.runs()
-                counted = CounterMetricFamily("peerloans_job_runs", "Runs of a task by how they ended.", labels=["job", "state"])
-                for name, runs in known.items():
-                    for state, count in runs.ended.items():
-                        counted.add_metric([name, state], count)
-                yield counted
-                says = "For how long a scheduled task should have succeeded again."
-                yield _gauge("peerloans_job_lag_seconds", says, "job", jobs.lags(known).items())
-            yield _gauge("peerloans_beat_late_seconds", "For how long beat owes a job.", "", [("", jobs.beat_seconds_late())])
+                yield from _job_metrics()
+            yield _gauge("peerloans_beat_late_seconds", "How late beat is with the job due longest.", "", [("", jobs.beat_seconds_late())])
 
 
-def _gauge(name: str, says: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:
-    gauge = GaugeMetricFamily(name, says, labels=[label] if label else [])
-    for of, value in values:
-        gauge.add_metric([of] if label else [], float(value))
+def _job_metrics() -> Iterator[Metric]:
+    runs_by_task = jobs.runs()
+    counter = CounterMetricFamily("peerloans_job_runs", "Runs of a task by how they ended.", labels=["job", "state"])
+    for task, runs in runs_by_task.items():
+        for state, count in runs.ended.items():
+            counter.add_metric([task, state], count)
+    yield counter
+    help_text = "How long ago a scheduled task should have succeeded again."
+    yield _gauge("peerloans_job_lag_seconds", help_text, "job", jobs.lags(runs_by_task).items())
+
+
+def _gauge(name: str, help_text: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:
+    gauge = GaugeMetricFamily(name, help_text, labels=[label] if label else [])
+    for key, value in values:
+        gauge.add_metric([key] if label else [], float(value))
     return gauge
 
 
 def exposition() -> bytes:
-    """All figures in Prometheus' text format, of all processes that share PROMETHEUS_MULTIPROC_DIR."""
-    requests = _own
-    if FOLDER:
+    """Return all metrics in Prometheus' text format, added up over all processes that share PROMETHEUS_MULTIPROC_DIR."""
+    requests = _process_registry
+    if SHARED_FOLDER:
         requests = CollectorRegistry()
         multiprocess.MultiProcessCollector(requests)  # type: ignore[no-untyped-call]
-    present = CollectorRegistry()
-    present.register(_Present())
-    return generate_latest(requests) + generate_latest(present)
+    current = CollectorRegistry()
+    current.register(_CurrentValues())
+    return generate_latest(requests) + generate_latest(current)

@@ -1,6 +1,7 @@
-"""What do machines ask that watch us? /livez, /readyz and /metrics, by address and over plain HTTP as they know us.
+"""Answer /livez, /readyz and /metrics for the machines that watch this server.
 
-They are answered before everything else, so no host name, redirect, session or log line stands between.
+These call us by IP address and over plain HTTP. So they are answered before all other middleware: no check of the host name,
+no redirect to HTTPS, no session and no log line.
 """
 
 from collections.abc import Callable
@@ -13,40 +14,40 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from peerloans.monitoring import health, metrics
 
 
-class Probes:
-    """Middleware, the outermost."""
+class MonitoringMiddleware:
+    """Answer the paths of monitoring, and pass every other request on. It must be the outermost middleware."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        probe = {"/livez": livez, "/readyz": readyz, "/metrics": measured}.get(request.path)
-        if probe is None or request.method not in {"GET", "HEAD"}:
+        view = {"/livez": livez, "/readyz": readyz, "/metrics": metrics_page}.get(request.path)
+        if view is None or request.method not in {"GET", "HEAD"}:
             return self.get_response(request)
-        response = probe(request)
+        response = view(request)
         response.headers["Cache-Control"] = "no-store"
         return response
 
 
 def livez(request: HttpRequest) -> HttpResponse:
-    """Whether the process answers; one that does not is to be started anew."""
+    """Answer at all. A process that does not should be restarted."""
     return HttpResponse("alive\n", content_type="text/plain")
 
 
 def readyz(request: HttpRequest) -> HttpResponse:
-    """A line for each part. 503 where a needed one is down, so that requests go to another server."""
-    parts = health.look()
+    """List each part as up or down. The status is 503 where a needed part is down, so that requests go to another server."""
+    parts = health.check_parts()
     lines = [f"{name} {'up' if up else 'down'}\n" for name, up in parts.items()]
     ready = all(parts[name] for name in health.NEEDED)
     return HttpResponse("".join(lines), content_type="text/plain", status=200 if ready else 503)
 
 
-def measured(request: HttpRequest) -> HttpResponse:
-    """For whoever has METRICS_TOKEN; in debug, where there is none, for anyone."""
+def metrics_page(request: HttpRequest) -> HttpResponse:
+    """Return the metrics to callers that send METRICS_TOKEN; in debug, where no token is set, to every caller."""
     expected = f"Bearer {settings.METRICS_TOKEN}" if settings.METRICS_TOKEN else ""
     if expected or not settings.DEBUG:
         if not expected:
             return HttpResponse("METRICS_TOKEN is not set.\n", content_type="text/plain", status=404)
         if not constant_time_compare(request.headers.get("Authorization", ""), expected):
-            return HttpResponse("Ask with the bearer token METRICS_TOKEN.\n", status=401, headers={"WWW-Authenticate": "Bearer"})
+            return HttpResponse("Send METRICS_TOKEN as the bearer token.\n", status=401, headers={"WWW-Authenticate": "Bearer"})
     return HttpResponse(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)

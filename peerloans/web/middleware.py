@@ -1,7 +1,7 @@
-"""What do browsers need that programs do not? Sessions, log-ins, messages, a policy for scripts.
+"""Run the middleware that serves browsers only where a browser may be the caller.
 
-A program brings a token with each call and keeps no cookies. Passing these by takes a third of a short answer's time away
-(0.75 to 0.47 ms for a ZIP); each is Django's or a library's own beside that.
+API clients send a token with each call and keep no cookies: sessions, logins, messages and a policy for scripts do nothing for
+them. Without these the answer to a ZIP takes 0.47 ms in place of 0.75 ms.
 """
 
 from typing import Any
@@ -9,54 +9,48 @@ from typing import Any
 from csp.middleware import CSPMiddleware
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
-from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.db import OperationalError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django_otp.middleware import OTPMiddleware
 
 from peerloans.admin import site
 
-PROGRAMS = ("/api/v1/", "/ziptocbsa")
+API_PATHS = ("/api/v1/", "/ziptocbsa")
 
 
-class ForBrowsers:
+class PagesOnly:
+    """A mixin that lets requests of the API skip the middleware it is mixed into.
+
+    Each middleware below is a subclass of Django's own, because Django's system checks look for these in MIDDLEWARE.
+    """
+
     get_response: Any
 
     def __call__(self, request: HttpRequest) -> Any:
-        if request.path_info.startswith(PROGRAMS):
+        if request.path_info.startswith(API_PATHS):
             return self.get_response(request)
         return super().__call__(request)  # type: ignore[misc]
 
 
-class ScriptPolicy(ForBrowsers, CSPMiddleware):
-    pass
+class PageCSPMiddleware(PagesOnly, CSPMiddleware):
+    """Send the Content-Security-Policy."""
 
 
-class Sessions(ForBrowsers, SessionMiddleware):
-    """A database that fails while a session is saved is no session that has ended, which Django takes it for and answers 400."""
-
-    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        try:
-            return super().process_response(request, response)
-        except SessionInterrupted as interrupted:
-            error = interrupted.__context__ and interrupted.__context__.__context__
-            if isinstance(error, OperationalError):
-                raise error from None
-            raise
+class PageSessionMiddleware(PagesOnly, SessionMiddleware):
+    """Load the session, and save it where it has changed."""
 
 
-class LogIns(ForBrowsers, AuthenticationMiddleware):
-    pass
+class PageAuthenticationMiddleware(PagesOnly, AuthenticationMiddleware):
+    """Set `request.user` from the session."""
 
 
-class SecondFactors(ForBrowsers, OTPMiddleware):  # type: ignore[misc]
-    pass
+class PageOTPMiddleware(PagesOnly, OTPMiddleware):  # type: ignore[misc]
+    """Note on `request.user` whether the session has shown a second factor."""
 
 
-class SessionsEnd(ForBrowsers, site.SessionsEnd):
-    pass
+class PageSessionTimeoutMiddleware(PagesOnly, site.SessionsEnd):
+    """End a session that is idle or old."""
 
 
-class Messages(ForBrowsers, MessageMiddleware):
-    pass
+class PageMessageMiddleware(PagesOnly, MessageMiddleware):
+    """Keep messages for the user's next page."""

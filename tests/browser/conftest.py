@@ -1,6 +1,6 @@
-"""What does a test in a real browser stand on? One Chromium, a live server, and a page that tolerates no error.
+"""Chromium, a live server, and a page in which every error fails the test.
 
-SCREENSHOTS names a folder in which pictures are kept; without it none are taken.
+If the environment names a folder as SCREENSHOTS, screenshots are saved there.
 """
 
 import os
@@ -33,7 +33,7 @@ PLAYWRIGHT_SECONDS = 10
 
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """Only while these tests run: Playwright's event loop, in which Django would refuse its ORM, must not meet other tests."""
+    """Chromium, for these tests only: Django refuses its ORM where an event loop runs, as Playwright's does."""
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("no Chromium is installed here; Debian has it as the package chromium")
@@ -46,20 +46,20 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(chromium: Browser, live_server) -> Iterator[Page]:  # type: ignore[no-untyped-def]
-    """A fresh page, wide and light. At the end nothing may have gone wrong in it, nor have come from elsewhere."""
+    """A fresh page, wide and light. At the end it must have logged no error and asked no other host for anything."""
     context = chromium.new_context(base_url=live_server.url, viewport=WIDE, color_scheme="light", reduced_motion="reduce")  # type: ignore[arg-type]
     context.set_default_timeout(1000 * PLAYWRIGHT_SECONDS)
-    page, wrong = context.new_page(), []
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda request: None if request.url.startswith(live_server.url) else wrong.append(request.url))
+    page, errors = context.new_page(), []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: None if request.url.startswith(live_server.url) else errors.append(request.url))
     yield page
     context.close()
-    assert [told for told in wrong if "the server responded with a status of 4" not in told] == []
+    assert [error for error in errors if "the server responded with a status of 4" not in error] == []
 
 
 def in_all_looks(page: Page, looks: Iterable[str] = tuple(LOOKS)) -> Iterator[str]:
-    """The open page wide and on a phone, light and dark."""
+    """Show the open page in each of the looks, and yield its name."""
     for look in looks:
         viewport, scheme = LOOKS[look]
         page.set_viewport_size(viewport)  # type: ignore[arg-type]
@@ -68,18 +68,18 @@ def in_all_looks(page: Page, looks: Iterable[str] = tuple(LOOKS)) -> Iterator[st
 
 
 def serious(page: Page) -> list[str]:
-    """What axe finds wrong with the page that keeps somebody from using it."""
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    """Return the barriers that axe finds in the page and rates as serious or critical."""
+    violations = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     return [
         f"{rule['id']}: {node['html']} {node['failureSummary']}"
-        for rule in found
+        for rule in violations
         if rule["impact"] in {"serious", "critical"}
         for node in rule["nodes"]
     ]
 
 
 def shoot(page: Page, name: str, *, full_page: bool = True) -> None:
-    """Keep a picture, where pictures are kept."""
+    """Save a screenshot, if SCREENSHOTS names a folder."""
     if folder := os.environ.get("SCREENSHOTS"):
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=full_page, animations="disabled")
 

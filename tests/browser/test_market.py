@@ -1,4 +1,4 @@
-"""The public pages as people see them: by eye, on a phone, in the dark, by keyboard, through a screen reader."""
+"""The public pages in a browser: wide and on a phone, light and dark, by keyboard, and as a screen reader gets them."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -34,19 +34,19 @@ def _zip_data(live_server) -> None:  # type: ignore[no-untyped-def]
     service.run(zips=str(folder / "zips.csv"), metros=str(folder / "metros.csv"), vintage="2015", actor="tester")
 
 
-def an_open_loan(**facts: object) -> Loan:
+def open_loan(**fields: object) -> Loan:
     now = timezone.now()
-    return factories.LoanFactory(now=now, closes_at=now + timedelta(days=9), **facts)
+    return factories.LoanFactory(now=now, closes_at=now + timedelta(days=9), **fields)
 
 
 @pytest.mark.usefixtures("_zip_data")
-def test_anybody_can_use_the_pages_on_any_screen(page: Page) -> None:
+def test_pages_fit_every_screen_and_are_accessible(page: Page) -> None:
     scenario.fill(timezone.now())
     for name, address in PAGES.items():
         page.goto(address)
         shoot_all_looks(page, name)
         for look in in_all_looks(page, ["wide-light", "phone-dark"]):
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} sticks out, {look}"
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than the screen, {look}"
             assert serious(page) == [], f"{name}, {look}"
 
 
@@ -55,7 +55,7 @@ def focused(page: Page) -> str:
 
 
 def tab_to(page: Page, name: str) -> None:
-    """As somebody without a mouse gets there; what has the focus is always to be seen."""
+    """Move the focus by keyboard until it is on `name`. The focus must always be visible."""
     for _ in range(30):
         page.keyboard.press("Tab")
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", focused(page)
@@ -65,10 +65,10 @@ def tab_to(page: Page, name: str) -> None:
 
 
 @pytest.mark.usefixtures("_zip_data")
-def test_loans_are_found_by_keyboard_alone(page: Page) -> None:
-    an_open_loan(reference="LN-A", title="By the sea", annual_rate=Decimal("7.00"))
-    an_open_loan(reference="LN-B", title="On the hill", annual_rate=Decimal("9.00"))
-    an_open_loan(reference="LN-C", title="By the lake", zip="32003", state="FL", annual_rate=Decimal("8.00"))
+def test_loans_can_be_found_by_keyboard_alone(page: Page) -> None:
+    open_loan(reference="LN-A", title="By the sea", annual_rate=Decimal("7.00"))
+    open_loan(reference="LN-B", title="On the hill", annual_rate=Decimal("9.00"))
+    open_loan(reference="LN-C", title="By the lake", zip="32003", state="FL", annual_rate=Decimal("8.00"))
     page.goto("/")
     page.keyboard.press("Tab")
     assert focused(page) == "Skip to the content"
@@ -89,20 +89,20 @@ def test_loans_are_found_by_keyboard_alone(page: Page) -> None:
     expect(page.get_by_role("heading", level=3)).to_have_count(3)
 
 
-def test_a_wrong_filter_is_explained_where_it_stands(page: Page) -> None:
-    an_open_loan()
+def test_a_filter_that_is_not_valid_is_explained_in_its_field(page: Page) -> None:
+    open_loan()
     page.goto("/")
-    page.get_by_label("Rate from").fill("high")
+    page.get_by_label("Rate at least").fill("high")
     page.keyboard.press("Enter")
-    expect(page.get_by_label("Rate from")).to_have_accessible_description("Enter a number.")
-    expect(page.get_by_role("alert")).to_contain_text("A filter cannot be read.")
-    page.get_by_label("Rate from").fill("8")
+    expect(page.get_by_label("Rate at least")).to_have_accessible_description("Enter a number.")
+    expect(page.get_by_role("alert")).to_contain_text("A filter is not valid.")
+    page.get_by_label("Rate at least").fill("8")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="1 open loan")).to_be_visible()
 
 
 @pytest.mark.usefixtures("_zip_data")
-def test_the_zip_box_leads_to_the_zip(page: Page) -> None:
+def test_the_zip_search_leads_to_the_zip(page: Page) -> None:
     page.goto("/")
     page.get_by_role("textbox", name="ZIP code").fill("9026")
     page.get_by_role("button", name="Find").click()

@@ -11,7 +11,7 @@ from django.db import connection
 from loans.audit.reconciliation import find_breaches
 from loans.audit.verify_history import verify_loan_history
 from loans.models import BankEvent, Delivery, Loan, Reservation, ReviewItem, Transfer, Transition
-from loans.notifications import outbox
+from loans.notifications import deliveries
 from loans.services.closing_values import refresh_remaining_cache
 from loans.services.expiry import expire_due
 from loans.services.settlement import settle_due
@@ -98,6 +98,6 @@ def _invariants() -> Iterator[str]:
     yield from (str(difference) for _, differences in verify_loan_history() for difference in differences)
     deadline = time.monotonic() + 60
     while Delivery.objects.filter(status="waiting").exists() and time.monotonic() < deadline:
-        outbox.deliver_due(datetime.now(UTC) + AFTER_EVERYTHING)
+        deliveries.deliver_due(datetime.now(UTC) + AFTER_EVERYTHING)
     if waiting := Delivery.objects.filter(status="waiting").count():
         yield f"{waiting} messages still wait"

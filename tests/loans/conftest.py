@@ -1,4 +1,4 @@
-"""What do several tests of this folder start from?"""
+"""Fixtures that several folders of tests for loans share."""
 
 from collections.abc import Iterator
 
@@ -10,13 +10,13 @@ from tests.loans.notifications.listener import Listener, listening
 
 @pytest.fixture
 def private_networks(settings: Settings) -> None:
-    """Let webhooks go to this machine, and without TLS."""
+    """Let webhooks go to this machine, without TLS."""
     settings.WEBHOOKS_ALLOW_PRIVATE_NETWORKS = True
     settings.DEBUG = True
 
 
 @pytest.fixture
 def listener(private_networks: None) -> Iterator[Listener]:
-    """Another's system that takes webhooks."""
+    """An investor's system that receives webhooks."""
     with listening() as server:
         yield server

@@ -1,4 +1,4 @@
-"""Does the system refuse to start half set up, and is its table of settings true?"""
+"""The table of settings in docs/operations.md, the start without a required one, and the headers that browsers get."""
 
 import ast
 import re
@@ -20,13 +20,13 @@ def manage(environment: dict[str, str], *arguments: str) -> subprocess.Completed
 
 
 def documented() -> dict[str, str]:
-    """The variables of the table in docs/operations.md, with their defaults."""
+    """Return the variables of the table in docs/operations.md, with their defaults."""
     table = (ROOT / "docs" / "operations.md").read_text().split("| --- | --- | --- |")[1].split("\n\n")[0]
     return {name: default.strip() for name, default in re.findall(r"^\| `(\w+)` \|(.*?)\| ", table, re.MULTILINE)}
 
 
 def read_by_the_code() -> set[str]:
-    """Whatever peerloans/ asks of the environment by name: env.kind("NAME"), required("NAME"), os.environ["NAME"]."""
+    """Return the variables that peerloans/ reads: env.kind("NAME"), required("NAME"), os.environ["NAME"]."""
     names = set()
     for path in (ROOT / "peerloans").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -42,18 +42,18 @@ def read_by_the_code() -> set[str]:
     return names
 
 
-def test_the_table_names_what_is_read() -> None:
+def test_the_table_lists_every_variable_that_the_code_reads() -> None:
     assert set(documented()) == read_by_the_code()
 
 
-def test_what_the_table_calls_required_is_what_a_start_needs() -> None:
+def test_the_variables_called_required_are_those_a_start_needs() -> None:
     required = {name for name, default in documented().items() if default == "required"}
     assert required == ENVIRONMENT.keys() - {"PATH"}
 
 
-def test_a_deployment_by_the_table_passes_djangos_own_check() -> None:
-    done = manage(ENVIRONMENT, "check", "--deploy", "--fail-level", "WARNING")
-    assert done.returncode == 0, done.stderr
+def test_a_deployment_with_only_required_variables_passes_djangos_check() -> None:
+    process = manage(ENVIRONMENT, "check", "--deploy", "--fail-level", "WARNING")
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_a_deployment_by_the_table_passes_djangos_own_check() -> None:
         ("BANK_WEBHOOK_SECRETS", f"{BANK_SECRET},secret"),
     ],
 )
-def test_a_start_without_it_is_refused_by_name(name: str, value: str) -> None:
-    done = subprocess.run(
+def test_a_start_without_a_required_variable_is_refused_and_names_it(name: str, value: str) -> None:
+    process = subprocess.run(
         [sys.executable, "-c", "import peerloans.settings"],
         cwd=ROOT,
         env=ENVIRONMENT | {name: value},
@@ -75,12 +75,12 @@ def test_a_start_without_it_is_refused_by_name(name: str, value: str) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert name in done.stderr.splitlines()[-1]
-    assert not value or value not in done.stderr.splitlines()[-1]
+    assert process.returncode == 1
+    assert name in process.stderr.splitlines()[-1]
+    assert not value or value not in process.stderr.splitlines()[-1]
 
 
-# --- What browsers are told -------------------------------------------------------------------------------------------
+# --- Headers for browsers ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "path",
     [
@@ -92,19 +92,19 @@ def test_a_start_without_it_is_refused_by_name(name: str, value: str) -> None:
         "/nothing",
     ],
 )
-def test_no_page_runs_what_stands_in_it(admin_client: Client, path: str) -> None:
-    answer = admin_client.get(path)
-    policy = answer.headers["Content-Security-Policy"]
+def test_pages_hold_no_inline_code_and_the_policy_forbids_it(admin_client: Client, path: str) -> None:
+    response = admin_client.get(path)
+    policy = response.headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy
-    page = answer.content.decode()
+    page = response.content.decode()
     assert not re.search(r"<script(?![^>]* src=)|<style|\bstyle=|\bon\w+=\"|javascript:", page)
 
 
-def test_a_proxy_tells_of_https_only_where_one_is_named(client: Client, settings: Any) -> None:
+def test_the_protocol_header_of_a_proxy_counts_only_where_a_proxy_is_configured(client: Client, settings: Any) -> None:
     settings.SECURE_SSL_REDIRECT = True
-    told = {"X-Forwarded-Proto": "https"}
-    assert client.get("/api/schema/", headers=told).status_code == 301
+    from_proxy = {"X-Forwarded-Proto": "https"}
+    assert client.get("/api/schema/", headers=from_proxy).status_code == 301
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    assert client.get("/api/schema/", headers=told).status_code == 200
+    assert client.get("/api/schema/", headers=from_proxy).status_code == 200
     assert client.get("/api/schema/").status_code == 301

@@ -6,7 +6,7 @@ from django.test import Client
 from django.urls import reverse
 
 from loans.models import Delivery, DeliveryStatus, WebhookEndpoint
-from loans.notifications import outbox
+from loans.notifications import deliveries
 from tests.factories import NOON, InvestorFactory, LoanFactory, UserFactory, reserved
 
 pytestmark = pytest.mark.django_db
@@ -57,7 +57,7 @@ def send_again(client: Client, delivery: Delivery) -> str:
 def test_what_was_given_up_can_be_sent_again(admin_client: Client) -> None:
     delivery = given_up()
     assert "1 deliveries are sent again" in send_again(admin_client, delivery)
-    assert [claimed.pk for claimed in outbox.take_due_deliveries()] == [delivery.pk]
+    assert [taken.pk for taken in deliveries.take_due()] == [delivery.pk]
 
 
 def test_whoever_may_only_look_cannot_send_again(client: Client) -> None:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from loans.demo import sandbox_bank
 from loans.models import Loan, User, WebhookEndpoint
-from loans.notifications import outbox
+from loans.notifications import deliveries
 from loans.services.payments import Notice
 from loans.services.settlement import settle_due
 from tests.factories import InvestorFactory
@@ -35,7 +35,7 @@ def blocks(language: str) -> list[str]:
 def jobs() -> None:
     """What the worker does within a second."""
     settle_due()
-    outbox.deliver_due()
+    deliveries.deliver_due()
 
 
 # --- The commands -----------------------------------------------------------------------------------------------------

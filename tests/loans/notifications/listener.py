@@ -1,4 +1,4 @@
-"""What do the tests of webhooks talk to? A real HTTP server on this machine, which answers as it is told."""
+"""A real HTTP server on this machine that receives the webhooks of the tests."""
 
 import contextlib
 import threading
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Listener(ThreadingHTTPServer):
-    """Keeps what it gets. `status` is its answer; `hold` is waited for before any answer; `then` is set by the `after`th message."""
+    """Keep what arrives in `got`, and answer with `status`, but not before `hold` is set. Message number `after` sets `then`."""
 
     daemon_threads = True
 

@@ -1,4 +1,4 @@
-"""Waits between attempts: a table of examples around a delivery made at one instant."""
+"""When a delivery made at one instant is tried again."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,7 @@ import pytest
 
 from loans.notifications.backoff import GIVE_UP_AFTER, next_attempt
 
-MADE = datetime(2026, 7, 1, 16, 0, tzinfo=UTC)
+CREATED = datetime(2026, 7, 1, 16, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ MADE = datetime(2026, 7, 1, 16, 0, tzinfo=UTC)
     ],
 )
 def test_waits_grow_from_half_a_minute_to_six_hours(attempts: int, jitter: float, wait: timedelta) -> None:
-    assert next_attempt(created_at=MADE, failed_at=MADE, attempts=attempts, jitter=jitter) == MADE + wait
+    assert next_attempt(created_at=CREATED, failed_at=CREATED, attempts=attempts, jitter=jitter) == CREATED + wait
 
 
 @pytest.mark.parametrize(
@@ -36,18 +36,18 @@ def test_waits_grow_from_half_a_minute_to_six_hours(attempts: int, jitter: float
     ],
 )
 def test_the_last_attempt_is_made_after_three_days(failed_after: timedelta, again_after: timedelta) -> None:
-    assert next_attempt(created_at=MADE, failed_at=MADE + failed_after, attempts=20, jitter=0.5) == MADE + again_after
+    assert next_attempt(created_at=CREATED, failed_at=CREATED + failed_after, attempts=20, jitter=0.5) == CREATED + again_after
 
 
 @pytest.mark.parametrize("late", [timedelta(0), timedelta(days=30)])
-def test_what_fails_after_three_days_is_given_up(late: timedelta) -> None:
-    assert next_attempt(created_at=MADE, failed_at=MADE + GIVE_UP_AFTER + late, attempts=1, jitter=0.5) is None
+def test_a_delivery_that_fails_after_three_days_is_given_up(late: timedelta) -> None:
+    assert next_attempt(created_at=CREATED, failed_at=CREATED + GIVE_UP_AFTER + late, attempts=1, jitter=0.5) is None
 
 
-def test_a_dead_endpoint_is_tried_a_bounded_number_of_times() -> None:
-    at, attempts = MADE, 0
+def test_an_endpoint_that_never_answers_is_tried_19_times() -> None:
+    at, attempts = CREATED, 0
     while at:
         attempts += 1
         assert attempts < 100
-        at = next_attempt(created_at=MADE, failed_at=at, attempts=attempts, jitter=0.5)
+        at = next_attempt(created_at=CREATED, failed_at=at, attempts=attempts, jitter=0.5)
     assert attempts == 19

@@ -1,4 +1,4 @@
-"""Sending a webhook: to a real server on this machine, with the ban on private networks lifted where one is needed."""
+"""Sending webhooks to a real server on this machine. Private networks are allowed only in the tests that need it."""
 
 import re
 import socket
@@ -23,7 +23,7 @@ def send(url: str, **options: Any) -> None:
     webhooks.send(url=url, secret=SECRET, message_id="msg_1", body=BODY, **options)
 
 
-def test_the_signature_is_what_standard_webhooks_verifies(listener: Listener) -> None:
+def test_the_signature_passes_standard_webhooks_verification(listener: Listener) -> None:
     send(listener.url)
     ((headers, body),) = listener.got
     assert body == BODY
@@ -35,7 +35,7 @@ def test_the_signature_is_what_standard_webhooks_verifies(listener: Listener) ->
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-def test_any_status_of_success_will_do(listener: Listener, status: int) -> None:
+def test_any_2xx_status_is_a_success(listener: Listener, status: int) -> None:
     listener.status = status
     send(listener.url)
 
@@ -56,7 +56,7 @@ def test_redirects_are_not_followed(listener: Listener) -> None:
 
 @contextmanager
 def answering(*chunks: bytes, at_most: int) -> Iterator[str]:
-    """A server that answers with the chunks again and again, without regard to HTTP; gives its address."""
+    """Serve the chunks again and again, whether they are HTTP or not, and yield the server's address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -82,29 +82,29 @@ def answering(*chunks: bytes, at_most: int) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("private_networks")
-def test_an_answer_that_drips_ends_with_the_time_for_the_whole() -> None:
+def test_an_answer_that_comes_byte_by_byte_is_cut_off() -> None:
     with (
         answering(b"HTTP/1.1 200 OK\r\nX-Drip: ", *[b"a"] * 1_000, at_most=1) as url,
         pytest.raises(safe_http.Failed, match=r"within 0\.2"),
     ):
-        send(url, most_seconds=0.2)
+        send(url, seconds=0.2)
 
 
 @pytest.mark.usefixtures("private_networks")
-def test_a_body_without_end_is_not_read() -> None:
+def test_an_endless_body_is_not_read() -> None:
     with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n", *[b"a" * 1_000] * 1_000, at_most=1) as url:
         send(url)
 
 
 @pytest.mark.usefixtures("private_networks")
 @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x00" * 100, b"HTTP/1.1 200 OK\r\n" + b"X: " + b"a" * 200_000])
-def test_what_is_no_http_is_a_failure(answer: bytes) -> None:
+def test_an_answer_that_is_not_http_is_a_failure(answer: bytes) -> None:
     with answering(answer, at_most=1) as url, pytest.raises(safe_http.Failed):
         send(url)
 
 
 @pytest.mark.usefixtures("private_networks")
-def test_nobody_there_is_a_failure() -> None:
+def test_a_closed_port_is_a_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(safe_http.Failed):
@@ -147,23 +147,23 @@ def test_private_addresses_are_refused_in_every_form(host: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111"])
-def test_public_addresses_are_called(address: str) -> None:
-    assert webhooks.addresses_of(address, 443) == [address]
+def test_public_addresses_are_allowed(address: str) -> None:
+    assert safe_http.addresses_of(address, 443, safe_http.is_public) == [address]
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
-    """Have each look-up of a name give the next answer; tells which names were looked up. Numbers stay what they are."""
-    asked: list[str] = []
+    """Answer each look-up of a name with the next of `answers`, and return the list of names looked up. Numeric hosts are not changed."""
+    names: list[str] = []
     real = socket.getaddrinfo
 
     def look_up(host: str, port: int, *others: Any, **named: Any) -> list[Any]:
         if re.fullmatch(r"[0-9.]+", host):
             return real(host, port, *others, **named)
-        asked.append(host)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in answers[len(asked) - 1]]
+        names.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in answers[len(names) - 1]]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    return asked
+    return names
 
 
 def test_a_name_with_one_private_address_among_public_ones_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,14 +173,14 @@ def test_a_name_with_one_private_address_among_public_ones_is_refused(monkeypatc
 
 
 def test_the_connection_goes_to_the_address_that_was_checked(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = resolving(monkeypatch, ["127.0.0.1"], ["10.0.0.1"])
+    names = resolving(monkeypatch, ["127.0.0.1"], ["10.0.0.1"])
     send(f"http://partner.example:{listener.server_port}/hook?a=b")
     ((headers, _),) = listener.got
     assert headers["host"] == f"partner.example:{listener.server_port}"
-    assert asked == ["partner.example"]  # a second look-up could have answered otherwise
+    assert names == ["partner.example"]  # a second look-up could have had another answer
 
 
-def test_an_address_that_does_not_answer_leaves_the_next_one_to_try(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_address_is_tried_when_one_does_not_answer(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, ["127.0.0.2", "127.0.0.1"])
     send(f"http://partner.example:{listener.server_port}/")
     assert len(listener.got) == 1
@@ -207,8 +207,8 @@ def test_an_address_that_does_not_answer_leaves_the_next_one_to_try(listener: Li
         "https://bücher.example/",
     ],
 )
-def test_malformed_addresses_are_refused_before_any_look_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = resolving(monkeypatch)
+def test_malformed_addresses_are_refused_without_a_look_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = resolving(monkeypatch)
     with pytest.raises(safe_http.Refused):
         send(url)
-    assert asked == []
+    assert names == []

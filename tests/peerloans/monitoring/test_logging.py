@@ -1,4 +1,4 @@
-"""Can one request be followed from its answer into its tasks, and does no log line tell a secret?"""
+"""The id that links a request with its log lines and tasks, and the secrets that no log line may hold."""
 
 import json
 import logging
@@ -13,13 +13,13 @@ from django.utils import timezone
 
 from loans import tasks
 from loans.models import User
-from peerloans.monitoring.logging import JSONFormatter, _let_go, _take_over, request_id
+from peerloans.monitoring.logging import JSONFormatter, _clear_request_id, _set_request_id, request_id
 from tests.factories import InvestorFactory, LoanFactory
 
 
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
-    """What the log holds, as production writes it."""
+    """The log's lines, as production writes them."""
     written: list[str] = []
 
     class Keep(logging.Handler):
@@ -39,28 +39,28 @@ def lines() -> Iterator[list[str]]:
         logger.setLevel(level)
 
 
-def test_a_request_has_an_id_that_its_answer_and_its_line_name(db: None, client: Client, lines: list[str]) -> None:
-    answer = client.get("/api/v1/loans/?status=secret", headers={"X-Request-ID": "from-the-proxy"})
-    assert answer.headers["X-Request-ID"] == "from-the-proxy"
+def test_the_response_and_the_log_line_carry_the_request_id(db: None, client: Client, lines: list[str]) -> None:
+    response = client.get("/api/v1/loans/?status=secret", headers={"X-Request-ID": "from-the-proxy"})
+    assert response.headers["X-Request-ID"] == "from-the-proxy"
     (line,) = [json.loads(line) for line in lines if "peerloans.monitoring.logging" in line]
-    assert (line["request_id"], line["path"], line["status"]) == ("from-the-proxy", "/api/v1/loans/", answer.status_code)
+    assert (line["request_id"], line["path"], line["status"]) == ("from-the-proxy", "/api/v1/loans/", response.status_code)
     assert "secret" not in str(line)
 
 
-def test_a_public_answer_has_no_line(db: None, client: Client, lines: list[str]) -> None:
+def test_a_public_response_has_no_log_line(db: None, client: Client, lines: list[str]) -> None:
     LoanFactory()
     assert client.get("/api/v1/loans/").status_code == 200
     assert client.get("/api/v1/loans/none/").status_code == 404
-    told = [json.loads(line)["status"] for line in lines if "peerloans.monitoring.logging" in line]
-    assert told == [404]
+    statuses = [json.loads(line)["status"] for line in lines if "peerloans.monitoring.logging" in line]
+    assert statuses == [404]
 
 
 @pytest.mark.parametrize("forged", ["short", "two words here", 'quo"te-and-more', "x" * 65])
-def test_an_id_that_could_confuse_a_log_is_replaced(client: Client, forged: str) -> None:
+def test_an_id_that_could_forge_log_lines_is_replaced(client: Client, forged: str) -> None:
     assert client.get("/api/schema/", headers={"X-Request-ID": forged}).headers["X-Request-ID"] not in {forged, ""}
 
 
-def test_the_id_goes_along_with_the_tasks_of_a_request_and_no_further() -> None:
+def test_the_tasks_of_a_request_carry_its_id_and_no_others_do() -> None:
     current_app.control.purge()  # other tests send tasks too
     before = request_id.set("the-request")
     try:
@@ -75,9 +75,9 @@ def test_the_id_goes_along_with_the_tasks_of_a_request_and_no_further() -> None:
         request_id.reset(before)
     eager = tasks.forget
     eager.push_request(id="a-task", request_id="the-request")
-    _take_over(task_id="a-task", task=eager)
+    _set_request_id(task_id="a-task", task=eager)
     assert request_id.get() == "the-request"
-    _let_go()
+    _clear_request_id()
     assert request_id.get() == ""
     eager.pop_request()
 
@@ -93,7 +93,7 @@ def test_the_id_goes_along_with_the_tasks_of_a_request_and_no_further() -> None:
         "duplicate key\nDETAIL:  Key (username)=(SECRET) already exists.",
     ],
 )
-def test_a_secret_in_a_message_or_a_trace_is_left_out(lines: list[str], text: str) -> None:
+def test_secrets_in_messages_and_tracebacks_are_replaced(lines: list[str], text: str) -> None:
     logging.getLogger("anywhere").error("It failed: %s", text)
     try:
         raise ValueError(text)
@@ -103,7 +103,7 @@ def test_a_secret_in_a_message_or_a_trace_is_left_out(lines: list[str], text: st
     assert not [line for line in lines if "SECRET" in line]
 
 
-def test_nobody_is_named_in_the_log_of_what_investors_do(transactional_db: None, lines: list[str]) -> None:
+def test_the_log_of_an_investors_requests_holds_no_names_and_no_secrets(transactional_db: None, lines: list[str]) -> None:
     investor = InvestorFactory(user__username="a-name-to-hide", user__email="hide@example.org")
     investor.user.set_password("a-password-to-hide")
     investor.user.save()
@@ -121,7 +121,7 @@ def test_nobody_is_named_in_the_log_of_what_investors_do(transactional_db: None,
     with pytest.raises(DatabaseError) as error, connection.cursor() as cursor:
         cursor.execute("INSERT INTO loans_user SELECT * FROM loans_user WHERE id = %s", [investor.user_id])
     logging.getLogger("anywhere").error("It failed.", exc_info=error.value)
-    told = "\n".join(lines)
-    assert f'"user":{User.objects.get().pk}' in told
+    log = "\n".join(lines)
+    assert f'"user":{User.objects.get().pk}' in log
     for hidden in ("a-name-to-hide", "hide@example.org", "a-password-to-hide", "mistyped-and-hidden", token):
-        assert hidden not in told
+        assert hidden not in log

@@ -1,4 +1,4 @@
-"""Do those who watch the system hear the truth, and in time?"""
+"""What /livez, /readyz and /metrics answer while parts are up, down or late."""
 
 import re
 from collections.abc import Callable
@@ -29,24 +29,24 @@ def beat_ticks(db: None) -> None:
     PeriodicTask.objects.update(last_run_at=timezone.now())
 
 
-def lines(client: Client) -> dict[str, str]:
+def ready_lines(client: Client) -> dict[str, str]:
     return dict(line.split() for line in client.get("/readyz").content.decode().splitlines())
 
 
 def figure(text: str, name: str) -> float | None:
-    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
-    return float(found[1]) if found else None
+    match = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    return float(match[1]) if match else None
 
 
-def test_a_live_process_says_so_whatever_else_is_down(client: Client) -> None:
+def test_a_live_process_answers_whatever_is_down(client: Client) -> None:
     assert client.get("/livez", headers={"Host": "10.0.0.7:8000"}).content == b"alive\n"
 
 
 def test_all_parts_are_up(beat_ticks: None, client: Client, settings: Any) -> None:
     settings.SECURE_SSL_REDIRECT = True
-    answer = client.get("/readyz", headers={"Host": "10.0.0.7:8000"})
-    assert (answer.status_code, set(lines(client).values())) == (200, {"up"})
-    assert list(lines(client)) == ["database", "migrations", "redis", "broker", "beat"]
+    response = client.get("/readyz", headers={"Host": "10.0.0.7:8000"})
+    assert (response.status_code, set(ready_lines(client).values())) == (200, {"up"})
+    assert list(ready_lines(client)) == ["database", "migrations", "redis", "broker", "beat"]
 
 
 def fail(error: Exception) -> Callable[[], None]:
@@ -60,43 +60,43 @@ def fail(error: Exception) -> Callable[[], None]:
     ("part", "error", "status"),
     [
         ("database", OperationalError("away"), 503),
-        ("migrations", health.Down("not applied: loans.0099"), 503),
+        ("migrations", health.PartDown("not applied: loans.0099"), 503),
         ("redis", RedisAway("away"), 200),
         ("broker", ConnectionRefusedError("away"), 200),
-        ("beat", health.Down("late"), 200),
+        ("beat", health.PartDown("late"), 200),
     ],
 )
-def test_only_what_a_request_needs_takes_a_server_from_the_balancer(
+def test_a_server_is_not_ready_only_where_a_needed_part_is_down(
     beat_ticks: None, client: Client, monkeypatch: pytest.MonkeyPatch, part: str, error: Exception, status: int
 ) -> None:
     monkeypatch.setitem(health.PARTS, part, fail(error))
     assert client.get("/readyz").status_code == status
-    assert [name for name, state in lines(client).items() if state == "down"] == [part]
+    assert [name for name, state in ready_lines(client).items() if state == "down"] == [part]
 
 
-def test_a_database_that_is_away_is_down_and_no_fault(db: None, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_away_is_reported_as_down(db: None, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as away:
         away.setattr(BaseDatabaseWrapper, "cursor", lambda *_: fail(OperationalError("away"))())
-        answer = client.get("/readyz")
-    assert (answer.status_code, answer.content[:14]) == (503, b"database down\n")
+        response = client.get("/readyz")
+    assert (response.status_code, response.content[:14]) == (503, b"database down\n")
 
 
-def test_a_broker_that_is_away_is_down_within_seconds(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(current_app, "connection_for_write", lambda **given: Connection("redis://127.0.0.1:1/0", **given))
-    assert health._up("broker", health._broker) is False
+def test_a_broker_that_is_away_is_reported_within_seconds(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(current_app, "connection_for_write", lambda **options: Connection("redis://127.0.0.1:1/0", **options))
+    assert health._is_up("broker", health._check_broker) is False
 
 
-def test_beat_is_down_once_it_owes_a_job_for_minutes(beat_ticks: None) -> None:
+def test_beat_is_down_when_a_job_is_late_by_minutes(beat_ticks: None) -> None:
     assert jobs.beat_seconds_late() == 0
     PeriodicTask.objects.filter(task="loans.tasks.expire").update(last_run_at=timezone.now() - timedelta(minutes=5))
     assert jobs.beat_seconds_late() == pytest.approx(240, abs=5)
-    assert health._up("beat", health._beat) is False
+    assert health._is_up("beat", health._check_beat) is False
     PeriodicTask.objects.filter(task="loans.tasks.expire").update(enabled=False)
-    assert health._up("beat", health._beat)
+    assert health._is_up("beat", health._check_beat)
 
 
 # --- Metrics ----------------------------------------------------------------------------------------------------------
-def test_metrics_are_for_whoever_has_the_token(db: None, client: Client, settings: Any) -> None:
+def test_metrics_need_the_token(db: None, client: Client, settings: Any) -> None:
     assert client.get("/metrics").status_code == 404
     settings.METRICS_TOKEN = TOKEN
     assert client.get("/metrics").status_code == 401
@@ -104,7 +104,7 @@ def test_metrics_are_for_whoever_has_the_token(db: None, client: Client, setting
     assert client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
 
 
-def test_the_figures_tell_what_happened(beat_ticks: None, client: Client) -> None:
+def test_metrics_show_what_happened(beat_ticks: None, client: Client) -> None:
     loan = LoanFactory()
     reserved(loan, 2_000)
     ReviewItem.objects.create(kind="drift", loan=loan, detail="It differs.", opened_at=timezone.now())
@@ -118,7 +118,7 @@ def test_the_figures_tell_what_happened(beat_ticks: None, client: Client) -> Non
     assert figure(text, 'peerloans_up{part="database"}') == 1
     assert figure(text, 'peerloans_reservations{state="reserved"}') == 1
     assert figure(text, 'peerloans_claimed_dollars{state="reserved"}') == 2_000
-    assert figure(text, 'peerloans_reviewitems_open{kind="drift"}') == 1
+    assert figure(text, 'peerloans_review_items_open{kind="drift"}') == 1
     assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.forget",state="success"}') == 1
     assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.forget",state="failure"}') == 1
     assert figure(text, 'peerloans_job_lag_seconds{job="loans.tasks.forget"}') == 0
@@ -127,7 +127,7 @@ def test_the_figures_tell_what_happened(beat_ticks: None, client: Client) -> Non
     assert (figure(text, 'peerloans_request_seconds_count{view="reserve"}') or 0) >= 1
 
 
-def test_what_is_down_is_left_out_of_the_figures(beat_ticks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_leave_out_what_is_down(beat_ticks: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "runs", fail(RedisAway("away")))
     monkeypatch.setitem(health.PARTS, "redis", fail(RedisAway("away")))
     text = metrics.exposition().decode()
@@ -136,7 +136,7 @@ def test_what_is_down_is_left_out_of_the_figures(beat_ticks: None, monkeypatch: 
     assert "peerloans_job_runs" not in text
 
 
-def test_a_job_that_has_not_succeeded_for_long_is_late(beat_ticks: None) -> None:
+def test_a_job_that_last_succeeded_long_ago_is_late(beat_ticks: None) -> None:
     long_ago = timezone.now() - timedelta(hours=3)
-    known = {"loans.tasks.refresh_remaining": jobs.Runs({}, long_ago)}
-    assert jobs.lags(known)["loans.tasks.refresh_remaining"] == pytest.approx(2 * 3600, abs=5)
+    runs_by_task = {"loans.tasks.refresh_remaining": jobs.Runs({}, long_ago)}
+    assert jobs.lags(runs_by_task)["loans.tasks.refresh_remaining"] == pytest.approx(2 * 3600, abs=5)

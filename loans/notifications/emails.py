@@ -1,0 +1,25 @@
+"""Send a message to an investor's mailbox."""
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.template.loader import render_to_string
+
+from loans.models import Delivery
+from loans.notifications.messages import message_data, message_id, message_of
+
+
+def send(delivery: Delivery) -> None:
+    """Make one attempt to send the e-mail. Raises whatever the mail server's refusal raises (OSError, SMTPException).
+
+    Every attempt carries the same Message-ID, so that a mailbox can recognize a repeat.
+    """
+    message, reservation = message_of(delivery.transition), delivery.reservation
+    loan, investor = reservation.loan, reservation.investor
+    context = message_data(delivery) | {"why": message.why, "investor": investor.name, "title": loan.title}
+    sender_domain = settings.DEFAULT_FROM_EMAIL.rpartition("@")[2].strip(">")
+    EmailMessage(
+        subject=message.subject.format(loan=loan.reference),
+        body=render_to_string(f"loans/email/{message.template}.txt", context),
+        to=[investor.user.email],
+        headers={"Message-ID": f"<{message_id(delivery.transition)}@{sender_domain}>"},
+    ).send()

@@ -1,0 +1,86 @@
+"""What messages say, in e-mails and webhooks."""
+
+from datetime import timedelta
+
+import pytest
+from django.core import mail
+from standardwebhooks import Webhook
+
+from loans.domain.states import MOVES, Event, State
+from loans.models import Delivery, Investor, Reservation
+from loans.notifications.deliveries import deliver_due
+from loans.notifications.messages import OF_RESERVATION, OF_TRANSFER, message_of
+from loans.services.loans import withdraw_loan
+from loans.services.staff_overrides import accept_amount, cancel_by_staff, extend_reservation, reinstate_reservation
+from tests import factories
+from tests.factories import NOON, STAFF, InvestorFactory, LoanFactory
+from tests.loans.notifications.conftest import SOON, add_endpoint, investor_without_mailbox
+from tests.loans.notifications.listener import Listener
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_every_event_of_a_reservation_has_a_message() -> None:
+    """Except a loss, which is ours and not the investor's."""
+    assert OF_RESERVATION.keys() == ({event for _, event in MOVES} | {Event.RESERVED}) - {Event.LOST}
+    causes = {event for (_, event), state in MOVES.items() if state == State.CANCELED} - {Event.LOST}
+    assert causes == {event for event, message in OF_RESERVATION.items() if message.why}
+
+
+def go_through_every_message(investor: Investor) -> None:
+    """Act on reservations of one loan until every e-mail text is used."""
+    loan = LoanFactory(reference="LN-7")
+    first = factories.reserved(loan, 30_000, investor=investor)
+    extend_reservation(reservation_id=first.pk, expires_at=NOON + timedelta(days=2), actor=STAFF, reason="a holiday", now=NOON)
+    factories.start_transfer(first, method="wire")
+    factories.money_comes(first, 29_999)
+    accept_amount(reservation_id=first.pk, actor=STAFF, reason="a dollar short", now=NOON)
+    second = factories.funded(loan, 2_000, investor=investor)
+    cancel_by_staff(reservation_id=second.pk, actor=STAFF, reason="for staff only", now=NOON)
+    reinstate_reservation(reservation_id=second.pk, actor=STAFF, reason="a mistake", now=NOON)
+    factories.settled(loan, 3_000, investor=investor)
+    withdraw_loan(reference=loan.reference, actor=STAFF, reason="sold elsewhere", now=NOON)
+    for refund in first.transfers.filter(status="due"):
+        factories.refund_goes_out(refund)
+
+
+def test_emails_say_in_plain_text_what_happened() -> None:
+    investor = InvestorFactory(name="O'Hara & Söhne <Ltd>")
+    go_through_every_message(investor)
+    counts = deliver_due(SOON)
+    assert counts.failed == counts.given_up == 0
+    texts = [str(message.body) for message in mail.outbox]
+    assert {message.template for message in {**OF_RESERVATION, **OF_TRANSFER}.values()} == {
+        message_of(delivery.transition).template for delivery in Delivery.objects.select_related("transition")
+    }
+    for text in texts:
+        assert text.startswith("Hello O'Hara & Söhne <Ltd>,\n\n")
+        assert "None" not in text
+        assert "for staff only" not in text
+    assert {message.subject for message in mail.outbox} >= {"You reserved part of loan LN-7", "You bought part of loan LN-7"}
+    transfer_started = next(text for text in texts if "Send $30,000.00 by wire" in text)
+    assert factories.inbound(Reservation.objects.get(amount=29_999)).reference in transfer_started
+    assert "The money must reach us by July 9, 2026, 00:00, New York time" in transfer_started
+    assert all(message.to == [investor.user.email] for message in mail.outbox)
+
+
+def test_webhooks_send_what_history_records(listener: Listener) -> None:
+    investor = investor_without_mailbox()
+    endpoint = add_endpoint(investor, listener.url)
+    reservation = factories.pending(LoanFactory(reference="LN-7"), investor=investor)
+    deliver_due(SOON)
+    messages = [Webhook(endpoint.secret).verify(body, headers) for headers, body in listener.got]
+    assert [message["type"] for message in messages] == ["reservation.reserved", "reservation.transfer_started"]
+    assert messages[1]["timestamp"] == "2026-07-01T16:00:00Z"
+    assert messages[1]["data"] == {
+        "reservation": str(reservation.pk),
+        "loan": "LN-7",
+        "event": "transfer_started",
+        "from": "reserved",
+        "to": "pending",
+        "amount": "10000.00",
+        "expires_at": "2026-07-09T04:00:00Z",
+        "reference": factories.inbound(reservation).reference,
+        "method": "ach",
+        "at": "2026-07-01T16:00:00Z",
+    }
