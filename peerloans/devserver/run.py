@@ -1,8 +1,8 @@
-"""How does the whole system run on one machine? Servers, migrations, demo data, then web, worker, beat and a
-sandbox bank, until Ctrl-C.
+"""Run the whole system on one machine until Ctrl-C, as `make run` does.
 
-This is what `make run` starts. A part that ends is started again, which tools that run a Procfile do not do; and
-what a killed run left behind is found by a mark in its environment and cleared away by the next.
+The order: embedded servers, migrations, web server beside the demo data; worker, beat and sandbox bank once the site
+answers. A part that ends is started again. A run that was killed leaves processes behind; they carry a mark in their
+environment, by which the next run finds and kills them.
 """
 
 import argparse
@@ -40,12 +40,12 @@ CELERY_WARNINGS = "ignore:You're running the worker with superuser,ignore:Using 
 
 
 class Part:
-    """One of the system's programs, with all processes that it starts itself."""
+    """One of the system's programs, with the processes that it starts itself."""
 
     def __init__(self, name: str, command: str, **environment: str) -> None:
         self.name, self.command = name, command
         self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", MARK: mark(), **environment}
-        self.failures = 0  # ends in a row, each soon after its start
+        self.failures = 0  # consecutive ends, each within SOON_SECONDS of its start
         self.start()
 
     def start(self) -> None:
@@ -59,7 +59,7 @@ class Part:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops its parts in good order
+            start_new_session=True,  # so that Ctrl-C reaches only this process, which then stops its parts in order
         )
         threading.Thread(target=self._relay, args=(self.process,), daemon=True).start()
 
@@ -69,7 +69,10 @@ class Part:
                 say(line.rstrip(), self.name)
 
     def keep_up(self) -> None:
-        """Start it again if it has ended, later each time; give up where it does not stay up."""
+        """Start the program again if it has ended, after a longer wait each time.
+
+        Raises: SystemExit after FAILURES consecutive ends.
+        """
         if self.process.poll() is None:
             return
         self.kill()
@@ -86,7 +89,7 @@ class Part:
 
 
 def say(line: str, name: str = "run") -> None:
-    with contextlib.suppress(OSError):  # the terminal may be gone, and the stopping must still go on
+    with contextlib.suppress(OSError):  # the terminal may be gone, and the parts must still be stopped
         print(f"{name:>6} | {line}", flush=True)  # noqa: T201
 
 
@@ -108,7 +111,10 @@ def main() -> None:
 
 @contextlib.contextmanager
 def only_one(port: int) -> Iterator[None]:
-    """Refuse a second run of this checkout."""
+    """Hold the lock of this checkout's run.
+
+    Raises: SystemExit if another run holds it.
+    """
     embedded.make_private(embedded.VAR)
     with (embedded.VAR / "run.lock").open("a+") as lock:
         try:
@@ -123,12 +129,12 @@ def only_one(port: int) -> Iterator[None]:
 
 
 def mark() -> str:
-    """What all processes of this checkout's run carry in their environment, and nobody else's."""
+    """Return the value of MARK in the environment of every process of this checkout's run, and of no other."""
     return f"{embedded.VAR} {embedded.VAR.stat().st_ino}"
 
 
 def kill_left_over() -> None:
-    """Kill the processes of a run that was itself killed; the system is built to bear that."""
+    """Kill the processes that a killed run left behind; the system is built to survive that."""
     left_over = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -136,7 +142,7 @@ def kill_left_over() -> None:
                 process.kill()
                 left_over.append(process)
     if left_over:
-        say("clearing away what a killed run left behind …")
+        say("killing what an earlier run left behind …")
         psutil.wait_procs(left_over, timeout=STOP_SECONDS)
 
 
@@ -160,7 +166,7 @@ def migrate() -> None:
 
 
 def fill_empty_database() -> None:
-    """Play the demo in a database without loans."""
+    """Play the demo if the database has no loans."""
     if settings.DEBUG and not apps.get_model("loans", "Loan").objects.exists():
         say("playing three weeks of demo data …")
         call_command("seed_demo")
@@ -168,7 +174,7 @@ def fill_empty_database() -> None:
 
 
 def run(port: int) -> None:
-    """Keep the parts up until a signal comes, or until the `make` that started us has gone."""
+    """Keep the parts up until a signal arrives or the `make` that started this process has ended."""
     parent, shown = os.getppid(), False
     parts: list[Part] = []
     try:
@@ -180,7 +186,7 @@ def run(port: int) -> None:
         while "MAKELEVEL" not in os.environ or os.getppid() == parent:
             if not shown and answers(port):
                 shown = True
-                # Not earlier: while all start at once, two cores are busy for seconds before the site answers.
+                # Not earlier: if all start at once, they keep two cores busy for seconds before the site answers.
                 for name, command in background(port).items():
                     parts.append(Part(name, command, PYTHONWARNINGS=CELERY_WARNINGS))
                 show(port)
@@ -202,12 +208,13 @@ def background(port: int) -> dict[str, str]:
 
 
 def web(port: int) -> str:
-    """The command of the web server."""
+    """Return the command of the web server."""
     server = f"granian --interface wsgi peerloans.wsgi:application --host 127.0.0.1 --port {port} --log-level warning"
     return server + " --workers 2 --blocking-threads 4 --respawn-failed-workers"
 
 
 def answers(port: int) -> bool:
+    """Return whether the site answers a request for its first page."""
     site = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     with contextlib.closing(site), contextlib.suppress(OSError, http.client.HTTPException):
         site.request("GET", "/")
@@ -216,7 +223,7 @@ def answers(port: int) -> bool:
 
 
 def show(port: int) -> None:
-    """Say where to look."""
+    """Print where to look."""
     site = f"http://localhost:{port}"
     say(f"peerloans is up: {site}/")
     say(f"  API docs   {site}/api/docs/")
@@ -228,6 +235,7 @@ def show(port: int) -> None:
 
 
 def stop(parts: list[Part]) -> None:
+    """Ask the parts to stop, and kill those that need longer than STOP_SECONDS."""
     say("stopping …")
     for part in parts:
         part.process.terminate()
