@@ -7,8 +7,11 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django_otp.plugins.otp_static import admin as static_admin  # noqa: F401
 from django_otp.plugins.otp_static.models import StaticDevice
+from django_otp.plugins.otp_totp import admin as totp_admin  # noqa: F401
 from django_otp.plugins.otp_totp.models import TOTPDevice
+from knox import admin as knox_admin  # noqa: F401
 from knox.models import AuthToken
 
 from loans.models import User
@@ -73,7 +76,7 @@ class TrailAdmin(ReadOnlyAdmin):
 
 def register() -> None:
     """In place of the libraries' own pages; those of second factors show their secrets."""
-    for model in (User, AuthToken, TOTPDevice, StaticDevice):
+    for model in (AuthToken, TOTPDevice, StaticDevice):
         admin.site.unregister(model)
     for model, kind in ((User, AccountAdmin), (AuthToken, TokenAdmin), (LogEntry, TrailAdmin)):
         admin.site.register(model, kind)

@@ -168,7 +168,7 @@ def test_a_loan_that_cannot_be(staff: Client, field: str, value: str, told: str)
 
 def test_a_refusal_of_the_service_is_told(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     loan = a_draft()
-    allowed = "loans.admin.LoanAdmin.has_change_permission"
+    allowed = "loans.admin.registrations.LoanAdmin.has_change_permission"
     monkeypatch.setattr(allowed, lambda *args: True)  # as if it were opened between the look and the write
     open_loan(reference=loan.reference, actor=stage.STAFF)
     before = stored()
