@@ -13,7 +13,7 @@ from loans.admin.actions import StaffAction
 from loans.demo import scenario
 from loans.models import Reservation, ReviewItem, Transition, User
 from tests.browser.conftest import shoot, shoot_all_looks
-from tests.loans.admin.test_actions import LATER, REASON, STARTS, address, each_action
+from tests.loans.admin.test_actions import FIELD_VALUES, REASON, ROWS, address, each_action
 
 PICTURE = {"width": 1200, "height": 800}
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,15 +33,15 @@ def staff(page: Page, live_server) -> Page:  # type: ignore[no-untyped-def]
 
 @each_action
 def test_an_action_from_the_list_to_its_outcome(staff: Page, action: StaffAction) -> None:
-    row = STARTS[action.model, action.name]()
+    row = ROWS[action.model, action.name]()
     written = Transition.objects.count()
     name = f"staff-{action.model.__name__.lower()}-{action.name.replace('_', '-')}"
     staff.goto(address(action.model))
     staff.locator(f'input[name="_selected_action"][value="{row.pk}"]').check()
     staff.get_by_label("Action:").select_option(action.name)
     staff.get_by_role("button", name="Run", exact=True).or_(staff.get_by_role("button", name="Go", exact=True)).click()
-    expect(staff.get_by_text(action.told)).to_be_visible()
-    for field, value in LATER.items():
+    expect(staff.get_by_text(action.description)).to_be_visible()
+    for field, value in FIELD_VALUES.items():
         if field in action.form.base_fields:
             staff.locator(f'[name="{field}"]').fill(value)
             staff.get_by_role("button", name="Preview").click()

@@ -1,4 +1,4 @@
-"""Who comes into the admin, with what, and for how long."""
+"""Logging in to the admin, the second factor, and the end of sessions and tokens."""
 
 import re
 from typing import Any
@@ -63,7 +63,7 @@ def test_the_password_is_enough_until_a_phone_is_set_up(client: Client, staff: U
     other = Client()
     refused = log_in(other)
     assert refused.status_code == 200
-    assert "asks for a code, too" in refused.content.decode()
+    assert "also asks for a code" in refused.content.decode()
     with time_machine.travel("2026-07-01T16:05:00Z", tick=False):
         assert log_in(other, code_of(staff)).status_code == 302
         assert is_in(other)
