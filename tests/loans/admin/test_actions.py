@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Group, Permission
-from django.core.management import call_command
+from django.contrib.auth.models import Group
 from django.db import connection
 from django.db.models import Model
 from django.test import Client
@@ -425,19 +424,6 @@ def test_the_page_of_a_row_offers_only_actions_that_its_state_allows(
     row = make_row()
     page = operator.get(reverse(f"admin:loans_{row._meta.model_name}_change", args=[row.pk])).content.decode()
     assert {action.name for action in actions.actions_on(type(row)) if f'value="{action.name}"' in page} == offered
-
-
-def test_the_command_repairs_the_groups(capsys: pytest.CaptureFixture[str]) -> None:
-    Group.objects.get(name="Support").delete()
-    auditors = Group.objects.get(name="Auditors")
-    auditors.permissions.add(Permission.objects.get(codename="withdraw_loan"))
-    auditors.user_set.add(User.objects.create_user("aud"))
-    call_command("repair_groups")
-    for name, permissions in GROUPS.items():
-        held = Group.objects.get(name=name).permissions.values_list("content_type__app_label", "codename")
-        assert {f"{app}.{codename}" for app, codename in held} == permissions
-    assert auditors.user_set.count() == 1
-    assert "Auditors:" in capsys.readouterr().out
 
 
 # --- Jobs and review items -----------------------------------------------------------------------------------------------------------
