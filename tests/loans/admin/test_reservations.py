@@ -29,6 +29,6 @@ def test_the_page_explains_the_deadline_and_shows_the_history(superuser: Client)
 
 def test_search_finds_a_reservation_by_its_id(superuser: Client) -> None:
     reservation = reserved(open_loan_now(), 5_000, now=timezone.now())
-    found = superuser.get(f"/admin/loans/reservation/?q={reservation.pk}").context["cl"].result_list
-    assert list(found) == [reservation]
+    results = superuser.get(f"/admin/loans/reservation/?q={reservation.pk}").context["cl"].result_list
+    assert list(results) == [reservation]
     assert not superuser.get("/admin/loans/reservation/?q=unknown").context["cl"].result_list

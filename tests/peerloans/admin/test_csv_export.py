@@ -74,15 +74,15 @@ def test_a_text_that_looks_like_a_formula_is_escaped(auditor: Client) -> None:
     names = ['=HYPERLINK("http://evil")', "+1", "-1", "@SUM(A1)", "\t=1", " =1", "O'Hara & Söhne"]
     for name in names:
         InvestorFactory(name=name)
-    found = {row["name"] for row in download(auditor, "/admin/loans/investor/csv/")}
-    assert found == {f"'{name}" for name in names[:-1]} | {names[-1]}
+    downloaded = {row["name"] for row in download(auditor, "/admin/loans/investor/csv/")}
+    assert downloaded == {f"'{name}" for name in names[:-1]} | {names[-1]}
 
 
 @given(st.text(max_size=20))
 def test_no_escaped_text_starts_a_formula(text: str) -> None:
-    kept = csv_export.escape_formula(text)
-    assert not kept.lstrip(" ").startswith(csv_export.FORMULA_STARTS)
-    assert kept in {text, f"'{text}"}
+    escaped = csv_export.escape_formula(text)
+    assert not escaped.lstrip(" ").startswith(csv_export.FORMULA_STARTS)
+    assert escaped in {text, f"'{text}"}
 
 
 def test_negative_numbers_are_not_escaped() -> None:
