@@ -39,6 +39,10 @@ help: ## this list
 run: .venv/.installed ## start everything, with demo data, on http://localhost:8000 (PORT=9000 make run)
 	@exec $(BIN)/python -m peerloans.devserver.run --port $(PORT)
 
+.PHONY: reset
+reset: .venv/.installed ## delete the embedded database and Redis with all their data; stop `make run` first
+	@$(BIN)/python -m peerloans.devserver.reset
+
 .PHONY: test
 test: .venv/.tools ## the test suite
 	$(BIN)/python -m pytest

@@ -20,7 +20,7 @@ from cbsa.imports import requests, service
 from cbsa.imports.sources import without_secrets
 from cbsa.models import Area, Dataset, ImportRequest, ImportRun, Zip, ZipShare
 from cbsa.rules import Share, rank
-from peerloans.admin.audit_log import keep_trail
+from peerloans.admin.audit_log import log_admin_action
 from peerloans.admin.base import ReadOnlyAdmin
 from peerloans.admin.forms import ReasonForm
 
@@ -57,7 +57,7 @@ class DatasetAdmin(ReadOnlyAdmin):
             except ImportRefused as refusal:
                 form.add_error(None, refusal.detail)
             else:
-                keep_trail(request.user.pk, dataset, f"Brought into use: {reason}")
+                log_admin_action(request.user.pk, dataset, f"Brought into use: {reason}")
                 self.message_user(request, f"{dataset} is in use.", messages.SUCCESS)
                 return redirect("admin:cbsa_dataset_change", pk)
         changes = service.changes(dataset)
@@ -74,7 +74,7 @@ class DatasetAdmin(ReadOnlyAdmin):
         form = PruneForm(request.POST or None)
         if form.is_valid():
             deleted = ", ".join(service.prune(keep=form.cleaned_data["keep"])) or "none"
-            keep_trail(request.user.pk, Dataset, f"Pruned {deleted}: {form.cleaned_data['reason']}")
+            log_admin_action(request.user.pk, Dataset, f"Pruned {deleted}: {form.cleaned_data['reason']}")
             self.message_user(request, f"Deleted: {deleted}.", messages.SUCCESS)
             return redirect("admin:cbsa_dataset_changelist")
         return _page(self, request, "Prune datasets", form, "Delete old datasets")
@@ -85,7 +85,7 @@ class ImportRequestAdmin(ReadOnlyAdmin):
     list_display = ["requested_at", "vintage", "state", "actor", "finished_at"]
     list_filter = ["state"]
     search_fields = ["vintage", "actor"]
-    not_taken_out = ("zips", "metros")
+    csv_exclude = ("zips", "metros")
     change_form_template = "admin/cbsa/importrequest.html"
     fields = ["vintage", "hud_file", "census_file", "actor", "requested_at", "finished_at", "attempts"]
 
@@ -144,7 +144,7 @@ class ImportRequestAdmin(ReadOnlyAdmin):
             except ImportRefused as refusal:
                 self.message_user(request, refusal.detail, messages.ERROR)
             else:
-                keep_trail(request.user.pk, import_request, f"Canceled: {form.cleaned_data['reason']}")
+                log_admin_action(request.user.pk, import_request, f"Canceled: {form.cleaned_data['reason']}")
             return redirect("admin:cbsa_importrequest_change", pk)
         return _page(self, request, f"Cancel the import of {import_request.vintage}", form, "Cancel the import")
 

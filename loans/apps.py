@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 from peerloans.monitoring import figures
 
@@ -17,6 +18,8 @@ class LoansConfig(AppConfig):
         dataset_activated.connect(resolve_markets)
         dataset_previewed.connect(preview_markets)
         figures.sources.append(read_figures)
+        # The permissions of all apps exist by then: this app is the last in INSTALLED_APPS.
+        post_migrate.connect(grant_new_permissions, sender=self)
 
 
 # These import when they are called: most commands never need what they import.
@@ -39,3 +42,11 @@ def read_figures() -> Iterator[figures.Figure]:
     from loans.selectors.metrics import market_figures
 
     return market_figures()
+
+
+def grant_new_permissions(*, apps: Any, **_: Any) -> None:
+    """Grant the groups of staff the permissions that are new in this version. `apps` has the models that are migrated."""
+    from loans.services import staff_groups
+
+    if "staffgroupgrant" in apps.all_models["loans"]:
+        staff_groups.grant_new_permissions()

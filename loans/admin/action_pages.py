@@ -1,6 +1,6 @@
-"""How do staff get from the rows they chose to what they want done? By one page: a preview, a reason, a confirmation.
+"""Show the page of a staff action: a preview for each selected row, the reason, and the confirmation.
 
-The page is reached like any action of the admin, from a list or from a row's own page, and answers to the list's address.
+Staff reach the page from a list or from a row's own page. It is posted to the URL of the list, as Django's actions are.
 """
 
 from collections.abc import Sequence
@@ -15,104 +15,118 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from loans.admin import actions
-from loans.admin.actions import Effect, StaffAction
-from loans.admin.forms import ActionForm
+from loans.admin.action_forms import ActionForm
+from loans.admin.actions import Preview, StaffAction
 from loans.domain.actors import Actor
-from peerloans.admin.base import KeptAdmin
+from peerloans.admin.base import NoDeleteAdmin
 
-MOST_ROWS = 100  # Each is tried under its loan's lock while somebody waits for the page.
-CHANGES_SHOWN = 50
+MAX_ROWS = 100  # The request holds the lock of each row's loan in turn while its sender waits.
+TRANSITIONS_SHOWN = 50
 
 
-class Acting(KeptAdmin):
-    """Offers the actions of loans.admin.actions to those who may take them."""
+class StaffActionsAdmin(NoDeleteAdmin):
+    """A model with staff actions. Each user is offered those that the user's permissions allow."""
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return super().get_actions(request) | {
-            action.name: (partial(_act, action), action.name, f"{action.label}…") for action in self.allowed(request)
+            action.name: (partial(_action_page, action), action.name, f"{action.label}…") for action in self.permitted_actions(request)
         }
 
-    def allowed(self, request: HttpRequest) -> list[StaffAction]:
-        return [action for action in actions.actions_of(self.model) if request.user.has_perm(action.permission)]
+    def permitted_actions(self, request: HttpRequest) -> list[StaffAction]:
+        return [action for action in actions.actions_on(self.model) if request.user.has_perm(action.permission)]
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], add: bool = False, change: bool = False, form_url: str = "", obj: Any = None
     ) -> HttpResponse:
-        offered = [action for action in self.allowed(request) if actions.is_conceivable(action, obj)] if obj else []
-        context |= {"staff_actions": offered, "list_address": _list_address(self.model)}
+        possible = [action for action in self.permitted_actions(request) if action.is_possible_for(obj)] if obj else []
+        context |= {"staff_actions": possible, "list_url": _list_url(self.model)}
         return super().render_change_form(request, context, add, change, form_url, obj)
 
 
-def _list_address(model: type[Model]) -> str:
+def _list_url(model: type[Model]) -> str:
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
 
 
-def _act(action: StaffAction, page: Acting, request: HttpRequest, chosen: QuerySet[Any]) -> HttpResponse | None:
-    rows = list(chosen.order_by("pk")[: MOST_ROWS + 1])
-    if len(rows) > MOST_ROWS:
-        page.message_user(request, f"Choose at most {MOST_ROWS} rows at once.", messages.ERROR)
+def _action_page(action: StaffAction, model_admin: StaffActionsAdmin, request: HttpRequest, selected: QuerySet[Any]) -> HttpResponse | None:
+    """Answer one step of the page: none when it is opened, then "preview" or "confirm"."""
+    rows = list(selected.order_by("pk")[: MAX_ROWS + 1])
+    if len(rows) > MAX_ROWS:
+        model_admin.message_user(request, f"Choose at most {MAX_ROWS} rows at once.", messages.ERROR)
         return None
     step = request.POST.get("step")
-    form = action.form(request.POST if step else _beginning(action.form))
-    given, actor = form.given(), Actor("staff", request.user.pk)
-    if given is not None and step == "confirm" and form.is_valid():
-        reason, previewed = form.cleaned_data["reason"], request.POST
-        effects = [
-            actions.attempt(action, row, given, actor=actor, reason=reason, previewed=previewed.get(f"previewed-{row.pk}", ""))
+    form = action.form(request.POST if step else _initial_data(action.form))
+    arguments, actor = form.service_arguments(), Actor("staff", request.user.pk)
+    if arguments is not None and step == "confirm" and form.is_valid():
+        outcomes = [
+            actions.confirm(
+                action,
+                row,
+                arguments,
+                actor=actor,
+                reason=form.cleaned_data["reason"],
+                confirmed_digest=request.POST.get(f"previewed-{row.pk}", ""),
+            )
             for row in rows
         ]
-        return _told(page, request, action, form, effects)
-    if step != "confirm":
-        # Nothing is wrong yet with what nobody has filled in.
-        form.errors.pop("reason", None)
+        return _show_outcomes(model_admin, request, action, form, outcomes)
+    # The errors of fields that the user has had no chance to fill in are not shown yet.
     if not step:
         form.errors.clear()
-    effects = [] if given is None else [actions.attempt(action, row, given, actor=actor) for row in rows]
-    return _page(page, request, action, form, rows, effects)
+    elif step != "confirm":
+        form.errors.pop("reason", None)
+    previews = [] if arguments is None else [actions.preview(action, row, arguments, actor=actor) for row in rows]
+    return _render(model_admin, request, action, form, rows, previews)
 
 
-def _beginning(form: type[ActionForm]) -> dict[str, Any]:
-    """What a form begins with, as if it had been filled in so."""
+def _initial_data(form: type[ActionForm]) -> dict[str, Any]:
+    """Return the form's initial values as if they had been posted."""
     return {field.name: field.value() for field in form() if field.field.initial is not None}
 
 
-def _told(page: Acting, request: HttpRequest, action: StaffAction, form: ActionForm, effects: Sequence[Effect]) -> HttpResponse:
-    """Say what went and what did not; what has moved since its preview is shown anew."""
-    done = [effect for effect in effects if effect.done]
-    refused = [effect for effect in effects if effect.refusal]
-    moved = [effect for effect in effects if not effect.done and not effect.refusal]
+def _show_outcomes(
+    model_admin: StaffActionsAdmin, request: HttpRequest, action: StaffAction, form: ActionForm, outcomes: Sequence[Preview]
+) -> HttpResponse:
+    """Say which rows the action was done for. For rows that changed since their preview, show the new preview."""
+    done = [outcome for outcome in outcomes if outcome.done]
+    changed = [outcome for outcome in outcomes if not outcome.done and not outcome.refusal]
     if done:
-        page.message_user(request, f"{action.label}: done for {_listed(done)}.", messages.SUCCESS)
-    for effect in refused:
-        page.message_user(request, f"{action.label}: not done for {effect.row}: {effect.refusal}", messages.ERROR)
-    if moved:
-        words = f"{action.label}: not done for {_listed(moved)}, which moved since the preview. This is what would happen now."
-        page.message_user(request, words, messages.WARNING)
-        return _page(page, request, action, form, [effect.row for effect in moved], moved)
-    if len(effects) == 1:
-        meta = page.model._meta
-        return HttpResponseRedirect(reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[effects[0].row.pk]))
-    return HttpResponseRedirect(_list_address(page.model))
+        model_admin.message_user(request, f"{action.label}: done for {_row_names(done)}.", messages.SUCCESS)
+    for outcome in outcomes:
+        if outcome.refusal:
+            model_admin.message_user(request, f"{action.label}: not done for {outcome.row}: {outcome.refusal}", messages.ERROR)
+    if changed:
+        text = f"{action.label}: not done for {_row_names(changed)}, which changed since the preview. This is what would happen now."
+        model_admin.message_user(request, text, messages.WARNING)
+        return _render(model_admin, request, action, form, [outcome.row for outcome in changed], changed)
+    if len(outcomes) == 1:
+        meta = model_admin.model._meta
+        return HttpResponseRedirect(reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[outcomes[0].row.pk]))
+    return HttpResponseRedirect(_list_url(model_admin.model))
 
 
-def _listed(effects: Sequence[Effect]) -> str:
-    return ", ".join(str(effect.row) for effect in effects)
+def _row_names(outcomes: Sequence[Preview]) -> str:
+    return ", ".join(str(outcome.row) for outcome in outcomes)
 
 
-def _page(
-    page: Acting, request: HttpRequest, action: StaffAction, form: ActionForm, rows: Sequence[Model], effects: Sequence[Effect]
+def _render(
+    model_admin: StaffActionsAdmin,
+    request: HttpRequest,
+    action: StaffAction,
+    form: ActionForm,
+    rows: Sequence[Model],
+    previews: Sequence[Preview],
 ) -> HttpResponse:
     context = {
         **admin.site.each_context(request),
         "title": action.label,
-        "opts": page.model._meta,
+        "opts": model_admin.model._meta,
         "action": action,
         "form": form,
         "rows": rows,
-        "effects": effects,
-        "possible": any(not effect.refusal for effect in effects),
-        "changes_shown": CHANGES_SHOWN,
-        "chosen_name": ACTION_CHECKBOX_NAME,
-        "list_address": _list_address(page.model),
+        "previews": previews,
+        "can_confirm": any(not preview.refusal for preview in previews),
+        "transitions_shown": TRANSITIONS_SHOWN,
+        "checkbox_name": ACTION_CHECKBOX_NAME,
+        "list_url": _list_url(model_admin.model),
     }
     return TemplateResponse(request, "admin/loans/action.html", context)

@@ -1,14 +1,14 @@
-"""What can staff do, and what would come of it? One table of actions; each is tried by the service that does it.
+"""List the staff actions, preview what one would do to a row, and do exactly what a confirmed preview showed.
 
-An action is tried in a transaction. What it wrote to history is read back, and the transaction is kept only where that is
-exactly what its preview showed; otherwise everything is rolled back, hooks for after the commit among it.
+A preview calls the action's service in a transaction, reads the history that the service wrote, and rolls back. A
+confirmation does the same, but commits if the outcome is the confirmed one. Hooks that run after a commit, such as
+e-mails and the cache, do not run when the transaction is rolled back.
 """
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Model
 from django_celery_beat.models import PeriodicTask
 
-from loans.admin.forms import ActionForm, ClosingForm, DeadlineForm, MoneyForm, NoticeForm, OpeningForm, TransferForm
+from loans.admin.action_forms import ActionForm, BankNoticeForm, ClosingForm, DeadlineForm, MoneyForm, OpeningForm, TransferForm
 from loans.domain.actors import Actor
 from loans.domain.states import LOAN_MOVES, MOVES, TRANSFER_MOVES, Event, LoanEvent, TransferEvent, possible
 from loans.ledger import locks
@@ -41,94 +41,144 @@ from peerloans.errors import Problem
 
 
 @dataclass(frozen=True)
+class Target:
+    """A model that staff act on."""
+
+    model: type[Model]
+    argument: str  # the keyword argument by which the services take the row
+    compared_fields: tuple[str, ...]  # a confirmation is refused if one of these changed after the preview
+    argument_field: str = "pk"  # the row's field that is passed as this argument
+    loan_field: str = ""  # leads from a row to its loan; empty for rows that the lock of a loan does not guard
+    state_field: str = ""
+    state_table: Mapping[Any, Any] = field(default_factory=dict)  # which event is possible in which state
+
+
+LOAN = Target(
+    Loan,
+    argument="reference",
+    argument_field="reference",
+    compared_fields=("status", "amount", "opens_at", "closes_at"),
+    loan_field="pk",
+    state_field="status",
+    state_table=LOAN_MOVES,
+)
+RESERVATION = Target(
+    Reservation,
+    argument="reservation_id",
+    compared_fields=("state", "amount", "settled_amount", "expires_at", "funded_at", "received", "refunded", "lost"),
+    loan_field="loan_id",
+    state_field="state",
+    state_table=MOVES,
+)
+TRANSFER = Target(
+    Transfer,
+    argument="transfer_id",
+    compared_fields=("status", "amount"),
+    loan_field="reservation__loan_id",
+    state_field="status",
+    state_table=TRANSFER_MOVES,
+)
+REVIEW_ITEM = Target(ReviewItem, argument="review_item_id", compared_fields=("resolved_at",))
+JOB = Target(PeriodicTask, argument="job_id", compared_fields=("task", "args", "kwargs"))
+
+
+@dataclass(frozen=True)
 class StaffAction:
-    """Something staff can do to a row of `model`, with the permission it needs."""
+    """Something that staff who have the permission can do to a row."""
 
     name: str
     label: str
-    model: type[Model]
+    target: Target
     permission: str
     service: Callable[..., object]
     form: type[ActionForm]
-    told: str
-    event: str = ""  # the step that the tables of moves must allow, where one is needed
+    description: str
+    event: str = ""  # which the row's state must allow; empty if only the service can tell
+
+    @property
+    def model(self) -> type[Model]:
+        return self.target.model
+
+    def is_possible_for(self, row: Model) -> bool:
+        """Return whether the row's state allows the action. The service may still refuse it for another reason."""
+        return not self.event or self.event in possible(self.target.state_table, getattr(row, self.target.state_field))
 
 
 ACTIONS = [
     StaffAction(
         "open",
         "Open",
-        Loan,
+        LOAN,
         "loans.open_loan",
         open_loan,
         OpeningForm,
-        "The draft takes reservations from now until it closes.",
+        "The draft opens and takes reservations until it closes.",
         LoanEvent.OPENED,
     ),
     StaffAction(
         "extend",
         "Extend closing",
-        Loan,
+        LOAN,
         "loans.extend_loan",
         extend_loan,
         ClosingForm,
-        "The open loan takes reservations for longer.",
+        "The open loan takes reservations until the new closing.",
         LoanEvent.EXTENDED,
     ),
     StaffAction(
         "withdraw",
         "Withdraw",
-        Loan,
+        LOAN,
         "loans.withdraw_loan",
         withdraw_loan,
         ActionForm,
-        "Every live or settled reservation is canceled; money that is here is refunded. This is final.",
+        "Every live or settled reservation is canceled, and the money received for it is refunded. This is final.",
         LoanEvent.WITHDRAWN,
     ),
     StaffAction(
         "close_at_settled",
         "Close at settled",
-        Loan,
+        LOAN,
         "loans.close_loan",
         close_loan_at_settled,
         ActionForm,
-        "What has settled becomes the whole loan, which is funded; live reservations are canceled and refunded.",
+        "The settled dollars become the loan's amount, and the loan is funded. Live reservations are canceled and refunded.",
         LoanEvent.CLOSED_AT_SETTLED,
     ),
     StaffAction(
         "cancel",
         "Cancel",
-        Reservation,
+        RESERVATION,
         "loans.cancel_reservation",
         cancel_by_staff,
         ActionForm,
-        "The live reservation is canceled; money that is here is refunded.",
+        "The live reservation is canceled, and the money received for it is refunded.",
         Event.CANCELED_BY_STAFF,
     ),
     StaffAction(
         "reinstate",
         "Reinstate",
-        Reservation,
+        RESERVATION,
         "loans.reinstate_reservation",
         reinstate_reservation,
         ActionForm,
-        "The canceled reservation lives again, at its old place.",
+        "The canceled reservation becomes live again, with its old position in the queue.",
         Event.REINSTATED_RESERVED,
     ),
     StaffAction(
         "extend",
         "Extend time to live",
-        Reservation,
+        RESERVATION,
         "loans.extend_reservation",
         extend_reservation,
         DeadlineForm,
-        "The live reservation has until then to go on.",
+        "The live reservation gets a later deadline.",
         Event.EXTENDED,
     ),
     StaffAction(
         "record_transfer",
         "Record a transfer",
-        Reservation,
+        RESERVATION,
         "loans.record_transfer",
         start_transfer,
         TransferForm,
@@ -138,217 +188,201 @@ ACTIONS = [
     StaffAction(
         "record_money",
         "Record cleared money",
-        Reservation,
+        RESERVATION,
         "loans.record_transfer",
         record_money,
         MoneyForm,
-        "The money counts as here, as if the bank had told so.",
+        "The money is recorded as received, as if the bank had reported it.",
     ),
     StaffAction(
         "accept_amount",
         "Accept a smaller amount",
-        Reservation,
+        RESERVATION,
         "loans.accept_transfer",
         accept_amount,
         ActionForm,
-        "The reservation shrinks to the money that came.",
+        "The reservation's amount becomes the amount that was received.",
         Event.AMOUNT_ACCEPTED,
     ),
     StaffAction(
         "settle_ahead",
         "Settle ahead of turn",
-        Reservation,
+        RESERVATION,
         "loans.settle_reservation",
         settle_ahead_of_turn,
         ActionForm,
-        "The reservation, whose money is here, is settled now, up to what remains.",
+        "The funded reservation is settled now, up to what remains of the loan.",
         Event.SETTLED,
     ),
     StaffAction(
         "reverse",
         "Reverse (payment returned)",
-        Reservation,
+        RESERVATION,
         "loans.reverse_reservation",
         reverse_payment,
-        NoticeForm,
-        "The bank took the money back: the reservation is canceled without a refund.",
+        BankNoticeForm,
+        "The bank took the payment back: the reservation is canceled without a refund.",
     ),
     StaffAction(
         "mark_paid",
         "Mark refund paid",
-        Transfer,
+        TRANSFER,
         "loans.pay_refund",
         mark_refund_paid,
-        NoticeForm,
-        "The refund due has been paid.",
+        BankNoticeForm,
+        "The refund that was due is recorded as paid.",
         TransferEvent.PAID,
     ),
     StaffAction(
         "close",
         "Close",
-        ReviewItem,
+        REVIEW_ITEM,
         "loans.resolve_reviewitem",
         resolve_review_item,
         ActionForm,
-        "The review_item leaves the list; the reason is its note.",
+        "The review item leaves the list. The reason is stored as its note.",
     ),
     StaffAction(
         "run",
         "Run now",
-        PeriodicTask,
+        JOB,
         "django_celery_beat.run_periodictask",
         run_scheduled_job,
         ActionForm,
-        "The job is handed to the workers at once; its schedule stays as it is.",
+        "The job is sent to the workers at once. Its schedule does not change.",
     ),
 ]
 
-# How the services of a model are told which row is meant, which loan's lock it stands under, and what must not have
-# moved between a preview and its confirmation.
-_KEYS = {
-    Loan: ("reference", "reference"),
-    Reservation: ("reservation_id", "pk"),
-    Transfer: ("transfer_id", "pk"),
-    ReviewItem: ("review_item_id", "pk"),
-    PeriodicTask: ("job_id", "pk"),
-}
-_MOVES: dict[type[Model], tuple[Mapping[Any, Any], str]] = {
-    Loan: (LOAN_MOVES, "status"),
-    Reservation: (MOVES, "state"),
-    Transfer: (TRANSFER_MOVES, "status"),
-}
-_LOAN = {Loan: "pk", Reservation: "loan_id", Transfer: "reservation__loan_id"}
-_OWN = {
-    Loan: ("status", "amount", "opens_at", "closes_at"),
-    Reservation: ("state", "amount", "settled_amount", "expires_at", "funded_at", "received", "refunded", "lost"),
-    Transfer: ("status", "amount"),
-    ReviewItem: ("resolved_at",),
-    PeriodicTask: ("task", "args", "kwargs"),
-}
 
-
-def actions_of(model: type[Model]) -> list[StaffAction]:
+def actions_on(model: type[Model]) -> list[StaffAction]:
     return [action for action in ACTIONS if action.model is model]
 
 
-def is_conceivable(action: StaffAction, row: Model) -> bool:
-    """Whether the row's state allows the action's step at all; the service knows what else it takes."""
-    if not action.event:
-        return True
-    moves, field = _MOVES[action.model]
-    return action.event in possible(moves, getattr(row, field))
-
-
 @dataclass(frozen=True)
-class Change:
-    """One line of the history that an action writes."""
+class Preview:
+    """What an action does to one row.
 
-    subject: str
-    event: str
-    from_state: str
-    to_state: str
-    amount: Decimal | None
-    deadline: datetime | None
-    rule: str
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What an action on one row comes to: kept where `done`, refused where `refusal` has the service's words, else a preview."""
+    It is only a preview unless `done`. If the service refuses the action, `refusal` is the service's message and the
+    rest is empty. Offers, transitions and review items are those of the row's loan.
+    """
 
     row: Model
-    before: Offer | None = None
-    after: Offer | None = None
-    changes: tuple[Change, ...] = ()
-    review_items: tuple[str, ...] = ()
-    passed: tuple[Reservation, ...] = ()
+    offer_before: Offer | None = None
+    offer_after: Offer | None = None
+    transitions: Sequence[Transition] = ()
+    review_items: Sequence[ReviewItem] = ()
+    overtaken: Sequence[Reservation] = ()
     digest: str = ""
     refusal: str = ""
     done: bool = False
 
     @property
-    def sums(self) -> list[tuple[str, int, Decimal]]:
-        """Of each kind of change: how many, and how many dollars."""
-        counts: Counter[str] = Counter()
-        dollars: Counter[str] = Counter()
-        for change in self.changes:
-            kind = f"{change.event}: {change.from_state or 'new'} → {change.to_state}"
-            counts[kind] += 1
-            dollars[kind] += change.amount or Decimal(0)  # type: ignore[assignment]
-        return [(kind, count, Decimal(dollars[kind])) for kind, count in counts.items()]
+    def totals(self) -> list[tuple[str, int, Decimal]]:
+        """Return each kind of transition with its number of rows and its dollars."""
+        amounts: dict[str, list[Decimal]] = {}
+        for transition in self.transitions:
+            kind = f"{transition.event.replace('_', ' ')}: {transition.from_state or 'new'} → {transition.to_state}"
+            amounts.setdefault(kind, []).append(transition.amount or Decimal(0))
+        return [(kind, len(values), sum(values, Decimal(0))) for kind, values in amounts.items()]
 
 
-def attempt(
-    action: StaffAction, row: Model, given: Mapping[str, Any], *, actor: Actor, reason: str = "", previewed: str | None = None
-) -> Effect:
-    """Do it if it comes to exactly what was `previewed`, which is an Effect's digest; otherwise show what it would come to."""
+def preview(action: StaffAction, row: Model, arguments: Mapping[str, Any], *, actor: Actor) -> Preview:
+    """Return what the action would do to the row. Changes nothing."""
+    return _run(action, row, arguments, actor=actor, reason="", confirmed_digest=None)
+
+
+def confirm(action: StaffAction, row: Model, arguments: Mapping[str, Any], *, actor: Actor, reason: str, confirmed_digest: str) -> Preview:
+    """Do the action if that is exactly what was confirmed; otherwise change nothing and return the new preview.
+
+    `confirmed_digest` is the digest of the preview that staff saw.
+    """
+    return _run(action, row, arguments, actor=actor, reason=reason, confirmed_digest=confirmed_digest)
+
+
+def _run(
+    action: StaffAction, row: Model, arguments: Mapping[str, Any], *, actor: Actor, reason: str, confirmed_digest: str | None
+) -> Preview:
     try:
         with locks.short_transaction():
-            effect = _effect(action, row, given, actor, reason)
-            if effect.digest != previewed:
+            outcome = _call_service(action, row, arguments, actor, reason)
+            if outcome.digest != confirmed_digest:
                 transaction.set_rollback(True)
-    except Problem as refusal:
-        return Effect(row, refusal=refusal.detail)
-    return replace(effect, done=effect.digest == previewed)
+    except Problem as problem:  # raised by the service, or by a hook after the commit
+        return Preview(row, refusal=problem.detail)
+    return replace(outcome, done=outcome.digest == confirmed_digest)
 
 
-def _effect(action: StaffAction, row: Model, given: Mapping[str, Any], actor: Actor, reason: str) -> Effect:
-    model = action.model
-    key, attribute = _KEYS[model]
-    what = {key: getattr(row, attribute), **given, "actor": actor, "reason": reason}
-    if model not in _LOAN:
-        own = _own(row)
-        action.service(**what)
-        return Effect(row, digest=_digest(action, given, own, ()))
-    loan_id = model._default_manager.filter(pk=row.pk).values_list(_LOAN[model], flat=True).get()
-    (loan,) = locks.by_id([loan_id]).loans
-    own, before = _own(row), loan_offer(loan.reference)
+def _call_service(action: StaffAction, row: Model, arguments: Mapping[str, Any], actor: Actor, reason: str) -> Preview:
+    """Call the action's service within the transaction, and describe what it did."""
+    target = action.target
+    all_arguments = {target.argument: getattr(row, target.argument_field), **arguments, "actor": actor, "reason": reason}
+    rows = target.model._default_manager.filter(pk=row.pk)
+    if not target.loan_field:
+        row_values = rows.values(*target.compared_fields).first()
+        action.service(**all_arguments)
+        return Preview(row, digest=_digest(action, arguments, row_values, []))
+
+    (loan,) = locks.by_id([rows.values_list(target.loan_field, flat=True).get()]).loans
+    row_values = rows.values(*target.compared_fields).first()
+    offer_before = loan_offer(loan.reference)
+    queue = list(live_reservations([loan.pk]).exclude(expires_at__lte=offer_before.at).select_related("loan", "investor"))
     history, review_items = Transition.objects.filter(loan=loan).order_by("id"), ReviewItem.objects.filter(loan=loan).order_by("id")
-    last = history.values_list("id", flat=True).last() or 0
-    last_review_item = review_items.values_list("id", flat=True).last() or 0
-    live = list(live_reservations([loan.pk]).exclude(expires_at__lte=before.at).select_related("loan", "investor"))
-    action.service(**what)
-    written = list(history.filter(id__gt=last).select_related("reservation__investor", "transfer"))
-    return Effect(
+    last_transition, last_review_item = history.last(), review_items.last()
+
+    action.service(**all_arguments)
+
+    transitions = list(
+        history.filter(id__gt=last_transition.pk if last_transition else 0).select_related("reservation__investor", "transfer")
+    )
+    return Preview(
         row,
-        before,
-        loan_offer(loan.reference),
-        tuple(map(_change, written)),
-        tuple(f"{review_item.get_kind_display()}: {review_item.detail}" for review_item in review_items.filter(id__gt=last_review_item)),
-        tuple(_passed(written, live)),
-        _digest(action, given, own, written),
+        offer_before=offer_before,
+        offer_after=loan_offer(loan.reference),
+        transitions=transitions,
+        review_items=list(review_items.filter(id__gt=last_review_item.pk if last_review_item else 0)),
+        overtaken=_overtaken(transitions, queue),
+        digest=_digest(action, arguments, row_values, transitions),
     )
 
 
-def _own(row: Model) -> object:
-    return type(row)._default_manager.filter(pk=row.pk).values_list(*_OWN[type(row)]).first()
+def _overtaken(transitions: Sequence[Transition], queue: Sequence[Reservation]) -> list[Reservation]:
+    """Return the reservations of the queue that come later because another is reinstated or settled ahead of them."""
+    overtaken = []
+    for transition in transitions:
+        if transition.reservation is None or transition.transfer is not None:
+            continue
+        number = transition.reservation.number
+        if transition.event in {Event.REINSTATED_RESERVED, Event.REINSTATED_PENDING}:
+            overtaken += [reservation for reservation in queue if reservation.number > number]
+        elif transition.rule == "staff":
+            overtaken += [reservation for reservation in queue if reservation.number < number]
+    return overtaken
 
 
-def _change(row: Transition) -> Change:
-    subject = "The loan"
-    if row.reservation:
-        subject = f"#{row.reservation.number} {row.reservation.investor}"
-    if row.transfer:
-        subject = f"{row.transfer.get_direction_display()}{f' {row.transfer.reference}' if row.from_state else ''} for {subject}"
-    return Change(subject, row.event.replace("_", " "), row.from_state, row.to_state, row.amount, row.deadline, row.rule)
+def _digest(
+    action: StaffAction, arguments: Mapping[str, Any], row_values: Mapping[str, Any] | None, transitions: Sequence[Transition]
+) -> str:
+    """Return a digest of what staff confirm: equal as long as the action would do the same.
 
-
-def _passed(written: list[Transition], live: list[Reservation]) -> list[Reservation]:
-    """The live reservations that lose their turn to another: to one that is back at its old place, or settled ahead."""
-    passed = []
-    for row in written:
-        if row.reservation and not row.transfer and row.event in {Event.REINSTATED_RESERVED, Event.REINSTATED_PENDING}:
-            passed += [reservation for reservation in live if reservation.number > row.reservation.number]
-        elif row.reservation and not row.transfer and row.rule == "staff":
-            passed += [reservation for reservation in live if reservation.number < row.reservation.number]
-    return passed
-
-
-def _digest(action: StaffAction, given: Mapping[str, Any], own: object, written: "list[Transition] | tuple[()]") -> str:
-    """Names what an action comes to. Reservations that lapse are left out: they do so with or without it."""
-    changes = [
-        (row.reservation_id, row.transfer_id if row.from_state else None, row.event, row.from_state, row.to_state, row.amount, row.rule)
-        for row in written
-        if row.event != Event.EXPIRED
-    ]
-    return hashlib.sha256(repr((action.name, sorted(given.items()), own, changes)).encode()).hexdigest()
+    Transitions of reservations that expire are left out, since these expire with or without the action. The id of a
+    transfer that the action creates is left out, since each run creates another.
+    """
+    outcome = {
+        "action": action.name,
+        "arguments": arguments,
+        "row": row_values,
+        "transitions": [
+            {
+                "reservation": transition.reservation_id,
+                "transfer": transition.transfer_id if transition.from_state else None,
+                "event": transition.event,
+                "from_state": transition.from_state,
+                "to_state": transition.to_state,
+                "amount": transition.amount,
+                "rule": transition.rule,
+            }
+            for transition in transitions
+            if transition.event != Event.EXPIRED
+        ],
+    }
+    return hashlib.sha256(json.dumps(outcome, default=str, sort_keys=True).encode()).hexdigest()

@@ -1,79 +1,82 @@
-"""Who may log in, with what? Users with their second factor, and the tokens that programs call with."""
+"""Manage users, their second factors and API tokens, and show the admin's log."""
 
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+
+# These register pages of their own, which must be there before they can be unregistered below.
+from django_otp.plugins.otp_static import admin as static_admin  # noqa: F401
 from django_otp.plugins.otp_static.models import StaticDevice
+from django_otp.plugins.otp_totp import admin as totp_admin  # noqa: F401
 from django_otp.plugins.otp_totp.models import TOTPDevice
+from knox import admin as knox_admin  # noqa: F401
 from knox.models import AuthToken
 
 from loans.models import User
 from peerloans.admin import second_factor
-from peerloans.admin.audit_log import keep_trail
-from peerloans.admin.base import ReadOnlyAdmin, TakenOut
-from peerloans.admin.site import end_tokens
+from peerloans.admin.audit_log import log_admin_action
+from peerloans.admin.base import CsvExportAdmin, ReadOnlyAdmin
+from peerloans.admin.site import revoke_tokens
+
+# The pages of devices would show the secrets of second factors.
+admin.site.unregister([AuthToken, TOTPDevice, StaticDevice])
 
 
-class AccountAdmin(TakenOut, UserAdmin):
-    """A new password ends the user's tokens; sessions end with the old one by themselves."""
+@admin.register(User)
+class UserAdmin(CsvExportAdmin, DjangoUserAdmin):
+    """A new password revokes the user's tokens. It ends the user's sessions too: Django does that."""
 
     actions = ["remove_second_factor"]
-    not_taken_out = ("password",)
+    csv_exclude = ("password",)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
         response = super().user_change_password(request, id, form_url)
         if request.method == "POST" and response.status_code == 302:
-            end_tokens(id)
+            revoke_tokens(id)
         return response
 
-    def has_remove_permission(self, request: HttpRequest) -> bool:
+    def has_remove_second_factor_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)
 
-    @admin.action(description="Remove the second factor", permissions=["remove"])
+    @admin.action(description="Remove the second factor", permissions=["remove_second_factor"])
     def remove_second_factor(self, request: HttpRequest, users: QuerySet[User]) -> None:
         for user in users.order_by("pk"):
             second_factor.remove(user)
-            keep_trail(request.user.pk, user, "Removed the second factor.")
-        self.message_user(request, "They log in by password alone now, and can set up another phone.", messages.WARNING)
+            log_admin_action(request.user.pk, user, "Removed the second factor.")
+        self.message_user(request, "These users now log in with their password alone. Each can set up another phone.", messages.WARNING)
 
 
-class TokenAdmin(ReadOnlyAdmin):
-    """Tokens are kept as hashes. To delete one is to revoke it; its next call answers 401."""
+@admin.register(AuthToken)
+class AuthTokenAdmin(ReadOnlyAdmin):
+    """API tokens, of which only hashes are stored. Deleting a token revokes it: its next call is answered with 401."""
 
-    list_display = ["begins", "user", "created", "expiry"]
+    list_display = ["token_start", "user", "created", "expiry"]
     list_select_related = ["user"]
     list_filter = ["expiry"]
     search_fields = ["token_key__startswith", "user__username__exact"]
     search_help_text = "The first characters of a token, or a user name"
     ordering = ["-created"]
-    fields = ["begins", "user", "created", "expiry"]
-    not_taken_out = ("digest",)
+    fields = ["token_start", "user", "created", "expiry"]
+    csv_exclude = ("digest",)
 
-    @admin.display(description="token begins", ordering="token_key")
-    def begins(self, token: AuthToken) -> str:
+    @admin.display(description="token starts with", ordering="token_key")
+    def token_start(self, token: AuthToken) -> str:
         return f"{token.token_key[:8]}…"
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.has_perm("knox.delete_authtoken"))
 
 
-class TrailAdmin(ReadOnlyAdmin):
-    """Who did what in the admin."""
+@admin.register(LogEntry)
+class LogEntryAdmin(ReadOnlyAdmin):
+    """What each user did in the admin."""
 
     list_display = ["action_time", "user", "content_type", "object_repr", "change_message"]
     list_select_related = ["user", "content_type"]
     list_filter = ["action_time"]
     search_fields = ["user__username__exact", "object_id__exact"]
-    search_help_text = "A user name, or the id of what it was done to"
-
-
-def register() -> None:
-    """In place of the libraries' own pages; those of second factors show their secrets."""
-    for model in (User, AuthToken, TOTPDevice, StaticDevice):
-        admin.site.unregister(model)
-    for model, kind in ((User, AccountAdmin), (AuthToken, TokenAdmin), (LogEntry, TrailAdmin)):
-        admin.site.register(model, kind)
+    search_help_text = "A user name, or the id of the changed row"

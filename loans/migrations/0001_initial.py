@@ -15,7 +15,6 @@ from django.conf import settings
 from django.db import migrations, models
 
 import loans.models.fields
-import loans.models.notification
 
 
 class Migration(migrations.Migration):
@@ -470,7 +469,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("url", models.CharField(help_text="https://, and not on a private network.", max_length=500, verbose_name="URL")),
-                ("secret", models.CharField(default=loans.models.notification.new_secret, editable=False, max_length=100)),
+                ("secret", models.CharField(default=loans.models.fields.new_secret, editable=False, max_length=100)),
                 (
                     "enabled",
                     models.BooleanField(
@@ -755,5 +754,17 @@ class Migration(migrations.Migration):
                 ),
                 name="delivery_status_agrees",
             ),
+        ),
+        migrations.CreateModel(
+            name="StaffGroupGrant",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("group_name", models.CharField(max_length=150)),
+                ("permission", models.CharField(help_text="As in loans.open_loan.", max_length=200)),
+            ],
+            options={
+                "default_permissions": (),
+                "constraints": [models.UniqueConstraint(fields=("group_name", "permission"), name="staff_group_grant_once")],
+            },
         ),
     ]

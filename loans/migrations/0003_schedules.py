@@ -1,16 +1,16 @@
-"""Put the jobs' default schedules beside celery-beat's, once; from then on they belong to the staff who edit them."""
+"""Insert the default schedules of the jobs, once. From then on staff edit them in the admin."""
 
 from django.db import migrations
 
 NEW_YORK = "America/New_York"
 
-# Name, task, when, and after how many seconds a tick that no worker has taken is stale.
+# Name, task, schedule, and the seconds after which a message that no worker has taken is dropped.
 JOBS = [
     ("Expire lapsed reservations", "loans.tasks.expire", {"every": 1, "period": "minutes"}, 60),
     ("Settle funded reservations", "loans.tasks.settle", {"every": 5, "period": "minutes"}, 300),
     ("Deliver e-mails and webhooks", "loans.tasks.deliver", {"every": 1, "period": "minutes"}, 60),
     ("Refresh remaining values in Redis", "loans.tasks.refresh_remaining", {"every": 1, "period": "hours"}, 3600),
-    # Three more times within the hour, for loans that were busy; a value that is there already stays as it is.
+    # Four times within the hour, for loans that were busy; a value that is already recorded is not changed.
     ("Record closing values", "loans.tasks.record_closing_values", {"minute": "*/15", "hour": "18", "day_of_week": "1-5"}, 3600),
     ("Reconcile nightly", "loans.tasks.reconcile", {"minute": "30", "hour": "2"}, 6 * 3600),
     ("Dispatch imports of ZIP data", "cbsa.tasks.dispatch_import_requests", {"every": 1, "period": "minutes"}, 60),
@@ -22,7 +22,7 @@ def schedule(apps, schema_editor):
     crontabs = apps.get_model("django_celery_beat", "CrontabSchedule").objects
     intervals = apps.get_model("django_celery_beat", "IntervalSchedule").objects
     tasks = apps.get_model("django_celery_beat", "PeriodicTask").objects
-    for name, task, when, stale_seconds in JOBS:
+    for name, task, when, expire_seconds in JOBS:
         if tasks.filter(task=task).exists():
             continue
         if "every" in when:
@@ -30,7 +30,7 @@ def schedule(apps, schema_editor):
         else:
             when = {"day_of_week": "*", "day_of_month": "*", "month_of_year": "*", "timezone": NEW_YORK} | when
             timing = {"crontab": crontabs.filter(**when).first() or crontabs.create(**when)}
-        tasks.create(name=name, task=task, expire_seconds=stale_seconds, **timing)
+        tasks.create(name=name, task=task, expire_seconds=expire_seconds, **timing)
 
 
 def unschedule(apps, schema_editor):

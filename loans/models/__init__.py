@@ -10,6 +10,7 @@ from loans.models.loan import ClosingValue, Loan
 from loans.models.notification import Delivery, DeliveryStatus, OutboxCursor, WebhookEndpoint
 from loans.models.reservation import Reservation
 from loans.models.review_item import ReviewItem
+from loans.models.staff_group import StaffGroupGrant
 from loans.models.transfer import BankEvent, Transfer
 from loans.models.user import User
 
@@ -25,6 +26,7 @@ __all__ = [
     "OutboxCursor",
     "Reservation",
     "ReviewItem",
+    "StaffGroupGrant",
     "Transfer",
     "Transition",
     "User",

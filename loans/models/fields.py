@@ -1,9 +1,7 @@
-"""What is kept of loans, and what can never be true of it?
+"""Define what several models use: amounts, choices, and PostgreSQL's transaction ids. Migrations import this module."""
 
-Amounts are dollars with two places, instants UTC. Only loans/ledger/ writes states, totals and history; the
-constraints are the last line behind it.
-"""
-
+import base64
+import secrets
 from decimal import Decimal
 from typing import Any
 
@@ -14,15 +12,22 @@ ZERO = Decimal("0.00")
 
 
 def dollars(**options: object) -> "models.DecimalField[Decimal, Decimal]":
+    """Return a field for an amount in dollars and cents, below a trillion."""
     return models.DecimalField(max_digits=14, decimal_places=2, **options)  # type: ignore[arg-type]
 
 
 def choices(values: object) -> list[tuple[str, str]]:
+    """Return each value with its label: `late_money` is shown as "Late money"."""
     return [(str(value), str(value).replace("_", " ").capitalize()) for value in values]  # type: ignore[attr-defined]
 
 
+def new_secret() -> str:
+    """Return a new signing secret in the format of Standard Webhooks: 24 random bytes, in Base64 after `whsec_`."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
+
+
 class TransactionId(models.Field):  # type: ignore[type-arg]  # not subscriptable at run time
-    """PostgreSQL's xid8: a transaction's number, which never comes again."""
+    """PostgreSQL's xid8: the id of a transaction, which is never used again."""
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str:
         return "xid8"

@@ -1,14 +1,11 @@
-"""What is kept of loans, and what can never be true of it?
-
-Amounts are dollars with two places, instants UTC. Only loans/ledger/ writes states, totals and history; the
-constraints are the last line behind it.
-"""
+"""Store the history of loans, reservations and transfers, which can only be added to."""
 
 from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Func, Q
 
+from loans.models.constraints import AppendOnly
 from loans.models.fields import TransactionId, dollars
 from loans.models.loan import Loan
 from loans.models.reservation import Reservation
@@ -16,7 +13,7 @@ from loans.models.transfer import Transfer
 
 
 class Transition(models.Model):
-    """History: one change of a loan, a reservation or a transfer. Triggers refuse to change or delete a row."""
+    """One change of a loan, a reservation or a transfer. Amounts are dollars, instants UTC."""
 
     id = models.BigAutoField(primary_key=True)
     at = models.DateTimeField()
@@ -47,7 +44,8 @@ class Transition(models.Model):
             BrinIndex(fields=["at"], name="transition_at", autosummarize=True),
         ]
         constraints = [
-            models.CheckConstraint(name="transition_actor_known", condition=Q(actor__in=["investor", "staff", "bank", "system"]))
+            models.CheckConstraint(name="transition_actor_known", condition=Q(actor__in=["investor", "staff", "bank", "system"])),
+            AppendOnly(name="append_only"),
         ]
 
     def __str__(self) -> str:

@@ -4,14 +4,11 @@ Amounts are dollars with two places, instants UTC. Only loans/ledger/ writes sta
 constraints are the last line behind it.
 """
 
-import base64
-import secrets
-
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Coalesce, Now
 
-from loans.models.fields import TransactionId
+from loans.models.fields import TransactionId, new_secret
 from loans.models.history import Transition
 from loans.models.investor import Investor
 from loans.models.reservation import Reservation
@@ -25,11 +22,6 @@ class OutboxCursor(models.Model):
 
     def __str__(self) -> str:
         return f"{self.txid}, {self.transition_id}"
-
-
-def new_secret() -> str:
-    """A signing secret as Standard Webhooks writes it: 24 random bytes."""
-    return "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
 
 
 class WebhookEndpoint(models.Model):

@@ -9,7 +9,7 @@ from kombu.exceptions import OperationalError
 
 from loans.domain.actors import Actor
 from loans.domain.errors import Busy, IllegalTransition, NotFound
-from peerloans.admin.audit_log import keep_trail
+from peerloans.admin.audit_log import log_admin_action
 
 
 def run_scheduled_job(*, job_id: int, actor: Actor, reason: str) -> PeriodicTask:
@@ -27,6 +27,6 @@ def run_scheduled_job(*, job_id: int, actor: Actor, reason: str) -> PeriodicTask
             raise Busy("The broker does not answer, so no worker has it; try again in a moment.") from error
 
     with transaction.atomic():
-        keep_trail(actor.user_id, job, f"Asked to run now: {reason}")
+        log_admin_action(actor.user_id, job, f"Asked to run now: {reason}")
         transaction.on_commit(send)
     return job

@@ -1,14 +1,18 @@
-"""Which groups of staff come with the system, and what may each do?"""
+"""Give the three groups of staff their permissions: Operations, Support and Auditors."""
 
-from typing import Any
+import logging
+from collections.abc import Iterable
 
-from django.apps import apps as present
-from django.contrib.auth.management import create_permissions
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
+from django_celery_beat.models import PeriodicTask
 
-APPS = ("auth", "admin", "axes", "django_celery_beat", "knox", "cbsa", "loans")
+from loans.models import StaffGroupGrant
 
-# What staff look at in the admin. Of tokens they see the beginning; remembered answers are nobody's to see.
-SEEN = {
+logger = logging.getLogger(__name__)
+
+VIEWED_MODELS = {
     "auth": ["group"],
     "admin": ["logentry"],
     "axes": ["accessattempt"],
@@ -29,9 +33,9 @@ SEEN = {
         "delivery",
     ],
 }
-VIEWS = {f"{app}.view_{model}" for app, models in SEEN.items() for model in models}
-# What Operations writes beside the actions: drafts, investors, endpoints and the jobs' schedules.
-WRITTEN = {
+VIEW = {f"{app}.view_{model}" for app, models in VIEWED_MODELS.items() for model in models}
+
+WRITE = {
     *(f"loans.{verb}_{model}" for verb in ("add", "change") for model in ("loan", "investor", "webhookendpoint")),
     "loans.resend_delivery",
     *("cbsa.add_importrequest", "cbsa.activate_dataset", "cbsa.prune_dataset"),
@@ -40,8 +44,8 @@ WRITTEN = {
     *(f"django_celery_beat.add_{model}" for model in ("crontabschedule", "intervalschedule")),
 }
 
-# The permissions of the staff actions (loans/admin/actions.py).
-ACTIONS = {
+# The permissions of the staff actions (loans/admin/actions.py), which this layer does not import.
+ACT = {
     "django_celery_beat.run_periodictask",
     "loans.accept_transfer",
     "loans.cancel_reservation",
@@ -59,26 +63,55 @@ ACTIONS = {
 }
 
 GROUPS = {
-    "Operations": VIEWS | WRITTEN | ACTIONS,
-    "Support": VIEWS | {"loans.cancel_reservation", "loans.extend_reservation"},
-    "Auditors": VIEWS,
+    "Operations": VIEW | WRITE | ACT,
+    "Support": VIEW | {"loans.cancel_reservation", "loans.extend_reservation"},
+    "Auditors": VIEW,
 }
 
 
-def repair_groups(apps: Any = present) -> None:
-    """Make the groups, or give them back exactly the permissions they come with.
+@transaction.atomic
+def grant_new_permissions() -> None:
+    """Make the groups at the first installation; later, grant them only the permissions that are new in this version.
 
-    In a migration `apps` are those of its time; a permission of a later time is left to a later repair.
+    Runs after each migration, and logs what it grants. A permission that an administrator took from a group is not
+    granted again, and a group that an administrator deleted or renamed is not made again.
     """
-    for label in APPS:
-        create_permissions(present.get_app_config(label), verbosity=0, apps=apps)
-    permissions, groups = apps.get_model("auth", "Permission").objects, apps.get_model("auth", "Group").objects
-    job = apps.get_model("contenttypes", "ContentType").objects.get(app_label="django_celery_beat", model="periodictask")
-    permissions.get_or_create(codename="run_periodictask", content_type=job, defaults={"name": "Can run a job now"})
-    known = {
+    permissions = _permissions()
+    for name, names in GROUPS.items():
+        granted = set(StaffGroupGrant.objects.filter(group_name=name).values_list("permission", flat=True))
+        new = sorted(names & permissions.keys() - granted)
+        if not new:
+            continue
+        group = Group.objects.filter(name=name).first() or (None if granted else Group.objects.create(name=name))
+        if group is None:
+            logger.warning("The group %s does not exist, so these new permissions are not granted to it: %s", name, ", ".join(new))
+            continue
+        group.permissions.add(*(permissions[permission] for permission in new))
+        _record_grants(name, new)
+        logger.info("Granted to the group %s: %s", name, ", ".join(new))
+
+
+@transaction.atomic
+def repair_groups() -> None:
+    """Make the groups that are missing, and give each exactly the permissions that it has in a new installation."""
+    permissions = _permissions()
+    for name, names in GROUPS.items():
+        group, _ = Group.objects.get_or_create(name=name)
+        group.permissions.set([permissions[permission] for permission in sorted(names & permissions.keys())])
+        _record_grants(name, sorted(names))
+
+
+def _permissions() -> dict[str, Permission]:
+    """Return all permissions by name, as in `loans.open_loan`."""
+    # The model is a library's, so its Meta cannot declare the permission.
+    job_type = ContentType.objects.get_for_model(PeriodicTask)
+    Permission.objects.get_or_create(codename="run_periodictask", content_type=job_type, defaults={"name": "Can run a job now"})
+    return {
         f"{permission.content_type.app_label}.{permission.codename}": permission
-        for permission in permissions.filter(content_type__app_label__in=APPS).select_related("content_type")
+        for permission in Permission.objects.select_related("content_type")
     }
-    for name, granted in GROUPS.items():
-        group, _ = groups.get_or_create(name=name)
-        group.permissions.set([known[permission] for permission in sorted(granted & known.keys())])
+
+
+def _record_grants(group_name: str, names: Iterable[str]) -> None:
+    grants = [StaffGroupGrant(group_name=group_name, permission=permission) for permission in names]
+    StaffGroupGrant.objects.bulk_create(grants, ignore_conflicts=True)

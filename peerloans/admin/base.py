@@ -1,4 +1,4 @@
-"""What may staff look at, take out, and never touch? Pages of the admin that change nothing, whoever asks."""
+"""Define what the project's admin pages share: a CSV export of each list, no deleting, and read-only pages."""
 
 from typing import Any
 
@@ -12,44 +12,47 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
 from peerloans.admin import csv_export
-from peerloans.admin.audit_log import keep_trail
+from peerloans.admin.audit_log import log_admin_action
 
 
-class TakenOut(admin.ModelAdmin):
-    """The list as CSV, as it is filtered, for whoever may see it."""
+class CsvExportAdmin(admin.ModelAdmin):
+    """A list that everyone who may view it can download as CSV, with the filters that are set."""
 
     change_list_template = "admin/list.html"
-    not_taken_out: tuple[str, ...] = ()
-    """Columns that are nobody's to take away."""
+    csv_exclude: tuple[str, ...] = ()
+    """Names of secret fields, which are left out of the CSV."""
 
     def get_urls(self) -> list[URLPattern]:
         name = f"{self.opts.app_label}_{self.opts.model_name}_csv"
-        return [path("csv/", self.admin_site.admin_view(self.csv), name=name), *super().get_urls()]
+        return [path("csv/", self.admin_site.admin_view(self.csv_view), name=name), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_csv")
-        query = request.GET.copy()
-        query.pop("p", None)
-        return super().changelist_view(request, (extra_context or {}) | {"csv_address": f"{address}?{query.urlencode()}"})
+        filters = request.GET.copy()
+        filters.pop("p", None)  # the page number: the CSV has all pages
+        return super().changelist_view(request, (extra_context or {}) | {"csv_url": f"{self._url('csv')}?{filters.urlencode()}"})
 
-    def csv(self, request: HttpRequest) -> HttpResponseBase:
+    def csv_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Stream the filtered list as CSV, and record the download in the admin's log."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
-            found = self.get_changelist_instance(request).get_queryset(request)
-        except IncorrectLookupParameters:  # which the list explains
-            return HttpResponseRedirect(f"{reverse(f'admin:{self.opts.app_label}_{self.opts.model_name}_changelist')}?{ERROR_FLAG}=1")
-        keep_trail(request.user.pk, self.model, f"Took out the list as CSV: {request.GET.urlencode() or 'all of it'}")
+            queryset = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters:  # the list page explains it
+            return HttpResponseRedirect(f"{self._url('changelist')}?{ERROR_FLAG}=1")
+        log_admin_action(request.user.pk, self.model, f"Downloaded the list as CSV: {request.GET.urlencode() or 'all rows'}")
         name = f"{self.opts.model_name}-{timezone.localtime():%Y-%m-%d-%H%M}.csv"
         return StreamingHttpResponse(
-            csv_export.rows(found, self.not_taken_out),
+            csv_export.csv_lines(queryset, self.csv_exclude),
             content_type="text/csv; charset=utf-8",
             headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
         )
 
+    def _url(self, page: str) -> str:
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}")
 
-class KeptAdmin(TakenOut):
-    """Nothing is ever deleted."""
+
+class NoDeleteAdmin(CsvExportAdmin):
+    """A model whose rows are never deleted."""
 
     show_full_result_count = False
     list_per_page = 50
@@ -58,8 +61,8 @@ class KeptAdmin(TakenOut):
         return False
 
 
-class ReadOnlyAdmin(KeptAdmin):
-    """Nothing is added or changed either."""
+class ReadOnlyAdmin(NoDeleteAdmin):
+    """A model whose rows are never added, changed or deleted in a form."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""How do staff take a list out? As CSV, streamed, in memory that does not grow, and safe to open in a spreadsheet."""
+"""Stream the rows of a model as CSV: in constant memory, and safe to open in a spreadsheet."""
 
 import csv
 from collections.abc import Iterator
@@ -9,31 +9,30 @@ from typing import Any
 from django.db.models import Field, QuerySet
 from django.utils import timezone
 
-BATCH = 2_000
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+BATCH_ROWS = 2_000
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class _Echo:
-    """A file that gives back what is written into it."""
+    """A file whose `write` returns the line instead of storing it."""
 
     def write(self, line: str) -> str:
         return line
 
 
-def rows(found: QuerySet[Any], left_out: tuple[str, ...] = ()) -> Iterator[str]:
-    """Lines of CSV, in the order of primary keys: the columns of the model, and names in place of what they point to.
+def csv_lines(queryset: QuerySet[Any], excluded_fields: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the header, then the rows in the order of primary keys; a foreign key is written as the name of its row.
 
-    Batches go by the last key, so the database keeps nothing open between two of them.
+    Each batch starts after the last key of the batch before, so that no database cursor stays open in between.
     """
-    fields = [field for field in found.model._meta.concrete_fields if field.name not in left_out]
-    related = [field.name for field in fields if field.is_relation]
-    found = found.order_by("pk").select_related(*related)
+    fields = [field for field in queryset.model._meta.concrete_fields if field.name not in excluded_fields]
+    queryset = queryset.order_by("pk").select_related(*(field.name for field in fields if field.is_relation))
     writer = csv.writer(_Echo())
     yield writer.writerow(field.name for field in fields)
-    last = None
-    while batch := list((found if last is None else found.filter(pk__gt=last))[:BATCH]):
+    batch = list(queryset[:BATCH_ROWS])
+    while batch:
         yield "".join(writer.writerow(_cell(field, row) for field in fields) for row in batch)
-        last = batch[-1].pk
+        batch = list(queryset.filter(pk__gt=batch[-1].pk)[:BATCH_ROWS])
 
 
 def _cell(field: "Field[Any, Any]", row: Any) -> str:
@@ -44,9 +43,9 @@ def _cell(field: "Field[Any, Any]", row: Any) -> str:
         return timezone.localtime(value).isoformat()
     if isinstance(value, Decimal | int):
         return str(value)
-    return harmless(str(value))
+    return escape_formula(str(value))
 
 
-def harmless(text: str) -> str:
-    """The text, with an apostrophe before what a spreadsheet would take for a formula."""
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) else text
+def escape_formula(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula."""
+    return f"'{text}" if text.lstrip(" ").startswith(FORMULA_STARTS) else text

@@ -1,23 +1,23 @@
-"""What must staff write down before they act? A reason, in a few words."""
+"""Ask staff for the reason of what they do."""
 
 from django import forms
 from django.core.exceptions import ValidationError
 
-LEAST_REASON = 10
-LEAST_WORDS = 2
+REASON_MIN_CHARACTERS = 10
+REASON_MIN_WORDS = 2
 
 
 class ReasonForm(forms.Form):
-    """A reason; forms with more to fill in add their fields."""
+    """A form with a reason. Subclasses add the fields of their action."""
 
     reason = forms.CharField(
         max_length=1000,
         widget=forms.Textarea(attrs={"rows": 3, "cols": 80}),
-        help_text=f"History keeps it. At least {LEAST_REASON} characters, in words.",
+        help_text=f"Stored in the history. At least {REASON_MIN_WORDS} words and {REASON_MIN_CHARACTERS} characters.",
     )
 
     def clean_reason(self) -> str:
         reason: str = self.cleaned_data["reason"]
-        if len(reason) < LEAST_REASON or len(reason.split()) < LEAST_WORDS:
-            raise ValidationError(f"Say why in a few words, at least {LEAST_REASON} characters.")
+        if len(reason) < REASON_MIN_CHARACTERS or len(reason.split()) < REASON_MIN_WORDS:
+            raise ValidationError(f"Give a reason of at least {REASON_MIN_WORDS} words and {REASON_MIN_CHARACTERS} characters.")
         return reason

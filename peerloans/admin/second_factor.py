@@ -1,4 +1,4 @@
-"""Is it really them? Beside the password, a code from their phone (TOTP, RFC 6238), or one of ten recovery codes."""
+"""Check a second factor at login: a code from a phone (TOTP, RFC 6238), or one of ten recovery codes."""
 
 from typing import Any
 
@@ -12,60 +12,66 @@ from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 RECOVERY_CODES = 10
-WRONG = "This code is not the present one. Wait for the next, and see that the phone's clock is right."
+WRONG_CODE = "This code is not valid now. Wait for the next code, and check that the clock of the phone is right."
 
 
 def is_set_up(user: Any) -> bool:
     return bool(TOTPDevice.objects.filter(user=user, confirmed=True).exists())
 
 
-def is_enough(user: Any) -> bool:
-    """Whether this log-in shows all that is asked of the user."""
+def is_satisfied(user: Any) -> bool:
+    """Return whether the signed-in user has shown a second factor, or needs none."""
     return user.is_verified() or not (settings.SECOND_FACTOR_REQUIRED or is_set_up(user))
 
 
-def check(user: Any, code: str) -> Device | None:
-    """The device that the code is of; None where the user has none. Raises ValidationError. Each failure lengthens the wait."""
+def check_code(user: Any, code: str) -> Device | None:
+    """Return the device that the code belongs to; None if the user has not set up a second factor.
+
+    Raises ValidationError if the code is missing or wrong. After each failure the user must wait longer.
+    """
     if not is_set_up(user):
         return None
     if not code:
-        raise ValidationError("Your account asks for a code, too: from your phone, or a recovery code.", code="code")
-    kind: type[Device] = TOTPDevice if code.isdecimal() else StaticDevice
+        raise ValidationError("This account also asks for a code: one from your phone, or a recovery code.", code="code")
+    device_model: type[Device] = TOTPDevice if code.isdecimal() else StaticDevice
     with transaction.atomic():
-        device = kind.objects.select_for_update().filter(user=user, confirmed=True).first()
-        verified = device is not None and device.verify_is_allowed()[0] and device.verify_token(code)
-    if not verified:
-        raise ValidationError(f"{WRONG} After several wrong codes there is a wait that doubles each time.", code="code")
+        device = device_model.objects.select_for_update().filter(user=user, confirmed=True).first()
+        is_valid = device is not None and device.verify_is_allowed()[0] and device.verify_token(code)
+    if not is_valid:
+        raise ValidationError(f"{WRONG_CODE} After several wrong codes there is a wait, which doubles each time.", code="code")
     return device
 
 
-def begun(user: Any) -> TOTPDevice:
-    """The user's device that waits for its first code."""
+def unconfirmed_device(user: Any) -> TOTPDevice:
+    """Return the user's phone that is being set up and has not shown a code yet."""
     device: TOTPDevice = TOTPDevice.objects.get_or_create(user=user, confirmed=False, defaults={"name": "phone"})[0]
     return device
 
 
-def picture(device: TOTPDevice) -> SafeString:
-    """What the phone's camera reads, as SVG."""
+def qr_code(device: TOTPDevice) -> SafeString:
+    """Return the picture that an authenticator app scans, as SVG."""
     return mark_safe(segno.make(device.config_url).svg_inline(scale=5, border=3, light="#fff", dark="#000"))  # noqa: S308
 
 
 @transaction.atomic
 def confirm(user: Any, code: str) -> tuple[TOTPDevice, list[str]]:
-    """Take the waiting device into use; returns it and new recovery codes, which are told once. Raises ValidationError."""
-    device = begun(user)
+    """Put the user's new phone into use in place of the old one; return it and its new recovery codes.
+
+    The recovery codes cannot be read again later. Raises ValidationError if the code is not the phone's.
+    """
+    device = unconfirmed_device(user)
     if not device.verify_token(code):
-        raise ValidationError(WRONG)
+        raise ValidationError(WRONG_CODE)
     remove(user)
     device.confirmed = True
     device.save()
-    recovery = StaticDevice.objects.create(user=user, name="recovery codes")
-    codes = [StaticToken.random_token() for _ in range(RECOVERY_CODES)]
-    StaticToken.objects.bulk_create([StaticToken(device=recovery, token=each) for each in codes])
-    return device, codes
+    recovery_device = StaticDevice.objects.create(user=user, name="recovery codes")
+    recovery_codes = [StaticToken.random_token() for _ in range(RECOVERY_CODES)]
+    StaticToken.objects.bulk_create([StaticToken(device=recovery_device, token=code) for code in recovery_codes])
+    return device, recovery_codes
 
 
 def remove(user: Any) -> None:
-    """From now on the password is enough, until the user sets up another."""
+    """Remove the user's second factor. The password alone is enough until another is set up."""
     TOTPDevice.objects.filter(user=user, confirmed=True).delete()
     StaticDevice.objects.filter(user=user).delete()

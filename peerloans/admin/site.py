@@ -1,4 +1,4 @@
-"""Who comes into the admin, and for how long? By password and, where it is set up or asked for, a code from their phone."""
+"""Let staff log in to the admin: by password, and by a second factor where it is set up or required."""
 
 import math
 import time
@@ -17,45 +17,48 @@ from django.shortcuts import redirect, render
 from django.urls import URLPattern, URLResolver, path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django_otp import login as verified_by
+from django_otp import login as log_in_device
 from knox.models import AuthToken
 
 from peerloans.admin import second_factor
-from peerloans.admin.audit_log import keep_trail
+from peerloans.admin.audit_log import log_admin_action
 from peerloans.api.throttling import LogIns
 
 
-class LogInForm(AdminAuthenticationForm):
+class LoginForm(AdminAuthenticationForm):
+    """User name, password, and the code of a second factor."""
+
     username = UsernameField(max_length=150)
     code = forms.CharField(
         required=False,
         max_length=20,
         label="Code",
-        help_text="From your phone, or a recovery code; empty if you have set up neither.",
+        help_text="From your phone, or a recovery code. Leave it empty if you have not set up a second factor.",
         widget=forms.TextInput(attrs={"autocomplete": "one-time-code"}),
     )
 
     def clean(self) -> dict[str, Any]:
-        given = super().clean()
+        cleaned = super().clean()
         if user := self.get_user():
-            user.otp_device = second_factor.check(user, self.cleaned_data.get("code", "").strip())  # type: ignore[attr-defined]
-        return given
+            user.otp_device = second_factor.check_code(user, self.cleaned_data.get("code", "").strip())  # type: ignore[attr-defined]
+        return cleaned
 
 
 class StaffSite(admin.AdminSite):
-    login_form = LogInForm
-    login_template = "admin/log_in.html"
+    """Django's admin site, with a second factor and a limit of login attempts."""
+
+    login_form = LoginForm
 
     def has_permission(self, request: HttpRequest) -> bool:
         if not super().has_permission(request):
             return False
-        if not hasattr(request, "shown_enough"):  # asked several times for each page
-            request.shown_enough = second_factor.is_enough(request.user)  # type: ignore[attr-defined]
-        return bool(request.shown_enough)  # type: ignore[attr-defined]
+        if not hasattr(request, "second_factor_satisfied"):  # each page calls this several times
+            request.second_factor_satisfied = second_factor.is_satisfied(request.user)  # type: ignore[attr-defined]
+        return bool(request.second_factor_satisfied)  # type: ignore[attr-defined]
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Whoever must set up a second factor first is led there."""
-        if super().has_permission(request) and not (second_factor.is_enough(request.user) or second_factor.is_set_up(request.user)):
+        """Log in, limit the attempts, and lead staff who must set up a second factor to its page."""
+        if super().has_permission(request) and not (second_factor.is_satisfied(request.user) or second_factor.is_set_up(request.user)):
             return redirect("admin:second-factor")
         attempts = LogIns()
         if request.method == "POST" and not attempts.allow_request(request):
@@ -71,42 +74,45 @@ class StaffSite(admin.AdminSite):
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         response = super().password_change(request, extra_context)
         if request.method == "POST" and response.status_code == 302:
-            end_tokens(request.user.pk)
+            revoke_tokens(request.user.pk)
         return response
 
     def second_factor(self, request: HttpRequest) -> HttpResponseBase:
-        """Staff set up their own, or another phone in place of the one in use."""
+        """Set up the user's second factor, or another phone in place of the one in use."""
         if not super().has_permission(request) or (second_factor.is_set_up(request.user) and not request.user.is_verified()):  # type: ignore[union-attr]
             return redirect(f"{self.name}:login")
-        return _set_up(request, self.each_context(request) | {"title": "Second factor"})
+        return _set_up_page(request, self.each_context(request) | {"title": "Second factor"})
 
 
 @never_cache
 @sensitive_post_parameters()
-def _set_up(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+def _set_up_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     context["in_use"] = second_factor.is_set_up(request.user)
     if request.method == "POST" and "code" in request.POST:
         try:
-            second_factor.check(request.user, request.POST.get("present", "").strip())
+            second_factor.check_code(request.user, request.POST.get("present", "").strip())
             device, context["recovery_codes"] = second_factor.confirm(request.user, request.POST["code"].strip())
-        except ValidationError as refusal:
-            context["refusal"] = refusal.message
+        except ValidationError as error:
+            context["error"] = error.message
         else:
-            verified_by(request, device)
-            keep_trail(request.user.pk, request.user, "Set up a second factor.")
+            log_in_device(request, device)
+            log_admin_action(request.user.pk, request.user, "Set up a second factor.")  # type: ignore[arg-type]
             return render(request, "admin/second_factor.html", context)
-    device = second_factor.begun(request.user)
-    context |= {"picture": second_factor.picture(device), "key": device.config_url.partition("secret=")[2].partition("&")[0]}
-    return render(request, "admin/second_factor.html", context, status=400 if "refusal" in context else 200)
+    device = second_factor.unconfirmed_device(request.user)
+    context |= {"qr_code": second_factor.qr_code(device), "key": device.config_url.partition("secret=")[2].partition("&")[0]}
+    return render(request, "admin/second_factor.html", context, status=400 if "error" in context else 200)
 
 
-def end_tokens(user_id: Any) -> None:
-    """What was got with an old password ends with it."""
+def revoke_tokens(user_id: Any) -> None:
+    """Delete the API tokens that the user obtained with an old password."""
     AuthToken.objects.filter(user_id=user_id).delete()
 
 
 class SessionsEnd:
-    """A middleware: a session ends when it was idle for long, and some hours after it began. Its use is noted once a minute."""
+    """Middleware that ends a session after SESSION_IDLE_MINUTES without a request, and SESSION_HOURS after its start.
+
+    The session stores when it was last used, at most once a minute.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

@@ -89,6 +89,20 @@ def start() -> bool:
     return any(started)
 
 
+def delete_data() -> None:
+    """Stop the servers and delete their data. Raises SystemExit if a process is inside `running()`."""
+    make_private(VAR)
+    with (VAR / "users.lock").open("a") as users, _alone():
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit("The database is in use. Stop `make run` and the tests of this checkout first.") from None
+        _stop(POSTGRES_PID, signal.SIGINT)
+        _stop(VALKEY_PID, signal.SIGTERM)
+        for pidfile in (POSTGRES_PID, VALKEY_PID):
+            shutil.rmtree(pidfile.parent, ignore_errors=True)
+
+
 def exit_on_signals(*numbers: signal.Signals, status: int | None = None) -> None:
     """Let these signals end this process like sys.exit(), so that it leaves `running()`.
 

@@ -25,7 +25,9 @@ import psutil
 from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
-from django.db import OperationalError, connections
+from django.db import OperationalError, connection, connections
+from django.db.migrations.exceptions import InconsistentMigrationHistory
+from django.db.migrations.loader import MigrationLoader
 
 from peerloans.devserver import embedded
 
@@ -160,6 +162,7 @@ def migrate() -> None:
     say("applying migrations …")
     django.setup()
     try:
+        check_migrations()
         call_command("migrate", verbosity=0)
     except OperationalError as error:
         raise SystemExit(f"The database does not answer: {error}") from None
@@ -171,6 +174,21 @@ def fill_empty_database() -> None:
         say("playing three weeks of demo data …")
         call_command("seed_demo")
     connections.close_all()
+
+
+def check_migrations() -> None:
+    """Exit with a clear sentence if another version of this code migrated the database, which this one cannot bring up to date."""
+    loader = MigrationLoader(connection)
+    unknown = {(app, name) for app, name in loader.applied_migrations if app in {"cbsa", "loans"}} - loader.disk_migrations.keys()
+    try:
+        loader.check_consistent_history(connection)
+    except InconsistentMigrationHistory:
+        pass
+    else:
+        if not unknown:
+            return
+    advice = "name an empty one in DATABASE_URL" if "DATABASE_URL" in os.environ else "`make reset` deletes it with all its data"
+    raise SystemExit(f"The database was made by another version of this code, which this version cannot upgrade: {advice}.")
 
 
 def run(port: int) -> None:

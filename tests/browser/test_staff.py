@@ -1,4 +1,4 @@
-"""Each of staff's actions as staff take it: choose, look at what would happen, say why, confirm, see what has happened."""
+"""Take each staff action in a browser: select a row, read the preview, give the reason, confirm, and see the outcome."""
 
 import re
 
@@ -13,7 +13,7 @@ from loans.admin.actions import StaffAction
 from loans.demo import scenario
 from loans.models import Reservation, ReviewItem, Transition, User
 from tests.browser.conftest import shoot, shoot_all_looks
-from tests.loans.admin.test_actions import LATER, REASON, STARTS, address, each_action
+from tests.loans.admin.test_actions import FIELD_VALUES, REASON, ROWS, address, each_action
 
 PICTURE = {"width": 1200, "height": 800}
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def staff(page: Page, live_server) -> Page:  # type: ignore[no-untyped-def]
-    """The page, with somebody of Operations signed in."""
+    """A page with a user of Operations signed in."""
     user = User.objects.create_user("olga", first_name="Olga", is_staff=True)
     user.groups.add(Group.objects.get(name="Operations"))
     client = Client()
@@ -33,28 +33,28 @@ def staff(page: Page, live_server) -> Page:  # type: ignore[no-untyped-def]
 
 @each_action
 def test_an_action_from_the_list_to_its_outcome(staff: Page, action: StaffAction) -> None:
-    row = STARTS[action.model, action.name]()
-    written = Transition.objects.count()
+    row = ROWS[action.model, action.name]()
+    transitions = Transition.objects.count()
     name = f"staff-{action.model.__name__.lower()}-{action.name.replace('_', '-')}"
     staff.goto(address(action.model))
     staff.locator(f'input[name="_selected_action"][value="{row.pk}"]').check()
     staff.get_by_label("Action:").select_option(action.name)
     staff.get_by_role("button", name="Run", exact=True).or_(staff.get_by_role("button", name="Go", exact=True)).click()
-    expect(staff.get_by_text(action.told)).to_be_visible()
-    for field, value in LATER.items():
+    expect(staff.get_by_text(action.description)).to_be_visible()
+    for field, value in FIELD_VALUES.items():
         if field in action.form.base_fields:
             staff.locator(f'[name="{field}"]').fill(value)
             staff.get_by_role("button", name="Preview").click()
     staff.get_by_label("Reason").fill(REASON)
     shoot_all_looks(staff, name)
-    assert Transition.objects.count() == written, "a preview writes nothing"
+    assert Transition.objects.count() == transitions, "a preview writes nothing"
     staff.get_by_role("button", name=action.label, exact=True).click()
     expect(staff.get_by_text(re.compile(rf"^{re.escape(action.label)}: done for "))).to_be_visible()
     shoot(staff, f"{name}-done")
 
 
-def test_a_walk_through_the_handbook(staff: Page) -> None:
-    """docs/staff.md, from the first page to a review item that is closed; its pictures are taken on the way."""
+def test_the_steps_of_the_handbook(staff: Page) -> None:
+    """Follow docs/staff.md from the start page to a closed review item, and take its pictures."""
     scenario.fill(timezone.now())
     review_item = ReviewItem.objects.get(kind="amount_differs", resolved_at=None, reservation__state="pending")
     staff.set_viewport_size(PICTURE)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from standardwebhooks import Webhook
 from loans.demo import sandbox_bank
 from loans.demo.sandbox_bank import Habits
 from loans.models import Reservation, Transfer
-from loans.models.notification import new_secret
+from loans.models.fields import new_secret
 from loans.services.payments import record_bank_event
 from tests import factories
 from tests.factories import HOURS_24, NOON, LoanFactory

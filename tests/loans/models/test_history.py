@@ -1,9 +1,10 @@
-"""Can history be changed? Not by anyone who leaves its triggers alone."""
+"""The database refuses to change or remove history."""
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 
 from loans.models import Transition
+from loans.models.constraints import AppendOnly
 from tests.factories import LoanFactory, settled
 
 pytestmark = pytest.mark.django_db
@@ -26,3 +27,15 @@ def test_history_is_append_only(statement: str) -> None:
     with pytest.raises(IntegrityError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement)
     assert list(Transition.objects.values()) == before
+
+
+def test_a_migration_can_remove_and_add_the_trigger() -> None:
+    (append_only,) = (constraint for constraint in Transition._meta.constraints if isinstance(constraint, AppendOnly))
+    with connection.schema_editor() as editor:
+        editor.remove_constraint(Transition, append_only)
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM loans_transition")
+    with connection.schema_editor() as editor:
+        editor.add_constraint(Transition, append_only)
+    with pytest.raises(IntegrityError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("DELETE FROM loans_transition")

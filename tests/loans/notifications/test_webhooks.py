@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from loans.models.notification import new_secret
+from loans.models.fields import new_secret
 from loans.notifications import webhooks
 from peerloans import safe_http
 from tests.loans.notifications.listener import Listener

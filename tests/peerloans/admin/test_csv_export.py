@@ -1,4 +1,4 @@
-"""Any list as CSV: complete, as filtered, streamed, and harmless in a spreadsheet."""
+"""Any list can be downloaded as CSV: complete, filtered, streamed, and safe to open in a spreadsheet."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from loans.models import Investor, Loan, WebhookEndpoint
 from peerloans.admin import csv_export
-from peerloans.admin.base import TakenOut
+from peerloans.admin.base import CsvExportAdmin
 from tests.factories import InvestorFactory, LoanFactory, UserFactory, reserved
 
 pytestmark = pytest.mark.django_db
@@ -30,78 +30,78 @@ def auditor(client: Client) -> Client:
     return client
 
 
-def taken(client: Client, path: str) -> list[dict[str, str]]:
+def download(client: Client, path: str) -> list[dict[str, str]]:
     answer: Any = client.get(path)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/csv; charset=utf-8")
     return list(csv.DictReader(io.StringIO(answer.getvalue().decode(), newline="")))
 
 
-def test_a_list_as_it_is_filtered(auditor: Client) -> None:
+def test_the_csv_has_the_rows_of_the_filtered_list(auditor: Client) -> None:
     loan = LoanFactory()
     reservations = [reserved(loan, amount) for amount in (1_000, 2_000)]
     reserved(LoanFactory(), 3_000)
-    rows = taken(auditor, f"/admin/loans/reservation/csv/?q={loan.reference}&state__exact=reserved&p=0")
+    rows = download(auditor, f"/admin/loans/reservation/csv/?q={loan.reference}&state__exact=reserved&p=0")
     assert {(row["id"], row["loan"], row["amount"]) for row in rows} == {
         (str(reservation.pk), loan.reference, f"{reservation.amount:.2f}") for reservation in reservations
     }
-    assert LogEntry.objects.get().change_message.startswith("Took out the list as CSV: q=LN-")
+    assert LogEntry.objects.get().change_message.startswith("Downloaded the list as CSV: q=LN-")
 
 
-def test_the_button_leads_to_it(auditor: Client) -> None:
+def test_the_list_links_to_its_csv(auditor: Client) -> None:
     page = auditor.get("/admin/loans/loan/?status__exact=open").content.decode()
     assert 'href="/admin/loans/loan/csv/?status__exact=open"' in page
 
 
-def test_every_list_can_be_taken_out() -> None:
+def test_every_list_can_be_downloaded() -> None:
     ours = {model for model in site._registry if model._meta.app_label in {"loans", "cbsa", "knox"}}
-    assert [model for model in ours if not isinstance(site._registry[model], TakenOut)] == []
+    assert [model for model in ours if not isinstance(site._registry[model], CsvExportAdmin)] == []
 
 
-def test_only_by_who_may_see_it(client: Client) -> None:
+def test_downloading_needs_the_permission_to_view(client: Client) -> None:
     client.force_login(UserFactory(is_staff=True))
     assert client.get("/admin/loans/loan/csv/").status_code == 403
     assert not LogEntry.objects.exists()
 
 
-def test_secrets_stay(auditor: Client) -> None:
+def test_secrets_are_left_out(auditor: Client) -> None:
     WebhookEndpoint.objects.create(investor=InvestorFactory(), url="https://example.org/")
-    (row,) = taken(auditor, "/admin/loans/webhookendpoint/csv/")
+    (row,) = download(auditor, "/admin/loans/webhookendpoint/csv/")
     assert "secret" not in row
-    assert all("password" not in row for row in taken(auditor, "/admin/loans/user/csv/"))
+    assert all("password" not in row for row in download(auditor, "/admin/loans/user/csv/"))
 
 
-def test_what_looks_like_a_formula_is_text(auditor: Client) -> None:
+def test_a_text_that_looks_like_a_formula_is_escaped(auditor: Client) -> None:
     names = ['=HYPERLINK("http://evil")', "+1", "-1", "@SUM(A1)", "\t=1", " =1", "O'Hara & Söhne"]
     for name in names:
         InvestorFactory(name=name)
-    found = {row["name"] for row in taken(auditor, "/admin/loans/investor/csv/")}
-    assert found == {f"'{name}" for name in names[:-1]} | {names[-1]}
+    downloaded = {row["name"] for row in download(auditor, "/admin/loans/investor/csv/")}
+    assert downloaded == {f"'{name}" for name in names[:-1]} | {names[-1]}
 
 
 @given(st.text(max_size=20))
-def test_no_text_begins_as_a_formula(text: str) -> None:
-    kept = csv_export.harmless(text)
-    assert not kept.lstrip(" ").startswith(csv_export.FORMULA)
-    assert kept in {text, f"'{text}"}
+def test_no_escaped_text_starts_a_formula(text: str) -> None:
+    escaped = csv_export.escape_formula(text)
+    assert not escaped.lstrip(" ").startswith(csv_export.FORMULA_STARTS)
+    assert escaped in {text, f"'{text}"}
 
 
-def test_numbers_below_zero_stay_numbers() -> None:
+def test_negative_numbers_are_not_escaped() -> None:
     loan = Loan(amount=-5)
     assert csv_export._cell(Loan._meta.get_field("amount"), loan) == "-5"
 
 
-def test_batches_miss_and_repeat_nothing_and_their_queries_grow_with_them_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_skip_and_repeat_no_row_and_take_one_query_each(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(7):
         InvestorFactory()
-    monkeypatch.setattr(csv_export, "BATCH", 3)
+    monkeypatch.setattr(csv_export, "BATCH_ROWS", 3)
     with CaptureQueriesContext(connection) as queries:
-        lines = "".join(csv_export.rows(Investor.objects.all())).splitlines()
+        lines = "".join(csv_export.csv_lines(Investor.objects.all())).splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == [str(pk) for pk in Investor.objects.order_by("pk").values_list("pk", flat=True)]
-    assert len(queries) == 4  # the last finds nothing
+    assert len(queries) == 4  # the last returns no rows
 
 
 @pytest.mark.parametrize("query", ["nonsense=1", "id__exact=abc", "closes_at__gte=zzz"])
-def test_a_senseless_filter_leads_back_to_the_list(auditor: Client, query: str) -> None:
+def test_a_wrong_filter_redirects_to_the_list(auditor: Client, query: str) -> None:
     answer = auditor.get(f"/admin/loans/loan/csv/?{query}")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/loans/loan/?e=1")
     assert not LogEntry.objects.exists()

@@ -1,4 +1,4 @@
-"""Endpoints and deliveries in the admin, as staff use it."""
+"""Webhook endpoints and deliveries in the admin."""
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -18,7 +18,7 @@ def register(client: Client, url: str) -> str:
     return answer.content.decode()
 
 
-def test_the_secret_is_told_once(admin_client: Client) -> None:
+def test_the_secret_is_shown_once(admin_client: Client) -> None:
     page = register(admin_client, "https://8.8.8.8/hook")
     endpoint = WebhookEndpoint.objects.get()
     assert endpoint.secret in page
@@ -29,15 +29,15 @@ def test_the_secret_is_told_once(admin_client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("http://8.8.8.8/", "Write the address as https://host/path"),
         ("https://10.0.0.1/", "10.0.0.1 is 10.0.0.1, which is not a public address"),
         ("https://localhost/", "which is not a public address"),
     ],
 )
-def test_addresses_that_we_never_call_are_refused_at_once(admin_client: Client, url: str, said: str) -> None:
-    assert said in register(admin_client, url)
+def test_addresses_that_are_never_called_are_refused(admin_client: Client, url: str, message: str) -> None:
+    assert message in register(admin_client, url)
     assert not WebhookEndpoint.objects.exists()
 
 
@@ -54,13 +54,13 @@ def send_again(client: Client, delivery: Delivery) -> str:
     return client.post(reverse("admin:loans_delivery_changelist"), chosen, follow=True).content.decode()
 
 
-def test_what_was_given_up_can_be_sent_again(admin_client: Client) -> None:
+def test_a_delivery_that_was_given_up_can_be_sent_again(admin_client: Client) -> None:
     delivery = given_up()
     assert "1 deliveries are sent again" in send_again(admin_client, delivery)
     assert [taken.pk for taken in deliveries.take_due()] == [delivery.pk]
 
 
-def test_whoever_may_only_look_cannot_send_again(client: Client) -> None:
+def test_sending_again_needs_a_permission(client: Client) -> None:
     user = UserFactory(is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename="view_delivery"))
     client.force_login(user)

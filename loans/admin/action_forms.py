@@ -1,4 +1,4 @@
-"""What must staff write down before they act? A reason always, and whatever the action needs to know."""
+"""Define the forms of the staff actions. Each field is named as the argument of the service that takes its value."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,8 +15,11 @@ from peerloans.admin.forms import ReasonForm
 NEW_YORK = "New York time."
 
 
-class Instant(forms.DateTimeField):
-    """A minute in New York. One that occurs twice, because clocks go back, means the first of the two."""
+class InstantField(forms.DateTimeField):
+    """A minute in New York time. Where clocks go back and a minute occurs twice, the first of the two is meant.
+
+    A minute that clocks leave out when they go forward is refused.
+    """
 
     widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
 
@@ -26,9 +29,9 @@ class Instant(forms.DateTimeField):
         except ValidationError as error:
             if error.code != "ambiguous_timezone" or not error.params:
                 raise
-            at = timezone.make_aware(error.params["datetime"].replace(fold=0))
-            instant = at.astimezone(UTC)  # a repeated minute of another zone equals nothing in Python
-            if timezone.localtime(instant) != at:  # clocks go forward over it
+            first = timezone.make_aware(error.params["datetime"].replace(fold=0))
+            instant = first.astimezone(UTC)  # Python compares an ambiguous minute as unequal to any in another zone
+            if timezone.localtime(instant) != first:
                 raise
             return instant
 
@@ -38,45 +41,49 @@ def this_minute() -> datetime:
 
 
 class ActionForm(ReasonForm):
-    """A reason. Each further field is named as the service names what it is told."""
+    """A form that asks for the reason, below the fields of its subclass."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.order_fields([*(name for name in self.fields if name != "reason"), "reason"])
 
-    def given(self) -> dict[str, Any] | None:
-        """What the service is told beside the reason; None while something of it is missing or wrong."""
+    def service_arguments(self) -> dict[str, Any] | None:
+        """Return what the service takes besides the reason; None if a field is missing or wrong. Empty fields are left out."""
         if self.errors.keys() - {"reason"}:
             return None
         return {name: value for name, value in self.cleaned_data.items() if name != "reason" and value is not None}
 
 
 class OpeningForm(ActionForm):
-    closes_at = Instant(required=False, label="Closes at", help_text=f"{NEW_YORK} Empty: three weeks after the opening.")
+    closes_at = InstantField(required=False, label="Closes at", help_text=f"{NEW_YORK} Empty: three weeks after the opening.")
 
 
 class ClosingForm(ActionForm):
-    closes_at = Instant(label="New closing", help_text=NEW_YORK)
+    closes_at = InstantField(label="New closing", help_text=NEW_YORK)
 
 
 class DeadlineForm(ActionForm):
-    expires_at = Instant(label="Lives until", help_text=NEW_YORK)
+    expires_at = InstantField(label="New deadline", help_text=NEW_YORK)
 
 
 class TransferForm(ActionForm):
     method = forms.ChoiceField(choices=[("ach", "ACH"), ("wire", "Wire")], initial="ach")
 
 
-class NoticeForm(ActionForm):
-    """What the bank would have told. `notice_id` makes a second click harmless."""
+class BankNoticeForm(ActionForm):
+    """What a bank event would say. The same `notice_id` is recorded once, so a double click has no effect."""
 
     notice_id = forms.UUIDField(widget=forms.HiddenInput, initial=uuid4)
-    occurred_at = Instant(label="When, by the bank", help_text=NEW_YORK, initial=this_minute)
+    occurred_at = InstantField(label="Time at the bank", help_text=NEW_YORK, initial=this_minute)
 
 
-class MoneyForm(NoticeForm):
+class MoneyForm(BankNoticeForm):
     amount = forms.DecimalField(
-        required=False, min_value=CENT, max_digits=14, decimal_places=2, help_text="Dollars that came. Empty: all that was expected."
+        required=False,
+        min_value=CENT,
+        max_digits=14,
+        decimal_places=2,
+        help_text="Dollars that were received. Empty: the expected amount.",
     )
 
     def clean_amount(self) -> Decimal | None:

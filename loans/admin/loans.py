@@ -1,0 +1,119 @@
+"""Write drafts of loans, and show each loan with its funding, queue, transfers and history."""
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import flatten
+from django.http import HttpRequest, HttpResponseRedirect
+
+from loans.admin.action_pages import StaffActionsAdmin
+from loans.admin.tables import ROWS_SHOWN, RelatedTablesAdmin, Table, dollars_column, history_table, list_url, state_column, transfers_table
+from loans.charts import fill_curve_chart
+from loans.domain.actors import Actor
+from loans.domain.limits import CENT, LEAST_MINIMUM
+from loans.domain.settlement_rules import RULES
+from loans.domain.states import LoanStatus
+from loans.models import Loan, Transfer, Transition
+from loans.selectors import dashboard
+from loans.selectors.loans import loan_fill_curve
+from loans.selectors.offers import loan_offer
+from loans.services.loans import create_loan, edit_loan
+from peerloans.errors import Problem
+
+PROPERTY_FIELDS = ["reference", "title", ("address", "city"), ("state", "zip")]
+TERMS_FIELDS = ["amount", ("annual_rate", "term_months", "ltv"), ("minimum", "overbooking_rate"), "settlement_rule"]
+PROGRESS_FIELDS: list[Any] = [
+    "status",
+    ("settled", "remaining", "claimed"),
+    "market_msa",
+    ("opens_at", "closes_at"),
+    "created_at",
+    ("last_number", "version"),
+]
+
+
+class LoanForm(forms.ModelForm):
+    state = forms.RegexField(r"^[A-Z]{2}$", error_messages={"invalid": "Two capital letters, such as CA."})
+    zip = forms.RegexField(r"^[0-9]{5}$", label="ZIP", error_messages={"invalid": "Five digits, such as 90266."})
+    settlement_rule = forms.ChoiceField(choices=[(name, name) for name in RULES])
+
+    MINIMUMS = {
+        "amount": CENT,
+        "minimum": LEAST_MINIMUM,
+        "overbooking_rate": Decimal(0),
+        "annual_rate": Decimal(0),
+        "ltv": Decimal(0),
+        "term_months": 1,
+    }
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        for name, minimum in self.MINIMUMS.items():
+            if name in cleaned and cleaned[name] < minimum:
+                self.add_error(name, f"At least {minimum}.")
+        return cleaned
+
+
+@admin.register(Loan)
+class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
+    """Drafts are created and edited in the form. Once a loan has opened, its page is read-only."""
+
+    form = LoanForm
+    list_display = [
+        "reference",
+        "closes_at",
+        state_column("status"),
+        "title",
+        "city",
+        *map(dollars_column, ("amount", "settled", "claimed", "remaining")),
+    ]
+    list_filter = ["status", "state", "settlement_rule", "closes_at"]
+    search_fields = ["reference__istartswith", "title", "city", "zip__startswith", "market_msa"]
+    search_help_text = "A reference, part of a title, city or market, or the first digits of a ZIP"
+
+    def get_fieldsets(self, request: HttpRequest, obj: Loan | None = None) -> Any:
+        written = [(None, {"fields": PROPERTY_FIELDS}), ("Terms", {"fields": TERMS_FIELDS})]
+        return [*written, ("Progress", {"fields": PROGRESS_FIELDS})] if obj else written
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Loan | None = None) -> list[str]:
+        progress: list[str] = flatten(PROGRESS_FIELDS)
+        return [*progress, "reference"] if obj else progress
+
+    def has_change_permission(self, request: HttpRequest, obj: Loan | None = None) -> bool:
+        return super().has_change_permission(request, obj) and (obj is None or obj.status == LoanStatus.DRAFT)
+
+    def related_tables(self, obj: Loan) -> list[Table]:
+        return [
+            transfers_table(Transfer.objects.filter(reservation__loan=obj), obj.reference),
+            history_table(Transition.objects.filter(loan=obj), obj.reference),
+        ]
+
+    def chart_context(self, obj: Loan) -> dict[str, Any]:
+        offer = loan_offer(obj.reference)
+        queue = dashboard.queue(offer)
+        return {
+            "offer": offer,
+            "funding": dashboard.funding(offer, queue),
+            "curve": fill_curve_chart(obj, loan_fill_curve(offer)) if obj.opens_at else "",
+            "closing_values": dashboard.closing_values(obj),
+            "queue": queue[:ROWS_SHOWN],
+            "queue_length": len(queue),
+            "queue_more_url": list_url("reservation", obj.reference) if len(queue) > ROWS_SHOWN else None,
+        }
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except Problem as problem:
+            self.message_user(request, problem.detail, messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
+    def save_model(self, request: HttpRequest, obj: Loan, form: Any, change: bool) -> None:
+        actor = Actor("staff", request.user.pk)
+        if change:
+            facts = {name: form.cleaned_data[name] for name in form.changed_data}
+            edit_loan(reference=obj.reference, facts=facts, actor=actor)
+        else:
+            create_loan(obj, actor=actor)

@@ -1,0 +1,81 @@
+"""Register the webhook endpoints of investors, and show the deliveries of e-mails and webhooks."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from loans.models import Delivery, WebhookEndpoint
+from loans.notifications import webhooks
+from loans.notifications.deliveries import retry_given_up
+from peerloans import safe_http
+from peerloans.admin.base import NoDeleteAdmin, ReadOnlyAdmin
+
+SECRET_CHARACTERS_SHOWN = len("whsec_") + 4
+
+
+class WebhookEndpointForm(forms.ModelForm):
+    def clean_url(self) -> str:
+        """Refuse a URL that webhooks are never sent to."""
+        url: str = self.cleaned_data["url"]
+        try:
+            webhooks.check_url(url)
+        except safe_http.Refused as refusal:
+            raise ValidationError(str(refusal)) from None
+        return url
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(NoDeleteAdmin):
+    """The signing secret is generated here and shown once, when the endpoint is registered."""
+
+    form = WebhookEndpointForm
+    csv_exclude = ("secret",)
+    list_display = ["url", "investor", "enabled", "created_at"]
+    list_select_related = ["investor"]
+    list_filter = ["enabled"]
+    search_fields = ["url", "investor__name"]
+    autocomplete_fields = ["investor"]
+
+    def get_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> Any:
+        return ["investor", "url", "enabled", "secret_start", "created_at"] if obj else ["investor", "url"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> list[str]:
+        return ["investor", "secret_start", "created_at"] if obj else []
+
+    @admin.display(description="secret")
+    def secret_start(self, endpoint: WebhookEndpoint) -> str:
+        return endpoint.secret[:SECRET_CHARACTERS_SHOWN] + "…"
+
+    def save_model(self, request: HttpRequest, obj: WebhookEndpoint, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if not change:
+            text = f"Webhooks to this endpoint are signed with {obj.secret}. Give it to the investor now: it is not shown again."
+            self.message_user(request, text, messages.WARNING)
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    """E-mails and webhooks: sent, waiting, or given up."""
+
+    list_display = ["id", "transition", "reservation", "recipient", "status", "attempts", "next_attempt_at", "ended_at", "last_error"]
+    list_select_related = ["transition", "reservation__loan", "reservation__investor__user", "endpoint"]
+    list_filter = ["status"]
+    search_fields = ["reservation__loan__reference__istartswith", "reservation__investor__name", "endpoint__url"]
+    ordering = ["-id"]
+    actions = ["send_again"]
+
+    @admin.display(description="to")
+    def recipient(self, delivery: Delivery) -> str:
+        return str(delivery.endpoint or delivery.reservation.investor.user.email)
+
+    @admin.action(description="Send again the deliveries that were given up", permissions=["resend"])
+    def send_again(self, request: HttpRequest, deliveries: QuerySet[Delivery]) -> None:
+        count = retry_given_up(deliveries)
+        self.message_user(request, f"{count} deliveries are sent again within a minute. The others had not been given up.")
+
+    def has_resend_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("loans.resend_delivery")

@@ -1,0 +1,58 @@
+"""Show reservations, with their deadline explained and their history as a timeline."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from loans.admin.action_pages import StaffActionsAdmin
+from loans.admin.tables import RelatedTablesAdmin, Table, dollars_column, state_column, transfers_table
+from loans.domain.states import CAUSES
+from loans.models import Reservation, Transfer, Transition
+from loans.selectors import dashboard
+from peerloans.admin.base import ReadOnlyAdmin
+
+TRANSITIONS_SHOWN = 200  # in the timeline, the latest
+
+
+class CauseFilter(admin.SimpleListFilter):
+    """Filter by cause, with choices from the rules. Django's own filter would read them from the table."""
+
+    title = parameter_name = "cause"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(cause), str(cause).replace("_", " ")) for cause in CAUSES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(cause=self.value()) if self.value() else queryset
+
+
+@admin.register(Reservation)
+class ReservationAdmin(RelatedTablesAdmin, ReadOnlyAdmin, StaffActionsAdmin):
+    list_display = [
+        "__str__",
+        "investor",
+        dollars_column("amount"),
+        dollars_column("settled_amount"),
+        state_column("state"),
+        "created_at",
+        "expires_at",
+        "funded_at",
+    ]
+    list_select_related = ["loan", "investor"]
+    list_filter = ["state", CauseFilter, "created_at", "expires_at"]
+    search_fields = ["id__exact", "loan__reference__exact", "investor__name", "transfers__reference__exact"]
+    search_help_text = "A reservation's id, a loan's or a transfer's whole reference, or part of an investor's name"
+    ordering = ["-created_at", "-id"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Reservation]:
+        return super().get_queryset(request).select_related("loan", "investor")
+
+    def related_tables(self, obj: Reservation) -> list[Table]:
+        return [transfers_table(Transfer.objects.filter(reservation=obj), obj.loan.reference)]
+
+    def chart_context(self, obj: Reservation) -> dict[str, Any]:
+        newest_first = Transition.objects.filter(reservation=obj).select_related("transfer", "user").order_by("-id")
+        transitions = list(newest_first[:TRANSITIONS_SHOWN])[::-1]
+        return {"transitions": transitions, "deadline": dashboard.deadline(obj, transitions)}

@@ -1,0 +1,108 @@
+"""Show amounts and states in the columns of a list, and related rows in tables below a page's form."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.http import urlencode
+
+from loans.models import Transfer, Transition
+
+ROWS_SHOWN = 50  # in each table of a page; the list of the model has all rows
+
+
+def dollars_column(name: str) -> Any:
+    """Return a column that shows the amount of this name with thousands separators."""
+
+    @admin.display(description=name.replace("_", " "), ordering=None if name == "remaining" else name)
+    def column(row: Any) -> str:
+        amount = getattr(row, name)
+        return "" if amount is None else f"{amount:,.2f}"
+
+    column.__name__ = name
+    return column
+
+
+def state_column(name: str) -> Any:
+    """Return a column that shows the state of this name as a colored label."""
+
+    @admin.display(description=name, ordering=name)
+    def column(row: Any) -> str:
+        state = getattr(row, name)
+        return format_html('<span class="status {}">{}</span>', state, state)
+
+    column.__name__ = name
+    return column
+
+
+@dataclass(frozen=True)
+class Row:
+    url: str
+    cells: list[object]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows related to the row of a page. `more_url` leads to all of them, if not all are shown."""
+
+    title: str
+    columns: list[str]
+    rows: list[Row]
+    more_url: str | None
+
+
+def list_url(model_name: str, search: str) -> str:
+    return f"{reverse(f'admin:loans_{model_name}_changelist')}?{urlencode({'q': search})}"
+
+
+def _table(title: str, queryset: QuerySet[Any], columns: Sequence[str], search: str) -> Table:
+    model_name = str(queryset.model._meta.model_name)
+    objects = list(queryset[: ROWS_SHOWN + 1])
+    rows = [
+        Row(reverse(f"admin:loans_{model_name}_change", args=[each.pk]), [_cell(getattr(each, column)) for column in columns])
+        for each in objects[:ROWS_SHOWN]
+    ]
+    more_url = list_url(model_name, search) if len(objects) > ROWS_SHOWN else None
+    return Table(title, [column.replace("_", " ") for column in columns], rows, more_url)
+
+
+def _cell(value: object) -> object:
+    return f"{value:,.2f}" if isinstance(value, Decimal) else value
+
+
+def transfers_table(transfers: QuerySet[Transfer], search: str) -> Table:
+    """Return a table of these transfers; searching the list of transfers for `search` finds all of them."""
+    columns = ("reference", "reservation", "direction", "method", "amount", "status", "created_at", "cleared_at", "ended_at")
+    newest_first = transfers.select_related("reservation__loan").order_by("-created_at", "-id")
+    return _table("Transfers, newest first", newest_first, columns, search)
+
+
+def history_table(transitions: QuerySet[Transition], search: str) -> Table:
+    """Return a table of these transitions; searching the history for `search` finds all of them."""
+    columns = ("at", "event", "reservation", "transfer", "from_state", "to_state", "amount", "rule", "actor", "user", "reason")
+    newest_first = transitions.select_related("reservation__loan", "transfer", "user").order_by("-id")
+    return _table("History, newest first", newest_first, columns, search)
+
+
+class RelatedTablesAdmin(admin.ModelAdmin):
+    """A page that shows charts above its form and tables of related rows below it."""
+
+    def related_tables(self, obj: Any) -> list[Table]:
+        raise NotImplementedError
+
+    def chart_context(self, obj: Any) -> dict[str, Any]:
+        """Return what the template shows besides the form and the tables."""
+        raise NotImplementedError
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], add: bool = False, change: bool = False, form_url: str = "", obj: Any = None
+    ) -> HttpResponse:
+        if obj:
+            context |= {"tables": self.related_tables(obj), **self.chart_context(obj)}
+        return super().render_change_form(request, context, add, change, form_url, obj)

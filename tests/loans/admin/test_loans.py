@@ -1,0 +1,148 @@
+"""Drafts are written in the admin; an open loan's page only shows."""
+
+from decimal import Decimal
+from html import unescape
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from loans.admin.tables import ROWS_SHOWN
+from loans.models import Loan, Reservation, Transition
+from loans.services.loans import open_loan
+from tests.factories import STAFF, DraftFactory, funded, reserved
+from tests.loans.admin.conftest import open_loan_now, read_page, settled_now
+
+pytestmark = pytest.mark.django_db
+PROPERTY: dict[str, Any] = {"title": "A house", "address": "1 Main Street", "city": "Manhattan Beach", "state": "CA", "zip": "90266"}
+TERMS: dict[str, Any] = {
+    "annual_rate": "7.25",
+    "term_months": "12",
+    "ltv": "62.50",
+    "amount": "100000.00",
+    "minimum": "1000.00",
+    "overbooking_rate": "0.2000",
+    "settlement_rule": "fifo",
+}
+FORGED = {
+    "status": "funded",
+    "settled": "100000.00",
+    "claimed": "5.00",
+    "version": "77",
+    "last_number": "9",
+    "opens_at_0": "2020-01-01",
+    "closes_at_0": "2030-01-01",
+    "no_such_field": "curious",
+}
+
+
+def draft() -> Loan:
+    terms = {"amount": Decimal("100000.00"), "annual_rate": Decimal("7.25"), "ltv": Decimal("62.50"), "term_months": 12}
+    loan: Loan = DraftFactory(now=timezone.now(), reference="PL-0001", **PROPERTY, **terms)
+    return loan
+
+
+def stored_rows() -> list[Any]:
+    return [list(model._default_manager.order_by("pk").values()) for model in (Loan, Transition)]
+
+
+def test_a_new_loan_is_a_draft_whatever_is_posted(superuser: Client) -> None:
+    response = superuser.post("/admin/loans/loan/add/", {"reference": "PL-0001", **PROPERTY, **TERMS, **FORGED})
+    assert response.status_code == 302
+    loan = Loan.objects.get()
+    assert (loan.status, loan.settled, loan.claimed, loan.version, loan.last_number) == ("draft", 0, 0, 0, 0)
+    assert (loan.opens_at, loan.closes_at) == (None, None)
+    created = Transition.objects.select_related("user").get()
+    assert (created.event, created.actor, created.user and created.user.get_username()) == ("created", "staff", "boss")
+
+
+def test_a_draft_is_edited_through_the_service(superuser: Client) -> None:
+    loan = draft()
+    posted = {**PROPERTY, **TERMS, **FORGED, "title": "A villa", "amount": "90000.00"}
+    assert superuser.post(f"/admin/loans/loan/{loan.pk}/change/", posted).status_code == 302
+    loan.refresh_from_db()
+    assert (loan.title, loan.amount, loan.status, loan.settled, loan.reference) == ("A villa", Decimal(90_000), "draft", 0, "PL-0001")
+    edited = Transition.objects.select_related("user").get(event="edited")
+    assert (edited.user and edited.user.get_username(), edited.amount, edited.facts) == ("boss", Decimal(90_000), {"title": "A villa"})
+
+
+def test_saving_a_draft_unchanged_leaves_no_history(superuser: Client) -> None:
+    loan = draft()
+    superuser.post(f"/admin/loans/loan/{loan.pk}/change/", {**PROPERTY, **TERMS})
+    assert [transition.event for transition in Transition.objects.all()] == ["created"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("amount", "0", "At least 0.01."),
+        ("minimum", "999.99", "At least 1000.00."),
+        ("overbooking_rate", "-0.1", "At least 0."),
+        ("term_months", "0", "At least 1."),
+        ("zip", "9026", "Five digits"),
+        ("state", "Cal", "Two capital letters"),
+        ("settlement_rule", "lottery", "Select a valid choice"),
+    ],
+)
+def test_impossible_terms_are_refused(superuser: Client, field: str, value: str, message: str) -> None:
+    response = superuser.post("/admin/loans/loan/add/", {"reference": "PL-0001", **PROPERTY, **TERMS, field: value})
+    assert response.status_code == 200
+    content = unescape(response.content.decode())
+    assert message in content
+    assert "is violated" not in content
+    assert not Loan.objects.exists()
+
+
+def test_the_message_of_a_refusal_is_shown(superuser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    loan = draft()
+    allowed = "loans.admin.loans.LoanAdmin.has_change_permission"
+    monkeypatch.setattr(allowed, lambda *args: True)  # as if the loan were opened after the permission was checked
+    open_loan(reference=loan.reference, actor=STAFF)
+    before = stored_rows()
+    url = f"/admin/loans/loan/{loan.pk}/change/"
+    response = superuser.post(url, {**PROPERTY, **TERMS, "title": "A villa"}, follow=True)
+    assert response.redirect_chain == [(url, 302)]
+    assert "This is open; edited is not possible from there." in response.content.decode()
+    assert stored_rows() == before
+
+
+def test_the_permission_to_view_loans_does_not_let_change_or_add_one(loan_viewer: Client) -> None:
+    loan = draft()
+    before = stored_rows()
+    assert read_page(loan_viewer, f"/admin/loans/loan/{loan.pk}/change/")
+    assert loan_viewer.post(f"/admin/loans/loan/{loan.pk}/change/", {**PROPERTY, **TERMS, "title": "A villa"}).status_code == 403
+    assert loan_viewer.post("/admin/loans/loan/add/", {"reference": "PL-2", **PROPERTY, **TERMS}).status_code == 403
+    assert stored_rows() == before
+
+
+def test_the_page_shows_the_queue_transfers_and_history_up_to_a_limit(superuser: Client) -> None:
+    loan = open_loan_now()
+    settled_now(loan)
+    for _ in range(ROWS_SHOWN + 2):
+        reserved(loan, 1_000, now=timezone.now())
+    content = read_page(superuser, f"/admin/loans/loan/{loan.pk}/change/")
+    queue, transfers, history = content.split("<h2>")[-3:]
+    assert [part.split(",")[0] for part in (queue, transfers, history)] == ["Queue", "Transfers", "History"]
+    assert queue.count("<tr>") == 1 + ROWS_SHOWN
+    assert "Show all, not only these 50." in queue
+    assert transfers.count("<tr>") == 2
+    assert "Show all" not in transfers
+    assert history.count("<tr>") == 1 + ROWS_SHOWN
+
+
+def test_the_page_shows_what_settlement_would_do_now(superuser: Client) -> None:
+    loan = open_loan_now()
+    waiting = reserved(loan, 60_000, now=timezone.now())
+    whole = funded(loan, 30_000, now=timezone.now())
+    partly = funded(loan, 20_000, now=timezone.now())
+    context = superuser.get(f"/admin/loans/loan/{loan.pk}/change/").context
+    assert [(entry.position, entry.reservation, entry.would_get) for entry in context["queue"]] == [
+        (1, waiting, None),
+        (2, whole, Decimal("30000.00")),
+        (3, partly, None),
+    ]
+    for part in ("Pending $50,000.00", "Reserved $60,000.00", "Limit of what may be claimed $120,000.00"):
+        assert part in context["funding"]
+    assert "Reserved" in context["curve"]
+    assert not Reservation.objects.filter(state="settled"), "nothing was done"
