@@ -19,7 +19,6 @@ from loans.domain import limits
 from loans.domain.actors import Actor
 from loans.domain.errors import OverLimit
 from loans.domain.states import LIVE
-from loans.ledger import unit_of_work
 from loans.models import Loan, Reservation, Transfer, Transition
 from loans.selectors.offers import loan_offer
 from loans.services import reservations as reservation_services
@@ -281,7 +280,7 @@ def ten_times(call: Call) -> Call:
 
 def test_twin_that_reads_and_then_writes_goes_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     loan, investors = LoanFactory(amount=Decimal(10_000)), [InvestorFactory() for _ in range(2)]
-    monkeypatch.setattr(unit_of_work, "admit", read_then_write(Barrier(2)))
+    monkeypatch.setattr(reservation_services, "admit_reservation", read_then_write(Barrier(2)))
     together(*(reserve(loan, investor, 10_000) for investor in investors))
     assert over_the_limit(loan) == 8_000
 
