@@ -18,7 +18,15 @@ from django_celery_beat.models import PeriodicTask
 
 from loans.admin.forms import ActionForm, ClosingForm, DeadlineForm, MoneyForm, NoticeForm, OpeningForm, TransferForm
 from loans.domain.actors import Actor
-from loans.domain.states import LOAN_MOVES, MOVES, TRANSFER_MOVES, Event, LoanEvent, TransferEvent, possible
+from loans.domain.states import (
+    LOAN_TRANSITIONS,
+    RESERVATION_TRANSITIONS,
+    TRANSFER_TRANSITIONS,
+    Event,
+    LoanEvent,
+    TransferEvent,
+    possible_events,
+)
 from loans.ledger import locks
 from loans.models import Loan, Reservation, ReviewItem, Transfer, Transition
 from loans.selectors.offers import Offer, loan_offer
@@ -213,9 +221,9 @@ _KEYS = {
     PeriodicTask: ("job_id", "pk"),
 }
 _MOVES: dict[type[Model], tuple[Mapping[Any, Any], str]] = {
-    Loan: (LOAN_MOVES, "status"),
-    Reservation: (MOVES, "state"),
-    Transfer: (TRANSFER_MOVES, "status"),
+    Loan: (LOAN_TRANSITIONS, "status"),
+    Reservation: (RESERVATION_TRANSITIONS, "state"),
+    Transfer: (TRANSFER_TRANSITIONS, "status"),
 }
 _LOAN = {Loan: "pk", Reservation: "loan_id", Transfer: "reservation__loan_id"}
 _OWN = {
@@ -236,7 +244,7 @@ def is_conceivable(action: StaffAction, row: Model) -> bool:
     if not action.event:
         return True
     moves, field = _MOVES[action.model]
-    return action.event in possible(moves, getattr(row, field))
+    return action.event in possible_events(moves, getattr(row, field))
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from loans.domain import money
 from loans.domain.actors import SYSTEM, Actor
 from loans.domain.states import (
     LIVE,
-    LOAN_MOVES,
-    MOVES,
-    TRANSFER_MOVES,
+    LOAN_TRANSITIONS,
+    RESERVATION_TRANSITIONS,
+    TRANSFER_TRANSITIONS,
     Direction,
     Event,
     LoanEvent,
@@ -31,7 +31,7 @@ from loans.domain.states import (
     State,
     TransferEvent,
     TransferStatus,
-    after,
+    state_after,
 )
 from loans.ledger import locks
 from loans.ledger.expiry import _LAPSED_COLUMNS, _SWEEP
@@ -126,7 +126,7 @@ class UnitOfWork:
         """Take one step with a reservation. `changes` are its new amount, settled_amount, expires_at or funded_at."""
         loan = self.loans[reservation.loan_id]
         origin = State(reservation.state)
-        state = after(MOVES, origin, event)
+        state = state_after(RESERVATION_TRANSITIONS, origin, event)
         loan.claimed -= reservation.amount if origin in LIVE else 0
         loan.settled -= reservation.settled_amount
         leaving = reservation.settled_amount
@@ -169,7 +169,7 @@ class UnitOfWork:
         """Take one step with a transfer; what its reservation has received and been refunded follows."""
         reservation = transfer.reservation
         origin = TransferStatus(transfer.status)
-        transfer.status = after(TRANSFER_MOVES, origin, event)
+        transfer.status = state_after(TRANSFER_TRANSITIONS, origin, event)
         transfer.amount = transfer.amount if amount is None else amount
         transfer.occurred_at = occurred_at or transfer.occurred_at
         if event == TransferEvent.CLEARED:
@@ -188,7 +188,7 @@ class UnitOfWork:
     def move_loan(self, loan: Loan, event: LoanEvent, **changes: Any) -> None:
         """Take one step with a loan. `changes` are its new amount, opens_at, closes_at or facts."""
         origin = LoanStatus(loan.status)
-        loan.status = after(LOAN_MOVES, origin, event)
+        loan.status = state_after(LOAN_TRANSITIONS, origin, event)
         for field, value in changes.items():
             setattr(loan, field, value)
         self._changed_loans[loan.pk] = loan

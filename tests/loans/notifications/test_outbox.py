@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from pytest_django.fixtures import Settings
 from standardwebhooks import Webhook
 
-from loans.domain.states import MOVES, Event, State
+from loans.domain.states import RESERVATION_TRANSITIONS, Event, State
 from loans.models import Delivery, DeliveryStatus, Investor, OutboxCursor, Reservation, ReviewItem, Transition, WebhookEndpoint
 from loans.notifications import outbox
 from loans.notifications.messages import OF_RESERVATION, OF_TRANSFER
@@ -183,8 +183,8 @@ def test_history_from_a_dump_is_noticed_and_the_remedy_works() -> None:
 # --- What is said -------------------------------------------------------------------------------------------------------
 def test_every_step_of_a_reservation_is_announced() -> None:
     """But for a loss, which is ours alone."""
-    assert OF_RESERVATION.keys() == ({event for _, event in MOVES} | {Event.RESERVED}) - {Event.LOST}
-    causes = {event for (_, event), state in MOVES.items() if state == State.CANCELED} - {Event.LOST}
+    assert OF_RESERVATION.keys() == ({event for _, event in RESERVATION_TRANSITIONS} | {Event.RESERVED}) - {Event.LOST}
+    causes = {event for (_, event), state in RESERVATION_TRANSITIONS.items() if state == State.CANCELED} - {Event.LOST}
     assert causes == {event for event, said in OF_RESERVATION.items() if said.why}
 
 
