@@ -14,7 +14,7 @@ from django.db.models.functions import TruncWeek
 from django.utils.safestring import SafeString
 
 from loans.domain import money
-from loans.domain.business_calendar import BANKING_DAYS_FOR_MONEY, NEW_YORK, Counted, counted_days, money_deadline, new_york_day
+from loans.domain.business_calendar import BANKING_DAYS_FOR_MONEY, NEW_YORK, CountedDay, counted_days, money_deadline, new_york_day
 from loans.domain.states import LIVE, Event, LoanStatus, State, TransferEvent
 from loans.models import ClosingValue, Loan, Reservation, Transition
 from loans.selectors.loans import market_loans
@@ -100,7 +100,7 @@ class Deadline:
     """Why a reservation's clock stands as it does: a sentence, and the days that count towards it where days are counted."""
 
     told: str
-    days: Sequence[Counted] = ()
+    days: Sequence[CountedDay] = ()
 
 
 def deadline(reservation: Reservation, steps: Sequence[Transition]) -> Deadline:

@@ -6,13 +6,13 @@ import pytest
 
 from loans.domain.errors import IllegalTransition
 from loans.domain.states import (
+    AUTOMATIC_EVENTS,
     INBOUND_STATUSES,
     LIVE,
     LOAN_TRANSITIONS,
     REFUND_STATUSES,
     RESERVATION_TRANSITIONS,
     TRANSFER_TRANSITIONS,
-    AUTOMATIC_EVENTS,
     Event,
     LoanEvent,
     LoanStatus,
