@@ -309,7 +309,7 @@ def _effect(action: StaffAction, row: Model, given: Mapping[str, Any], actor: Ac
         action.service(**what)
         return Effect(row, digest=_digest(action, given, own, ()))
     loan_id = model._default_manager.filter(pk=row.pk).values_list(_LOAN[model], flat=True).get()
-    (loan,) = locks.by_id([loan_id]).loans
+    (loan,) = locks.lock_loans(loan_ids=[loan_id]).loans
     own, before = _own(row), loan_offer(loan.reference)
     history, review_items = Transition.objects.filter(loan=loan).order_by("id"), ReviewItem.objects.filter(loan=loan).order_by("id")
     last = history.values_list("id", flat=True).last() or 0

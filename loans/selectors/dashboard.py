@@ -48,7 +48,9 @@ def queue(offer: Offer) -> list[Queued]:
     reservations = list(live)
     open_now = offer.loan.status == LoanStatus.OPEN
     gets: dict[UUID, Decimal] = (
-        {allocation.key: allocation.amount for allocation in allocations_due(offer.loan, reservations, offer.at)} if open_now else {}
+        {allocation.reservation.pk: allocation.amount for allocation in allocations_due(offer.loan, reservations, offer.at)}
+        if open_now
+        else {}
     )
     return [
         Queued(position, reservation, reservation.expires_at - offer.at if reservation.expires_at else None, gets.get(reservation.pk))
