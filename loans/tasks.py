@@ -8,7 +8,8 @@ from celery import shared_task
 
 from loans.audit.reconciliation import find_breaches
 from loans.notifications import deliveries
-from loans.services.closing_values import record_due_closing_values, refresh_remaining_cache
+from loans.services.cache_refresh import refresh_remaining_cache
+from loans.services.closing_values import record_due_closing_values
 from loans.services.expiry import expire_due
 from loans.services.retention import delete_ended_tokens, delete_old_idempotency_keys
 from loans.services.settlement import settle_due, settle_one_loan

@@ -18,7 +18,15 @@ from django_celery_beat.models import PeriodicTask
 
 from loans.admin.action_forms import ActionForm, BankNoticeForm, ClosingForm, DeadlineForm, MoneyForm, OpeningForm, TransferForm
 from loans.domain.actors import Actor
-from loans.domain.states import LOAN_MOVES, MOVES, TRANSFER_MOVES, Event, LoanEvent, TransferEvent, possible
+from loans.domain.states import (
+    LOAN_TRANSITIONS,
+    RESERVATION_TRANSITIONS,
+    TRANSFER_TRANSITIONS,
+    Event,
+    LoanEvent,
+    TransferEvent,
+    possible_events,
+)
 from loans.ledger import locks
 from loans.models import Loan, Reservation, ReviewItem, Transfer, Transition
 from loans.selectors.offers import Offer, loan_offer
@@ -60,7 +68,7 @@ LOAN = Target(
     compared_fields=("status", "amount", "opens_at", "closes_at"),
     loan_field="pk",
     state_field="status",
-    state_table=LOAN_MOVES,
+    state_table=LOAN_TRANSITIONS,
 )
 RESERVATION = Target(
     Reservation,
@@ -68,7 +76,7 @@ RESERVATION = Target(
     compared_fields=("state", "amount", "settled_amount", "expires_at", "funded_at", "received", "refunded", "lost"),
     loan_field="loan_id",
     state_field="state",
-    state_table=MOVES,
+    state_table=RESERVATION_TRANSITIONS,
 )
 TRANSFER = Target(
     Transfer,
@@ -76,7 +84,7 @@ TRANSFER = Target(
     compared_fields=("status", "amount"),
     loan_field="reservation__loan_id",
     state_field="status",
-    state_table=TRANSFER_MOVES,
+    state_table=TRANSFER_TRANSITIONS,
 )
 REVIEW_ITEM = Target(ReviewItem, argument="review_item_id", compared_fields=("resolved_at",))
 JOB = Target(PeriodicTask, argument="job_id", compared_fields=("task", "args", "kwargs"))
@@ -101,7 +109,7 @@ class StaffAction:
 
     def is_possible_for(self, row: Model) -> bool:
         """Return whether the row's state allows the action. The service may still refuse it for another reason."""
-        return not self.event or self.event in possible(self.target.state_table, getattr(row, self.target.state_field))
+        return not self.event or self.event in possible_events(self.target.state_table, getattr(row, self.target.state_field))
 
 
 ACTIONS = [
@@ -322,7 +330,7 @@ def _call_service(action: StaffAction, row: Model, arguments: Mapping[str, Any],
         action.service(**all_arguments)
         return Preview(row, digest=_digest(action, arguments, row_values, []))
 
-    (loan,) = locks.by_id([rows.values_list(target.loan_field, flat=True).get()]).loans
+    (loan,) = locks.lock_loans(loan_ids=[rows.values_list(target.loan_field, flat=True).get()]).loans
     row_values = rows.values(*target.compared_fields).first()
     offer_before = loan_offer(loan.reference)
     queue = list(live_reservations([loan.pk]).exclude(expires_at__lte=offer_before.at).select_related("loan", "investor"))

@@ -40,7 +40,7 @@ REMEMBERED_REFUSALS = {400, 403, 404, 409, 422}
 # Where an answer was kept and still counts, no row comes back.
 _KEEP = Prepared(
     f"""
-    WITH mine AS MATERIALIZED (SELECT pg_advisory_xact_lock({locks.OF_A_KEY}))
+    WITH mine AS MATERIALIZED (SELECT pg_advisory_xact_lock({locks.KEY_LOCK}))
     INSERT INTO loans_idempotencykey AS held (user_id, key, digest, status, body, created_at)
     SELECT %(user_id)s, %(key)s, %(digest)s, %(status)s, %(body)s, clock_timestamp() FROM mine
     ON CONFLICT (user_id, key) DO UPDATE
@@ -149,7 +149,7 @@ def _keep(key: Key, status: int, body: str) -> int | None:
         "body": body,
         "kept_for": KEPT_FOR,
     }
-    with locks.patient_with_key(), connection.cursor() as cursor:
+    with locks.in_progress_if_late(), connection.cursor() as cursor:
         cursor.execute(_KEEP, values)
         row = cursor.fetchone()
     return row[0] if row else None

@@ -17,7 +17,7 @@ from loans.domain.business_calendar import close_of, closed_banking_days
 from loans.ledger.review_items import open_review_item
 from loans.models import ReviewItem
 from loans.selectors.loans import all_loan_ids, loans_without_closing_value
-from loans.services.closing_values import BATCH_SHOWN, report_drift
+from loans.services.cache_refresh import BATCH_SHOWN, report_drift
 from peerloans.database.clock import database_now
 
 logger = logging.getLogger(__name__)

@@ -14,16 +14,16 @@ from loans.domain.errors import IllegalTransition
 from loans.domain.money import NOTHING
 from loans.domain.states import (
     LIVE,
-    LOAN_MOVES,
-    MOVES,
-    TRANSFER_MOVES,
+    LOAN_TRANSITIONS,
+    RESERVATION_TRANSITIONS,
+    TRANSFER_TRANSITIONS,
     Event,
     LoanEvent,
     LoanStatus,
     State,
     TransferEvent,
     TransferStatus,
-    after,
+    state_after,
 )
 
 
@@ -142,7 +142,7 @@ def _fold_loan(loan: LoanPicture, step: Step) -> None:
     if event == LoanEvent.CREATED:
         _must_agree("to_state", step.to_state, LoanStatus.DRAFT)
     else:
-        _must_agree("to_state", step.to_state, after(LOAN_MOVES, LoanStatus(loan.status), event))
+        _must_agree("to_state", step.to_state, state_after(LOAN_TRANSITIONS, LoanStatus(loan.status), event))
     if event not in {LoanEvent.CREATED, LoanEvent.EDITED, LoanEvent.CLOSED_AT_SETTLED}:
         _must_agree("amount", step.amount, loan.amount)
     if event == LoanEvent.OPENED:
@@ -162,7 +162,7 @@ def _fold_reservation(picture: Picture, step: Step, key: UUID) -> None:
     else:
         reservation = _known(picture.reservations, key)
         _must_agree("from_state", step.from_state, reservation.state)
-        _must_agree("to_state", step.to_state, after(MOVES, State(reservation.state), event))
+        _must_agree("to_state", step.to_state, state_after(RESERVATION_TRANSITIONS, State(reservation.state), event))
         _take_amount(reservation, step, event)
     reservation.state = step.to_state
     reservation.expires_at = step.deadline
@@ -192,7 +192,7 @@ def _fold_transfer(picture: Picture, step: Step, key: UUID) -> None:
     if key in picture.transfers:
         transfer = picture.transfers[key]
         _must_agree("from_state", step.from_state, transfer.status)
-        _must_agree("to_state", step.to_state, after(TRANSFER_MOVES, TransferStatus(transfer.status), event))
+        _must_agree("to_state", step.to_state, state_after(TRANSFER_TRANSITIONS, TransferStatus(transfer.status), event))
         _must_agree("reservation", step.reservation, transfer.reservation)
         if event != TransferEvent.CLEARED:
             _must_agree("amount", step.amount, transfer.amount)

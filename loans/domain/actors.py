@@ -1,8 +1,4 @@
-"""How does a change get written? Only here, in three statements, each with its history.
-
-`admit` takes a new reservation into a loan's queue, `sweep` cancels lapsed reservations, and a Ledger's `post` writes whatever was
-decided about loans under lock. Each keeps a loan's totals in step with its reservations.
-"""
+"""Name who acts. History records the actor of each transition."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,13 +6,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Actor:
-    """Who does it; history names them."""
+    """Who acts: a kind of actor, and the signed-in user where there is one."""
 
     kind: Literal["investor", "staff", "bank", "system"]
     user_id: int | None = None
 
 
 SYSTEM = Actor("system")
-
-
 BANK = Actor("bank")

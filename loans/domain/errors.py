@@ -1,55 +1,69 @@
-"""What can go wrong with a loan or a reservation, and what does the caller learn of it?
-
-Each class carries its code and HTTP status; `data` holds what helps the caller to go on.
-"""
+"""List the refusals of the loan rules. Each class has a stable code; `data` holds what helps the caller to go on."""
 
 from peerloans.errors import Problem
 
 
 class NotFound(Problem):
+    """There is no such object, or it belongs to another investor."""
+
     code = "not_found"
     status = 404
     title = "Not found"
 
 
 class NotAccredited(Problem):
+    """The investor is not active, or not accredited on this day."""
+
     code = "not_accredited"
     status = 403
     title = "Not accredited"
 
 
 class BelowMinimum(Problem):
+    """The amount is below the loan's minimum and is not the closing piece. `minimum`: the least that would do."""
+
     code = "below_minimum"
     status = 400
     title = "Below the minimum"
 
 
 class Invalid(Problem):
+    """A value of the request is not acceptable."""
+
     code = "invalid"
     status = 400
     title = "Invalid request"
 
 
 class OverLimit(Problem):
+    """The amount is more than is available.
+
+    `available`: in dollars; `frees_at`: when more may be available, or None; `available_then`: how much at that instant.
+    """
+
     code = "over_limit"
     status = 409
     title = "More than is available"
 
 
 class LoanNotOpen(Problem):
+    """The loan takes no reservations. `loan_status`: its state."""
+
     code = "loan_not_open"
     status = 409
     title = "Loan not open"
 
 
 class ReservationExpired(Problem):
+    """The deadline of the reservation has passed. `expired_at`: that deadline; `state`: the present state."""
+
     code = "reservation_expired"
     status = 409
     title = "Reservation expired"
 
 
 class IllegalTransition(Problem):
-    """The state allows no such step; `state` and `possible` say what it allows."""
+    """The present state does not allow the event. `state`: the present one; `possible`: the events that it allows."""
 
     code = "illegal_transition"
     status = 409
@@ -57,7 +71,7 @@ class IllegalTransition(Problem):
 
 
 class Busy(Problem):
-    """A lock did not come in time; the same request may succeed a moment later."""
+    """A lock did not come in time. The same request may succeed a moment later."""
 
     code = "busy"
     status = 409
@@ -66,13 +80,15 @@ class Busy(Problem):
 
 
 class InvalidSignature(Problem):
+    """The request is not signed by the bank, or its time lies too far away."""
+
     code = "invalid_signature"
     status = 400
     title = "Invalid signature"
 
 
 class IdempotencyKeyReused(Problem):
-    """The key has answered another request."""
+    """The key came with another request before."""
 
     code = "idempotency_key_reused"
     status = 422
@@ -80,7 +96,7 @@ class IdempotencyKeyReused(Problem):
 
 
 class RequestInProgress(Problem):
-    """The first request with this key is not done yet."""
+    """The first request with this key is still running."""
 
     code = "request_in_progress"
     status = 409

@@ -1,7 +1,7 @@
-"""How did a loan fill over time? Its history folded into a bounded number of points.
+"""Draw how a loan filled over time: fold its history into a bounded number of points.
 
-Dollars with two places, instants with their offset. A reservation counts as what history says it is, so one that has lapsed
-counts until it is swept.
+Amounts are dollars with two places. A reservation counts with the state that history records, so a lapsed one counts until it
+is stored as expired.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ POINTS = 120
 
 
 class FillChange(NamedTuple):
-    """From `at` on the reservation, or the loan itself where `reservation` is None, has this state and these dollars."""
+    """From `at` on, the reservation has this state and amount. Without a reservation it is the loan itself that has them."""
 
     at: datetime
     reservation: UUID | None
@@ -30,7 +30,7 @@ class FillChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FillPoint:
-    """What of a loan was settled, pending and reserved at one instant, and how much could be claimed at once."""
+    """The dollars of a loan at one instant: settled, pending and reserved ones, its amount, and its limit of what may be claimed."""
 
     at: datetime
     settled: Decimal
@@ -43,26 +43,27 @@ class FillPoint:
 def fill_curve(
     changes: Iterable[FillChange], start: datetime, end: datetime, overbooking_rate: Decimal, points: int = POINTS
 ) -> list[FillPoint]:
-    """The loan at `points` instants, evenly spaced from `start` to `end`. `changes` are all of its history, oldest first."""
-    coming = iter(changes)
-    change = next(coming, None)
-    held: dict[UUID, tuple[str, Decimal]] = {}
+    """Return the loan at `points` instants, evenly spaced from `start` to `end`. `changes` are all of its history, oldest first."""
+    remaining_changes = iter(changes)
+    change = next(remaining_changes, None)
+    reservations: dict[UUID, tuple[str, Decimal]] = {}
     sums: defaultdict[str, Decimal] = defaultdict(lambda: NOTHING)
     amount = NOTHING
-    found = []
+    curve = []
     for instant in _instants(start, end, points):
         while change and change.at <= instant:
             if change.reservation is None:
                 amount = change.amount
             else:
-                state, dollars = held.get(change.reservation, (change.state, NOTHING))
-                sums[state] -= dollars
+                former_state, former_amount = reservations.get(change.reservation, (change.state, NOTHING))
+                sums[former_state] -= former_amount
                 sums[change.state] += change.amount
-                held[change.reservation] = change.state, change.amount
-            change = next(coming, None)
+                reservations[change.reservation] = change.state, change.amount
+            change = next(remaining_changes, None)
         settled, pending, reserved = (sums[state] for state in (State.SETTLED, State.PENDING, State.RESERVED))
-        found.append(FillPoint(instant, settled, pending, reserved, amount, limits.limit(amount - settled, overbooking_rate)))
-    return found
+        limit = limits.limit(amount - settled, overbooking_rate)
+        curve.append(FillPoint(instant, settled, pending, reserved, amount, limit))
+    return curve
 
 
 def _instants(start: datetime, end: datetime, points: int) -> Iterator[datetime]:

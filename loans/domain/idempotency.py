@@ -1,4 +1,4 @@
-"""Is this very request decided already? It is known by the key that its client gave it."""
+"""Name the parts of an idempotent request: its key, and the first answer, which a repeat gets again."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,6 +6,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 KEPT_FOR = timedelta(hours=24)
+"""How long a repeat gets the first answer."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,10 @@ class Key:
 
 
 class FirstAnswer(NamedTuple):
-    """What the first request with a key asked, by its digest, and was answered; of a new reservation only which it is."""
+    """The answer to the first request with a key, and that request's digest.
+
+    After a new reservation only its id is kept: the answer is rendered again from history, and `body` is empty.
+    """
 
     digest: str
     status: int
@@ -27,10 +31,8 @@ class FirstAnswer(NamedTuple):
 
 
 class AnsweredBefore(Exception):
+    """The key has a first answer, so the request is not decided again."""
+
     def __init__(self, first: FirstAnswer) -> None:
         super().__init__()
         self.first = first
-
-
-class RequestRunning(Exception):
-    """Another request with the key is being decided, or has just been."""

@@ -1,82 +1,92 @@
-"""Who is settled, and with how much?
+"""Divide what remains of a loan among its live reservations.
 
-A rule is a pure function from the live claims of a loan, in queue order, to the allocations that are due now. Each loan names
-its rule. To add one, write the function and name it in RULES.
+A rule is a pure function from a loan's live reservations, in queue order, to the allocations that are due now. Each loan
+names its rule. To add one, write the function and list it in RULES.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Generic, TypeVar
+from typing import Any, Protocol
 
 from loans.domain.limits import CENT
 
-Key = TypeVar("Key")
+
+class QueuedReservation(Protocol):
+    """What a rule reads of a reservation. `funded_at` is when its money was here, None before that."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def amount(self) -> Decimal: ...
+
+    @property
+    def funded_at(self) -> datetime | None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Claim(Generic[Key]):
-    """A live claim as a rule sees it. `funded_at` is the instant at which its money was here, None before that."""
+class Allocation:
+    """Settle `amount` dollars of a reservation of the queue. With 0 dollars it ends with nothing."""
 
-    key: Key
-    number: int
-    amount: Decimal
-    funded_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Allocation(Generic[Key]):
-    """The claim's outcome: `amount` dollars are settled; 0 means that the claim ends with nothing."""
-
-    key: Key
+    reservation: Any  # the very object from the queue; typed Any so that a caller gets back its own type
     amount: Decimal
 
 
-Rule = Callable[[Sequence[Claim[Any]], Decimal, bool], list[Allocation[Any]]]
+Queue = Sequence[QueuedReservation]
+Rule = Callable[[Queue, Decimal, bool], list[Allocation]]
+"""Takes the queue, the dollars that remain, and whether the loan's closing has passed."""
 
 
-def fifo(claims: Sequence[Claim[Key]], remaining: Decimal, closed: bool) -> list[Allocation[Key]]:
-    """First in, first out: nobody takes what a living earlier claim is entitled to.
+def fifo(queue: Queue, remaining: Decimal, closed: bool) -> list[Allocation]:
+    """Settle first in, first out: no reservation takes what a live one before it is entitled to.
 
-    Walks the queue and gives each claim what it asks for until nothing remains. A claim whose money is here settles at
-    once if it gets its whole amount, or gets the rest of the loan once every claim before it is decided.
+    Walk the queue and set aside for each reservation what it asks for, until nothing remains. A funded reservation settles if
+    that is its whole amount, or if it is the rest of the loan and every reservation before it is decided.
     """
-    allocations: list[Allocation[Key]] = []
+    allocations: list[Allocation] = []
     all_before_decided = True
-    for claim in claims:
-        share = min(claim.amount, remaining)
+    for reservation in queue:
+        share = min(reservation.amount, remaining)
         if share == 0:
             break
-        if claim.funded_at and (share == claim.amount or all_before_decided):
-            allocations.append(Allocation(claim.key, share))
+        if reservation.funded_at and (share == reservation.amount or all_before_decided):
+            allocations.append(Allocation(reservation, share))
         else:
             all_before_decided = False
         remaining -= share
     return allocations
 
 
-def first_funded(claims: Sequence[Claim[Key]], remaining: Decimal, closed: bool) -> list[Allocation[Key]]:
-    """The same walk over the claims whose money is here, in the order in which it came; ties by queue order."""
-    funded = sorted(((claim.funded_at, claim.number, claim) for claim in claims if claim.funded_at), key=lambda entry: entry[:2])
-    return fifo([claim for _, _, claim in funded], remaining, closed)
+def first_funded(queue: Queue, remaining: Decimal, closed: bool) -> list[Allocation]:
+    """Settle as `fifo` does, but only the funded reservations, in the order in which their money came; ties by queue order."""
+    funded = [(reservation.funded_at, reservation.number, reservation) for reservation in queue if reservation.funded_at]
+    return fifo([reservation for _, _, reservation in sorted(funded, key=lambda entry: entry[:2])], remaining, closed)
 
 
-def pro_rata(claims: Sequence[Claim[Key]], remaining: Decimal, closed: bool) -> list[Allocation[Key]]:
-    """Everybody whose money is here gets the same part of what they asked for.
+def pro_rata(queue: Queue, remaining: Decimal, closed: bool) -> list[Allocation]:
+    """Settle the same fraction of each funded reservation, to the cent, at most all of it.
 
-    Waits until the funded claims reach what remains, or until the loan is past its closing and nobody else's money is
-    awaited. Cents left over by rounding go to the largest remainders first; ties by queue order.
+    Wait until the funded reservations reach what remains; or until the closing has passed and every live reservation is
+    funded. The cents that rounding leaves over go to the largest remainders, ties by queue order.
+
+    Source of the rounding: the largest remainder method, also named after Hamilton.
     """
-    funded = [claim for claim in claims if claim.funded_at]
-    asked = sum(_cents(claim.amount) for claim in funded)
-    if not funded or (asked < _cents(remaining) and not (closed and len(funded) == len(claims))):
+    funded = [reservation for reservation in queue if reservation.funded_at]
+    wanted = sum(_cents(reservation.amount) for reservation in funded)
+    all_money_is_here = len(funded) == len(queue)
+    if not funded or (wanted < _cents(remaining) and not (closed and all_money_is_here)):
         return []
-    to_give = min(asked, _cents(remaining))
-    shares = {claim.number: divmod(_cents(claim.amount) * to_give, asked) for claim in funded}
+    to_give = min(wanted, _cents(remaining))
+    # For each reservation, by its number: whole cents, and the remainder of the division.
+    shares = {reservation.number: divmod(_cents(reservation.amount) * to_give, wanted) for reservation in funded}
     cents_left = to_give - sum(cents for cents, _ in shares.values())
-    rounded_up = set(sorted(shares, key=lambda number: (-shares[number][1], number))[:cents_left])
-    return [Allocation(claim.key, (shares[claim.number][0] + (claim.number in rounded_up)) * CENT) for claim in funded]
+    largest_remainders_first = sorted(shares, key=lambda number: (-shares[number][1], number))
+    get_one_more = set(largest_remainders_first[:cents_left])
+    return [
+        Allocation(reservation, (shares[reservation.number][0] + (reservation.number in get_one_more)) * CENT) for reservation in funded
+    ]
 
 
 def _cents(amount: Decimal) -> int:

@@ -1,7 +1,7 @@
-"""Which step is possible from which state?
+"""List the states of loans, reservations and transfers, and which event leads from one to another.
 
-Three tables, one each for loans, reservations and transfers. What a table does not name is refused. An event is what
-history records; the event that cancels a reservation is also the cause that its investor sees.
+There is one table of transitions for each. Every pair of state and event that a table does not name is refused. History
+records the event. The event that cancels a reservation is also the cause that its investor sees.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,8 @@ from loans.domain.errors import IllegalTransition
 
 
 class LoanStatus(StrEnum):
+    """The state of a loan."""
+
     DRAFT = "draft"
     OPEN = "open"
     FUNDED = "funded"
@@ -19,9 +21,11 @@ class LoanStatus(StrEnum):
 
 
 class LoanEvent(StrEnum):
+    """What happens to a loan."""
+
     CREATED = "created"
     EDITED = "edited"
-    MARKET_FOUND = "market_found"
+    MARKET_FOUND = "market_found"  # its metropolitan area by the ZIP data in use
     OPENED = "opened"
     EXTENDED = "extended"
     FUNDED = "funded"
@@ -30,7 +34,7 @@ class LoanEvent(StrEnum):
     REOPENED = "reopened"
 
 
-LOAN_MOVES = {
+LOAN_TRANSITIONS = {
     (LoanStatus.DRAFT, LoanEvent.EDITED): LoanStatus.DRAFT,
     (LoanStatus.DRAFT, LoanEvent.OPENED): LoanStatus.OPEN,
     (LoanStatus.DRAFT, LoanEvent.WITHDRAWN): LoanStatus.WITHDRAWN,
@@ -44,7 +48,7 @@ LOAN_MOVES = {
 
 
 class State(StrEnum):
-    """Of a reservation."""
+    """The state of a reservation."""
 
     RESERVED = "reserved"
     PENDING = "pending"
@@ -78,7 +82,7 @@ class Event(StrEnum):
     LOAN_WITHDRAWN = "loan_withdrawn"
 
 
-MOVES = {
+RESERVATION_TRANSITIONS = {
     (State.RESERVED, Event.TRANSFER_STARTED): State.PENDING,
     (State.RESERVED, Event.EXTENDED): State.RESERVED,
     (State.RESERVED, Event.CANCELED_BY_INVESTOR): State.CANCELED,
@@ -104,15 +108,21 @@ MOVES = {
     **{(state, Event.LOST): state for state in State},
 }
 
-CAUSES = list(dict.fromkeys(event for (_, event), state in MOVES.items() if state == State.CANCELED and event != Event.LOST))
+CAUSES = list(
+    dict.fromkeys(event for (_, event), state in RESERVATION_TRANSITIONS.items() if state == State.CANCELED and event != Event.LOST)
+)
 
 
 class Direction(StrEnum):
+    """Which way the money of a transfer goes."""
+
     INBOUND = "inbound"  # investor to us
     REFUND = "refund"  # us to investor
 
 
 class TransferStatus(StrEnum):
+    """The state of a transfer: the first four of an inbound one, the others of a refund."""
+
     INITIATED = "initiated"
     CLEARED = "cleared"
     FAILED = "failed"
@@ -127,6 +137,8 @@ REFUND_STATUSES = (TransferStatus.DUE, TransferStatus.PAID, TransferStatus.VOID)
 
 
 class TransferEvent(StrEnum):
+    """What happens to a transfer."""
+
     INITIATED = "initiated"
     CLEARED = "cleared"
     FAILED = "failed"
@@ -136,7 +148,7 @@ class TransferEvent(StrEnum):
     VOIDED = "voided"
 
 
-TRANSFER_MOVES = {
+TRANSFER_TRANSITIONS = {
     (TransferStatus.INITIATED, TransferEvent.CLEARED): TransferStatus.CLEARED,
     (TransferStatus.INITIATED, TransferEvent.FAILED): TransferStatus.FAILED,
     (TransferStatus.FAILED, TransferEvent.CLEARED): TransferStatus.CLEARED,  # late money is always recorded
@@ -145,26 +157,29 @@ TRANSFER_MOVES = {
     (TransferStatus.DUE, TransferEvent.VOIDED): TransferStatus.VOID,
 }
 
-S = TypeVar("S", bound=StrEnum)
-E = TypeVar("E", bound=StrEnum)
+# Recorded in any state; they change none, and nobody asks for them.
+AUTOMATIC_EVENTS: set[StrEnum] = {LoanEvent.MARKET_FOUND, Event.LOST}
+
+AnyState = TypeVar("AnyState", bound=StrEnum)
+AnyEvent = TypeVar("AnyEvent", bound=StrEnum)
 
 
-def after(moves: Mapping[tuple[S, E], S], state: S, event: E) -> S:
-    """The state that `event` leads to; IllegalTransition where the table has no such step."""
+def state_after(transitions: Mapping[tuple[AnyState, AnyEvent], AnyState], state: AnyState, event: AnyEvent) -> AnyState:
+    """Return the state to which `event` leads from `state`.
+
+    Raises:
+        IllegalTransition: the table has no such transition.
+    """
     try:
-        return moves[state, event]
+        return transitions[state, event]
     except KeyError:
         raise IllegalTransition(
             f"This is {state}; {str(event).replace('_', ' ')} is not possible from there.",
             state=str(state),
-            possible=possible(moves, state),
+            possible=possible_events(transitions, state),
         ) from None
 
 
-# They come of themselves in any state and change none.
-UNASKED: set[StrEnum] = {LoanEvent.MARKET_FOUND, Event.LOST}
-
-
-def possible(moves: Mapping[tuple[S, E], S], state: S) -> list[str]:
-    """The events that somebody may bring about from `state`."""
-    return [str(event) for (origin, event) in moves if origin == state and event not in UNASKED]
+def possible_events(transitions: Mapping[tuple[AnyState, AnyEvent], AnyState], state: AnyState) -> list[str]:
+    """Return the events that somebody can bring about from `state`."""
+    return [str(event) for (origin, event) in transitions if origin == state and event not in AUTOMATIC_EVENTS]

@@ -1,92 +1,125 @@
-"""How does a change get written? Only here, in three statements, each with its history.
+"""Cancel lapsed reservations: of the loans in a unit of work, and of all loans when the job runs.
 
-`admit` takes a new reservation into a loan's queue, `sweep` cancels lapsed reservations, and a Ledger's `post` writes whatever was
-decided about loans under lock. Each keeps a loan's totals in step with its reservations.
+A reservation has lapsed when its deadline has passed. It has expired once it is stored as canceled with the cause `expired`. That is
+written in one statement together with the loans' totals, the refunds of money that had come, and history.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from decimal import Decimal
 from uuid import UUID
 
 from django.db import connection
 
-from loans.domain.actors import SYSTEM, Actor
+from loans.domain.actors import SYSTEM
+from loans.models import Loan
 
-# --- Lapsed reservations --------------------------------------------------------------------------------------------------
-# `due` names the reservations and the instant `at` of the sweep; those that changed since it looked are left for the next one.
-_SWEEP = """
-    WITH {due}, canceled AS (
+_LAPSED_COLUMNS = "id, loan_id, state, amount, expires_at, received, refunded, lost"
+
+# What both statements share. Each begins with a CTE `lapsed`: the reservations to cancel, and the instant `at` of doing so.
+_EXPIRE = """
+    canceled AS (
+        -- Cancel them. One that has changed since `lapsed` read it is left for the next run.
         UPDATE loans_reservation AS reservation
-        SET state = 'canceled', cause = 'expired', expires_at = NULL, refunded = due.received + due.lost
-        FROM due
-        WHERE reservation.id = due.id AND reservation.expires_at = due.expires_at AND reservation.state = due.state
-            AND reservation.received = due.received AND reservation.refunded = due.refunded
-        RETURNING reservation.id, reservation.loan_id, due.state, reservation.amount, due.expires_at, due.at,
-            due.received + due.lost - due.refunded AS owed
+        SET state = 'canceled', cause = 'expired', expires_at = NULL, refunded = lapsed.received + lapsed.lost
+        FROM lapsed
+        WHERE reservation.id = lapsed.id AND reservation.expires_at = lapsed.expires_at AND reservation.state = lapsed.state
+            AND reservation.received = lapsed.received AND reservation.refunded = lapsed.refunded
+        RETURNING reservation.id, reservation.loan_id, lapsed.state, reservation.amount, lapsed.expires_at, lapsed.at,
+            lapsed.received + lapsed.lost - lapsed.refunded AS owed
     ), released AS (
+        -- Take them out of their loans' totals.
         UPDATE loans_loan SET claimed = claimed - freed.amount, version = version + 1
         FROM (SELECT loan_id, sum(amount) AS amount FROM canceled GROUP BY loan_id) AS freed
         WHERE loans_loan.id = freed.loan_id
     ), refunds AS (
+        -- Owe the money that had come, too little to fund them.
         INSERT INTO loans_transfer (id, reservation_id, direction, method, reference, payment, status, amount, created_at)
         SELECT refund, id, 'refund', '', 'R-' || upper(left(replace(refund::text, '-', ''), 12)), 1, 'due', owed, at
         FROM (SELECT gen_random_uuid() AS refund, id, owed, at FROM canceled WHERE owed > 0) AS owing
         RETURNING id, reservation_id, amount
     ), history AS (
+        -- Record the cancellations and the refunds.
         INSERT INTO loans_transition
             (at, loan_id, reservation_id, transfer_id, event, from_state, to_state, amount, rule, actor, user_id, reason)
-        SELECT at, loan_id, id, NULL::uuid, 'expired', state, 'canceled', amount, '', %(actor)s, %(user_id)s::integer, ''
-        FROM canceled
+        SELECT at, loan_id, id, NULL::uuid, 'expired', state, 'canceled', amount, '', %(actor)s, NULL::integer, '' FROM canceled
         UNION ALL
-        SELECT at, loan_id, reservation_id, refunds.id, 'due', '', 'due', refunds.amount, '', %(actor)s, %(user_id)s, ''
+        SELECT at, loan_id, reservation_id, refunds.id, 'due', '', 'due', refunds.amount, '', %(actor)s, NULL, ''
         FROM refunds JOIN canceled ON canceled.id = reservation_id
     )
 """
 
+_EXPIRE_OF_LOANS = f"""
+    WITH lapsed AS MATERIALIZED (
+        -- The oldest ones, until those before free the dollars that are needed.
+        SELECT * FROM (
+            SELECT {_LAPSED_COLUMNS}, %(at)s::timestamptz AS at,
+                sum(amount) OVER (PARTITION BY loan_id ORDER BY expires_at, id) - amount AS freed_by_older
+            FROM loans_reservation
+            WHERE loan_id = ANY(%(loan_ids)s) AND state IN ('reserved', 'pending') AND expires_at <= %(at)s
+        ) AS oldest_first
+        WHERE %(needed)s::numeric IS NULL OR freed_by_older < %(needed)s
+    ), {_EXPIRE}
+    SELECT loan_id, sum(amount), count(*) FROM canceled GROUP BY loan_id
+"""
 
-_LAPSED_COLUMNS = "id, loan_id, state, amount, expires_at, received, refunded, lost"
-
-# Of all loans: the oldest beyond a point in time, but for loans that somebody else holds. They come with the next sweep.
-# The instant that history gets is read once the locks have come, so that a loan's history never runs backwards.
-_SWEEP_OLDEST = (
-    _SWEEP.format(
-        due=f"""
-        oldest AS MATERIALIZED (
-            SELECT {_LAPSED_COLUMNS} FROM loans_reservation
-            WHERE expires_at <= %(at)s AND (expires_at, id) > (%(after)s, %(after_id)s) ORDER BY expires_at, id LIMIT %(batch)s
-        ), locked AS MATERIALIZED (
-            SELECT id FROM loans_loan WHERE id IN (SELECT loan_id FROM oldest) ORDER BY id FOR UPDATE SKIP LOCKED
-        ), under_lock AS MATERIALIZED (
-            SELECT COALESCE(%(now)s::timestamptz, clock_timestamp()) AS at FROM (SELECT count(*) FROM locked) AS all_of_them
-        ), due AS MATERIALIZED (
-            SELECT oldest.*, under_lock.at FROM under_lock, oldest JOIN locked ON locked.id = oldest.loan_id
-        )"""
-    )
-    + """
+_EXPIRE_OLDEST = f"""
+    WITH oldest AS MATERIALIZED (
+        -- The next batch.
+        SELECT {_LAPSED_COLUMNS} FROM loans_reservation
+        WHERE expires_at <= %(at)s AND (expires_at, id) > (%(after)s, %(after_id)s) ORDER BY expires_at, id LIMIT %(size)s
+    ), locked AS MATERIALIZED (
+        -- A loan that another transaction holds is left for the next run.
+        SELECT id FROM loans_loan WHERE id IN (SELECT loan_id FROM oldest) ORDER BY id FOR UPDATE SKIP LOCKED
+    ), under_lock AS MATERIALIZED (
+        -- The clock is read once the locks have come, so that a loan's history never runs backwards.
+        SELECT COALESCE(%(now)s::timestamptz, clock_timestamp()) AS at FROM (SELECT count(*) FROM locked) AS all_of_them
+    ), lapsed AS MATERIALIZED (
+        -- Those of the batch whose loans are locked.
+        SELECT oldest.*, under_lock.at FROM under_lock, oldest JOIN locked ON locked.id = oldest.loan_id
+    ), {_EXPIRE}
     SELECT (SELECT count(*) FROM oldest), (SELECT count(*) FROM canceled), last.expires_at, last.id
     FROM (SELECT expires_at, id FROM oldest ORDER BY expires_at DESC, id DESC LIMIT 1) AS last
+"""
+
+
+def expire_lapsed(loans: Sequence[Loan], at: datetime, needed: Decimal | None = None) -> int:
+    """Cancel the reservations of loans under lock that have lapsed by `at`, and return how many.
+
+    With `needed`, stop in each loan once that many dollars are freed, the oldest first. The given loans get the new totals.
     """
-)
+    by_id = {loan.pk: loan for loan in loans}
+    expired = 0
+    with connection.cursor() as cursor:
+        cursor.execute(_EXPIRE_OF_LOANS, {"loan_ids": list(by_id), "at": at, "needed": needed, "actor": SYSTEM.kind})
+        for loan_id, freed, count in cursor.fetchall():
+            by_id[loan_id].claimed -= freed
+            by_id[loan_id].version += 1
+            expired += count
+    return expired
 
 
 @dataclass(frozen=True)
 class ExpiredBatch:
-    """One batch of the sweep over all loans: how many were due, how many it canceled, and where it got to."""
+    """A batch over all loans: how many reservations had lapsed, how many were canceled, and which was the last."""
 
-    due: int
+    lapsed: int
     canceled: int
-    expires_at: datetime
-    id: UUID
+    last_expires_at: datetime
+    last_id: UUID
 
 
-def expire_oldest(
-    *, at: datetime, batch: int, after: tuple[datetime, UUID], actor: Actor = SYSTEM, now: datetime | None = None
-) -> ExpiredBatch | None:
-    """Cancel the oldest reservations that have lapsed at `at`, beyond `after`, at most `batch` of them. None where none is left."""
-    values: dict[str, Any] = {"at": at, "now": now, "batch": batch, "after": after[0], "after_id": after[1]}
-    values |= {"actor": actor.kind, "user_id": actor.user_id}
+BEFORE_ALL = ExpiredBatch(0, 0, datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
+
+
+def expire_oldest(*, at: datetime, size: int, after: ExpiredBatch = BEFORE_ALL, now: datetime | None = None) -> ExpiredBatch | None:
+    """Cancel up to `size` reservations of any loans that have lapsed by `at`: the oldest beyond the batch `after`.
+
+    Return None where none is left. Without `now`, history gets the instant at which the loans were under lock.
+    """
+    values = {"at": at, "now": now, "size": size, "actor": SYSTEM.kind, "after": after.last_expires_at, "after_id": after.last_id}
     with connection.cursor() as cursor:
-        cursor.execute(_SWEEP_OLDEST, values)
+        cursor.execute(_EXPIRE_OLDEST, values)
         row = cursor.fetchone()
     return ExpiredBatch(*row) if row else None

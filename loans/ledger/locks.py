@@ -1,14 +1,14 @@
-"""In which order is what locked?
+"""Lock loans, and turn a lock that does not come in time into a refusal.
 
-A loan's row is the lock for the loan, its reservations, their transfers and its history: nobody writes any of them
-without it. Several loans are locked in the order of their ids, and a request's key before its loan. A lock that does not
-come within the database's `lock_timeout` is answered as Busy.
+The row of a loan is the lock for the loan, its reservations, their transfers and its history: nothing writes any of them without
+it. To exclude deadlocks, several loans are locked in the order of their ids, and an Idempotency-Key before any loan. A lock comes
+within PostgreSQL's `lock_timeout`, or not at all.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import OperationalError, connection, transaction
@@ -19,72 +19,85 @@ from loans.domain.idempotency import Key
 from loans.models import Loan
 from peerloans.errors import Problem
 
-FOR_UPDATE = "FOR UPDATE"
-# A request's key is locked before the loan. Where two keys have one hash, one of them waits without need.
-OF_A_KEY = "hashtextextended(%(user_id)s::bigint || ' ' || %(key)s, 0)"
+KEY_LOCK = "hashtextextended(%(user_id)s::bigint || ' ' || %(key)s, 0)"
+"""SQL: the number of the advisory lock of an Idempotency-Key. When two keys share a number, one waits for the other without need."""
 
 
-class Locked(NamedTuple):
-    """Loans whose locks we hold, and the instant at which they were ours: the database's clock, or the given `now`."""
+class LockedLoans(NamedTuple):
+    """Loans under lock, in the order of their ids. `at` is the instant of the decisions, read once all locks had come."""
 
     loans: list[Loan]
     at: datetime
 
 
 @contextmanager
-def _patient(given_up: tuple[type[Exception], ...], problem: type[Problem], why: str) -> Iterator[None]:
+def _refuse(errors: tuple[type[Exception], ...], problem: type[Problem], detail: str) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        if isinstance(error.__cause__, given_up):
-            raise problem(why) from error
+        if isinstance(error.__cause__, errors):
+            raise problem(detail) from error
         raise
 
 
-def patient() -> AbstractContextManager[None]:
-    """Raises Busy where a lock does not come in time."""
-    why = "Somebody else is changing this loan right now; try again in a moment."
-    return _patient((LockNotAvailable, DeadlockDetected), Busy, why)
+def busy_if_late() -> AbstractContextManager[None]:
+    """Raise Busy when the lock of a loan does not come in time."""
+    detail = "Somebody else is changing this loan right now; try again in a moment."
+    return _refuse((LockNotAvailable, DeadlockDetected), Busy, detail)
 
 
-def patient_with_key() -> AbstractContextManager[None]:
-    """Raises RequestInProgress where the first request with a key takes too long."""
-    why = "The first request with this Idempotency-Key is still running; try again in a moment."
-    return _patient((LockNotAvailable,), RequestInProgress, why)
+def in_progress_if_late() -> AbstractContextManager[None]:
+    """Raise RequestInProgress when the lock of an Idempotency-Key does not come in time."""
+    detail = "The first request with this Idempotency-Key is still running; try again in a moment."
+    return _refuse((LockNotAvailable,), RequestInProgress, detail)
 
 
 @contextmanager
 def short_transaction() -> Iterator[None]:
-    """Decide and write in here, and do nothing else. Raises Busy where a lock does not come in time."""
-    with patient(), transaction.atomic():
+    """Open a transaction that holds locks, so decide and write inside and do nothing else.
+
+    Raises:
+        Busy: the lock of a loan did not come in time.
+    """
+    with busy_if_late(), transaction.atomic():
         yield
 
 
-def await_key(key: Key) -> None:
-    """Return once no other request with the key is being decided. Raises RequestInProgress where that takes too long."""
-    with patient_with_key(), connection.cursor() as cursor:
-        cursor.execute(f"SELECT pg_advisory_xact_lock({OF_A_KEY})", {"user_id": key.user_id, "key": key.text})
+def lock_key(key: Key) -> None:
+    """Wait until no other request with the key is being decided. Inside a transaction, hold the key until its end.
+
+    Raises:
+        RequestInProgress: the other request took too long.
+    """
+    with in_progress_if_late(), connection.cursor() as cursor:
+        cursor.execute(f"SELECT pg_advisory_xact_lock({KEY_LOCK})", {"user_id": key.user_id, "key": key.text})
 
 
-def by_id(loan_ids: Sequence[int], now: datetime | None = None) -> Locked:
-    return _lock("id = ANY(%s)", list(loan_ids), now)
+def lock_loans(
+    *,
+    loan_ids: Sequence[int] | None = None,
+    reference: str | None = None,
+    reservation_id: UUID | None = None,
+    now: datetime | None = None,
+) -> LockedLoans:
+    """Lock the loans of these ids, the loan of this reference, or the loan of this reservation. Name one of the three.
 
-
-def by_reference(reference: str, now: datetime | None = None) -> Locked:
-    return _lock("reference = %s", reference, now)
-
-
-def by_reservation(reservation_id: UUID, now: datetime | None = None) -> Locked:
-    return _lock("id = (SELECT loan_id FROM loans_reservation WHERE id = %s)", reservation_id, now)
-
-
-def _lock(which: str, value: object, now: datetime | None) -> Locked:
-    # The clock is read outside of the locking SELECT, so after the lock has come.
+    Raises:
+        NotFound: there is no such loan or reservation.
+    """
+    value: Any
+    if reservation_id is not None:
+        condition, value = "id = (SELECT loan_id FROM loans_reservation WHERE id = %s)", reservation_id
+    elif reference is not None:
+        condition, value = "reference = %s", reference
+    else:
+        condition, value = "id = ANY(%s)", list(loan_ids or ())
+    # The clock is read outside of the SELECT that locks, so after all locks have come.
     statement = f"""
-        WITH locked AS MATERIALIZED (SELECT * FROM loans_loan WHERE {which} ORDER BY id {FOR_UPDATE})
+        WITH locked AS MATERIALIZED (SELECT * FROM loans_loan WHERE {condition} ORDER BY id FOR UPDATE)
         SELECT locked.*, COALESCE(%s::timestamptz, clock_timestamp()) AS at FROM locked ORDER BY id
     """
     loans = list(Loan.objects.raw(statement, [value, now]))
     if not loans:
-        raise NotFound(f"There is nothing like {value} here.")
-    return Locked(loans, loans[0].at)  # type: ignore[attr-defined]
+        raise NotFound(f"There is no {'reservation' if reservation_id else 'loan'} {value}.")
+    return LockedLoans(loans, loans[0].at)  # type: ignore[attr-defined]

@@ -1,7 +1,6 @@
-"""How does a change get written? Only here, in three statements, each with its history.
+"""Change loans, reservations and transfers by the tables of states, and write all of it together.
 
-`admit` takes a new reservation into a loan's queue, `sweep` cancels lapsed reservations, and a Ledger's `post` writes whatever was
-decided about loans under lock. Each keeps a loan's totals in step with its reservations.
+This is the only place, beside admission and expiry, that changes states, totals and history. Amounts are dollars.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,17 +12,18 @@ from uuid import UUID
 
 from celery import current_app
 from django.core.cache import cache
-from django.db import connection, models, transaction
+from django.db import transaction
 from psycopg.types.json import Jsonb
 
 from loans import remaining_cache
 from loans.domain import money
-from loans.domain.actors import SYSTEM, Actor
+from loans.domain.actors import Actor
+from loans.domain.errors import NotFound
 from loans.domain.states import (
     LIVE,
-    LOAN_MOVES,
-    MOVES,
-    TRANSFER_MOVES,
+    LOAN_TRANSITIONS,
+    RESERVATION_TRANSITIONS,
+    TRANSFER_TRANSITIONS,
     Direction,
     Event,
     LoanEvent,
@@ -31,38 +31,19 @@ from loans.domain.states import (
     State,
     TransferEvent,
     TransferStatus,
-    after,
+    state_after,
 )
 from loans.ledger import locks
-from loans.ledger.expiry import _LAPSED_COLUMNS, _SWEEP
+from loans.ledger.bulk_write import write_changes
+from loans.ledger.expiry import expire_lapsed
 from loans.ledger.review_items import open_review_item
 from loans.models import Loan, Reservation, Transfer, Transition
 
-EVERYTHING = Decimal("Infinity")
-
-
 DELIVER_TASK = "loans.tasks.deliver"
-
-# Of loans under lock: oldest first, until `needed` dollars are free.
-_SWEEP_LOANS = (
-    _SWEEP.format(
-        due=f"""
-        due AS MATERIALIZED (
-            SELECT * FROM (
-                SELECT {_LAPSED_COLUMNS}, %(at)s::timestamptz AS at,
-                    sum(amount) OVER (PARTITION BY loan_id ORDER BY expires_at, id) - amount AS freed_before
-                FROM loans_reservation
-                WHERE loan_id = ANY(%(loan_ids)s) AND state IN ('reserved', 'pending') AND expires_at <= %(at)s
-            ) AS lapsed
-            WHERE freed_before < %(needed)s
-        )"""
-    )
-    + "SELECT loan_id, sum(amount), count(*) FROM canceled GROUP BY loan_id"
-)
 
 
 def insert_draft(loan: Loan, *, actor: Actor, at: datetime) -> Loan:
-    """Keep a new draft, with the first line of its history."""
+    """Insert a new draft, with the first row of its history."""
     loan.created_at = at
     loan.save(force_insert=True)
     Transition.objects.create(
@@ -78,312 +59,282 @@ def insert_draft(loan: Loan, *, actor: Actor, at: datetime) -> Loan:
     return loan
 
 
-def _facts(changes: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(changes[name]) for name in Loan.FACTS if name in changes}
+@contextmanager
+def unit_of_work(
+    *,
+    loan_ids: Sequence[int] | None = None,
+    reference: str | None = None,
+    reservation_id: UUID | None = None,
+    actor: Actor,
+    reason: str = "",
+    now: datetime | None = None,
+) -> Iterator["UnitOfWork"]:
+    """Lock loans, cancel their lapsed reservations, and write what the block has changed when it ends; in one transaction.
+
+    Name the loans by their ids, by the reference of one, or by one reservation. An exception in the block undoes everything.
+
+    Raises:
+        NotFound: there is no such loan or reservation.
+        Busy: a lock did not come in time.
+    """
+    with locks.short_transaction():
+        loans, at = locks.lock_loans(loan_ids=loan_ids, reference=reference, reservation_id=reservation_id, now=now)
+        work = UnitOfWork(loans, at, actor=actor, reason=reason, expired=expire_lapsed(loans, at))
+        yield work
+        work.write()
 
 
-# --- Whatever was decided about loans under lock ----------------------------------------------------------------------
 class UnitOfWork:
-    """Loans under lock and the changes decided on them, written together by `post`.
+    """Loans under lock, without lapsed reservations, and the changes decided on them at the instant `at`.
 
-    Lapsed reservations of the loans are canceled first, so what is decided here never meets one.
+    `expired` is how many lapsed reservations were canceled at the beginning.
     """
 
-    def __init__(self, locked: locks.Locked, *, actor: Actor, reason: str = "", needed: Decimal = EVERYTHING) -> None:
-        self.loans = {loan.pk: loan for loan in locked.loans}
-        self.at = locked.at
+    def __init__(self, loans: Sequence[Loan], at: datetime, *, actor: Actor, reason: str, expired: int) -> None:
+        self.loans = {loan.pk: loan for loan in loans}
+        self.at = at
         self.actor = actor
         self.reason = reason
-        self.swept = 0
+        self.expired = expired
         self._changed_loans: dict[int, Loan] = {}
-        self._reservations: dict[UUID, Reservation] = {}
-        self._transfers: dict[UUID, Transfer] = {}
-        self._history: list[Transition] = []
-        self._sweep(needed)
+        self._changed_reservations: dict[UUID, Reservation] = {}
+        self._changed_transfers: dict[UUID, Transfer] = {}
+        self._transitions: list[Transition] = []
 
     @property
     def loan(self) -> Loan:
-        """The loan, where there is only one."""
+        """The loan, when there is only one."""
         (loan,) = self.loans.values()
         return loan
 
-    def _sweep(self, needed: Decimal) -> None:
-        values: dict[str, Any] = {
-            "loan_ids": list(self.loans),
-            "at": self.at,
-            "needed": needed,
-            "actor": SYSTEM.kind,
-            "user_id": SYSTEM.user_id,
-        }
-        with connection.cursor() as cursor:
-            cursor.execute(_SWEEP_LOANS, values)
-            for loan_id, freed, count in cursor.fetchall():
-                self.loans[loan_id].claimed -= freed
-                self.loans[loan_id].version += 1
-                self.swept += count
+    def reservation(self, reservation_id: UUID, investor_id: int | None = None) -> Reservation:
+        """Read a reservation of the loans, as it is under their lock.
 
-    def move(self, reservation: Reservation, event: Event, *, rule: str = "", **changes: Any) -> None:
-        """Take one step with a reservation. `changes` are its new amount, settled_amount, expires_at or funded_at."""
-        loan = self.loans[reservation.loan_id]
-        origin = State(reservation.state)
-        state = after(MOVES, origin, event)
-        loan.claimed -= reservation.amount if origin in LIVE else 0
-        loan.settled -= reservation.settled_amount
-        leaving = reservation.settled_amount
-        if state == State.CANCELED:
-            changes |= {"settled_amount": money.NOTHING, "expires_at": None, "funded_at": None}
-        for field, value in changes.items():
-            setattr(reservation, field, value)
-        reservation.state = state
-        reservation.cause = event if state == State.CANCELED else ""
-        loan.claimed += reservation.amount if state in LIVE else 0
-        loan.settled += reservation.settled_amount
-        amount = reservation.settled_amount or leaving or reservation.amount
-        self._reservations[reservation.pk] = reservation
-        self._changed_loans[loan.pk] = loan
-        self._record(loan, event, origin, state, amount, reservation=reservation, deadline=reservation.expires_at, rule=rule)
-        if loan.status == LoanStatus.FUNDED and loan.remaining:
-            self.move_loan(loan, LoanEvent.REOPENED)
-        self._balance(reservation)
+        Raises:
+            NotFound: there is none, or it is not the investor's.
+        """
+        reservation = Reservation.objects.select_related("loan").filter(pk=reservation_id).first()
+        if not reservation or (investor_id is not None and reservation.investor_id != investor_id):
+            raise NotFound(f"There is no reservation {reservation_id}.")
+        return reservation
 
-    def start_transfer(self, reservation: Reservation, method: str) -> Transfer:
-        """Expect money for the reservation."""
-        transfer = Transfer(reservation=reservation, direction=Direction.INBOUND, method=method, status=TransferStatus.INITIATED)
-        transfer.reference = "T-" + transfer.pk.hex[:12].upper()
-        self._new_transfer(transfer, TransferEvent.INITIATED, reservation.amount)
-        return transfer
+    def change_loan(self, loan: Loan, event: LoanEvent, **changes: Any) -> None:
+        """Let `event` happen to a loan. `changes` are its new amount, opens_at, closes_at or facts.
 
-    def receive_again(self, transfer: Transfer, payment: int, amount: Decimal, occurred_at: datetime) -> None:
-        """Money that came once more for the same reference: a transfer of its own, which goes back whole."""
-        reservation = transfer.reservation
-        again = Transfer(reservation=reservation, direction=Direction.INBOUND, method=transfer.method, payment=payment)
-        again.reference, again.status = transfer.reference, TransferStatus.CLEARED
-        again.cleared_at, again.occurred_at = self.at, occurred_at
-        self._new_transfer(again, TransferEvent.CLEARED, amount)
-        reservation.received += amount
-        self.refund(reservation, amount)
-
-    def move_transfer(
-        self, transfer: Transfer, event: TransferEvent, *, amount: Decimal | None = None, occurred_at: datetime | None = None
-    ) -> None:
-        """Take one step with a transfer; what its reservation has received and been refunded follows."""
-        reservation = transfer.reservation
-        origin = TransferStatus(transfer.status)
-        transfer.status = after(TRANSFER_MOVES, origin, event)
-        transfer.amount = transfer.amount if amount is None else amount
-        transfer.occurred_at = occurred_at or transfer.occurred_at
-        if event == TransferEvent.CLEARED:
-            transfer.cleared_at, transfer.ended_at = self.at, None
-            reservation.received += transfer.amount
-        else:
-            transfer.ended_at = self.at
-        if event == TransferEvent.RETURNED:
-            reservation.received -= transfer.amount
-        if event == TransferEvent.VOIDED:
-            reservation.refunded -= transfer.amount
-        self._transfers[transfer.pk] = transfer
-        self._reservations[reservation.pk] = reservation
-        self._record(self.loans[reservation.loan_id], event, origin, transfer.status, transfer.amount, transfer=transfer)
-
-    def move_loan(self, loan: Loan, event: LoanEvent, **changes: Any) -> None:
-        """Take one step with a loan. `changes` are its new amount, opens_at, closes_at or facts."""
-        origin = LoanStatus(loan.status)
-        loan.status = after(LOAN_MOVES, origin, event)
+        Raises:
+            IllegalTransition: the state of the loan does not allow it.
+        """
+        from_state = LoanStatus(loan.status)
+        loan.status = state_after(LOAN_TRANSITIONS, from_state, event)
         for field, value in changes.items():
             setattr(loan, field, value)
+        self._record_loan(loan, event, from_state, facts=_facts(changes))
+
+    def change_reservation(self, reservation: Reservation, event: Event, *, rule: str = "", **changes: Any) -> None:
+        """Let `event` happen to a reservation, with all that follows from it for the loan and for refunds.
+
+        `changes` are its new amount, settled_amount, expires_at or funded_at; a canceled reservation loses the last three.
+        `rule` is the settlement rule that decided.
+
+        Raises:
+            IllegalTransition: the state of the reservation does not allow it.
+        """
+        loan = self.loans[reservation.loan_id]
+        from_state, settled_before = State(reservation.state), reservation.settled_amount
+        to_state = state_after(RESERVATION_TRANSITIONS, from_state, event)
+        canceled = to_state == State.CANCELED
+        if canceled:
+            changes |= {"settled_amount": money.NOTHING, "expires_at": None, "funded_at": None}
+
+        _take_out_of_totals(reservation, loan)
+        reservation.state, reservation.cause = to_state, event if canceled else ""
+        for field, value in changes.items():
+            setattr(reservation, field, value)
+        _add_to_totals(reservation, loan)
+
+        amount = reservation.settled_amount or settled_before or reservation.amount
+        self._record_reservation(reservation, event, from_state, amount, rule=rule)
         self._changed_loans[loan.pk] = loan
-        self._record(loan, event, origin, loan.status, loan.amount, deadline=loan.closes_at, facts=_facts(changes))
+        if loan.status == LoanStatus.FUNDED and loan.remaining:
+            self.change_loan(loan, LoanEvent.REOPENED)
+        self._adjust_refunds(reservation)
 
-    def add_review_item(self, kind: str, detail: str, reservation: Reservation) -> None:
-        """List something about a reservation for staff."""
-        open_review_item(kind, detail, at=self.at, loan_id=reservation.loan_id, reservation_id=reservation.pk)
-
-    def _balance(self, reservation: Reservation) -> None:
-        """Make the refund that the reservation's new state calls for, or take back what is too much of one."""
+    def _adjust_refunds(self, reservation: Reservation) -> None:
+        """Refund the money that the reservation does not keep, or void refunds of money that it keeps again or that is gone."""
         owed = money.owed(
             reservation.state, funded=reservation.funded_at is not None, amount=reservation.amount, waiting=reservation.waiting
         )
         if owed > 0:
             self.refund(reservation, owed)
         elif owed < 0:
-            self.take_back(reservation, -owed)
+            self.void_refunds(reservation, -owed)
 
     def refund(self, reservation: Reservation, amount: Decimal) -> None:
         """Owe the investor `amount` dollars."""
-        refund = Transfer(reservation=reservation, direction=Direction.REFUND, status=TransferStatus.DUE)
+        refund = Transfer(reservation=reservation, direction=Direction.REFUND, status=TransferStatus.DUE, amount=amount)
         refund.reference = "R-" + refund.pk.hex[:12].upper()
-        self._new_transfer(refund, TransferEvent.DUE, amount)
         reservation.refunded += amount
+        self._add_transfer(refund, TransferEvent.DUE)
 
-    def take_back(self, reservation: Reservation, amount: Decimal) -> None:
-        """Void refunds of `amount` dollars for money that is no longer here; what is paid already is a loss."""
+    def void_refunds(self, reservation: Reservation, amount: Decimal) -> None:
+        """Void due refunds of `amount` dollars, the newest first. What lies beyond the due refunds has been paid and is lost."""
         for refund in reservation.transfers.filter(status=TransferStatus.DUE).order_by("-created_at", "-id"):
             if amount > 0:
                 refund.reservation = reservation
-                self.move_transfer(refund, TransferEvent.VOIDED)
+                self.change_transfer(refund, TransferEvent.VOIDED)
                 amount -= refund.amount
         if amount > 0:
-            reservation.lost += amount
-            loan, state = self.loans[reservation.loan_id], reservation.state
-            self._record(loan, Event.LOST, state, state, amount, reservation=reservation, deadline=reservation.expires_at)
-            self.add_review_item("loss", f"{amount} dollars were refunded and then taken back by the bank.", reservation)
-        elif amount < 0:
+            self._lose(reservation, amount)
+        elif amount < 0:  # the last refund was larger than what had to be voided
             self.refund(reservation, -amount)
 
-    def _new_transfer(self, transfer: Transfer, event: TransferEvent, amount: Decimal) -> None:
-        transfer.amount, transfer.created_at = amount, self.at
-        self._transfers[transfer.pk] = transfer
-        self._reservations[transfer.reservation.pk] = transfer.reservation
-        self._record(self.loans[transfer.reservation.loan_id], event, "", transfer.status, amount, transfer=transfer)
+    def _lose(self, reservation: Reservation, amount: Decimal) -> None:
+        reservation.lost += amount
+        self._record_reservation(reservation, Event.LOST, reservation.state, amount)
+        self.add_review_item("loss", f"{amount} dollars were refunded and then taken back by the bank.", reservation)
 
-    def _record(
-        self,
-        loan: Loan,
-        event: str,
-        from_state: str,
-        to_state: str,
-        amount: Decimal,
-        *,
-        reservation: Reservation | None = None,
-        transfer: Transfer | None = None,
-        deadline: datetime | None = None,
-        rule: str = "",
-        facts: Mapping[str, str] | None = None,
+    def start_transfer(self, reservation: Reservation, method: str) -> None:
+        """Expect the reservation's money by `method`, under a new reference."""
+        transfer = Transfer(
+            reservation=reservation,
+            direction=Direction.INBOUND,
+            method=method,
+            status=TransferStatus.INITIATED,
+            amount=reservation.amount,
+        )
+        transfer.reference = "T-" + transfer.pk.hex[:12].upper()
+        self._add_transfer(transfer, TransferEvent.INITIATED)
+
+    def refund_further_payment(self, transfer: Transfer, payment: int, amount: Decimal, occurred_at: datetime) -> None:
+        """Record money that came again under the transfer's reference, as its payment of that number, and refund all of it."""
+        reservation = transfer.reservation
+        further = Transfer(
+            reservation=reservation,
+            direction=Direction.INBOUND,
+            method=transfer.method,
+            reference=transfer.reference,
+            payment=payment,
+            status=TransferStatus.CLEARED,
+            amount=amount,
+            cleared_at=self.at,
+            occurred_at=occurred_at,
+        )
+        reservation.received += amount
+        self._add_transfer(further, TransferEvent.CLEARED)
+        self.refund(reservation, amount)
+
+    def change_transfer(
+        self, transfer: Transfer, event: TransferEvent, *, amount: Decimal | None = None, occurred_at: datetime | None = None
     ) -> None:
-        self._history.append(
-            Transition(
-                at=self.at,
-                loan=loan,
-                reservation=transfer.reservation if transfer else reservation,
-                transfer=transfer,
-                event=event,
-                from_state=from_state,
-                to_state=to_state,
-                amount=amount,
-                deadline=deadline,
-                rule=rule,
-                facts=Jsonb(facts) if facts else None,
-                actor=self.actor.kind,
-                user_id=self.actor.user_id,
-                reason=self.reason,
-            )
+        """Let `event` happen to a transfer, and count it in what its reservation has received and been refunded.
+
+        `amount` is what came, where that is not what was expected; `occurred_at` is the bank's time.
+
+        Raises:
+            IllegalTransition: the status of the transfer does not allow it.
+        """
+        reservation = transfer.reservation
+        from_status = TransferStatus(transfer.status)
+        transfer.status = state_after(TRANSFER_TRANSITIONS, from_status, event)
+        transfer.amount = transfer.amount if amount is None else amount
+        transfer.occurred_at = occurred_at or transfer.occurred_at
+        transfer.ended_at = self.at
+        if event == TransferEvent.CLEARED:
+            transfer.cleared_at, transfer.ended_at = self.at, None
+            reservation.received += transfer.amount
+        elif event == TransferEvent.RETURNED:
+            reservation.received -= transfer.amount
+        elif event == TransferEvent.VOIDED:
+            reservation.refunded -= transfer.amount
+        self._record_transfer(transfer, event, from_status)
+
+    def add_review_item(self, kind: str, detail: str, reservation: Reservation) -> None:
+        """List something about a reservation for staff."""
+        open_review_item(kind, detail, at=self.at, loan_id=reservation.loan_id, reservation_id=reservation.pk)
+
+    def _add_transfer(self, transfer: Transfer, event: TransferEvent) -> None:
+        transfer.created_at = self.at
+        self._record_transfer(transfer, event, "")
+
+    # --- History: a changed row is always recorded together with its transition ----------------------------------------
+    def _record_loan(self, loan: Loan, event: LoanEvent, from_state: str, *, facts: Mapping[str, str]) -> None:
+        self._changed_loans[loan.pk] = loan
+        self._add_transition(
+            loan,
+            event=event,
+            from_state=from_state,
+            to_state=loan.status,
+            amount=loan.amount,
+            deadline=loan.closes_at,
+            facts=Jsonb(facts) if facts else None,
         )
 
-    def post(self) -> None:
-        """Write everything, in one statement; tell Redis after commit."""
-        if not self._history:
+    def _record_reservation(self, reservation: Reservation, event: Event, from_state: str, amount: Decimal, *, rule: str = "") -> None:
+        self._changed_reservations[reservation.pk] = reservation
+        self._add_transition(
+            self.loans[reservation.loan_id],
+            reservation=reservation,
+            event=event,
+            from_state=from_state,
+            to_state=reservation.state,
+            amount=amount,
+            deadline=reservation.expires_at,
+            rule=rule,
+        )
+
+    def _record_transfer(self, transfer: Transfer, event: TransferEvent, from_status: str) -> None:
+        reservation = transfer.reservation
+        self._changed_transfers[transfer.pk] = transfer
+        self._changed_reservations[reservation.pk] = reservation
+        self._add_transition(
+            self.loans[reservation.loan_id],
+            reservation=reservation,
+            transfer=transfer,
+            event=event,
+            from_state=from_status,
+            to_state=transfer.status,
+            amount=transfer.amount,
+        )
+
+    def _add_transition(self, loan: Loan, **values: Any) -> None:
+        who = {"actor": self.actor.kind, "user_id": self.actor.user_id, "reason": self.reason}
+        self._transitions.append(Transition(at=self.at, loan=loan, **who, **values))
+
+    # --- Writing ---------------------------------------------------------------------------------------------------------
+    def write(self) -> None:
+        """Write all changes in one statement. After the commit, publish what remains and have investors notified."""
+        if not self._transitions:
             return
-        statement, parameters = _post_statement(
-            list(self._changed_loans.values()), list(self._reservations.values()), list(self._transfers.values()), self._history
-        )
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-        for loan in self._changed_loans.values():
+        loans = list(self._changed_loans.values())
+        write_changes(loans, list(self._changed_reservations.values()), list(self._changed_transfers.values()), self._transitions)
+        for loan in loans:
             loan.version += 1
-        values = {loan.pk: remaining_cache.Remaining(loan.remaining, self.at, loan.version) for loan in self._changed_loans.values()}
-
-        def publish() -> None:
-            remaining_cache.publish(values)
-
-        transaction.on_commit(publish, robust=True)
+        transaction.on_commit(self._publish_remaining, robust=True)
         transaction.on_commit(_deliver_soon, robust=True)
+
+    def _publish_remaining(self) -> None:
+        loans = self._changed_loans.values()
+        remaining_cache.publish({loan.pk: remaining_cache.Remaining(loan.remaining, self.at, loan.version) for loan in loans})
+
+
+def _take_out_of_totals(reservation: Reservation, loan: Loan) -> None:
+    loan.claimed -= reservation.amount if reservation.state in LIVE else 0
+    loan.settled -= reservation.settled_amount
+
+
+def _add_to_totals(reservation: Reservation, loan: Loan) -> None:
+    loan.claimed += reservation.amount if reservation.state in LIVE else 0
+    loan.settled += reservation.settled_amount
+
+
+def _facts(changes: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(changes[name]) for name in Loan.FACTS if name in changes}
 
 
 def _deliver_soon() -> None:
-    """Have investors told a second from now, once for all that is committed until then; the deliver job would within a minute.
+    """Have the deliver job sent in a second, once for all commits until then. Without it, the job comes within a minute.
 
-    New reservations wait for that job: waking it would make them dearer.
+    New reservations wait for that minute: sending the job would make them slower.
     """
     if cache.add("deliver_soon", 1, timeout=1):
         current_app.send_task(DELIVER_TASK, countdown=1)
-
-
-@contextmanager
-def unit_of_work(locked: locks.Locked, *, actor: Actor, reason: str = "") -> Iterator[UnitOfWork]:
-    """A ledger over loans under lock, posted at the end."""
-    ledger = UnitOfWork(locked, actor=actor, reason=reason)
-    yield ledger
-    ledger.post()
-
-
-_LOAN_FIELDS = ("id", "status", "amount", "opens_at", "closes_at", "settled", "claimed", *Loan.FACTS)
-
-
-_RESERVATION_FIELDS = (
-    "id",
-    "state",
-    "cause",
-    "amount",
-    "settled_amount",
-    "expires_at",
-    "funded_at",
-    "received",
-    "refunded",
-    "lost",
-)
-
-
-_TRANSFER_CHANGES = ("status", "amount", "cleared_at", "ended_at", "occurred_at")
-
-
-_TRANSFER_FIELDS = ("id", "reservation_id", "direction", "method", "reference", "payment", "created_at", *_TRANSFER_CHANGES)
-
-
-_TRANSITION_FIELDS = (
-    "at",
-    "loan_id",
-    "reservation_id",
-    "transfer_id",
-    "event",
-    "from_state",
-    "to_state",
-    "amount",
-    "deadline",
-    "rule",
-    "facts",
-    "actor",
-    "user_id",
-    "reason",
-)
-
-
-def _post_statement(
-    loans: list[Loan], reservations: list[Reservation], transfers: list[Transfer], history: list[Transition]
-) -> tuple[str, list[Any]]:
-    """The one statement and its values: each table's rows come as one array a column."""
-    values: list[Any] = []
-
-    def rows(model: type[models.Model], fields: Sequence[str], instances: Sequence[models.Model]) -> str:
-        arrays = []
-        for field in fields:
-            arrays.append(f"%s::{_column(model, field).db_type(connection)}[]")
-            values.append([getattr(instance, field) for instance in instances])
-        return f"unnest({', '.join(arrays)}) WITH ORDINALITY AS new({', '.join(fields)}, line)"
-
-    statement = f"""
-        WITH reservations AS (
-            UPDATE loans_reservation AS old SET {_assign(_RESERVATION_FIELDS[1:], "new")}
-            FROM {rows(Reservation, _RESERVATION_FIELDS, reservations)} WHERE old.id = new.id
-        ), transfers AS (
-            INSERT INTO loans_transfer ({", ".join(_TRANSFER_FIELDS)})
-            SELECT {", ".join(_TRANSFER_FIELDS)} FROM {rows(Transfer, _TRANSFER_FIELDS, transfers)}
-            ON CONFLICT (id) DO UPDATE SET {_assign(_TRANSFER_CHANGES, "excluded")}
-        ), history AS (
-            INSERT INTO loans_transition ({", ".join(_TRANSITION_FIELDS)})
-            SELECT {", ".join(_TRANSITION_FIELDS)} FROM {rows(Transition, _TRANSITION_FIELDS, history)} ORDER BY line
-        )
-        UPDATE loans_loan AS old SET {_assign(_LOAN_FIELDS[1:], "new")}, version = old.version + 1
-        FROM {rows(Loan, _LOAN_FIELDS, loans)} WHERE old.id = new.id
-    """
-    return statement, values
-
-
-def _column(model: type[models.Model], field: str) -> "models.Field[Any, Any]":
-    """The model's field that the column belongs to."""
-    found = model._meta.get_field(field)
-    assert isinstance(found, models.Field)  # noqa: S101
-    return found
-
-
-def _assign(fields: Sequence[str], source: str) -> str:
-    return ", ".join(f"{field} = {source}.{field}" for field in fields)

@@ -14,7 +14,7 @@ from django.db.models.functions import TruncWeek
 from django.utils.safestring import SafeString
 
 from loans.domain import money
-from loans.domain.business_calendar import BANKING_DAYS_FOR_MONEY, NEW_YORK, Counted, counted_days, money_deadline, new_york_day
+from loans.domain.business_calendar import BANKING_DAYS_FOR_MONEY, NEW_YORK, CountedDay, counted_days, money_deadline, new_york_day
 from loans.domain.states import LIVE, Event, LoanStatus, State, TransferEvent
 from loans.models import ClosingValue, Loan, Reservation, Transition
 from loans.selectors.loans import market_loans
@@ -48,7 +48,9 @@ def queue(offer: Offer) -> list[Queued]:
     reservations = list(live)
     open_now = offer.loan.status == LoanStatus.OPEN
     gets: dict[UUID, Decimal] = (
-        {allocation.key: allocation.amount for allocation in allocations_due(offer.loan, reservations, offer.at)} if open_now else {}
+        {allocation.reservation.pk: allocation.amount for allocation in allocations_due(offer.loan, reservations, offer.at)}
+        if open_now
+        else {}
     )
     return [
         Queued(position, reservation, reservation.expires_at - offer.at if reservation.expires_at else None, gets.get(reservation.pk))
@@ -100,7 +102,7 @@ class Deadline:
     """Why a reservation's clock stands as it does: a sentence, and the days that count towards it where days are counted."""
 
     told: str
-    days: Sequence[Counted] = ()
+    days: Sequence[CountedDay] = ()
 
 
 def deadline(reservation: Reservation, steps: Sequence[Transition]) -> Deadline:

@@ -13,7 +13,7 @@ from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
 
 from loans.domain.errors import NotFound
-from loans.domain.settlement_rules import RULES, Allocation, Claim
+from loans.domain.settlement_rules import RULES, Allocation
 from loans.domain.states import LIVE, Direction, Event, State
 from loans.models import Loan, Reservation, Transfer, Transition
 from peerloans.database.prepared import Prepared
@@ -117,8 +117,7 @@ def loans_with_lapsed_reservations(at: datetime) -> list[int]:
     return list(lapsed.order_by("loan_id").values_list("loan_id", flat=True).distinct())
 
 
-def allocations_due(loan: Loan, queue: Sequence[Reservation], at: datetime) -> list[Allocation[UUID]]:
+def allocations_due(loan: Loan, queue: Sequence[Reservation], at: datetime) -> list[Allocation]:
     """What the loan's rule says at that instant of its live reservations, given in queue order; nothing is written."""
-    seen = [Claim(reservation.pk, reservation.number, reservation.amount, reservation.funded_at) for reservation in queue]
     closed = loan.closes_at is not None and loan.closes_at <= at
-    return RULES[loan.settlement_rule](seen, loan.remaining, closed)
+    return RULES[loan.settlement_rule](queue, loan.remaining, closed)

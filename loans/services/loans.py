@@ -1,4 +1,4 @@
-"""What happens to a loan itself? It is drafted, opened, extended, withdrawn, or closed at what has settled."""
+"""Change loans: create, edit, open, extend, withdraw, and close at what has settled."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -19,81 +19,113 @@ TIME_OPEN = timedelta(weeks=3)
 
 
 def create_loan(loan: Loan, *, actor: Actor, now: datetime | None = None) -> Loan:
-    """Keep a new draft, its market found from its ZIP."""
-    market = market_of(loan.zip)
-    loan.market_cbsa, loan.market_msa = market or ("", "")
+    """Insert a new draft. Its market follows from its ZIP.
+
+    Raises:
+        Busy.
+    """
+    loan.market_cbsa, loan.market_msa = _market(loan.zip)
     with locks.short_transaction():
         return insert_draft(loan, actor=actor, at=database_now(now))
 
 
 def edit_loan(*, reference: str, facts: Mapping[str, Any], actor: Actor, now: datetime | None = None) -> Loan:
-    """Change what a draft says of itself; `facts` are among Loan.FACTS and its amount. History keeps what changed.
+    """Change the amount of a draft and its facts, those of `Loan.FACTS`. What is not changed is not recorded.
 
-    Raises NotFound, Invalid, IllegalTransition (it is no draft any more), Busy.
+    Raises:
+        Invalid: `facts` names something else.
+        IllegalTransition: the loan is not a draft any more.
+        NotFound, Busy.
     """
-    with locks.short_transaction(), unit_of_work(locks.by_reference(reference, now), actor=actor) as work:
+    with unit_of_work(reference=reference, actor=actor, now=now) as work:
         loan = work.loan
         if unknown := facts.keys() - {"amount", *Loan.FACTS}:
-            raise Invalid(f"These are no facts of a loan: {', '.join(sorted(unknown))}.")
-        changed = {name: value for name, value in facts.items() if getattr(loan, name) != value}
-        if "zip" in changed:
-            changed["market_cbsa"], changed["market_msa"] = market_of(changed["zip"]) or ("", "")
-        if changed:
-            work.move_loan(loan, LoanEvent.EDITED, **changed)
+            raise Invalid(f"These are not facts of a loan: {', '.join(sorted(unknown))}.")
+        changes = {name: value for name, value in facts.items() if getattr(loan, name) != value}
+        if "zip" in changes:
+            changes["market_cbsa"], changes["market_msa"] = _market(changes["zip"])
+        if changes:
+            work.change_loan(loan, LoanEvent.EDITED, **changes)
         return loan
 
 
+def _market(zip_code: str) -> tuple[str, str]:
+    return market_of(zip_code) or ("", "")
+
+
 def open_loan(*, reference: str, actor: Actor, closes_at: datetime | None = None, reason: str = "", now: datetime | None = None) -> Loan:
-    """Let a draft take reservations until `closes_at`, three weeks from now by default. A repeat changes nothing."""
-    with locks.short_transaction(), unit_of_work(locks.by_reference(reference, now), actor=actor, reason=reason) as work:
+    """Open a draft for reservations until `closes_at`, by default three weeks from now. A repeat changes nothing.
+
+    Raises:
+        Invalid: `closes_at` has passed.
+        NotFound, IllegalTransition, Busy.
+    """
+    with unit_of_work(reference=reference, actor=actor, reason=reason, now=now) as work:
         loan = work.loan
         if loan.status != LoanStatus.OPEN:
             closes_at = closes_at or work.at + TIME_OPEN
-            _must_come(closes_at, work.at)
-            work.move_loan(loan, LoanEvent.OPENED, opens_at=work.at, closes_at=closes_at)
+            _refuse_unless_after(closes_at, work.at)
+            work.change_loan(loan, LoanEvent.OPENED, opens_at=work.at, closes_at=closes_at)
         return loan
 
 
 def extend_loan(*, reference: str, closes_at: datetime, actor: Actor, reason: str, now: datetime | None = None) -> Loan:
-    """Let an open loan take reservations until `closes_at`, also after its closing has passed."""
-    with locks.short_transaction(), unit_of_work(locks.by_reference(reference, now), actor=actor, reason=reason) as work:
+    """Let an open loan take reservations until `closes_at`, also when its closing has passed. A repeat changes nothing.
+
+    Raises:
+        Invalid: `closes_at` has passed, or is not later than the former one.
+        NotFound, IllegalTransition, Busy.
+    """
+    with unit_of_work(reference=reference, actor=actor, reason=reason, now=now) as work:
         loan = work.loan
         former = loan.closes_at
         if loan.status != LoanStatus.OPEN or former != closes_at:
-            work.move_loan(loan, LoanEvent.EXTENDED, closes_at=closes_at)
-            _must_come(closes_at, max(work.at, former or work.at))
+            work.change_loan(loan, LoanEvent.EXTENDED, closes_at=closes_at)
+            _refuse_unless_after(closes_at, max(work.at, former or work.at))
         return loan
 
 
-def _must_come(closes_at: datetime, at: datetime) -> None:
+def _refuse_unless_after(closes_at: datetime, at: datetime) -> None:
     if closes_at <= at:
         raise Invalid(f"Name a closing after {at}.")
 
 
 def withdraw_loan(*, reference: str, actor: Actor, reason: str, now: datetime | None = None) -> Loan:
-    """Take a draft or an open loan back: every live or settled reservation is canceled, money that is here is refunded."""
-    with locks.short_transaction(), unit_of_work(locks.by_reference(reference, now), actor=actor, reason=reason) as work:
+    """Withdraw a draft or an open loan: cancel its live and settled reservations and refund their money. A repeat changes nothing.
+
+    Raises:
+        NotFound, IllegalTransition, Busy.
+    """
+    with unit_of_work(reference=reference, actor=actor, reason=reason, now=now) as work:
         loan = work.loan
         if loan.status != LoanStatus.WITHDRAWN:
-            work.move_loan(loan, LoanEvent.WITHDRAWN)
+            work.change_loan(loan, LoanEvent.WITHDRAWN)
             for reservation in Reservation.objects.filter(loan=loan, state__in=[*LIVE, State.SETTLED]).order_by("number"):
-                work.move(reservation, Event.LOAN_WITHDRAWN)
+                work.change_reservation(reservation, Event.LOAN_WITHDRAWN)
         return loan
 
 
 def close_loan_at_settled(*, reference: str, actor: Actor, reason: str, now: datetime | None = None) -> Loan:
-    """Make what has settled the whole loan, after its closing: the rule runs once more, the rest is canceled and refunded."""
-    with locks.short_transaction(), unit_of_work(locks.by_reference(reference, now), actor=actor, reason=reason) as work:
+    """Make what has settled the whole amount of an open loan whose closing has passed, so that it is funded.
+
+    First the settlement rule runs once more. What is live after that is canceled, and its money refunded. A repeat changes nothing.
+
+    Raises:
+        IllegalTransition: the closing has not passed, nothing has settled, or the loan is not open.
+        NotFound, Busy.
+    """
+    with unit_of_work(reference=reference, actor=actor, reason=reason, now=now) as work:
         loan = work.loan
-        if loan.status == LoanStatus.OPEN and loan.closes_at and work.at < loan.closes_at:
+        is_open = loan.status == LoanStatus.OPEN
+        if is_open and loan.closes_at and work.at < loan.closes_at:
             raise IllegalTransition(f"{loan.reference} still takes reservations, until {loan.closes_at}.", state=loan.status)
         queue = list(live_reservations([loan.pk]))
-        if loan.status == LoanStatus.OPEN:
+        if is_open:
             apply_rule(work, loan, queue)
-        if loan.status == LoanStatus.FUNDED:
+        if loan.status == LoanStatus.FUNDED:  # before, or by the rule just now
             return loan
-        if loan.status == LoanStatus.OPEN and not loan.settled:
+        if is_open and not loan.settled:
             raise IllegalTransition(f"Nothing of {loan.reference} has settled; withdraw it instead.", state=loan.status)
-        work.move_loan(loan, LoanEvent.CLOSED_AT_SETTLED, amount=loan.settled)
+        work.change_loan(loan, LoanEvent.CLOSED_AT_SETTLED, amount=loan.settled)
         cancel_live_reservations(work, queue, Event.LOAN_FUNDED)
         return loan

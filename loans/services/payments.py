@@ -1,9 +1,10 @@
-"""What does a bank's event, or staff's word for it, do?
+"""Record what the bank reports about money, and let the reservations follow it.
 
-Money that came is always recorded, whatever has become of its reservation meanwhile. The bank's events may come late,
-twice and in any order; a repeat changes nothing.
+Money that came is recorded in any case, whatever the state of its reservation. The bank's events may arrive late, twice and in any
+order. Staff record money by hand through the same functions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -11,6 +12,7 @@ from typing import Literal
 
 from celery import current_app
 from django.db import transaction
+from django.db.models import QuerySet
 
 from loans.domain.actors import BANK, Actor
 from loans.domain.states import Direction, Event, State, TransferEvent, TransferStatus
@@ -36,53 +38,59 @@ OUTCOMES = (
 )
 SETTLE_TASK = "loans.tasks.settle_loan"
 
+NoticeType = Literal["transfer.cleared", "transfer.failed", "refund.paid"]
+
 
 @dataclass(frozen=True)
 class Notice:
-    """What the bank says: money for `reference` cleared, failed or was paid out, at `occurred_at` by its clock."""
+    """What the bank reports: `amount` dollars for `reference` cleared, failed or were paid out, at `occurred_at` by its clock."""
 
     id: str
-    type: Literal["transfer.cleared", "transfer.failed", "refund.paid"]
+    type: NoticeType
     reference: str
     amount: Decimal
     occurred_at: datetime
 
 
 def record_bank_event(notice: Notice, *, actor: Actor = BANK, reason: str = "", now: datetime | None = None) -> str:
-    """Record the notice and do what follows from it; returns the outcome in a word. Raises Busy.
+    """Record the notice, do what follows from it, and return the outcome, one of OUTCOMES.
 
-    The same notice again gives the first outcome and changes nothing. What names no transfer of ours is listed for staff.
+    A notice with the same id is not recorded again and gets the first outcome. A reference that no transfer has is listed for staff.
+
+    Raises:
+        Busy.
     """
     direction = Direction.REFUND if notice.type == "refund.paid" else Direction.INBOUND
-    known = Transfer.objects.filter(reference=notice.reference, direction=direction).first()
-    with locks.short_transaction():
-        if known is None:
-            return _record_unknown(notice, now)
-        locked = locks.by_reservation(known.reservation_id, now)
-        event, first_time = _keep(notice, locked.at)
-        if first_time:
-            with unit_of_work(locked, actor=actor, reason=reason) as work:
-                event.outcome = _FOLLOWS[notice.type](work, notice, _payments(notice, direction))
+    payments = Transfer.objects.filter(reference=notice.reference, direction=direction)
+    reservation_id = payments.values_list("reservation_id", flat=True).first()
+    if reservation_id is None:
+        with locks.short_transaction():
+            return _record_unknown_reference(notice, database_now(now))
+    with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
+        event, is_new = _bank_event(notice, work.at)
+        if is_new:
+            event.outcome = _FOLLOW_UPS[notice.type](work, notice, _sharing_one_reservation(payments))
             event.save(update_fields=["outcome"])
         return event.outcome
 
 
 def is_bank_event_recorded(notice: Notice) -> bool:
+    """Return whether a notice with this id has been recorded."""
     return BankEvent.objects.filter(pk=notice.id).exists()
 
 
-def _keep(notice: Notice, at: datetime) -> tuple[BankEvent, bool]:
-    event, first_time = BankEvent.objects.get_or_create(pk=notice.id, defaults=vars(notice) | {"recorded_at": at, "outcome": ""})
+def _bank_event(notice: Notice, at: datetime) -> tuple[BankEvent, bool]:
+    """Return the event of this id, and whether it is new."""
+    event, is_new = BankEvent.objects.get_or_create(pk=notice.id, defaults=vars(notice) | {"recorded_at": at, "outcome": ""})
     if (event.type, event.reference, event.amount) != (notice.type, notice.reference, notice.amount):
         again = f"{notice.type} of {notice.amount} dollars for {notice.reference}"
         open_review_item("event_differs", f"The bank's event {notice.id} came again as {again}; what it said at first stands.", at=at)
-    return event, first_time
+    return event, is_new
 
 
-def _record_unknown(notice: Notice, now: datetime | None) -> str:
-    at = database_now(now)
-    event, first_time = _keep(notice, at)
-    if first_time:
+def _record_unknown_reference(notice: Notice, at: datetime) -> str:
+    event, is_new = _bank_event(notice, at)
+    if is_new:
         event.outcome = "unknown_reference"
         event.save(update_fields=["outcome"])
         detail = f"{notice.type} of {notice.amount} dollars names {notice.reference}, which is none of our transfers (event {notice.id})."
@@ -90,92 +98,83 @@ def _record_unknown(notice: Notice, now: datetime | None) -> str:
     return event.outcome
 
 
-def _payments(notice: Notice, direction: Direction) -> list[Transfer]:
-    """All that came, or goes, under the reference; each knows the one reservation object."""
-    payments = list(
-        Transfer.objects.filter(reference=notice.reference, direction=direction).select_related("reservation__loan").order_by("payment")
-    )
-    for transfer in payments:
-        transfer.reservation = payments[0].reservation
-    return payments
+def _sharing_one_reservation(payments: QuerySet[Transfer]) -> list[Transfer]:
+    """Read the payments under one reference, the first one first. All refer to the same reservation object, so that it changes once."""
+    transfers = list(payments.select_related("reservation__loan").order_by("payment"))
+    for transfer in transfers:
+        transfer.reservation = transfers[0].reservation
+    return transfers
 
 
-def _cleared(work: UnitOfWork, notice: Notice, payments: list[Transfer]) -> str:
+# --- What follows from a notice. Each function returns the outcome. -------------------------------------------------------
+def _money_cleared(work: UnitOfWork, notice: Notice, payments: Sequence[Transfer]) -> str:
     transfer = payments[0]
     if transfer.status not in {TransferStatus.INITIATED, TransferStatus.FAILED}:
-        work.receive_again(transfer, payment=len(payments) + 1, amount=notice.amount, occurred_at=notice.occurred_at)
-        work.add_review_item(
-            "second_payment", f"{notice.amount} dollars came again for {notice.reference}; they go back.", transfer.reservation
-        )
+        work.refund_further_payment(transfer, payment=len(payments) + 1, amount=notice.amount, occurred_at=notice.occurred_at)
+        detail = f"{notice.amount} dollars came again for {notice.reference}; they go back."
+        work.add_review_item("second_payment", detail, transfer.reservation)
         return "second_payment"
     failed_at = transfer.occurred_at if transfer.status == TransferStatus.FAILED else None
-    work.move_transfer(transfer, TransferEvent.CLEARED, amount=notice.amount, occurred_at=notice.occurred_at)
+    work.change_transfer(transfer, TransferEvent.CLEARED, amount=notice.amount, occurred_at=notice.occurred_at)
     if failed_at and notice.occurred_at < failed_at:
         # The two events came in the wrong order: the money was here and went back.
-        work.move_transfer(transfer, TransferEvent.RETURNED, occurred_at=failed_at)
+        work.change_transfer(transfer, TransferEvent.RETURNED, occurred_at=failed_at)
         return "returned"
-    return _arrived(work, notice, transfer)
-
-
-def _arrived(work: UnitOfWork, notice: Notice, transfer: Transfer) -> str:
     reservation = transfer.reservation
-    awaited = reservation.state == State.PENDING and not reservation.funded_at and _is_own(transfer)
-    if not awaited:
-        expired_at = last_deadline(reservation) if reservation.cause == Event.EXPIRED else None
-        in_time = expired_at and notice.occurred_at < expired_at
-        told = f"It was there at {notice.occurred_at}, before the deadline of {expired_at}." if in_time else "It goes back."
-        work.add_review_item(
-            "deadline_missed" if in_time else "late_money", f"{notice.amount} dollars for {notice.reference} came late. {told}", reservation
-        )
-        work.refund(reservation, transfer.amount)
-        return "late_money"
+    if reservation.state == State.PENDING and not reservation.funded_at and _is_current(transfer):
+        return _fund(work, notice, transfer)
+    return _refund_late_money(work, notice, transfer)
+
+
+def _fund(work: UnitOfWork, notice: Notice, transfer: Transfer) -> str:
+    reservation = transfer.reservation
     if transfer.amount != reservation.amount:
-        work.add_review_item(
-            "amount_differs", f"{transfer.amount} dollars came for {notice.reference}, {reservation.amount} were expected.", reservation
-        )
+        detail = f"{transfer.amount} dollars came for {notice.reference}, {reservation.amount} were expected."
+        work.add_review_item("amount_differs", detail, reservation)
     if transfer.amount < reservation.amount:
         return "too_little"
-    work.move(reservation, Event.FUNDED, funded_at=work.at, expires_at=None)
+    work.change_reservation(reservation, Event.FUNDED, funded_at=work.at, expires_at=None)
     settle_soon(reservation.loan_id)
     return "funded"
 
 
-def settle_soon(loan_id: int) -> None:
-    """Have the loan's rule applied as soon as this transaction is committed; the settle job would, some minutes later."""
+def _refund_late_money(work: UnitOfWork, notice: Notice, transfer: Transfer) -> str:
+    reservation = transfer.reservation
+    late = f"{notice.amount} dollars for {notice.reference} came late."
+    expired_at = last_deadline(reservation) if reservation.cause == Event.EXPIRED else None
+    if expired_at and notice.occurred_at < expired_at:
+        detail = f"{late} It was there at {notice.occurred_at}, before the deadline of {expired_at}."
+        work.add_review_item("deadline_missed", detail, reservation)
+    else:
+        work.add_review_item("late_money", f"{late} It goes back.", reservation)
+    work.refund(reservation, transfer.amount)
+    return "late_money"
 
-    def send() -> None:
-        current_app.send_task(SETTLE_TASK, [loan_id])
 
-    transaction.on_commit(send, robust=True)
-
-
-def _is_own(transfer: Transfer) -> bool:
-    own = current_transfer(transfer.reservation)
-    return own is not None and own.pk == transfer.pk
-
-
-def _failed(work: UnitOfWork, notice: Notice, payments: list[Transfer]) -> str:
+def _transfer_failed(work: UnitOfWork, notice: Notice, payments: Sequence[Transfer]) -> str:
     transfer = payments[0]
     reservation = transfer.reservation
     if transfer.status == TransferStatus.INITIATED:
-        work.move_transfer(transfer, TransferEvent.FAILED, occurred_at=notice.occurred_at)
-        if reservation.state == State.PENDING and _is_own(transfer):
-            work.move(reservation, Event.TRANSFER_FAILED)
-            work.add_review_item("transfer_failed", f"The transfer {notice.reference} of {notice.amount} dollars failed.", reservation)
+        work.change_transfer(transfer, TransferEvent.FAILED, occurred_at=notice.occurred_at)
+        if reservation.state == State.PENDING and _is_current(transfer):
+            work.change_reservation(reservation, Event.TRANSFER_FAILED)
+            detail = f"The transfer {notice.reference} of {notice.amount} dollars failed."
+            work.add_review_item("transfer_failed", detail, reservation)
         return "failed"
     cleared = [payment for payment in payments if payment.status == TransferStatus.CLEARED]
     if not cleared:
         return "already_failed"
+    # The newest payment of exactly this amount was returned, or else the newest.
     returned = next((payment for payment in reversed(cleared) if payment.amount == notice.amount), cleared[-1])
-    work.move_transfer(returned, TransferEvent.RETURNED, occurred_at=notice.occurred_at)
-    if returned is transfer and reservation.state in {State.PENDING, State.SETTLED} and _is_own(transfer):
-        work.move(reservation, Event.PAYMENT_RETURNED)
+    work.change_transfer(returned, TransferEvent.RETURNED, occurred_at=notice.occurred_at)
+    if returned is transfer and reservation.state in {State.PENDING, State.SETTLED} and _is_current(transfer):
+        work.change_reservation(reservation, Event.PAYMENT_RETURNED)
     else:
-        work.take_back(reservation, returned.amount)
+        work.void_refunds(reservation, returned.amount)
     return "returned"
 
 
-def _paid(work: UnitOfWork, notice: Notice, payments: list[Transfer]) -> str:
+def _refund_paid(work: UnitOfWork, notice: Notice, payments: Sequence[Transfer]) -> str:
     refund = payments[0]
     if notice.amount != refund.amount or refund.status == TransferStatus.VOID:
         detail = f"The bank paid {notice.amount} dollars for refund {refund.reference}, which is {refund.status} with {refund.amount}."
@@ -183,8 +182,23 @@ def _paid(work: UnitOfWork, notice: Notice, payments: list[Transfer]) -> str:
         return "refund_differs"
     if refund.status == TransferStatus.PAID:
         return "already_paid"
-    work.move_transfer(refund, TransferEvent.PAID, occurred_at=notice.occurred_at)
+    work.change_transfer(refund, TransferEvent.PAID, occurred_at=notice.occurred_at)
     return "paid"
 
 
-_FOLLOWS = {"transfer.cleared": _cleared, "transfer.failed": _failed, "refund.paid": _paid}
+_FOLLOW_UPS = {"transfer.cleared": _money_cleared, "transfer.failed": _transfer_failed, "refund.paid": _refund_paid}
+
+
+def _is_current(transfer: Transfer) -> bool:
+    """Return whether the reservation expects its money by this transfer, and not by a newer one."""
+    current = current_transfer(transfer.reservation)
+    return current is not None and current.pk == transfer.pk
+
+
+def settle_soon(loan_id: int) -> None:
+    """Have the loan's settlement rule applied after this transaction has committed. Without that, the job comes within minutes."""
+
+    def send() -> None:
+        current_app.send_task(SETTLE_TASK, [loan_id])
+
+    transaction.on_commit(send, robust=True)

@@ -1,83 +1,93 @@
-"""What may an investor do? Reserve a piece, start the transfer for it, or let it go."""
+"""Do what investors ask for: reserve part of a loan, start the transfer for it, or cancel it."""
 
-from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
-from django.conf import settings
-
 from loans.domain import limits
-from loans.domain.actors import SYSTEM, Actor
-from loans.domain.business_calendar import TIME_TO_START_TRANSFER, money_deadline
-from loans.domain.errors import BelowMinimum, Busy, LoanNotOpen, NotAccredited, NotFound, OverLimit, ReservationExpired
-from loans.domain.idempotency import Key, RequestRunning
+from loans.domain.actors import Actor
+from loans.domain.errors import BelowMinimum, Busy, LoanNotOpen, NotAccredited, OverLimit, ReservationExpired
+from loans.domain.idempotency import AnsweredBefore, Key
 from loans.domain.states import Event, State
 from loans.ledger import locks
-from loans.ledger.admission import admit_reservation
-from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
+from loans.ledger.admission import Admission, admit_reservation
+from loans.ledger.expiry import expire_lapsed
+from loans.ledger.unit_of_work import unit_of_work
 from loans.models import Investor, Reservation
 from loans.selectors.offers import Offer, OfferTo, loan_offer_to
 from loans.selectors.reservations import current_transfer, last_deadline
+from loans.services.deadlines import money_deadline, time_to_start_transfer
 
-ATTEMPTS = 3  # Room that others free and take meanwhile can make a second look necessary; a third is rare.
+ATTEMPTS = 3  # Others may take the room between our look at it and our lock; a third attempt is rare.
 
 
 def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | None = None, now: datetime | None = None) -> Reservation:
-    """Claim `amount` dollars of a loan; the reservation's place in the queue is fixed here, and its request's key is kept with it.
+    """Reserve `amount` dollars of a loan for the investor. The reservation's place in the queue is fixed here.
 
-    Raises NotFound, LoanNotOpen, NotAccredited, BelowMinimum or OverLimit, and Busy; for a key AnsweredBefore and RequestInProgress.
+    With a key, the key is kept with the reservation, and a repeat is not decided again.
+
+    Raises:
+        NotFound, LoanNotOpen, NotAccredited, BelowMinimum, OverLimit: the rules refuse it.
+        Busy: a lock did not come in time.
+        AnsweredBefore: the key has a first answer.
+        RequestInProgress: the first request with the key took too long.
     """
     admit = partial(
         admit_reservation,
         reference=reference,
         investor_id=investor.pk,
         amount=amount,
-        time_to_live=TIME_TO_START_TRANSFER / settings.TIME_LAPSE,
+        time_to_live=time_to_start_transfer(),
         actor=Actor("investor", investor.user_id),
         key=key,
     )
     for _ in range(ATTEMPTS):
-        try:
-            with locks.patient():
-                reservation = admit(now=now)
-            if reservation:
-                return reservation
+        with locks.busy_if_late():
+            admission = admit(now=now)
+        if admission.refused:
             offer = loan_offer_to(investor.pk, reference, now)
-            _refuse_unless_eligible(offer, amount)
-            if amount > offer.available:
-                raise _over_limit(offer, amount)
-            # There is room, or there would be without the reservations that have lapsed.
-            with locks.short_transaction():
-                reservation = _after_sweep(admit, reference, amount, now)
-            if reservation:
-                return reservation
-        except RequestRunning:
-            assert key  # noqa: S101
-            locks.await_key(key)
+            _raise_if_refused(offer, amount)
+            # There is room by now, or there is once lapsed reservations are canceled.
+            admission = _admit_after_expiry(admit, reference, amount, key, now)
+        if admission.reservation:
+            return admission.reservation
+        if admission.first_answer:
+            raise AnsweredBefore(admission.first_answer)
+        if key and admission.key_in_use:
+            locks.lock_key(key)
     raise Busy("Many are reserving this loan right now; try again in a moment.")
 
 
-def _after_sweep(admit: Callable[..., Reservation | None], reference: str, amount: Decimal, now: datetime | None) -> Reservation | None:
-    """Sweep just enough of the loan's lapsed reservations, oldest first; what is swept stays swept."""
-    locked = locks.by_reference(reference, now)
-    (loan,) = locked.loans
-    room = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
-    UnitOfWork(locked, actor=SYSTEM, needed=amount - room)
-    return admit(now=locked.at)
+def _admit_after_expiry(admit: "partial[Admission]", reference: str, amount: Decimal, key: Key | None, now: datetime | None) -> Admission:
+    """Cancel lapsed reservations, the oldest first, until the amount fits, and try once more. They stay canceled in any case."""
+    with locks.short_transaction():
+        if key:
+            locks.lock_key(key)
+        (loan,), at = locks.lock_loans(reference=reference, now=now)
+        room = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
+        expire_lapsed([loan], at, needed=amount - room)
+        return admit(now=at)
 
 
-def _refuse_unless_eligible(offer: OfferTo, amount: Decimal) -> None:
+def _raise_if_refused(offer: OfferTo, amount: Decimal) -> None:
     loan = offer.loan
     if not offer.takes_reservations:
         raise LoanNotOpen(f"{loan.reference} takes no reservations: it is {loan.status}{_closing(offer)}.", loan_status=loan.status)
     if not offer.may_buy:
         raise NotAccredited("Only accredited investors may reserve; your accreditation is missing or has ended.")
     if not limits.meets_minimum(amount, loan.minimum, loan.remaining):
-        closing_piece = loan.remaining < loan.minimum
-        helpful = f"exactly {loan.remaining}, all that remains" if closing_piece else f"at least {loan.minimum}"
-        raise BelowMinimum(f"Reserve {helpful}.", minimum=loan.remaining if closing_piece else loan.minimum)
+        if loan.remaining < loan.minimum:
+            raise BelowMinimum(f"Reserve exactly {loan.remaining}, all that remains.", minimum=loan.remaining)
+        raise BelowMinimum(f"Reserve at least {loan.minimum}.", minimum=loan.minimum)
+    if amount > offer.available:
+        then = f"; at {offer.frees_at.isoformat()} up to {offer.available_then} may be free" if offer.frees_at else ""
+        raise OverLimit(
+            f"{amount} is more than the {offer.available} available of {loan.reference}{then}.",
+            available=offer.available,
+            frees_at=offer.frees_at,
+            available_then=offer.available_then,
+        )
 
 
 def _closing(offer: Offer) -> str:
@@ -85,63 +95,50 @@ def _closing(offer: Offer) -> str:
     return f" and closed on {closes_at:%Y-%m-%d %H:%M} UTC" if closes_at and closes_at <= offer.at else ""
 
 
-def _over_limit(offer: OfferTo, amount: Decimal) -> OverLimit:
-    then = f"; at {offer.frees_at.isoformat()} up to {offer.available_then} may be free" if offer.frees_at else ""
-    return OverLimit(
-        f"{amount} is more than the {offer.available} available of {offer.loan.reference}{then}.",
-        available=offer.available,
-        frees_at=offer.frees_at,
-        available_then=offer.available_then,
-    )
-
-
 def start_transfer(
     *, reservation_id: UUID, method: str, actor: Actor, investor_id: int | None = None, reason: str = "", now: datetime | None = None
 ) -> Reservation:
-    """The reservation becomes pending and its money is awaited until the end of the fifth banking day. A repeat changes nothing.
+    """Make the reservation pending, and wait for its money until the end of the fifth banking day. A repeat changes nothing.
 
-    `investor_id` is the owner who asks; None where staff record it. Raises NotFound, ReservationExpired, IllegalTransition, Busy.
+    `investor_id` is the investor who asks, and None where staff record the transfer.
+
+    Raises:
+        NotFound: there is no such reservation, or it is another investor's.
+        ReservationExpired, IllegalTransition, Busy.
     """
-    with locks.short_transaction(), unit_of_work(locks.by_reservation(reservation_id, now), actor=actor, reason=reason) as work:
-        reservation = reservation_under_lock(work, reservation_id, investor_id)
+    with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
+        reservation = work.reservation(reservation_id, investor_id)
         transfer = current_transfer(reservation)
         if reservation.state in {State.PENDING, State.SETTLED} and transfer and transfer.method == method:
             return reservation
         refuse_expired(reservation)
-        work.move(reservation, Event.TRANSFER_STARTED, expires_at=deadline_in_demo_time(work.at, money_deadline(work.at)))
+        work.change_reservation(reservation, Event.TRANSFER_STARTED, expires_at=money_deadline(work.at))
         work.start_transfer(reservation, method)
         return reservation
 
 
 def cancel_reservation(*, reservation_id: UUID, actor: Actor, investor_id: int, now: datetime | None = None) -> Reservation:
-    """The investor lets a reserved reservation go. A repeat changes nothing.
+    """Cancel a reservation for its investor, before a transfer has been started. A repeat changes nothing.
 
-    Raises NotFound, ReservationExpired, IllegalTransition (a transfer has started), Busy.
+    Raises:
+        NotFound: there is no such reservation, or it is another investor's.
+        ReservationExpired, IllegalTransition, Busy.
     """
-    with locks.short_transaction(), unit_of_work(locks.by_reservation(reservation_id, now), actor=actor) as work:
-        reservation = reservation_under_lock(work, reservation_id, investor_id)
+    with unit_of_work(reservation_id=reservation_id, actor=actor, now=now) as work:
+        reservation = work.reservation(reservation_id, investor_id)
         if reservation.cause == Event.CANCELED_BY_INVESTOR:
             return reservation
         refuse_expired(reservation)
-        work.move(reservation, Event.CANCELED_BY_INVESTOR)
+        work.change_reservation(reservation, Event.CANCELED_BY_INVESTOR)
         return reservation
 
 
-def deadline_in_demo_time(at: datetime, deadline: datetime) -> datetime:
-    """When a reservation's time that begins at `at` runs out: at the deadline, or in a demo the sooner by TIME_LAPSE."""
-    return at + (deadline - at) / settings.TIME_LAPSE
-
-
-def reservation_under_lock(work: UnitOfWork, reservation_id: UUID, investor_id: int | None = None) -> Reservation:
-    """The reservation as it stands now that its loan is locked; NotFound where it is not the investor's."""
-    reservation = Reservation.objects.select_related("loan").filter(pk=reservation_id).first()
-    if not reservation or (investor_id is not None and reservation.investor_id != investor_id):
-        raise NotFound(f"There is no reservation {reservation_id}.")
-    return reservation
-
-
 def refuse_expired(reservation: Reservation) -> None:
-    """A lapsed reservation is dead, whatever step is asked of it."""
+    """Refuse every event on an expired reservation.
+
+    Raises:
+        ReservationExpired: its cause is `expired`. A lapsed one has expired by now, since a unit of work begins with that.
+    """
     if reservation.cause == Event.EXPIRED:
         expired_at = last_deadline(reservation)
         raise ReservationExpired(f"This reservation expired at {expired_at}.", expired_at=expired_at, state=reservation.state)

@@ -1,50 +1,60 @@
-"""What happens when the money is here? The loan's rule decides who is settled; the last cent closes the loan."""
+"""Settle reservations: apply each loan's settlement rule, and fund the loan when nothing remains of it."""
 
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InterfaceError, OperationalError
 
 from loans.domain.actors import SYSTEM, Actor
 from loans.domain.errors import IllegalTransition
-from loans.domain.states import Event, LoanEvent, LoanStatus, State
-from loans.ledger import locks
+from loans.domain.states import LIVE, Event, LoanEvent, LoanStatus, State
 from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Loan, Reservation
 from loans.selectors.reservations import allocations_due, live_reservations, loans_with_waiting_money
-from loans.services.reservations import refuse_expired, reservation_under_lock
+from loans.services.reservations import refuse_expired
 from peerloans.database.clock import database_now
 from peerloans.errors import Problem
 
 logger = logging.getLogger(__name__)
 
-BATCH_LOANS = 50  # Long enough to save round trips, short enough that nobody waits long for one of the loans.
+BATCH_LOANS = 50  # Large enough to save round trips, small enough to hold the locks of these loans for a short time.
 
 
 def settle_due(now: datetime | None = None) -> int:
-    """Apply the rule of each loan on which money waits, in order of their ids; returns how many reservations were settled.
+    """Apply the rule of each loan with funded reservations, in order of ids, and return how many reservations were decided.
 
-    A batch that fails is done again loan by loan, so that one bad loan stops no other; what still fails is a review item for staff.
+    A batch that fails is repeated loan by loan, so that one bad loan does not stop the others; see `settle_one_loan`.
     """
     loan_ids = loans_with_waiting_money()
-    settled = 0
+    decided = 0
     for start in range(0, len(loan_ids), BATCH_LOANS):
         batch = loan_ids[start : start + BATCH_LOANS]
         try:
-            settled += settle_loans(batch, now=now)
-        except Exception:  # noqa: BLE001 - whatever it is, settle_alone meets it again and says so
-            settled += sum(settle_one_loan(loan_id, now) for loan_id in batch)
-    return settled
+            decided += settle_loans(batch, now=now)
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, settle_one_loan meets it again and reports it
+            decided += sum(settle_one_loan(loan_id, now) for loan_id in batch)
+    return decided
 
 
 def settle_one_loan(loan_id: int, now: datetime | None = None) -> int:
-    """Apply one loan's rule; where that is not possible it is logged, and what is no passing trouble is a review item for staff."""
+    """Apply one loan's rule, and return how many reservations were decided; 0 where that fails.
+
+    A passing trouble is logged, since the next run comes soon. Any other failure becomes a review item for staff.
+
+    Raises:
+        SoftTimeLimitExceeded: the job has run too long, which says nothing about this loan.
+    """
     try:
         return settle_loans([loan_id], now=now)
-    except (Problem, OperationalError, InterfaceError) as trouble:  # busy, or the database is away: the next run comes soon
+    except SoftTimeLimitExceeded:
+        raise
+    except (Problem, OperationalError, InterfaceError) as trouble:  # the loan is busy, or the database cannot be reached
         logger.warning("Loan %s was not settled: %s", loan_id, trouble)
     except Exception as error:
         logger.exception("Loan %s could not be settled", loan_id)
@@ -53,8 +63,12 @@ def settle_one_loan(loan_id: int, now: datetime | None = None) -> int:
 
 
 def settle_loans(loan_ids: Sequence[int], *, actor: Actor = SYSTEM, now: datetime | None = None) -> int:
-    """Apply the rule of each of the loans that is open, in one transaction; returns how many reservations were settled."""
-    with locks.short_transaction(), unit_of_work(locks.by_id(loan_ids, now), actor=actor) as work:
+    """Apply the rule of each of these loans that is open, in one transaction, and return how many reservations were decided.
+
+    Raises:
+        NotFound, Busy.
+    """
+    with unit_of_work(loan_ids=loan_ids, actor=actor, now=now) as work:
         queues: dict[int, list[Reservation]] = {loan_id: [] for loan_id in work.loans}
         for reservation in live_reservations(list(work.loans)):
             queues[reservation.loan_id].append(reservation)
@@ -62,43 +76,49 @@ def settle_loans(loan_ids: Sequence[int], *, actor: Actor = SYSTEM, now: datetim
 
 
 def apply_rule(work: UnitOfWork, loan: Loan, queue: Sequence[Reservation]) -> int:
-    """Settle whom the loan's rule names among the live reservations; where nothing remains, the loan is funded."""
-    reservations = {reservation.pk: reservation for reservation in queue}
+    """Settle what the loan's rule allocates to its live reservations, and return how many were decided.
+
+    If nothing remains of the loan then, it is funded and the other live reservations are canceled.
+    """
     allocations = allocations_due(loan, queue, work.at)
     for allocation in allocations:
         if allocation.amount:
-            work.move(reservations[allocation.key], Event.SETTLED, settled_amount=allocation.amount, rule=loan.settlement_rule)
+            work.change_reservation(allocation.reservation, Event.SETTLED, settled_amount=allocation.amount, rule=loan.settlement_rule)
         else:
-            work.move(reservations[allocation.key], Event.NO_SHARE, rule=loan.settlement_rule)
+            work.change_reservation(allocation.reservation, Event.NO_SHARE, rule=loan.settlement_rule)
     if allocations:
-        _close_if_sold_out(work, loan, queue)
+        _fund_if_sold_out(work, loan, queue)
     return len(allocations)
 
 
-def _close_if_sold_out(work: UnitOfWork, loan: Loan, reservations: Iterable[Reservation]) -> None:
-    """Where the last cent has settled the loan is funded, and those of the reservations that are still live are canceled."""
+def _fund_if_sold_out(work: UnitOfWork, loan: Loan, reservations: Iterable[Reservation]) -> None:
     if not loan.remaining:
-        work.move_loan(loan, LoanEvent.FUNDED)
+        work.change_loan(loan, LoanEvent.FUNDED)
         cancel_live_reservations(work, reservations, Event.LOAN_FUNDED)
 
 
 def cancel_live_reservations(work: UnitOfWork, reservations: Iterable[Reservation], cause: Event) -> None:
     """Cancel those of the reservations that are still live."""
     for reservation in reservations:
-        if reservation.state in {State.RESERVED, State.PENDING}:
-            work.move(reservation, cause)
+        if reservation.state in LIVE:
+            work.change_reservation(reservation, cause)
 
 
 def settle_ahead_of_turn(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
-    """Staff settle a funded reservation ahead of its turn, up to what remains. History names the rule `staff`."""
-    with locks.short_transaction(), unit_of_work(locks.by_reservation(reservation_id, now), actor=actor, reason=reason) as work:
-        reservation = reservation_under_lock(work, reservation_id)
+    """Settle a funded reservation before its turn, up to what remains. History names the rule `staff`. A repeat changes nothing.
+
+    Raises:
+        IllegalTransition: its money is not here.
+        NotFound, ReservationExpired, Busy.
+    """
+    with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
+        reservation = work.reservation(reservation_id)
         if reservation.state == State.SETTLED:
             return reservation
         refuse_expired(reservation)
         if reservation.state == State.PENDING and not reservation.funded_at:
             raise IllegalTransition("Its money is not here yet, so it cannot be settled.", state=reservation.state)
         loan = work.loan
-        work.move(reservation, Event.SETTLED, settled_amount=min(reservation.amount, loan.remaining), rule="staff")
-        _close_if_sold_out(work, loan, live_reservations([loan.pk]).exclude(pk=reservation.pk))
+        work.change_reservation(reservation, Event.SETTLED, settled_amount=min(reservation.amount, loan.remaining), rule="staff")
+        _fund_if_sold_out(work, loan, live_reservations([loan.pk]).exclude(pk=reservation.pk))
         return reservation

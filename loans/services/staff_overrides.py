@@ -1,4 +1,4 @@
-"""What may staff do to one reservation, its money, or a review_item? Each step needs a reason, which is kept."""
+"""Let staff change one reservation, record its money by hand, and close review items. Each change needs a reason, which is kept."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -6,99 +6,131 @@ from uuid import UUID
 
 from loans.domain import limits
 from loans.domain.actors import Actor
-from loans.domain.business_calendar import money_deadline, transfer_deadline
 from loans.domain.errors import IllegalTransition, Invalid, LoanNotOpen, NotFound, OverLimit
 from loans.domain.states import LIVE, Direction, Event, LoanStatus, State, TransferStatus
 from loans.ledger import locks
 from loans.ledger.review_items import close_review_item
-from loans.ledger.unit_of_work import unit_of_work
+from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Reservation, ReviewItem, Transfer
 from loans.selectors.reservations import current_transfer, last_event
-from loans.services.payments import Notice, is_bank_event_recorded, record_bank_event, settle_soon
-from loans.services.reservations import deadline_in_demo_time, refuse_expired, reservation_under_lock
+from loans.services.deadlines import money_deadline, transfer_deadline
+from loans.services.payments import Notice, NoticeType, is_bank_event_recorded, record_bank_event, settle_soon
+from loans.services.reservations import refuse_expired
 from peerloans.database.clock import database_now
 
 
 def cancel_by_staff(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
-    """Cancel a live reservation; money that is here goes back. A repeat changes nothing."""
-    with locks.short_transaction(), unit_of_work(locks.by_reservation(reservation_id, now), actor=actor, reason=reason) as work:
-        reservation = reservation_under_lock(work, reservation_id)
+    """Cancel a live reservation, and refund the money that is here. A repeat changes nothing.
+
+    Raises:
+        NotFound, ReservationExpired, IllegalTransition, Busy.
+    """
+    with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
+        reservation = work.reservation(reservation_id)
         if reservation.cause != Event.CANCELED_BY_STAFF:
             refuse_expired(reservation)
-            work.move(reservation, Event.CANCELED_BY_STAFF)
+            work.change_reservation(reservation, Event.CANCELED_BY_STAFF)
         return reservation
 
 
 def extend_reservation(
     *, reservation_id: UUID, expires_at: datetime, actor: Actor, reason: str, now: datetime | None = None
 ) -> Reservation:
-    """Give a live reservation until `expires_at`. A lapsed reservation can only be reinstated."""
-    with locks.short_transaction(), unit_of_work(locks.by_reservation(reservation_id, now), actor=actor, reason=reason) as work:
-        reservation = reservation_under_lock(work, reservation_id)
+    """Give a live reservation time until `expires_at`. A repeat changes nothing.
+
+    Raises:
+        ReservationExpired: it has lapsed, so it can only be reinstated.
+        IllegalTransition: it is not live, or it is funded and has no deadline.
+        Invalid: `expires_at` has passed, or is not later than the former deadline.
+        NotFound, Busy.
+    """
+    with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
+        reservation = work.reservation(reservation_id)
         if reservation.expires_at == expires_at:
             return reservation
         refuse_expired(reservation)
         if reservation.funded_at:
             raise IllegalTransition("Its money is here, so no clock is running that could be extended.", state=reservation.state)
-        if expires_at <= max(work.at, reservation.expires_at or work.at):
-            raise Invalid(f"Name an instant after {max(work.at, reservation.expires_at or work.at)}.")
-        work.move(reservation, Event.EXTENDED, expires_at=expires_at)
+        earliest = max(work.at, reservation.expires_at or work.at)
+        if expires_at <= earliest:
+            raise Invalid(f"Name an instant after {earliest}.")
+        work.change_reservation(reservation, Event.EXTENDED, expires_at=expires_at)
         return reservation
 
 
 def accept_amount(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
-    """Take the smaller sum that came for what was asked: the reservation shrinks to it and is funded. A repeat changes nothing."""
-    with locks.short_transaction(), unit_of_work(locks.by_reservation(reservation_id, now), actor=actor, reason=reason) as work:
-        reservation = reservation_under_lock(work, reservation_id)
+    """Lower the amount of a reservation to the smaller sum that came for it, so that it is funded. A repeat changes nothing.
+
+    Raises:
+        IllegalTransition: no smaller sum waits.
+        Invalid: the sum is below the loan's minimum.
+        NotFound, ReservationExpired, Busy.
+    """
+    with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
+        reservation = work.reservation(reservation_id)
         refuse_expired(reservation)
         transfer = current_transfer(reservation)
-        came = transfer.amount if transfer and transfer.status == TransferStatus.CLEARED else None
-        if reservation.funded_at and reservation.amount == came and reservation.transitions.filter(event=Event.AMOUNT_ACCEPTED).exists():
+        received = transfer.amount if transfer and transfer.status == TransferStatus.CLEARED else None
+        if reservation.funded_at and reservation.amount == received and _was_accepted(reservation):
             return reservation
-        if came is None or reservation.state != State.PENDING or reservation.funded_at:
+        if received is None or reservation.state != State.PENDING or reservation.funded_at:
             raise IllegalTransition("No smaller sum waits to be accepted.", state=reservation.state)
-        if came < work.loan.minimum:
-            raise Invalid(f"{came} came, which is below the loan's minimum of {work.loan.minimum}.")
-        work.move(reservation, Event.AMOUNT_ACCEPTED, amount=came)
-        work.move(reservation, Event.FUNDED, funded_at=work.at, expires_at=None)
+        if received < work.loan.minimum:
+            raise Invalid(f"{received} came, which is below the loan's minimum of {work.loan.minimum}.")
+        work.change_reservation(reservation, Event.AMOUNT_ACCEPTED, amount=received)
+        work.change_reservation(reservation, Event.FUNDED, funded_at=work.at, expires_at=None)
         settle_soon(reservation.loan_id)
         return reservation
 
 
-def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
-    """Bring a canceled reservation back to its old place, as far as the loan has room for it.
+def _was_accepted(reservation: Reservation) -> bool:
+    return reservation.transitions.filter(event=Event.AMOUNT_ACCEPTED).exists()
 
-    Where its money is here it waits for its turn, where its transfer is on the way it has five fresh banking days,
-    otherwise 24 fresh hours. A repeat changes nothing.
+
+def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
+    """Bring a canceled reservation back at its old place in the queue, if the loan has room for it. A repeat changes nothing.
+
+    If its money is here, it waits for its turn and its refund is void. If its transfer is on the way, it has five new banking days;
+    otherwise 24 new hours to start one.
+
+    Raises:
+        IllegalTransition: it is not canceled, or a refund of it has been paid.
+        LoanNotOpen: the loan takes no reservations.
+        OverLimit: its amount is more than is available.
+        NotFound, Busy.
     """
-    with locks.short_transaction(), unit_of_work(locks.by_reservation(reservation_id, now), actor=actor, reason=reason) as work:
-        reservation, loan = reservation_under_lock(work, reservation_id), work.loan
+    with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
+        reservation = work.reservation(reservation_id)
         if reservation.state in LIVE and last_event(reservation) in {Event.REINSTATED_RESERVED, Event.REINSTATED_PENDING}:
             return reservation
-        if reservation.state != State.CANCELED:
-            raise IllegalTransition(f"This is {reservation.state}; only a canceled reservation can be reinstated.", state=reservation.state)
-        if loan.status != LoanStatus.OPEN or not loan.closes_at or loan.closes_at <= work.at:
-            raise LoanNotOpen(
-                f"{loan.reference} takes no reservations: it is {loan.status} and closes at {loan.closes_at}.", loan_status=loan.status
-            )
-        available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
-        if reservation.amount > available:
-            raise OverLimit(f"{reservation.amount} is more than the {available} available.", available=available)
-        if reservation.transfers.filter(status=TransferStatus.PAID).exists():
-            raise IllegalTransition("A refund of it has been paid, so it cannot be reinstated.", state=reservation.state)
+        _refuse_unless_reinstatable(work, reservation)
         transfer = current_transfer(reservation)
         if transfer and transfer.status == TransferStatus.CLEARED and transfer.amount >= reservation.amount:
-            work.move(reservation, Event.REINSTATED_PENDING, funded_at=transfer.cleared_at)
+            work.change_reservation(reservation, Event.REINSTATED_PENDING, funded_at=transfer.cleared_at)
             settle_soon(reservation.loan_id)
         elif transfer and transfer.status == TransferStatus.INITIATED:
-            work.move(reservation, Event.REINSTATED_PENDING, expires_at=deadline_in_demo_time(work.at, money_deadline(work.at)))
+            work.change_reservation(reservation, Event.REINSTATED_PENDING, expires_at=money_deadline(work.at))
         else:
-            work.move(reservation, Event.REINSTATED_RESERVED, expires_at=deadline_in_demo_time(work.at, transfer_deadline(work.at)))
+            work.change_reservation(reservation, Event.REINSTATED_RESERVED, expires_at=transfer_deadline(work.at))
         return reservation
 
 
-# --- What the bank would have told ------------------------------------------------------------------------------------
-# `notice_id` tells one deed from the next, as the bank's own ids do: the same deed again changes nothing.
+def _refuse_unless_reinstatable(work: UnitOfWork, reservation: Reservation) -> None:
+    loan = work.loan
+    if reservation.state != State.CANCELED:
+        raise IllegalTransition(f"This is {reservation.state}; only a canceled reservation can be reinstated.", state=reservation.state)
+    if loan.status != LoanStatus.OPEN or not loan.closes_at or loan.closes_at <= work.at:
+        raise LoanNotOpen(
+            f"{loan.reference} takes no reservations: it is {loan.status} and closes at {loan.closes_at}.", loan_status=loan.status
+        )
+    available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
+    if reservation.amount > available:
+        raise OverLimit(f"{reservation.amount} is more than the {available} available.", available=available)
+    if reservation.transfers.filter(status=TransferStatus.PAID).exists():
+        raise IllegalTransition("A refund of it has been paid, so it cannot be reinstated.", state=reservation.state)
+
+
+# --- Bank events recorded by hand. `notice_id` identifies one deed of staff: the same deed again changes nothing. ---------
 def record_money(
     *,
     reservation_id: UUID,
@@ -109,26 +141,30 @@ def record_money(
     amount: Decimal | None = None,
     now: datetime | None = None,
 ) -> str:
-    """Record that a reservation's money is here; all that was expected, unless `amount` says otherwise."""
+    """Record that the money of a reservation cleared: `amount` dollars, or all that was expected. Return the outcome.
+
+    Raises:
+        NotFound, Busy.
+        IllegalTransition: no transfer has been started.
+    """
     with locks.short_transaction():
         transfer = _transfer_under_lock(reservation_id, now)
-        return record_bank_event(
-            Notice(
-                f"staff:{notice_id}:{transfer.reference}", "transfer.cleared", transfer.reference, amount or transfer.amount, occurred_at
-            ),
-            actor=actor,
-            reason=reason,
-            now=now,
-        )
+        notice = _notice(notice_id, "transfer.cleared", transfer, amount or transfer.amount, occurred_at)
+        return record_bank_event(notice, actor=actor, reason=reason, now=now)
 
 
 def reverse_payment(
     *, reservation_id: UUID, notice_id: UUID, occurred_at: datetime, actor: Actor, reason: str, now: datetime | None = None
 ) -> str:
-    """Record that the bank took a reservation's money back: the reservation is canceled, without a refund."""
+    """Record that the bank took the money of a reservation back, which cancels it without a refund. Return the outcome.
+
+    Raises:
+        IllegalTransition: no transfer has been started, or its money is not here.
+        NotFound, Busy.
+    """
     with locks.short_transaction():
         transfer = _transfer_under_lock(reservation_id, now)
-        notice = Notice(f"staff:{notice_id}:{transfer.reference}", "transfer.failed", transfer.reference, transfer.amount, occurred_at)
+        notice = _notice(notice_id, "transfer.failed", transfer, transfer.amount, occurred_at)
         if transfer.status != TransferStatus.CLEARED and not is_bank_event_recorded(notice):
             raise IllegalTransition(
                 f"The transfer {transfer.reference} is {transfer.status}: no money of it is here.", state=transfer.status
@@ -136,8 +172,12 @@ def reverse_payment(
         return record_bank_event(notice, actor=actor, reason=reason, now=now)
 
 
+def _notice(notice_id: UUID, kind: NoticeType, transfer: Transfer, amount: Decimal, occurred_at: datetime) -> Notice:
+    return Notice(f"staff:{notice_id}:{transfer.reference}", kind, transfer.reference, amount, occurred_at)
+
+
 def _transfer_under_lock(reservation_id: UUID, now: datetime | None) -> Transfer:
-    locks.by_reservation(reservation_id, now)
+    locks.lock_loans(reservation_id=reservation_id, now=now)
     transfer = current_transfer(Reservation.objects.get(pk=reservation_id))
     if not transfer:
         raise IllegalTransition("No transfer has been started for it; record that first.")
@@ -147,18 +187,28 @@ def _transfer_under_lock(reservation_id: UUID, now: datetime | None) -> Transfer
 def mark_refund_paid(
     *, transfer_id: UUID, notice_id: UUID, occurred_at: datetime, actor: Actor, reason: str, now: datetime | None = None
 ) -> str:
-    """Record that a refund has been paid."""
+    """Record that a refund has been paid. Return the outcome.
+
+    Raises:
+        IllegalTransition: the transfer is not a refund.
+        NotFound, Busy.
+    """
     refund = Transfer.objects.filter(pk=transfer_id).first()
     if not refund:
         raise NotFound(f"There is no transfer {transfer_id}.")
     if refund.direction != Direction.REFUND:
-        raise IllegalTransition(f"{refund.reference} is no refund.", state=refund.status)
-    notice = Notice(f"staff:{notice_id}:{refund.reference}", "refund.paid", refund.reference, refund.amount, occurred_at)
+        raise IllegalTransition(f"{refund.reference} is not a refund.", state=refund.status)
+    notice = _notice(notice_id, "refund.paid", refund, refund.amount, occurred_at)
     return record_bank_event(notice, actor=actor, reason=reason, now=now)
 
 
 def resolve_review_item(*, review_item_id: int, actor: Actor, reason: str, now: datetime | None = None) -> ReviewItem:
-    """Take a review item off the list; `reason` says what became of it."""
+    """Take a review item off the list. `reason` says what was done about it.
+
+    Raises:
+        IllegalTransition: it has been closed before.
+        NotFound, Busy.
+    """
     with locks.short_transaction():
         review_item = ReviewItem.objects.select_for_update().filter(pk=review_item_id).first()
         if not review_item:

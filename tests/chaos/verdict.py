@@ -12,7 +12,7 @@ from loans.audit.reconciliation import find_breaches
 from loans.audit.verify_history import verify_loan_history
 from loans.models import BankEvent, Delivery, Loan, Reservation, ReviewItem, Transfer, Transition
 from loans.notifications import deliveries
-from loans.services.closing_values import refresh_remaining_cache
+from loans.services.cache_refresh import refresh_remaining_cache
 from loans.services.expiry import expire_due
 from loans.services.settlement import settle_due
 from peerloans.devserver import embedded

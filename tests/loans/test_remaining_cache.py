@@ -12,7 +12,7 @@ from redis.connection import AbstractConnection
 
 from loans import remaining_cache
 from loans.models import Loan, ReviewItem
-from loans.services.closing_values import Refreshed, refresh_remaining_cache
+from loans.services.cache_refresh import Refreshed, refresh_remaining_cache
 from loans.services.settlement import settle_loans
 from tests.loans import stage
 from tests.loans.stage import MONDAY

@@ -1,27 +1,27 @@
-"""How are two made to meet? Threads with connections of their own, the first stopped between its reading and its writing."""
+"""Let two threads meet, each with its own connection: the first is stopped between its decision and its writing."""
 
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 
-from loans.ledger import locks
 from loans.ledger.unit_of_work import UnitOfWork
 
 LONGEST_WAIT_SECONDS = 10
-WAIT_UNDER_LOCK_SECONDS = 0.3  # there the other one cannot finish before we do
+WAIT_UNDER_LOCK_SECONDS = 0.3  # under the lock, the second thread cannot finish before the first
 
 Call = Callable[[], Any]
 
 
 def outcome(call: Call) -> Any:
-    """What the call gives back, or the exception that it raises."""
+    """Return the call's result, or the exception that it raises."""
     try:
         return call()
-    except Exception as error:  # noqa: BLE001 - it is the caller's to judge
+    except Exception as error:  # noqa: BLE001 - the test decides what it means
         return error
     finally:
         connections.close_all()
@@ -33,21 +33,40 @@ def together(*calls: Call) -> list[Any]:
         return list(threads.map(outcome, calls))
 
 
+def without_locks(call: Call) -> Call:
+    """Let the call read loans without locking their rows."""
+
+    def unlocked(execute: Callable[..., Any], sql: str, *args: Any) -> Any:
+        return execute(re.sub(r"FOR UPDATE(?! SKIP LOCKED)", "", sql), *args)
+
+    def run() -> Any:
+        with connection.execute_wrapper(unlocked):
+            return call()
+
+    return run
+
+
 @pytest.fixture
-def meet(monkeypatch: pytest.MonkeyPatch) -> Callable[[Call, Call], list[Any]]:
+def lock(request: pytest.FixtureRequest) -> bool:
+    """Whether loans are locked. The twin of a test runs without."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def meet(lock: bool, monkeypatch: pytest.MonkeyPatch) -> Callable[[Call, Call], list[Any]]:
     """Run the second call when the first has decided and not yet written.
 
-    The first writes when the second has finished; or after a short wait, where the second cannot finish before it.
+    The first writes when the second has finished. Under the lock, where the second waits for the first, it writes after a short while.
     """
 
     def run(first: Call, second: Call) -> list[Any]:
-        decided, finished, post = threading.Event(), threading.Event(), UnitOfWork.post
+        decided, finished, write = threading.Event(), threading.Event(), UnitOfWork.write
 
-        def post_late(work: UnitOfWork) -> None:
+        def write_late(work: UnitOfWork) -> None:
             if not decided.is_set():
                 decided.set()
-                finished.wait(WAIT_UNDER_LOCK_SECONDS if locks.FOR_UPDATE else LONGEST_WAIT_SECONDS)
-            post(work)
+                finished.wait(WAIT_UNDER_LOCK_SECONDS if lock else LONGEST_WAIT_SECONDS)
+            write(work)
 
         def when_decided() -> Any:
             assert decided.wait(LONGEST_WAIT_SECONDS), "the first one never came to its writing"
@@ -57,15 +76,8 @@ def meet(monkeypatch: pytest.MonkeyPatch) -> Callable[[Call, Call], list[Any]]:
                 connections.close_all()
                 finished.set()
 
-        monkeypatch.setattr(UnitOfWork, "post", post_late)
-        return together(first, when_decided)
+        monkeypatch.setattr(UnitOfWork, "write", write_late)
+        calls = (first, when_decided) if lock else (without_locks(first), without_locks(when_decided))
+        return together(*calls)
 
     return run
-
-
-@pytest.fixture
-def lock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether the loan's lock is on; where it is off, its row is read all the same."""
-    if not request.param:
-        monkeypatch.setattr(locks, "FOR_UPDATE", "")
-    return bool(request.param)

@@ -1,7 +1,6 @@
-"""Does the loan's lock hold? Each pair meets at the worst moment, once with the lock and once, as its twin, without.
+"""Let two changes of one loan meet at the worst moment, with the loan's lock; and as a twin, without it.
 
-With the lock every sum and every chain of history is right afterwards. The twin must go wrong: else the test would
-prove nothing.
+With the lock, every sum and every history is right afterwards. The twin must go wrong; otherwise the test could not fail.
 """
 
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from loans.domain import limits
 from loans.domain.actors import Actor
 from loans.domain.errors import OverLimit
 from loans.domain.states import LIVE
-from loans.ledger import unit_of_work
+from loans.ledger.admission import Admission
 from loans.models import Loan, Reservation, Transfer, Transition
 from loans.selectors.offers import loan_offer
 from loans.services import reservations as reservation_services
@@ -39,34 +38,34 @@ BY_STAFF: dict[str, Any] = {"actor": STAFF, "reason": "a race"}
 
 
 def breaches(loan: Loan) -> list[str]:
-    """What does not add up: totals, the money of each reservation, and history in which each step starts where the last ended."""
+    """Name what does not add up: totals, the money of each reservation, and a history whose states do not follow from each other."""
     loan = Loan.objects.get(pk=loan.pk)
     reservations = list(Reservation.objects.filter(loan=loan).order_by("number"))
-    found = []
+    wrong = []
     if loan.claimed != sum(reservation.amount for reservation in reservations if reservation.state in LIVE):
-        found.append("claimed")
+        wrong.append("claimed")
     if loan.settled != sum(reservation.settled_amount for reservation in reservations):
-        found.append("settled")
+        wrong.append("settled")
     if [reservation.number for reservation in reservations] != list(range(1, loan.last_number + 1)):
-        found.append("last_number")
+        wrong.append("last_number")
     for reservation in reservations:
         sums = dict(reservation.transfers.order_by().values_list("status").annotate(Sum("amount")))
         if reservation.received != sums.get("cleared", 0) or reservation.refunded != sums.get("due", 0) + sums.get("paid", 0):
-            found.append(f"money of {reservation.number}")
-        found += [f"history of {reservation.number}"] * broken_chain(
+            wrong.append(f"money of {reservation.number}")
+        wrong += [f"history of {reservation.number}"] * broken_chain(
             Transition.objects.filter(reservation=reservation, transfer=None), reservation.state
         )
     for transfer in Transfer.objects.filter(reservation__loan=loan):
-        found += [f"history of {transfer.reference}"] * broken_chain(Transition.objects.filter(transfer=transfer), transfer.status)
-    return found + ["history of the loan"] * broken_chain(Transition.objects.filter(loan=loan, reservation=None), loan.status)
+        wrong += [f"history of {transfer.reference}"] * broken_chain(Transition.objects.filter(transfer=transfer), transfer.status)
+    return wrong + ["history of the loan"] * broken_chain(Transition.objects.filter(loan=loan, reservation=None), loan.status)
 
 
 def broken_chain(history, state: str) -> bool:
-    steps = list(history.order_by("id").values_list("from_state", "to_state"))
-    return steps[-1][1] != state or any(before[1] != after[0] for before, after in pairwise(steps))
+    transitions = list(history.order_by("id").values_list("from_state", "to_state"))
+    return transitions[-1][1] != state or any(before[1] != after[0] for before, after in pairwise(transitions))
 
 
-# --- What may meet ----------------------------------------------------------------------------------------------------
+# --- The changes that meet --------------------------------------------------------------------------------------------
 def reserve(loan: Loan, investor=None, amount=10_000, now=NOON) -> Call:
     investor = investor or InvestorFactory()
     return lambda: reservation_services.reserve(reference=loan.reference, investor=investor, amount=Decimal(amount), now=now)
@@ -82,7 +81,7 @@ def cancel(reservation: Reservation, now=NOON) -> Call:
     return lambda: cancel_reservation(reservation_id=reservation.pk, actor=actor, investor_id=reservation.investor_id, now=now)
 
 
-def told(kind: str, reservation: Reservation, now=NOON) -> Call:
+def bank_event(kind: str, reservation: Reservation, now=NOON) -> Call:
     event = notice(kind, inbound(reservation).reference, reservation.amount)
     return lambda: record_bank_event(event, now=now)
 
@@ -114,7 +113,9 @@ def start_and_expire(loan: Loan) -> tuple[Call, Call]:
 
 def money_and_expire(loan: Loan) -> tuple[Call, Call]:
     reservation = pending(loan)
-    return told("transfer.cleared", reservation, now=reservation.expires_at - timedelta(microseconds=1)), expire(reservation.expires_at)
+    return bank_event("transfer.cleared", reservation, now=reservation.expires_at - timedelta(microseconds=1)), expire(
+        reservation.expires_at
+    )
 
 
 def settle_and_cancel(loan: Loan) -> tuple[Call, Call]:
@@ -149,7 +150,7 @@ def staff_and_investor(loan: Loan) -> tuple[Call, Call]:
 
 def two_banks(loan: Loan) -> tuple[Call, Call]:
     reservation = pending(loan)
-    return told("transfer.cleared", reservation), told("transfer.failed", reservation)
+    return bank_event("transfer.cleared", reservation), bank_event("transfer.failed", reservation)
 
 
 PAIRS = [
@@ -167,7 +168,7 @@ PAIRS = [
 
 
 def last_cent_and(other: Callable[[Loan], Call]) -> Callable[[Loan], tuple[Call, Call]]:
-    """The last cent settles ahead of the queue while something else happens on the loan."""
+    """Settle the last cent ahead of the queue while something else happens on the loan."""
 
     def pair(loan: Loan) -> tuple[Call, Call]:
         meanwhile = other(loan)
@@ -186,11 +187,11 @@ def start_(loan: Loan) -> Call:
 
 
 def money_(loan: Loan) -> Call:
-    return told("transfer.cleared", pending(loan, 5_000))
+    return bank_event("transfer.cleared", pending(loan, 5_000))
 
 
 def failure_(loan: Loan) -> Call:
-    return told("transfer.failed", pending(loan, 5_000))
+    return bank_event("transfer.failed", pending(loan, 5_000))
 
 
 def settle_(loan: Loan) -> Call:
@@ -211,13 +212,15 @@ def expire_(loan: Loan) -> Call:
     return expire(NOON + timedelta(hours=1))
 
 
-EVERYTHING = [reserve, cancel_, start_, money_, failure_, settle_, another_settled_ahead_, staff_, withdraw, expire_]
-ALL_PAIRS = PAIRS + [last_cent_and(other) for other in EVERYTHING]
+CHANGES = [reserve, cancel_, start_, money_, failure_, settle_, another_settled_ahead_, staff_, withdraw, expire_]
+ALL_PAIRS = PAIRS + [last_cent_and(other) for other in CHANGES]
 
 
 @pytest.mark.parametrize("lock", [True, False], ids=["locked", "twin"], indirect=True)
 @pytest.mark.parametrize("pair", ALL_PAIRS, ids=lambda pair: pair.__name__)
-def test_two_that_meet(pair: Callable[[Loan], tuple[Call, Call]], lock: bool, meet) -> None:
+def test_two_changes_that_meet_leave_everything_right_under_the_lock_and_only_there(
+    pair: Callable[[Loan], tuple[Call, Call]], lock: bool, meet
+) -> None:
     loan = LoanFactory(now=NOON - HOURS_24)
     first, second = pair(loan)
     faults = [result for result in meet(first, second) if isinstance(result, Exception) and not isinstance(result, Problem)]
@@ -225,18 +228,18 @@ def test_two_that_meet(pair: Callable[[Loan], tuple[Call, Call]], lock: bool, me
     assert wrong == [] if lock else wrong != [], wrong
 
 
-# --- Reserve against reserve: no lock of its own, one conditional statement ----------------------------------------------
-def read_then_write(barrier: Barrier) -> Callable[..., Reservation | None]:
-    """The twin of the one statement: looks whether there is room, and takes it in a second step."""
+# --- Reserve against reserve: one conditional statement, and no lock before it ----------------------------------------
+def read_then_write(barrier: Barrier) -> Callable[..., Admission]:
+    """Return the twin of the one statement: it reads what is available, and takes it in a second step."""
 
-    def admit(*, reference: str, investor_id: int, amount: Decimal, **_: Any) -> Reservation | None:
+    def admit(*, reference: str, investor_id: int, amount: Decimal, **_: Any) -> Admission:
         offer = loan_offer(reference, NOON)
         barrier.wait(10)
         if amount > offer.available:
-            return None
+            return Admission()
         with transaction.atomic():
             Loan.objects.filter(pk=offer.loan.pk).update(claimed=F("claimed") + amount, last_number=F("last_number") + 1)
-            return Reservation.objects.create(
+            reservation = Reservation.objects.create(
                 loan=offer.loan,
                 investor_id=investor_id,
                 number=Loan.objects.get(pk=offer.loan.pk).last_number,
@@ -245,6 +248,7 @@ def read_then_write(barrier: Barrier) -> Callable[..., Reservation | None]:
                 created_at=NOON,
                 expires_at=NOON + HOURS_24,
             )
+        return Admission(reservation)
 
     return admit
 
@@ -254,21 +258,21 @@ def over_the_limit(loan: Loan) -> Decimal:
     return loan.claimed - limits.limit(loan.remaining, loan.overbooking_rate)
 
 
-def test_32_want_the_last_300_places_and_it_is_exactly_full() -> None:
+def test_32_investors_who_want_the_last_300_reservations_fill_the_loan_exactly() -> None:
     loan, investors = LoanFactory(now=None, amount=Decimal(250_000)), [InvestorFactory() for _ in range(32)]
     results = [one for ten in together(*(ten_times(reserve(loan, investor, 1_000, now=None)) for investor in investors)) for one in ten]
     admitted = [result for result in results if isinstance(result, Reservation)]
     assert len(admitted) == 300
     assert {type(result) for result in results if not isinstance(result, Reservation)} == {OverLimit}
     assert over_the_limit(loan) == 0
-    by_place = sorted(admitted, key=lambda reservation: reservation.number)
-    assert [reservation.number for reservation in by_place] == list(range(1, 301))
-    assert by_place == sorted(by_place, key=lambda reservation: reservation.created_at), "the queue has the order of the decisions"
+    by_number = sorted(admitted, key=lambda reservation: reservation.number)
+    assert [reservation.number for reservation in by_number] == list(range(1, 301))
+    assert by_number == sorted(by_number, key=lambda reservation: reservation.created_at), "the queue has the order of the decisions"
     assert breaches(loan) == []
 
 
 def ten_times(call: Call) -> Call:
-    """What came of each, refusals among them."""
+    """Make the call ten times, and return each result, refusals among them."""
 
     def outcome() -> Any:
         try:
@@ -281,14 +285,14 @@ def ten_times(call: Call) -> Call:
 
 def test_twin_that_reads_and_then_writes_goes_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     loan, investors = LoanFactory(amount=Decimal(10_000)), [InvestorFactory() for _ in range(2)]
-    monkeypatch.setattr(unit_of_work, "admit", read_then_write(Barrier(2)))
+    monkeypatch.setattr(reservation_services, "admit_reservation", read_then_write(Barrier(2)))
     together(*(reserve(loan, investor, 10_000) for investor in investors))
     assert over_the_limit(loan) == 8_000
 
 
-# --- Expire against expire: one statement that skips what another holds -----------------------------------------------------
+# --- Expire against expire: one statement that skips loans which another transaction holds ----------------------------
 def expire_in_two_steps(barrier: Barrier, loan: Loan) -> Call:
-    """The twin: finds the lapsed reservations, and cancels them in a second step."""
+    """Return the twin of the one statement: it reads the lapsed reservations, and cancels them in a second step."""
 
     def run() -> int:
         lapsed = list(Reservation.objects.filter(loan=loan, expires_at__lte=NOON + HOURS_24))
@@ -301,19 +305,19 @@ def expire_in_two_steps(barrier: Barrier, loan: Loan) -> Call:
     return run
 
 
-def test_two_expires_cancel_each_claim_once() -> None:
+def test_jobs_that_run_at_once_cancel_each_reservation_once() -> None:
     loans = [LoanFactory() for _ in range(4)]
     for loan in loans:
         for _ in range(5):
             reserved(loan, 1_000)
     counts = together(*[lambda: expire_due(NOON + HOURS_24, batch=3)] * 4)
-    counts.append(expire_due(NOON + HOURS_24))  # what was held by another comes with the next run
+    counts.append(expire_due(NOON + HOURS_24))  # what another run held is left for the next one
     assert sum(counts) == 20
     assert Transition.objects.filter(event="expired").count() == 20
     assert [breaches(loan) for loan in loans] == [[]] * 4
 
 
-def test_twin_that_looks_first_releases_each_claim_twice() -> None:
+def test_twin_that_reads_and_then_cancels_releases_a_reservation_twice() -> None:
     reserved(loan := LoanFactory(), 1_000)
     reserved(loan, 5_000, now=NOON + HOURS_24 - timedelta(hours=1))
     barrier = Barrier(2)

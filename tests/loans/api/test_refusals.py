@@ -94,7 +94,7 @@ class Provoking:
 
     def request_in_progress(self) -> Refused:
         assert self.investor.user
-        of_the_key = locks.OF_A_KEY % {"user_id": self.investor.user.pk, "key": "'a'"}
+        of_the_key = locks.KEY_LOCK % {"user_id": self.investor.user.pk, "key": "'a'"}
         with self.elsewhere(f"SELECT pg_advisory_xact_lock({of_the_key})"):
             return self.reserve(key="a"), {}
 

@@ -13,7 +13,8 @@ from django_redis import get_redis_connection
 from loans.audit import reconciliation
 from loans.audit.reconciliation import find_breaches
 from loans.models import Loan, Reservation, ReviewItem
-from loans.services.closing_values import record_due_closing_values, refresh_remaining_cache
+from loans.services.cache_refresh import refresh_remaining_cache
+from loans.services.closing_values import record_due_closing_values
 from loans.services.settlement import settle_ahead_of_turn, settle_loans
 from loans.services.staff_overrides import cancel_by_staff
 from tests.loans import stage

@@ -1,6 +1,10 @@
-"""Banking days against the Federal Reserve's holidays, and deadlines through weekends, holidays and changes of the clock."""
+"""Check banking days against the Federal Reserve's holidays, and deadlines over weekends, holidays and changes of the clock."""
 
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from threading import Barrier
 
 import pytest
 from hypothesis import given
@@ -30,10 +34,9 @@ HOLIDAYS = {date.fromisoformat(day) for day in CLOSED.split()}
 YEARS = range(2024, 2031)
 
 
-def test_the_days_to_a_deadline_tell_why_some_do_not_count() -> None:
+def test_the_days_before_a_deadline_say_why_some_do_not_count() -> None:
     days = counted_days(date(2026, 11, 20), 5)
-    told = [(day.day.day, day.number, day.why) for day in days]
-    assert told == [
+    assert [(day.day.day, day.number, day.why) for day in days] == [
         (21, None, "weekend"),
         (22, None, "weekend"),
         (23, 1, ""),
@@ -47,14 +50,39 @@ def test_the_days_to_a_deadline_tell_why_some_do_not_count() -> None:
     ]
 
 
+@pytest.fixture
+def _busy_threads() -> Iterator[None]:
+    """Let Python switch between threads as often as it can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("_busy_threads")
+def test_threads_that_ask_for_a_year_first_and_together_all_see_its_holidays() -> None:
+    threads, years = 4, [year for year in range(2031, 2100) if date(year, 12, 25).weekday() < 5]
+    together = Barrier(threads)
+
+    def count_as_banking_days(_: int) -> int:
+        count = 0
+        for year in years:
+            together.wait()
+            count += is_banking_day(date(year, 12, 25))
+        return count
+
+    with ThreadPoolExecutor(threads) as pool:
+        assert list(pool.map(count_as_banking_days, range(threads))) == [0] * threads
+
+
 def nth(year: int, month: int, weekday: int, count: int) -> date:
-    """The first, second, … such weekday of a month; the last where `count` is -1."""
+    """Return the first, second, … such weekday of a month; the last where `count` is -1."""
     days = [day for day in (date(year, month, 1) + timedelta(n) for n in range(31)) if day.month == month and day.weekday() == weekday]
     return days[count - 1 if count > 0 else count]
 
 
 def by_rule(year: int) -> set[date]:
-    """The holidays as the Federal Reserve's rule has them: from a Sunday to the Monday after, from a Saturday nowhere."""
+    """Return the holidays by the Federal Reserve's rule: a Sunday's is kept on the Monday after, a Saturday's is not kept."""
     fixed = [date(year, 1, 1), date(year, 6, 19), date(year, 7, 4), date(year, 11, 11), date(year, 12, 25)]
     kept = {day + timedelta(1) if day.weekday() == 6 else day for day in fixed if day.weekday() != 5}
     moving = [(1, 0, 3), (2, 0, 3), (5, 0, -1), (9, 0, 1), (10, 0, 2), (11, 3, 4)]
@@ -62,12 +90,12 @@ def by_rule(year: int) -> set[date]:
 
 
 @pytest.mark.parametrize("year", YEARS)
-def test_the_table_follows_from_the_rule(year: int) -> None:
+def test_the_published_table_follows_from_the_published_rule(year: int) -> None:
     assert {day for day in HOLIDAYS if day.year == year} == by_rule(year)
 
 
 @pytest.mark.parametrize("year", YEARS)
-def test_every_day_of_the_year(year: int) -> None:
+def test_each_day_of_a_year_is_a_banking_day_unless_it_is_a_weekend_or_a_holiday(year: int) -> None:
     days = [date(year, 1, 1) + timedelta(n) for n in range(366)]
     assert [day for day in days if day.year == year and day.weekday() < 5 and not is_banking_day(day)] == sorted(by_rule(year))
     assert not [day for day in days if day.weekday() >= 5 and is_banking_day(day)]
@@ -86,7 +114,7 @@ def test_every_day_of_the_year(year: int) -> None:
         ("2027-07-01", "2027-07-09"),  # Independence Day on a Sunday: Monday the 5th does not count
     ],
 )
-def test_five_banking_days(started: str, last_day: str) -> None:
+def test_money_has_five_banking_days(started: str, last_day: str) -> None:
     day = date.fromisoformat(started)
     assert banking_days_after(day, 5)[-1] == date.fromisoformat(last_day)
     noon = datetime(day.year, day.month, day.day, 12, tzinfo=NEW_YORK)

@@ -1,13 +1,12 @@
-"""How much may one reservation take? The examples of the rules, and the Python and the SQL words held together."""
+"""Check how much one reservation may take, by the examples of the rules."""
 
 from decimal import Decimal
 
 import pytest
-from django.db import connection
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from loans.domain.limits import FITS_SQL, LIMIT_SQL, MEETS_MINIMUM_SQL, REMAINING_SQL, available, limit, meets_minimum
+from loans.domain.limits import available, limit, meets_minimum
 
 D = Decimal
 
@@ -15,7 +14,7 @@ D = Decimal
 @pytest.mark.parametrize(
     ("remaining", "rate", "claimed", "expected_limit", "expected_available"),
     [
-        ("100000", "0.20", "0", "120000.00", "100000.00"),  # nobody takes more than the loan
+        ("100000", "0.20", "0", "120000.00", "100000.00"),  # no reservation takes more than the loan
         ("100000", "0.20", "100000", "120000.00", "20000.00"),
         ("100000", "0.20", "120000", "120000.00", "0.00"),
         ("10000", "0.20", "0", "12000.00", "10000.00"),  # $90,000 of $100,000 settled
@@ -27,7 +26,9 @@ D = Decimal
         ("0", "0.20", "0", "0.00", "0.00"),
     ],
 )
-def test_limit_and_available(remaining: str, rate: str, claimed: str, expected_limit: str, expected_available: str) -> None:
+def test_the_limit_is_rounded_down_and_what_is_claimed_is_not_available(
+    remaining: str, rate: str, claimed: str, expected_limit: str, expected_available: str
+) -> None:
     assert limit(D(remaining), D(rate)) == D(expected_limit)
     assert available(D(remaining), D(rate), D(claimed)) == D(expected_available)
 
@@ -40,46 +41,16 @@ def test_limit_and_available(remaining: str, rate: str, claimed: str, expected_l
         ("4999.99", "5000", "100000", False),
         ("999.99", "1000", "999.99", True),  # the closing piece
         ("999.98", "1000", "999.99", False),  # less than the closing piece
-        ("1000.00", "1000", "999.99", True),  # not below the minimum; that it is too large, others say
+        ("1000.00", "1000", "999.99", True),  # not below the minimum; it is too large, which `available` decides
         ("1000.00", "1000", "1000.00", True),
         ("0.01", "1000", "0.01", True),
     ],
 )
-def test_minimum_and_closing_piece(amount: str, minimum: str, remaining: str, meets: bool) -> None:
+def test_an_amount_meets_the_minimum_or_is_the_closing_piece(amount: str, minimum: str, remaining: str, meets: bool) -> None:
     assert meets_minimum(D(amount), D(minimum), D(remaining)) is meets
 
 
 cents = st.decimals(D("0"), D("999999999999.99"), places=2)
-few_cents = st.decimals(D("0"), D("3"), places=2)
-
-
-@pytest.mark.django_db
-@given(
-    loan=st.one_of(cents, few_cents),
-    settled=st.one_of(cents, few_cents),
-    claimed=st.one_of(cents, few_cents),
-    amount=st.one_of(cents, few_cents).filter(bool),
-    rate=st.decimals(D("0"), D("9.9999"), places=4),
-    minimum=st.one_of(st.just(D("1000.00")), few_cents.filter(bool)),
-)
-@example(loan=D("100000"), settled=D("90000"), claimed=D("0"), amount=D("10000"), rate=D("0.2"), minimum=D("1000"))
-@example(loan=D("2.05"), settled=D("2.00"), claimed=D("0"), amount=D("0.05"), rate=D("0.2"), minimum=D("1000"))
-def test_the_sql_says_what_the_python_says(loan, settled, claimed, amount, rate, minimum) -> None:
-    remaining = max(loan - settled, D(0))
-    values = {"loan": settled + remaining, "settled": settled, "claimed": claimed, "rate": rate, "minimum": minimum, "amount": amount}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT {REMAINING_SQL}, {LIMIT_SQL}, {MEETS_MINIMUM_SQL}, {FITS_SQL}
-            FROM (SELECT %(loan)s::numeric(14, 2) AS amount, %(settled)s::numeric(14, 2) AS settled,
-                %(claimed)s::numeric(14, 2) AS claimed, %(rate)s::numeric(5, 4) AS overbooking_rate, %(minimum)s::numeric(14, 2) AS minimum
-            ) AS loan
-            """,
-            values,
-        )
-        said = cursor.fetchone()
-    fits = amount <= available(remaining, rate, claimed)
-    assert said == (remaining, limit(remaining, rate), meets_minimum(amount, minimum, remaining), fits)
 
 
 @given(remaining=cents, rate=st.decimals(D("0"), D("9.9999"), places=4), claimed=cents)

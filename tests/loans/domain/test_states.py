@@ -1,4 +1,4 @@
-"""Every pair of state and event: the table's move, or a refusal that says what would be possible."""
+"""Try every pair of state and event: it leads where the diagram says, or is refused with the events that are possible."""
 
 from itertools import product
 
@@ -6,21 +6,21 @@ import pytest
 
 from loans.domain.errors import IllegalTransition
 from loans.domain.states import (
+    AUTOMATIC_EVENTS,
     INBOUND_STATUSES,
     LIVE,
-    LOAN_MOVES,
-    MOVES,
+    LOAN_TRANSITIONS,
     REFUND_STATUSES,
-    TRANSFER_MOVES,
-    UNASKED,
+    RESERVATION_TRANSITIONS,
+    TRANSFER_TRANSITIONS,
     Event,
     LoanEvent,
     LoanStatus,
     State,
     TransferEvent,
     TransferStatus,
-    after,
-    possible,
+    possible_events,
+    state_after,
 )
 
 RESERVED, PENDING, SETTLED, CANCELED = State
@@ -56,26 +56,28 @@ TRANSFERS = {
     "void": {},
 }
 TABLES = [
-    (MOVES, DIAGRAM, State, Event),
-    (LOAN_MOVES, LOANS, LoanStatus, LoanEvent),
-    (TRANSFER_MOVES, TRANSFERS, TransferStatus, TransferEvent),
+    (RESERVATION_TRANSITIONS, DIAGRAM, State, Event),
+    (LOAN_TRANSITIONS, LOANS, LoanStatus, LoanEvent),
+    (TRANSFER_TRANSITIONS, TRANSFERS, TransferStatus, TransferEvent),
 ]
-PAIRS = [(moves, diagram, state, event) for moves, diagram, states, events in TABLES for state, event in product(states, events)]
+PAIRS = [
+    (transitions, diagram, state, event) for transitions, diagram, states, events in TABLES for state, event in product(states, events)
+]
 
 
-@pytest.mark.parametrize(("moves", "diagram", "state", "event"), PAIRS, ids=lambda value: value if isinstance(value, str) else "")
-def test_every_pair_of_state_and_event(moves, diagram, state, event) -> None:
+@pytest.mark.parametrize(("transitions", "diagram", "state", "event"), PAIRS, ids=lambda value: value if isinstance(value, str) else "")
+def test_every_pair_of_state_and_event(transitions, diagram, state, event) -> None:
     leads_to = [target for target, events in diagram[state].items() if event in events]
     if leads_to:
-        assert [after(moves, state, event)] == leads_to
+        assert [state_after(transitions, state, event)] == leads_to
     else:
         with pytest.raises(IllegalTransition) as refusal:
-            after(moves, state, event)
-        assert refusal.value.data == {"state": state, "possible": possible(moves, state)}
-        assert {*refusal.value.data["possible"]} == {event for events in diagram[state].values() for event in events} - UNASKED
+            state_after(transitions, state, event)
+        assert refusal.value.data == {"state": state, "possible": possible_events(transitions, state)}
+        assert {*refusal.value.data["possible"]} == {event for events in diagram[state].values() for event in events} - AUTOMATIC_EVENTS
 
 
-def test_words_for_groups_of_states() -> None:
+def test_groups_of_states_are_complete_and_do_not_overlap() -> None:
     assert LIVE == (RESERVED, PENDING)
     assert {*INBOUND_STATUSES} | {*REFUND_STATUSES} == {*TransferStatus}
     assert not {*INBOUND_STATUSES} & {*REFUND_STATUSES}

@@ -27,7 +27,8 @@ from loans.audit.reconciliation import find_breaches
 from loans.audit.verify_history import verify_loan_history
 from loans.models import ClosingValue, Loan, Reservation, ReviewItem, Transfer, Transition
 from loans.services import settlement
-from loans.services.closing_values import record_due_closing_values, refresh_remaining_cache
+from loans.services.cache_refresh import refresh_remaining_cache
+from loans.services.closing_values import record_due_closing_values
 from loans.services.expiry import expire_due
 from loans.services.settlement import settle_due
 from tests.loans import stage

@@ -124,7 +124,7 @@ def test_one_bad_loan_stops_no_other(monkeypatch: pytest.MonkeyPatch, fault: typ
     good, bad, also_good = LoanFactory(), LoanFactory(settlement_rule="broken"), LoanFactory()
     reservations = [funded(loan, 10_000) for loan in (good, bad, also_good)]
 
-    def broken(*_: object) -> list[settlement_rules.Allocation[object]]:
+    def broken(*_: object) -> list[settlement_rules.Allocation]:
         raise fault("a rule with a fault")
 
     monkeypatch.setitem(settlement_rules.RULES, "broken", broken)
