@@ -1,14 +1,15 @@
 """What does a newcomer find? Loans and investors of about three weeks, played through the services in the order of time.
 
-Days are counted in banking days: 0 is today, -1 the banking day before it, and so on, so that the same happens in the
-same order on whichever day it is played. Sums are thousands of dollars. Today's events are spread over what has passed
-of today.
+Every instant, past or coming, is a minute of a banking day: 0 is today, whatever day that is, -1 the banking day before
+it, 1 the one after it. The deadlines for money count in banking days too, so weekends, holidays and changes of clocks
+alter nothing: the same happens in the same order on every day. Sums are thousands of dollars. Today's events are spread
+over the part of today that has passed.
 """
 
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from itertools import count
 from random import Random
@@ -22,7 +23,7 @@ from django.db.models.functions import Concat
 
 from loans import remaining_cache
 from loans.domain.actors import Actor
-from loans.domain.business_calendar import NEW_YORK, is_banking_day, new_york_day
+from loans.domain.business_calendar import NEW_YORK, banking_days_after, closed_banking_days, new_york_day
 from loans.domain.states import Direction, LoanStatus, State, TransferStatus
 from loans.models import Investor, Loan, Reservation, Transfer
 from loans.notifications import outbox
@@ -36,7 +37,7 @@ from loans.services.settlement import settle_due
 from loans.services.staff_overrides import accept_amount, cancel_by_staff, extend_reservation
 
 PASSWORD = "demo"  # noqa: S105  of a machine of one's own; the command refuses any other
-FIRST_DAY = -15
+FIRST_DAY, LAST_DAY = -15, 14
 SEED = 90266
 
 NAMES = (
@@ -86,16 +87,19 @@ class Play:
         self.at = now
         self.moment = Moment(FIRST_DAY, 0)
         self.staff = Actor("staff", staff_id)
-        self._days = _banking_days_before(new_york_day(now), -FIRST_DAY)
+        today = new_york_day(now)
+        self._midnight = datetime.combine(today, time(), NEW_YORK).astimezone(UTC)
+        self._days = [*closed_banking_days(self._midnight, -FIRST_DAY), today, *banking_days_after(today, LAST_DAY)]
         self._random = Random(SEED)  # noqa: S311  nothing secret
         self._order = count()
-        self._coming: list[tuple[datetime, int, Moment, Scene]] = []
+        self._coming: list[tuple[datetime, Moment, int, Scene]] = []
 
     def instant(self, moment: Moment) -> datetime:
-        midnight = datetime.combine(self._days[moment.day], time(), NEW_YORK)
-        if moment.day:
-            return midnight + timedelta(minutes=moment.minute)
-        return midnight + (self.now - midnight) * moment.minute / (24 * 60)
+        """Return the moment in UTC, where subtracting and comparing disregard changes of New York's clocks."""
+        if moment.day == 0:
+            return self._midnight + (self.now - self._midnight) * moment.minute / (24 * 60)
+        midnight = datetime.combine(self._days[moment.day - FIRST_DAY], time(), NEW_YORK)
+        return (midnight + timedelta(minutes=moment.minute)).astimezone(UTC)
 
     def some(self, least: int, most: int) -> int:
         return self._random.randint(least, most)
@@ -104,12 +108,12 @@ class Play:
         return self._random.sample(investors, number)
 
     def enter(self, moment: Moment, scene: Scene) -> None:
-        heapq.heappush(self._coming, (self.instant(moment), next(self._order), moment, scene))
+        heapq.heappush(self._coming, (self.instant(moment), moment, next(self._order), scene))
 
     def watch(self, reservation: Reservation) -> None:
         """Have the expire job look at the minute after the reservation's time has run out."""
         if reservation.expires_at:
-            heapq.heappush(self._coming, (reservation.expires_at + timedelta(minutes=1), next(self._order), self.moment, self._expire()))
+            heapq.heappush(self._coming, (reservation.expires_at + timedelta(minutes=1), self.moment, next(self._order), self._expire()))
 
     def _expire(self) -> Scene:
         expire_due(self.at)
@@ -118,18 +122,9 @@ class Play:
     def run(self) -> None:
         """Until the present."""
         while self._coming and self._coming[0][0] <= self.now:
-            self.at, _, self.moment, scene = heapq.heappop(self._coming)
+            self.at, self.moment, _, scene = heapq.heappop(self._coming)
             if moment := next(scene, None):
                 self.enter(moment, scene)
-
-
-def _banking_days_before(today: date, number: int) -> dict[int, date]:
-    days, day = {0: today}, today
-    while len(days) <= number:
-        day -= timedelta(days=1)
-        if is_banking_day(day):
-            days[-len(days)] = day
-    return days
 
 
 @dataclass
@@ -215,7 +210,8 @@ def pays_late(piece: Piece) -> Scene:
 def pays_in_time_but_is_heard_late(piece: Piece) -> Scene:
     yield from starts(piece)
     yield piece.play.moment.later(days=6)
-    piece.bank_says("transfer.cleared", earlier=timedelta(hours=18))
+    in_time = piece.play.instant(Moment(piece.play.moment.day - 1, 16 * 60))
+    piece.bank_says("transfer.cleared", earlier=piece.play.at - in_time)
 
 
 def pays_twice(piece: Piece) -> Scene:
@@ -278,8 +274,8 @@ class Plan:
     """Percent a year, months, loan to value in percent."""
     thousands: int
     opens: int | None = None
-    closes: int = 12
-    """In calendar days from today."""
+    closes: int = 8
+    """At five in the afternoon of this banking day."""
     pieces: tuple[tuple[int, int, Ending], ...] = ()
     more: dict[str, object] = field(default_factory=dict)
     staff: Callable[[Play, str], Scene] | None = None
@@ -302,7 +298,7 @@ def closed_at_settled(play: Play, reference: str) -> Scene:
 
 def extended(play: Play, reference: str) -> Scene:
     yield Moment(-3, 9 * 60)
-    closes_at = play.instant(Moment(0, 0)) + timedelta(days=16, hours=17)
+    closes_at = play.instant(Moment(12, 17 * 60))
     extend_loan(reference=reference, closes_at=closes_at, actor=play.staff, reason="Two more weeks for the last third.", now=play.at)
 
 
@@ -314,7 +310,7 @@ PLANS = (
         "7.50 12 62.0",
         480,
         opens=-12,
-        closes=9,
+        closes=7,
         pieces=(
             (-12, 100, pays),
             (-12, 60, pays),
@@ -334,7 +330,7 @@ PLANS = (
         "6.90 18 58.5",
         900,
         opens=-15,
-        closes=6,
+        closes=4,
         pieces=(
             (-15, 250, pays),
             (-15, 200, pays),
@@ -353,7 +349,7 @@ PLANS = (
         "7.10 15 64.0",
         350,
         opens=-13,
-        closes=4,
+        closes=2,
         pieces=((-13, 100, pays), (-13, 120, pays), (-11, 80, pays), (-8, 40, pays), (-2, 6, starts), (0, 5, reserves)),
     ),
     Plan(
@@ -363,7 +359,7 @@ PLANS = (
         "8.25 12 68.0",
         250,
         opens=-11,
-        closes=8,
+        closes=6,
         pieces=(
             (-11, 60, pays),
             (-10, 50, pays),
@@ -390,7 +386,7 @@ PLANS = (
         "7.80 24 61.5",
         750,
         opens=-9,
-        closes=13,
+        closes=9,
         more={"settlement_rule": "first_funded", "minimum": Decimal("2500.00")},
         pieces=(
             (-9, 150, pays),
@@ -409,7 +405,7 @@ PLANS = (
         "9.10 10 55.0",
         300,
         opens=-8,
-        closes=11,
+        closes=7,
         more={"settlement_rule": "pro_rata"},
         pieces=((-8, 60, pays), (-7, 80, pays), (-5, 45, pays), (-2, 50, starts), (0, 25, reserves)),
     ),
@@ -420,7 +416,7 @@ PLANS = (
         "7.95 12 66.0",
         220,
         opens=-13,
-        closes=3,
+        closes=2,
         staff=withdrawn,
         pieces=((-13, 50, pays), (-12, 30, pays), (-10, 40, pays), (-8, 15, starts)),
     ),
@@ -431,7 +427,7 @@ PLANS = (
         "6.75 18 57.0",
         400,
         opens=-15,
-        closes=-7,
+        closes=-5,
         staff=closed_at_settled,
         pieces=((-15, 120, pays), (-13, 90, pays), (-12, 70, pays), (-10, 35, fails), (-9, 20, starts)),
     ),
@@ -465,7 +461,7 @@ PLANS = (
         "8.10 12 59.0",
         180,
         opens=-1,
-        closes=20,
+        closes=14,
         pieces=((-1, 10, starts), (0, 12, reserves), (0, 8, reserves), (0, 20, gets_more_time)),
     ),
     Plan(
@@ -475,7 +471,7 @@ PLANS = (
         "8.60 9 65.0",
         320,
         opens=-7,
-        closes=14,
+        closes=10,
         more={"overbooking_rate": Decimal(0), "minimum": Decimal("5000.00")},
         pieces=((-7, 70, pays), (-6, 50, pays), (-4, 25, lets_go), (-3, 90, starts), (-1, 40, starts)),
     ),
@@ -501,7 +497,7 @@ PLANS = (
         "8.90 12 54.0",
         150,
         opens=-5,
-        closes=17,
+        closes=12,
         pieces=((-5, 25, pays), (-4, 20, pays_too_much), (-1, 10, starts), (0, 5, reserves)),
     ),
     Plan(
@@ -511,7 +507,7 @@ PLANS = (
         "7.25 12 60.5",
         240,
         opens=-14,
-        closes=7,
+        closes=5,
         pieces=((-14, 100, pays), (-13, 80, pays), (-12, 60, pays_and_takes_back), (-5, 30, pays)),
     ),
 )
@@ -581,7 +577,7 @@ def _loan(play: Play, plan: Plan, reference: str) -> Scene:
     create_loan(loan, actor=play.staff, now=play.at)
     if plan.opens is not None:
         yield play.moment.later(minutes=20)
-        closes_at = play.instant(Moment(0, 0)) + timedelta(days=plan.closes, hours=17)
+        closes_at = play.instant(Moment(plan.closes, 17 * 60))
         open_loan(reference=reference, actor=play.staff, closes_at=closes_at, now=play.at)
 
 
