@@ -528,8 +528,8 @@ def fill(now: datetime) -> None:
             play.enter(moment, story(Piece(play, reference, investor, Decimal(thousands * 1000))))
     for day in (-8, -5, -3):
         play.enter(Moment(day, 16 * 60), _pay_refunds(play))
-    for day in (-6, -1):  # each time of ten banking days, as after a pause
-        play.enter(Moment(day, 18 * 60), _keep_closing_values(play))
+    for moment in (Moment(-6, 18 * 60), Moment(0, 24 * 60)):  # each time of ten banking days, as after a pause; today's if it has closed
+        play.enter(moment, _keep_closing_values(play))
     play.run()
     transaction.on_commit(_show_remaining, robust=True)
 
