@@ -1,6 +1,8 @@
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import cache
 from io import StringIO
+from itertools import cycle
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -15,7 +17,7 @@ from loans.audit.reconciliation import find_breaches
 from loans.audit.verify_history import verify_loan_history
 from loans.demo import scenario
 from loans.domain.actors import Actor
-from loans.domain.business_calendar import NEW_YORK
+from loans.domain.business_calendar import NEW_YORK, closed_banking_days, is_banking_day, new_york_day
 from loans.domain.states import LIVE, Direction, LoanStatus, State, TransferStatus
 from loans.models import Delivery, Investor, Loan, Reservation, ReviewItem, Transfer, Transition, User
 from loans.notifications import outbox
@@ -76,22 +78,62 @@ def test_it_shows_every_state_and_leaves_something_to_try(settings) -> None:  # 
     assert (Loan.objects.count(), Transition.objects.count(), Dataset.objects.count()) == before
 
 
-def test_its_money_adds_up_and_the_same_happens_on_whichever_day_it_is_played() -> None:
-    late_on_a_sunday, just_after_midnight_with_a_holiday_behind = "2026-11-22T23:58", "2026-07-08T00:02"
-    assert told_on(late_on_a_sunday) == told_on(just_after_midnight_with_a_holiday_behind)
+@pytest.mark.parametrize(
+    "now",
+    [
+        "2026-07-06T09:30",  # a Monday after a holiday on Saturday, before which Friday is a banking day
+        "2026-07-08T00:02",
+        "2026-09-08T00:00",  # midnight itself, after a Monday holiday
+        "2026-11-01T02:05",  # an hour that comes after a repeated one
+        "2026-11-22T23:58",  # a Sunday
+        "2026-11-26T12:00",  # Thanksgiving
+        "2026-11-27T23:59:59",  # a banking day that has closed, between Thanksgiving and a weekend
+        "2026-12-31T18:00",  # Christmas and a weekend behind
+        "2027-01-04T00:00:30",  # the turn of the year behind
+        "2027-03-14T03:05",  # the hour before this one was left out
+        "2027-07-06T12:00",  # after a holiday on Sunday, kept on Monday
+        "2028-02-29T01:00",
+    ],
+)
+def test_its_money_adds_up_and_the_same_happens_on_whichever_day_it_is_played(now: str) -> None:
+    assert story_at(datetime.fromisoformat(now).replace(tzinfo=NEW_YORK)) == usual_story()
 
 
-def told_on(day: str) -> list[tuple[str, str, Decimal]]:
-    now = datetime.fromisoformat(day).replace(tzinfo=NEW_YORK)
+@pytest.mark.long
+def test_the_same_happens_on_every_day_of_two_years() -> None:
+    """Of days that lie alike between weekends and holidays one is played, at one hour or another."""
+    hours = cycle([time(), time(3, 5), time(9, 30), time(18), time(23, 59, 59)])
+    alike = {gaps(date(2026, 1, 1) + timedelta(days=n)): date(2026, 1, 1) + timedelta(days=n) for n in range(2 * 365)}
+    for day, hour in zip(alike.values(), hours, strict=False):
+        assert story_at(datetime.combine(day, hour, NEW_YORK)) == usual_story(), f"{day} {hour}"
+
+
+def gaps(day: date) -> tuple[int, ...]:
+    """Whether the day is a banking day, and how many days ago each earlier one was on which the demo's story takes place."""
+    return is_banking_day(day), *((day - earlier).days for earlier in banking_days_before(day))
+
+
+def banking_days_before(day: date) -> list[date]:
+    return closed_banking_days(datetime.combine(day, time(), NEW_YORK), -scenario.FIRST_DAY)
+
+
+@cache
+def usual_story() -> list[tuple[str, ...]]:
+    """What happens in an August without holidays."""
+    return story_at(datetime(2026, 8, 19, 12, tzinfo=NEW_YORK))
+
+
+def story_at(now: datetime) -> list[tuple[str, ...]]:
     with transaction.atomic():
         scenario.fill(now)
         history = Transition.objects.order_by("loan__reference", "id")
         assert not history.filter(at__gt=now).exists()
-        assert not history.filter(at__lt=now - timedelta(days=26)).exists()
+        assert new_york_day(history.earliest("at").at) == banking_days_before(new_york_day(now))[0]
         assert [loan.created_at for loan in Loan.objects.order_by("id")] == [
             row.at for row in history.filter(event="created").order_by("loan_id")
         ]
-        told = list(history.values_list("loan__reference", "event", "amount"))
+        told = list(history.values_list("loan__reference", "event", "to_state", "amount", "actor"))
+        told += Case.objects.order_by("loan__reference", "id").values_list("loan__reference", "kind")
         assert_the_money_adds_up(now)
         transaction.set_rollback(True)
     return told
