@@ -133,7 +133,7 @@ def story_at(now: datetime) -> list[tuple[str, ...]]:
             row.at for row in history.filter(event="created").order_by("loan_id")
         ]
         told = list(history.values_list("loan__reference", "event", "to_state", "amount", "actor"))
-        told += Case.objects.order_by("loan__reference", "id").values_list("loan__reference", "kind")
+        told += ReviewItem.objects.order_by("loan__reference", "id").values_list("loan__reference", "kind")
         assert_the_money_adds_up(now)
         transaction.set_rollback(True)
     return told
