@@ -21,8 +21,8 @@ from loans.domain.actors import Actor
 from loans.domain.states import LOAN_MOVES, MOVES, TRANSFER_MOVES, Event, LoanEvent, TransferEvent, possible
 from loans.ledger import locks
 from loans.models import Loan, Reservation, ReviewItem, Transfer, Transition
-from loans.selectors.offers import Offer, loan_offer
-from loans.selectors.reservations import live_reservations
+from loans.selectors.offers import LoanOffer, loan_offer
+from loans.selectors.queue import live_reservations
 from loans.services.loans import close_loan_at_settled, extend_loan, open_loan, withdraw_loan
 from loans.services.reservations import start_transfer
 from loans.services.scheduled_jobs import run_scheduled_job
@@ -257,8 +257,8 @@ class Effect:
     """What an action on one row comes to: kept where `done`, refused where `refusal` has the service's words, else a preview."""
 
     row: Model
-    before: Offer | None = None
-    after: Offer | None = None
+    before: LoanOffer | None = None
+    after: LoanOffer | None = None
     changes: tuple[Change, ...] = ()
     review_items: tuple[str, ...] = ()
     passed: tuple[Reservation, ...] = ()

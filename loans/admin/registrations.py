@@ -18,16 +18,18 @@ from django_celery_beat.models import PeriodicTask
 
 from loans.admin import users
 from loans.admin.action_pages import Acting
-from loans.charts import fill_curve_chart
+from loans.charts import closing_values_chart, fill_curve_chart, funding_bar
 from loans.domain.actors import Actor
 from loans.domain.limits import CENT, LEAST_MINIMUM
 from loans.domain.settlement_rules import RULES
 from loans.domain.states import CAUSES, LoanStatus
 from loans.models import BankEvent, ClosingValue, Delivery, Investor, Loan, Reservation, ReviewItem, Transfer, Transition, WebhookEndpoint
 from loans.notifications import outbox, webhooks
-from loans.selectors import dashboard
+from loans.selectors.closing_values import closing_values
 from loans.selectors.loans import loan_fill_curve
 from loans.selectors.offers import loan_offer
+from loans.selectors.queue import loan_funding, loan_queue
+from loans.selectors.reservations import explain_deadline
 from loans.services.loans import create_loan, edit_loan
 from peerloans import safe_http
 from peerloans.admin.base import KeptAdmin, ReadOnlyAdmin
@@ -202,16 +204,16 @@ class LoanAdmin(WithTables, Acting):
 
     def pictures(self, shown: Loan) -> dict[str, Any]:
         offer = loan_offer(shown.reference)
-        queued = dashboard.queue(offer)
+        queue = loan_queue(offer)
         more = f"{reverse('admin:loans_reservation_changelist')}?{urlencode({'q': shown.reference})}"
         return {
             "offer": offer,
-            "funding": dashboard.funding(offer, queued),
+            "funding": funding_bar(loan_funding(offer, queue)),
             "curve": fill_curve_chart(shown, loan_fill_curve(offer)) if shown.opens_at else "",
-            "closing_values": dashboard.closing_values(shown),
-            "queue": queued[:ROWS_SHOWN],
-            "queue_length": len(queued),
-            "queue_more": more if len(queued) > ROWS_SHOWN else None,
+            "closing_values": closing_values_chart(shown, closing_values(shown)),
+            "queue": queue[:ROWS_SHOWN],
+            "queue_length": len(queue),
+            "queue_more": more if len(queue) > ROWS_SHOWN else None,
         }
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
@@ -258,7 +260,7 @@ class ReservationAdmin(WithTables, ReadOnlyAdmin, Acting):
     def pictures(self, shown: Reservation) -> dict[str, Any]:
         found = Transition.objects.filter(reservation=shown).select_related("transfer", "user").order_by("-id")
         steps = list(found[:STEPS_SHOWN])[::-1]
-        return {"steps": steps, "deadline": dashboard.deadline(shown, steps)}
+        return {"steps": steps, "deadline": explain_deadline(shown, steps)}
 
 
 @admin.register(Transfer)

@@ -16,7 +16,8 @@ from loans import remaining_cache
 from loans.domain.business_calendar import close_of, closed_banking_days
 from loans.ledger.review_items import open_review_item
 from loans.models import ReviewItem
-from loans.selectors.loans import all_loan_ids, loans_without_closing_value
+from loans.selectors.closing_values import loans_without_closing_value
+from loans.selectors.loans import all_loan_ids
 from loans.services.closing_values import BATCH_SHOWN, report_drift
 from peerloans.database.clock import database_now
 

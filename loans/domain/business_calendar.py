@@ -34,7 +34,7 @@ def banking_days_after(day: date, count: int) -> list[date]:
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountedDay:
     """A day on the way to a deadline: its number among the banking days, or why it is none."""
 
     day: date
@@ -42,16 +42,16 @@ class Counted:
     why: str
 
 
-def counted_days(day: date, count: int) -> list[Counted]:
+def counted_days(day: date, count: int) -> list[CountedDay]:
     """The days after the given one up to its `count`th banking day, each with what it counts as."""
     last, number, days = banking_days_after(day, count)[-1], 0, []
     while day < last:
         day += timedelta(days=1)
         if is_banking_day(day):
             number += 1
-            days.append(Counted(day, number, ""))
+            days.append(CountedDay(day, number, ""))
         else:
-            days.append(Counted(day, None, "weekend" if day.weekday() >= 5 else _HOLIDAYS[day]))
+            days.append(CountedDay(day, None, "weekend" if day.weekday() >= 5 else _HOLIDAYS[day]))
     return days
 
 

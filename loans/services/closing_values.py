@@ -13,7 +13,8 @@ from loans.domain.business_calendar import close_of, closed_banking_days
 from loans.domain.errors import Busy
 from loans.ledger import locks
 from loans.ledger.review_items import open_review_item
-from loans.selectors.loans import all_loan_ids, loans_without_closing_value
+from loans.selectors.closing_values import loans_without_closing_value
+from loans.selectors.loans import all_loan_ids
 from peerloans.database.clock import database_now
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def refresh_remaining_cache(now: datetime | None = None, *, batch: int = BATCH_S
 def report_drift(drift: Iterable[remaining_cache.Drift], now: datetime | None = None) -> None:
     """List for staff where Redis does not show what remains."""
     for entry in drift:
-        said = "holds something unreadable" if entry.shown is None else f"shows {entry.shown} dollars"
+        said = "holds something unreadable" if entry.cached is None else f"shows {entry.cached} dollars"
         detail = f"Redis {said} for {entry.loan.reference}, of which {entry.remaining} dollars remain."
         logger.warning(detail)
         open_review_item("drift", detail, at=database_now(now), loan_id=entry.loan.pk)

@@ -12,7 +12,7 @@ from loans.ledger import locks
 from loans.ledger.expiry import expire_oldest
 from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import UnitOfWork
-from loans.selectors.reservations import loans_with_lapsed_reservations
+from loans.selectors.loans import loans_with_lapsed_reservations
 from peerloans.database.clock import database_now
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ from loans.ledger import locks
 from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import BankEvent, Transfer
-from loans.selectors.reservations import current_transfer, last_deadline
+from loans.selectors.reservations import deadline_in_history
+from loans.selectors.transfers import current_transfer
 from peerloans.database.clock import database_now
 
 OUTCOMES = (
@@ -121,7 +122,7 @@ def _arrived(work: UnitOfWork, notice: Notice, transfer: Transfer) -> str:
     reservation = transfer.reservation
     awaited = reservation.state == State.PENDING and not reservation.funded_at and _is_own(transfer)
     if not awaited:
-        expired_at = last_deadline(reservation) if reservation.cause == Event.EXPIRED else None
+        expired_at = deadline_in_history(reservation) if reservation.cause == Event.EXPIRED else None
         in_time = expired_at and notice.occurred_at < expired_at
         told = f"It was there at {notice.occurred_at}, before the deadline of {expired_at}." if in_time else "It goes back."
         work.add_review_item(

@@ -18,8 +18,9 @@ from loans.ledger import locks
 from loans.ledger.admission import admit_reservation
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Investor, Reservation
-from loans.selectors.offers import Offer, OfferTo, loan_offer_to
-from loans.selectors.reservations import current_transfer, last_deadline
+from loans.selectors.offers import InvestorOffer, LoanOffer, investor_offer
+from loans.selectors.reservations import deadline_in_history
+from loans.selectors.transfers import current_transfer
 
 ATTEMPTS = 3  # Room that others free and take meanwhile can make a second look necessary; a third is rare.
 
@@ -44,7 +45,7 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
                 reservation = admit(now=now)
             if reservation:
                 return reservation
-            offer = loan_offer_to(investor.pk, reference, now)
+            offer = investor_offer(investor.pk, reference, now)
             _refuse_unless_eligible(offer, amount)
             if amount > offer.available:
                 raise _over_limit(offer, amount)
@@ -68,7 +69,7 @@ def _after_sweep(admit: Callable[..., Reservation | None], reference: str, amoun
     return admit(now=locked.at)
 
 
-def _refuse_unless_eligible(offer: OfferTo, amount: Decimal) -> None:
+def _refuse_unless_eligible(offer: InvestorOffer, amount: Decimal) -> None:
     loan = offer.loan
     if not offer.takes_reservations:
         raise LoanNotOpen(f"{loan.reference} takes no reservations: it is {loan.status}{_closing(offer)}.", loan_status=loan.status)
@@ -80,12 +81,12 @@ def _refuse_unless_eligible(offer: OfferTo, amount: Decimal) -> None:
         raise BelowMinimum(f"Reserve {helpful}.", minimum=loan.remaining if closing_piece else loan.minimum)
 
 
-def _closing(offer: Offer) -> str:
+def _closing(offer: LoanOffer) -> str:
     closes_at = offer.loan.closes_at
     return f" and closed on {closes_at:%Y-%m-%d %H:%M} UTC" if closes_at and closes_at <= offer.at else ""
 
 
-def _over_limit(offer: OfferTo, amount: Decimal) -> OverLimit:
+def _over_limit(offer: InvestorOffer, amount: Decimal) -> OverLimit:
     then = f"; at {offer.frees_at.isoformat()} up to {offer.available_then} may be free" if offer.frees_at else ""
     return OverLimit(
         f"{amount} is more than the {offer.available} available of {offer.loan.reference}{then}.",
@@ -143,5 +144,5 @@ def reservation_under_lock(work: UnitOfWork, reservation_id: UUID, investor_id: 
 def refuse_expired(reservation: Reservation) -> None:
     """A lapsed reservation is dead, whatever step is asked of it."""
     if reservation.cause == Event.EXPIRED:
-        expired_at = last_deadline(reservation)
+        expired_at = deadline_in_history(reservation)
         raise ReservationExpired(f"This reservation expired at {expired_at}.", expired_at=expired_at, state=reservation.state)

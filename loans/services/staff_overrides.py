@@ -13,7 +13,8 @@ from loans.ledger import locks
 from loans.ledger.review_items import close_review_item
 from loans.ledger.unit_of_work import unit_of_work
 from loans.models import Reservation, ReviewItem, Transfer
-from loans.selectors.reservations import current_transfer, last_event
+from loans.selectors.reservations import last_event
+from loans.selectors.transfers import current_transfer
 from loans.services.payments import Notice, is_bank_event_recorded, record_bank_event, settle_soon
 from loans.services.reservations import deadline_in_demo_time, refuse_expired, reservation_under_lock
 from peerloans.database.clock import database_now

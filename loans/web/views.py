@@ -22,8 +22,8 @@ from loans.domain.fill_curve import FillPoint
 from loans.domain.states import LoanStatus
 from loans.models import Loan
 from loans.selectors.loan_filter import LoanFilter
-from loans.selectors.loans import PUBLIC, loan_fill_curve, market_loans, market_places
-from loans.selectors.offers import Offer, loan_offer, loan_offers
+from loans.selectors.loans import PUBLIC, loan_fill_curve, market_loans, public_places
+from loans.selectors.offers import LoanOffer, loan_offer, loan_offers
 from peerloans.api.caching import page_for_anyone
 from peerloans.errors import Problem
 from peerloans.web import charts
@@ -52,7 +52,7 @@ RULES_TOLD = {
 class Card:
     """A loan on offer, as it is drawn. `remaining` is the value that is shown, in lists the one from Redis."""
 
-    offer: Offer
+    offer: LoanOffer
     remaining: Decimal
 
     @property
@@ -96,7 +96,7 @@ class Card:
 
 def cards(loan_ids: Sequence[int]) -> list[Card]:
     offers = loan_offers(loan_ids)
-    values = remaining_cache.shown([offer.loan for offer in offers], offers[0].at) if offers else {}
+    values = remaining_cache.read([offer.loan for offer in offers], offers[0].at) if offers else {}
     return [Card(offer, values[offer.loan.pk].amount) for offer in offers]
 
 
@@ -112,7 +112,7 @@ def market_page(request: HttpRequest) -> HttpResponse:
         "query": asked.urlencode(),
         "orderings": ORDERINGS,
         "statuses": (*((status, str(status)) for status in PUBLIC), ("", "open and funded")),
-        "places": market_places(),
+        "places": public_places(),
         "page": number,
     }
     asked.setdefault("status", LoanStatus.OPEN)
@@ -157,7 +157,7 @@ def loan_page(request: HttpRequest, reference: str) -> HttpResponse:
     return render(request, "loan.html", context)
 
 
-def _filled(offer: Offer) -> str:
+def _filled(offer: LoanOffer) -> str:
     read = partial(loan_fill_curve, offer)
     points: list[FillPoint] = cache.get_or_set(f"curve:{offer.loan.pk}", read, CURVE_SECONDS) or read()
     return fill_curve_chart(offer.loan, points)

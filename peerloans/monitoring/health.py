@@ -48,7 +48,7 @@ def _broker() -> None:
 
 
 def _beat() -> None:
-    late = jobs.beat_seconds_late()
+    late = jobs.beat_lag_seconds()
     if late > jobs.LATE_SECONDS:
         raise Down(f"a job has not been sent for {late:.0f} seconds since it was due")
 

@@ -52,15 +52,15 @@ class _Present:
             for figure in chain.from_iterable(read() for read in figures.sources):
                 yield _gauge(f"peerloans_{figure.name}", figure.help, figure.label, figure.values.items())
             with contextlib.suppress(RedisError):
-                known = jobs.runs()
+                results = jobs.results()
                 counted = CounterMetricFamily("peerloans_job_runs", "Runs of a task by how they ended.", labels=["job", "state"])
-                for name, runs in known.items():
-                    for state, count in runs.ended.items():
+                for name, result in results.items():
+                    for state, count in result.runs.items():
                         counted.add_metric([name, state], count)
                 yield counted
                 says = "For how long a scheduled task should have succeeded again."
-                yield _gauge("peerloans_job_lag_seconds", says, "job", jobs.lags(known).items())
-            yield _gauge("peerloans_beat_late_seconds", "For how long beat owes a job.", "", [("", jobs.beat_seconds_late())])
+                yield _gauge("peerloans_job_lag_seconds", says, "job", jobs.lags_seconds(results).items())
+            yield _gauge("peerloans_beat_late_seconds", "For how long beat owes a job.", "", [("", jobs.beat_lag_seconds())])
 
 
 def _gauge(name: str, says: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:

@@ -82,7 +82,7 @@ def _shown(number: int) -> float:
     from loans import remaining_cache
 
     loans, now = _loans(number), datetime.now(UTC)
-    return _microseconds(lambda: remaining_cache.shown(loans, now))
+    return _microseconds(lambda: remaining_cache.read(loans, now))
 
 
 def _by_redis(number: int) -> float:

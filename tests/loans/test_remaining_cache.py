@@ -52,7 +52,7 @@ def a_loan(settled: int = 0) -> Loan:
 def test_the_newest_version_stays_whatever_comes_late_or_twice(order: tuple[int, ...]) -> None:
     for version in order:
         remaining_cache.publish({7: remaining_cache.Remaining(Decimal(1000 * version), MONDAY, version)})
-    shown = remaining_cache.shown([a_loan()], LATER)[7]
+    shown = remaining_cache.read([a_loan()], LATER)[7]
     assert shown == remaining_cache.Remaining(Decimal("3000.00"), MONDAY, 3)
 
 
@@ -81,17 +81,17 @@ RUBBISH = [
 @pytest.mark.parametrize("rubbish", RUBBISH, ids=range(len(RUBBISH)))
 def test_what_is_no_value_is_not_shown_and_written_over(rubbish: str | bytes) -> None:
     put(7, rubbish)
-    assert remaining_cache.shown([a_loan()], LATER)[7].amount == 10000
+    assert remaining_cache.read([a_loan()], LATER)[7].amount == 10000
     if rubbish != RUBBISH[7]:
         remaining_cache.publish({7: remaining_cache.Remaining(Decimal(5), MONDAY, 1)})
-        assert remaining_cache.shown([a_loan()], LATER)[7].amount == 5
+        assert remaining_cache.read([a_loan()], LATER)[7].amount == 5
 
 
 def test_another_kind_of_redis_value_is_written_over() -> None:
     get_redis_connection("default").rpush(key(7), "a", "list")
-    assert remaining_cache.shown([a_loan()], LATER)[7].amount == 10000
+    assert remaining_cache.read([a_loan()], LATER)[7].amount == 10000
     remaining_cache.publish({7: remaining_cache.Remaining(Decimal(5), MONDAY, 1)})
-    assert remaining_cache.shown([a_loan()], LATER)[7].amount == 5
+    assert remaining_cache.read([a_loan()], LATER)[7].amount == 5
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------------
@@ -106,20 +106,20 @@ def test_a_hundred_loans_cost_one_command(monkeypatch: pytest.MonkeyPatch) -> No
         send(self, *command, **how)
 
     monkeypatch.setattr(AbstractConnection, "send_command", watched)
-    shown = remaining_cache.shown(loans, LATER)
+    shown = remaining_cache.read(loans, LATER)
     assert sent == ["MGET"]
     assert (shown[50].amount, shown[50].as_of) == (Decimal("0.25"), MONDAY)
     assert (shown[51].amount, shown[51].as_of) == (Decimal(51), LATER)
 
 
 def test_of_no_loans_nothing_is_asked() -> None:
-    assert remaining_cache.shown([], LATER) == {}
+    assert remaining_cache.read([], LATER) == {}
 
 
 @pytest.mark.usefixtures("redis_away")
 def test_without_redis_the_rows_are_shown_and_writing_fails_nobody(caplog: pytest.LogCaptureFixture) -> None:
     remaining_cache.publish({7: remaining_cache.Remaining(Decimal(1), MONDAY, 5)})
-    assert remaining_cache.shown([a_loan(settled=4000)], LATER)[7] == remaining_cache.Remaining(Decimal(6000), LATER, 5)
+    assert remaining_cache.read([a_loan(settled=4000)], LATER)[7] == remaining_cache.Remaining(Decimal(6000), LATER, 5)
     assert "not written to Redis" in caplog.text
     assert "come from the database" in caplog.text
 
@@ -131,11 +131,11 @@ def test_a_settlement_lowers_and_a_reversal_raises_what_is_shown(django_capture_
     long_ago = Loan(pk=loan.pk, amount=Decimal(1), settled=Decimal(0), version=0)
     with django_capture_on_commit_callbacks(execute=True):
         settle_loans([loan.pk], now=LATER)
-        assert remaining_cache.shown([long_ago], LATER)[loan.pk].amount == 1
-    assert remaining_cache.shown([long_ago], LATER)[loan.pk].amount == 6000
+        assert remaining_cache.read([long_ago], LATER)[loan.pk].amount == 1
+    assert remaining_cache.read([long_ago], LATER)[loan.pk].amount == 6000
     with django_capture_on_commit_callbacks(execute=True):
         stage.tell(reservation, "transfer.failed", at=LATER)
-    assert remaining_cache.shown([long_ago], LATER)[loan.pk].amount == 10000
+    assert remaining_cache.read([long_ago], LATER)[loan.pk].amount == 10000
 
 
 # --- Rebuilding -------------------------------------------------------------------------------------------------------
@@ -187,9 +187,9 @@ def test_an_older_version_with_the_same_amount_is_no_drift() -> None:
 def test_a_settlement_between_reading_and_writing_stays(before: str) -> None:
     loan = stage.open_loan()
     put(loan.pk, before)
-    found = remaining_cache.compare([loan.pk])
-    remaining_cache.publish({loan.pk: remaining_cache.Remaining(Decimal(6000), LATER, found.rows[loan.pk].version + 1)})
-    remaining_cache.repair(found)
+    comparison = remaining_cache.compare([loan.pk])
+    remaining_cache.publish({loan.pk: remaining_cache.Remaining(Decimal(6000), LATER, comparison.rows[loan.pk].version + 1)})
+    remaining_cache.repair(comparison)
     assert held(loan.pk).split()[1] == "6000.00"
 
 
@@ -224,4 +224,4 @@ def test_a_value_says_of_which_instant_it_is() -> None:
     loan = stage.open_loan()
     before = datetime.now(UTC) - timedelta(seconds=5)
     refresh_remaining_cache()
-    assert before < remaining_cache.shown([loan], MONDAY)[loan.pk].as_of < before + timedelta(seconds=60)
+    assert before < remaining_cache.read([loan], MONDAY)[loan.pk].as_of < before + timedelta(seconds=60)

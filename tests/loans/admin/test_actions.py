@@ -21,7 +21,7 @@ from loans.admin import actions
 from loans.admin.actions import ACTIONS, StaffAction
 from loans.domain.actors import Actor
 from loans.models import BankEvent, Loan, Reservation, ReviewItem, Transfer, Transition, User
-from loans.selectors.reservations import current_transfer
+from loans.selectors.transfers import current_transfer
 from loans.services.loans import withdraw_loan
 from loans.services.settlement import settle_ahead_of_turn
 from loans.services.staff_groups import GROUPS

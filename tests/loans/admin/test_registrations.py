@@ -10,9 +10,10 @@ from django.test import Client
 from django.utils import timezone
 
 from loans.admin.registrations import ROWS_SHOWN
+from loans.charts import lapsed_shares_chart
 from loans.domain import business_calendar
 from loans.models import BankEvent, ClosingValue, Investor, Loan, Reservation, ReviewItem, Transfer, Transition
-from loans.selectors import dashboard
+from loans.selectors.dashboard import weekly_exits
 from loans.services.expiry import expire_due
 from loans.services.loans import open_loan
 from loans.services.settlement import settle_loans
@@ -288,8 +289,8 @@ def test_the_first_page_tells_the_day(staff: Client) -> None:
     loan = an_open_loan()
     stage.reserve(loan, 5_000, timezone.now())
     day = staff.get("/admin/").context["day"]
-    assert (day["flow"][0].what, day["flow"][0].pieces, day["flow"][0].dollars) == ("Reserved", 1, Decimal("5000.00"))
-    assert [(line.pieces, line.dollars) for line in day["lapsing"]] == [(0, Decimal(0)), (1, Decimal("5000.00"))]
+    assert (day["happened"][0].label, day["happened"][0].count, day["happened"][0].dollars) == ("Reserved", 1, Decimal("5000.00"))
+    assert [(total.count, total.dollars) for total in day["lapsing"]] == [(0, Decimal(0)), (1, Decimal("5000.00"))]
     assert [offer.loan for offer, _ in day["loans"]] == [loan]
 
 
@@ -300,11 +301,10 @@ def test_the_first_page_draws_what_share_lapsed_in_each_phase() -> None:
         stage.start(reservation, before)
     expire_due(before + timedelta(days=2))  # one was never started
     stage.start(stage.reserve(loan, 1_000, now), now)
-    rows = dashboard._lapsed_by_week(now + timedelta(days=1))
-    counted = {(state, left, lapsed) for _, state, left, lapsed in rows}
-    assert sum(left for state, left, _ in counted if state == "reserved") == 5
-    assert sum(lapsed for state, _, lapsed in counted if state == "reserved") == 1
-    assert "Pending, no money came" in dashboard.lapsed_shares(now + timedelta(days=1))
+    rows = weekly_exits(now + timedelta(days=1))
+    assert sum(row.exits for row in rows if row.state == "reserved") == 5
+    assert sum(row.lapsed for row in rows if row.state == "reserved") == 1
+    assert "Pending, no money came" in lapsed_shares_chart(rows)
 
 
 def test_the_first_page_takes_the_same_queries_however_much_there_is(staff: Client, django_assert_max_num_queries: Any) -> None:

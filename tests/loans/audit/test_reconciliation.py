@@ -86,7 +86,12 @@ LOAN, MONEY = "loans_loan", "loans_transfer"
 PLANTED = {
     "settled sum": (lift("settled", "2500", "loan", LOAN), "loan", "settled sum is that", ["2000.00 expected", "2500.00 found"]),
     "claimed sum": (lift("claimed", "claimed - 1", "loan", LOAN), "loan", "claimed sum", ["3700.00 expected", "3699.00 found"]),
-    "last_number": (lift("last_number", "9", "loan", LOAN), "loan", "numbered without a gap", ["9 numbers given expected", "5 reservations"]),
+    "last_number": (
+        lift("last_number", "9", "loan", LOAN),
+        "loan",
+        "numbered without a gap",
+        ["9 numbers given expected", "5 reservations"],
+    ),
     "settled beyond amount": (lift("amount", "1999", "loan", LOAN), "loan", "within its amount", ["at most 1999.00", "2000.00"]),
     "open and all settled": (lift("amount", "2000", "loan", LOAN), "loan", "funded if and only if", ["funded expected", "open found"]),
     "funded and not settled": (

@@ -6,7 +6,7 @@ import pytest
 
 from loans.domain.fill_curve import FillChange, fill_curve
 from loans.selectors.loans import loan_fill_curve
-from loans.selectors.offers import Offer, loan_offer
+from loans.selectors.offers import LoanOffer, loan_offer
 from loans.services.loans import close_loan_at_settled
 from loans.services.settlement import settle_loans
 from tests.loans import stage
@@ -78,7 +78,7 @@ def test_the_curve_of_a_funded_loan_ends_with_its_last_change() -> None:
 
 @pytest.mark.django_db
 def test_a_draft_has_no_curve(django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
-    offer = Offer(stage.draft(), MONDAY, Decimal(0), Decimal(0))
+    offer = LoanOffer(stage.draft(), MONDAY, Decimal(0), Decimal(0))
     with django_assert_num_queries(0):
         assert loan_fill_curve(offer) == []
 

@@ -101,7 +101,7 @@ def test_what_remains_is_the_value_in_redis(client: Client) -> None:
 )
 def test_bar(amount: str, settled: str, claimed: str, rate: str, bar: tuple[str, ...]) -> None:
     loan = Loan(amount=Decimal(amount), overbooking_rate=Decimal(rate))
-    offer = views.Offer(loan, timezone.now(), Decimal(claimed), Decimal(0))
+    offer = views.LoanOffer(loan, timezone.now(), Decimal(claimed), Decimal(0))
     drawn = views.Card(offer, Decimal(amount) - Decimal(settled)).bar
     assert (drawn["settled"], drawn["claimed"], drawn["amount"]) == bar
 

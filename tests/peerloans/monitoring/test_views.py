@@ -87,9 +87,9 @@ def test_a_broker_that_is_away_is_down_within_seconds(client: Client, monkeypatc
 
 
 def test_beat_is_down_once_it_owes_a_job_for_minutes(beat_ticks: None) -> None:
-    assert jobs.beat_seconds_late() == 0
+    assert jobs.beat_lag_seconds() == 0
     PeriodicTask.objects.filter(task="loans.tasks.expire").update(last_run_at=timezone.now() - timedelta(minutes=5))
-    assert jobs.beat_seconds_late() == pytest.approx(240, abs=5)
+    assert jobs.beat_lag_seconds() == pytest.approx(240, abs=5)
     assert health._up("beat", health._beat) is False
     PeriodicTask.objects.filter(task="loans.tasks.expire").update(enabled=False)
     assert health._up("beat", health._beat)
@@ -108,8 +108,8 @@ def test_the_figures_tell_what_happened(beat_ticks: None, client: Client) -> Non
     loan = LoanFactory()
     reserved(loan, 2_000)
     ReviewItem.objects.create(kind="drift", loan=loan, detail="It differs.", opened_at=timezone.now())
-    jobs._count(tasks.forget, "SUCCESS")
-    jobs._count(tasks.forget, "FAILURE")
+    jobs._count_run(tasks.forget, "SUCCESS")
+    jobs._count_run(tasks.forget, "FAILURE")
     before = metrics.exposition().decode()
     refused = 'peerloans_requests_total{method="POST",outcome="not_authenticated",status="401",view="reserve"}'
     client.post(f"/api/v1/loans/{loan.reference}/reservations/", "{}", content_type="application/json")
@@ -128,7 +128,7 @@ def test_the_figures_tell_what_happened(beat_ticks: None, client: Client) -> Non
 
 
 def test_what_is_down_is_left_out_of_the_figures(beat_ticks: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "runs", fail(RedisAway("away")))
+    monkeypatch.setattr(jobs, "results", fail(RedisAway("away")))
     monkeypatch.setitem(health.PARTS, "redis", fail(RedisAway("away")))
     text = metrics.exposition().decode()
     assert figure(text, 'peerloans_up{part="redis"}') == 0
@@ -138,5 +138,5 @@ def test_what_is_down_is_left_out_of_the_figures(beat_ticks: None, monkeypatch: 
 
 def test_a_job_that_has_not_succeeded_for_long_is_late(beat_ticks: None) -> None:
     long_ago = timezone.now() - timedelta(hours=3)
-    known = {"loans.tasks.refresh_remaining": jobs.Runs({}, long_ago)}
-    assert jobs.lags(known)["loans.tasks.refresh_remaining"] == pytest.approx(2 * 3600, abs=5)
+    results = {"loans.tasks.refresh_remaining": jobs.JobResult({}, long_ago)}
+    assert jobs.lags_seconds(results)["loans.tasks.refresh_remaining"] == pytest.approx(2 * 3600, abs=5)

@@ -23,7 +23,7 @@ DAYS = [date(2026, 11, day) for day in (2, 3, 6)]
     ],
 )
 def test_a_short_number(number: charts.Number, unit: str, text: str) -> None:
-    assert charts.short(number, unit) == text
+    assert charts.short_text(number, unit) == text
 
 
 def test_areas_stand_on_one_another_and_step_where_they_change() -> None:
