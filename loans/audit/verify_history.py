@@ -1,16 +1,16 @@
 """Compare what a loan's history leads to with what the tables hold, field by field."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import models
+from django.db import connection, models, transaction
 
 from loans.audit.replay import Replay, ReplayedLoan, ReplayedReservation, ReplayedTransfer, TransitionRow, in_words, replay
 from loans.domain.errors import NotFound
 from loans.models import Loan, Reservation, Transfer, Transition
-from peerloans.database.clock import consistent_snapshot
 
 ROWS_FETCHED = 2_000  # at a time; a loan may have a million transitions
 
@@ -52,8 +52,19 @@ def count_loans(references: Sequence[str] = ()) -> int:
 
 
 def _differences(loan_id: int) -> list[Difference]:
-    with consistent_snapshot():
+    with _snapshot():
         return list(_compare(Loan.objects.get(pk=loan_id), replay(_history(loan_id))))
+
+
+@contextmanager
+def _snapshot() -> Iterator[None]:
+    """Let all reads see the database as it was at the first of them. Within another transaction they see what that sees."""
+    is_outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        if is_outermost:
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
 
 
 def _history(loan_id: int) -> Iterator[TransitionRow]:
