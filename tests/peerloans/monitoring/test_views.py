@@ -108,8 +108,8 @@ def test_the_figures_tell_what_happened(beat_ticks: None, client: Client) -> Non
     loan = LoanFactory()
     reserved(loan, 2_000)
     ReviewItem.objects.create(kind="drift", loan=loan, detail="It differs.", opened_at=timezone.now())
-    jobs._count_run(tasks.forget, "SUCCESS")
-    jobs._count_run(tasks.forget, "FAILURE")
+    jobs._count_run(tasks.delete_old_records, "SUCCESS")
+    jobs._count_run(tasks.delete_old_records, "FAILURE")
     before = metrics.exposition().decode()
     refused = 'peerloans_requests_total{method="POST",outcome="not_authenticated",status="401",view="reserve"}'
     client.post(f"/api/v1/loans/{loan.reference}/reservations/", "{}", content_type="application/json")
@@ -119,9 +119,9 @@ def test_the_figures_tell_what_happened(beat_ticks: None, client: Client) -> Non
     assert figure(text, 'peerloans_reservations{state="reserved"}') == 1
     assert figure(text, 'peerloans_claimed_dollars{state="reserved"}') == 2_000
     assert figure(text, 'peerloans_reviewitems_open{kind="drift"}') == 1
-    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.forget",state="success"}') == 1
-    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.forget",state="failure"}') == 1
-    assert figure(text, 'peerloans_job_lag_seconds{job="loans.tasks.forget"}') == 0
+    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.delete_old_records",state="success"}') == 1
+    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.delete_old_records",state="failure"}') == 1
+    assert figure(text, 'peerloans_job_lag_seconds{job="loans.tasks.delete_old_records"}') == 0
     assert figure(text, 'peerloans_outbox_age_seconds{channel="email"}') == 0
     assert figure(text, "peerloans_beat_late_seconds") == 0
     assert (figure(text, 'peerloans_request_seconds_count{view="reserve"}') or 0) >= 1
