@@ -18,7 +18,7 @@ from email.message import Message
 from typing import Any
 from uuid import uuid4
 
-from loans.demo.sandbox_bank import signed
+from loans.demo.sandbox_bank import signed_request
 from loans.services.payments import Notice
 from tests.chaos.staff import Deed, Desk
 from tests.chaos.stage import STAFF
@@ -205,8 +205,8 @@ class Load:
                     return
                 continue
             time.sleep(max(0.0, due - time.monotonic()))
-            _, body = signed(notice, BANK_SECRET)
-            answer = self._decided("POST", "/api/v1/bank-events/", lambda notice=notice: signed(notice, BANK_SECRET)[0], body)
+            _, body = signed_request(notice, BANK_SECRET)
+            answer = self._decided("POST", "/api/v1/bank-events/", lambda notice=notice: signed_request(notice, BANK_SECRET)[0], body)
             if answer.status != 200:
                 self._wrong(f"the bank's {notice} was answered {answer.status} {answer.text}")
             with self.told.lock:

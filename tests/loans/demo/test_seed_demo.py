@@ -10,12 +10,14 @@ from django.db import transaction
 from django.db.models import F, Q, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from cbsa.models import Dataset
 from loans import remaining_cache
 from loans.audit.reconciliation import find_breaches
 from loans.audit.verify_history import verify_loan_history
 from loans.demo import scenario
+from loans.demo.play import FIRST_DAY
 from loans.domain.actors import Actor
 from loans.domain.business_calendar import NEW_YORK, closed_banking_days, is_banking_day, new_york_day
 from loans.domain.states import LIVE, Direction, LoanStatus, State, TransferStatus
@@ -29,26 +31,30 @@ pytestmark = pytest.mark.django_db
 ZERO = Decimal(0)
 
 
-def seed(settings) -> str:  # type: ignore[no-untyped-def]
+def run_seed_demo(settings: Settings) -> str:
     settings.DEBUG = True
-    said = StringIO()
-    call_command("seed_demo", stdout=said)
-    return said.getvalue()
+    output = StringIO()
+    call_command("seed_demo", stdout=output)
+    return output.getvalue()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_shows_every_state_and_leaves_something_to_try(settings) -> None:  # type: ignore[no-untyped-def]
-    settings.TIME_LAPSE = 100_000.0  # spoils the present alone, not the past
-    said = seed(settings)
+def test_it_shows_every_state_and_leaves_something_to_try(settings: Settings) -> None:
+    settings.TIME_LAPSE = 100_000.0  # shortens the present's deadlines, not the past's
+    output = run_seed_demo(settings)
     assert settings.TIME_LAPSE == 100_000.0
-    assert "password demo" in said
+    assert "password demo" in output
     assert Loan.objects.filter(market_msa__gt="").values("market_msa").distinct().count() >= 12
     assert set(Loan.objects.values_list("status", flat=True)) == set(LoanStatus)
     assert set(Reservation.objects.values_list("state", flat=True)) == set(State)
-    seen = set(Transfer.objects.values_list("status", flat=True))
-    assert seen == set(TransferStatus) - {TransferStatus.VOID}
-    told = set(ReviewItem.objects.values_list("kind", flat=True))
-    assert told == {"transfer_failed", "amount_differs", "late_money", "deadline_missed", "second_payment"}
+    assert set(Transfer.objects.values_list("status", flat=True)) == set(TransferStatus) - {TransferStatus.VOID}
+    assert set(ReviewItem.objects.values_list("kind", flat=True)) == {
+        "transfer_failed",
+        "amount_differs",
+        "late_money",
+        "deadline_missed",
+        "second_payment",
+    }
     assert Loan.objects.filter(status="open", settled__gte=F("amount") * Decimal("0.95")).exists()
     assert Loan.objects.filter(status="open", claimed__gt=F("amount") - F("settled")).exists()
     users = {user.username: user for user in User.objects.all()}
@@ -58,22 +64,22 @@ def test_it_shows_every_state_and_leaves_something_to_try(settings) -> None:  # 
     assert Investor.objects.exclude(user__email="").count() == 20
     assert remaining_cache.compare(all_loan_ids()).drift == []
 
-    assert outbox.fan_out() == 0  # of what was played nobody is told, but of what comes
+    assert outbox.fan_out() == 0  # investors are not notified of what was played, but of what comes
     assert not Delivery.objects.exists()
 
     reserved = Reservation.objects.filter(state=State.RESERVED, expires_at__gt=timezone.now()).first()
     assert reserved
     cancel_reservation(reservation_id=reserved.pk, actor=Actor("investor"), investor_id=reserved.investor_id)
-    coming = Transfer.objects.filter(status=TransferStatus.INITIATED, reservation__expires_at__gt=timezone.now()).first()
-    assert coming
-    notice = Notice("try", "transfer.cleared", coming.reference, coming.amount, timezone.now())
+    transfer = Transfer.objects.filter(status=TransferStatus.INITIATED, reservation__expires_at__gt=timezone.now()).first()
+    assert transfer
+    notice = Notice("try", "transfer.cleared", transfer.reference, transfer.amount, timezone.now())
     assert record_bank_event(notice) == "funded"
     assert outbox.fan_out()
     assert Delivery.objects.exists()
 
     before = Loan.objects.count(), Transition.objects.count(), Dataset.objects.count()
     with pytest.raises(CommandError, match="only fills an empty database") as refusal:
-        seed(settings)
+        run_seed_demo(settings)
     assert refusal.value.returncode == 1
     assert (Loan.objects.count(), Transition.objects.count(), Dataset.objects.count()) == before
 
@@ -95,31 +101,31 @@ def test_it_shows_every_state_and_leaves_something_to_try(settings) -> None:  # 
         "2028-02-29T01:00",
     ],
 )
-def test_its_money_adds_up_and_the_same_happens_on_whichever_day_it_is_played(now: str) -> None:
+def test_the_money_adds_up_and_the_same_happens_on_every_kind_of_day(now: str) -> None:
     assert story_at(datetime.fromisoformat(now).replace(tzinfo=NEW_YORK)) == usual_story()
 
 
 @pytest.mark.long
 def test_the_same_happens_on_every_day_of_two_years() -> None:
-    """Of days that lie alike between weekends and holidays one is played, at one hour or another."""
+    """Days with the same pattern of banking days before them are alike; one of each pattern is played, at different hours."""
     hours = cycle([time(), time(3, 5), time(9, 30), time(18), time(23, 59, 59)])
-    alike = {gaps(date(2026, 1, 1) + timedelta(days=n)): date(2026, 1, 1) + timedelta(days=n) for n in range(2 * 365)}
-    for day, hour in zip(alike.values(), hours, strict=False):
+    day_of_pattern = {pattern(date(2026, 1, 1) + timedelta(days=n)): date(2026, 1, 1) + timedelta(days=n) for n in range(2 * 365)}
+    for day, hour in zip(day_of_pattern.values(), hours, strict=False):
         assert story_at(datetime.combine(day, hour, NEW_YORK)) == usual_story(), f"{day} {hour}"
 
 
-def gaps(day: date) -> tuple[int, ...]:
-    """Whether the day is a banking day, and how many days ago each earlier one was on which the demo's story takes place."""
+def pattern(day: date) -> tuple[int, ...]:
+    """Return whether the day is a banking day, and how many days ago each earlier one was that the demo uses."""
     return is_banking_day(day), *((day - earlier).days for earlier in banking_days_before(day))
 
 
 def banking_days_before(day: date) -> list[date]:
-    return closed_banking_days(datetime.combine(day, time(), NEW_YORK), -scenario.FIRST_DAY)
+    return closed_banking_days(datetime.combine(day, time(), NEW_YORK), -FIRST_DAY)
 
 
 @cache
 def usual_story() -> list[tuple[str, ...]]:
-    """What happens in an August without holidays."""
+    """Return what happens in an August without holidays."""
     return story_at(datetime(2026, 8, 19, 12, tzinfo=NEW_YORK))
 
 
@@ -132,25 +138,26 @@ def story_at(now: datetime) -> list[tuple[str, ...]]:
         assert [loan.created_at for loan in Loan.objects.order_by("id")] == [
             row.at for row in history.filter(event="created").order_by("loan_id")
         ]
-        told = list(history.values_list("loan__reference", "event", "to_state", "amount", "actor"))
-        told += ReviewItem.objects.order_by("loan__reference", "id").values_list("loan__reference", "kind")
+        story = list(history.values_list("loan__reference", "event", "to_state", "amount", "actor"))
+        story += ReviewItem.objects.order_by("loan__reference", "id").values_list("loan__reference", "kind")
         assert_the_money_adds_up(now)
         transaction.set_rollback(True)
-    return told
+    return story
 
 
 def assert_the_money_adds_up(now: datetime) -> None:
     def total(direction: Direction, *statuses: TransferStatus) -> Coalesce:
-        asked = Q(transfers__direction=direction, transfers__status__in=statuses)
-        return Coalesce(Sum("transfers__amount", filter=asked), ZERO)
+        counted = Q(transfers__direction=direction, transfers__status__in=statuses)
+        return Coalesce(Sum("transfers__amount", filter=counted), ZERO)
 
     reservations = Reservation.objects.annotate(
-        came=total(Direction.INBOUND, TransferStatus.CLEARED), goes=total(Direction.REFUND, TransferStatus.DUE, TransferStatus.PAID)
+        total_received=total(Direction.INBOUND, TransferStatus.CLEARED),
+        total_refunded=total(Direction.REFUND, TransferStatus.DUE, TransferStatus.PAID),
     )
     for reservation in reservations:
-        waits = reservation.came - reservation.settled_amount - reservation.goes
-        assert waits == reservation.waiting >= 0
-        assert not waits or reservation.state == State.PENDING
+        waiting = reservation.total_received - reservation.settled_amount - reservation.total_refunded
+        assert waiting == reservation.waiting >= 0
+        assert not waiting or reservation.state == State.PENDING
     for loan in Loan.objects.all():
         sums = loan.reservations.aggregate(
             settled=Coalesce(Sum("settled_amount"), ZERO), claimed=Coalesce(Sum("amount", filter=Q(state__in=LIVE)), ZERO)
@@ -160,7 +167,7 @@ def assert_the_money_adds_up(now: datetime) -> None:
     assert not find_breaches(now)
 
 
-def test_a_known_password_stays_on_machines_of_ones_own(settings) -> None:  # type: ignore[no-untyped-def]
+def test_without_debug_the_command_refuses_because_the_password_is_public(settings: Settings) -> None:
     settings.DEBUG = False
     with pytest.raises(CommandError, match="DEBUG") as refusal:
         call_command("seed_demo")
