@@ -1,4 +1,4 @@
-"""Configure the app of loans and the reservations of them."""
+"""Configure the app, and connect it to the signals of `cbsa` and to the project's metrics."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,9 +22,9 @@ class LoansConfig(AppConfig):
         post_migrate.connect(grant_new_permissions, sender=self)
 
 
-# These import when they are called: most commands never need what they import.
+# These import when they are called, because most commands never need what they import.
 def resolve_markets(**_: Any) -> None:
-    """Find each loan's market anew in the ZIP data that have just come into use."""
+    """Resolve each loan's market in the ZIP data that have just been activated."""
     from loans.services.markets import resolve_loan_markets
 
     resolve_loan_markets()
@@ -38,7 +38,7 @@ def preview_markets(*, dataset_id: int, **_: Any) -> list[str]:
 
 
 def read_figures() -> Iterator[figures.Figure]:
-    """Yield what operators watch of the market."""
+    """Return the present figures of the market for operators."""
     from loans.selectors.metrics import market_figures
 
     return market_figures()

@@ -1,23 +1,74 @@
-"""How does a loan's course look? Drawn the same for investors and for staff."""
+"""Draw what the selectors read of loans, for the public pages and for staff."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from django.utils.safestring import SafeString
 
 from loans.domain.fill_curve import FillPoint
+from loans.domain.states import State
 from loans.models import Loan
+from loans.selectors.closing_values import ClosingPoint
+from loans.selectors.dashboard import WeeklyExits
+from loans.selectors.queue import LoanFunding
 from peerloans.web import charts
 from peerloans.web.charts import Series
 
+TENTH = Decimal("0.1")
 SHARES = ("settled", "pending", "reserved")
 
 
 def fill_curve_chart(loan: Loan, points: Sequence[FillPoint]) -> SafeString:
-    """What of the loan was settled, pending and reserved over time, beside its amount and the most that could be taken."""
+    """Draw what of the loan was settled, pending and reserved over time, beside its amount and the most that could be taken."""
     areas = [Series(share.capitalize(), share, [getattr(point, share) for point in points]) for share in SHARES]
     lines = [
         Series("The loan’s amount", "amount", [point.amount for point in points]),
         Series("The most that could be taken", "limit", [point.settled + point.limit for point in points]),
     ]
-    told = "What of it was settled, pending and reserved on each day, beside its amount and the most that could be taken."
-    return charts.curve(f"How {loan.reference} filled", told, [point.at for point in points], areas=areas, lines=lines)
+    description = "What of it was settled, pending and reserved on each day, beside its amount and the most that could be taken."
+    return charts.curve(f"How {loan.reference} filled", description, [point.at for point in points], areas=areas, lines=lines)
+
+
+def funding_bar(funding: LoanFunding, *, key: bool = True) -> SafeString:
+    """Draw what of the loan is settled, pending, reserved and free on one bar, with its key below or without."""
+    loan = funding.offer.loan
+    return charts.funding(
+        f"Funding of {loan.reference}",
+        amount=loan.amount,
+        settled=loan.settled,
+        pending=funding.pending,
+        reserved=funding.reserved,
+        limit=funding.offer.limit,
+        key=key,
+    )
+
+
+def closing_values_chart(loan: Loan, points: Sequence[ClosingPoint]) -> SafeString:
+    """Draw the loan's closing values."""
+    return _closing("Closing values", loan.reference, points)
+
+
+def closing_totals_chart(points: Sequence[ClosingPoint]) -> SafeString:
+    """Draw the closing values of all loans together."""
+    return _closing("Closing values of all loans", "all loans together", points)
+
+
+def _closing(title: str, subject: str, points: Sequence[ClosingPoint]) -> SafeString:
+    lines = [
+        Series("Remaining", "first", [point.remaining for point in points]),
+        Series("Claimed", "third", [point.claimed for point in points]),
+    ]
+    description = f"What remained of {subject} at the close of each banking day, and what was claimed."
+    return charts.curve(title, description, [point.day for point in points], lines=lines, stepped=False)
+
+
+def lapsed_shares_chart(rows: Sequence[WeeklyExits]) -> SafeString:
+    """Draw, of the reservations that left each state in a week, what share lapsed. A week in which none left one counts as 0 %."""
+    mondays = sorted({row.monday for row in rows})
+    shares = {(row.monday, row.state): (Decimal(100 * row.lapsed) / row.exits).quantize(TENTH) for row in rows}
+    lines = [
+        Series("Reserved, no transfer started", "third", [shares.get((monday, State.RESERVED), Decimal("0.0")) for monday in mondays]),
+        Series("Pending, no money came", "first", [shares.get((monday, State.PENDING), Decimal("0.0")) for monday in mondays]),
+    ]
+    description = "Of the reservations that left each state in a week, the share whose time had run out."
+    return charts.curve("Share that lapsed", description, mondays, lines=lines, unit="%", stepped=False)

@@ -1,7 +1,7 @@
-"""Which jobs run in the background? Each is one call of a service; what a job returns is its line in the worker's log.
+"""The background jobs. Each calls one service, and returns the line that the worker logs.
 
-Any of them may run twice, late, at the same time as itself, or be killed: acknowledged late, it is then handed out again.
-Their schedules lie in the database, where a migration put them, and are edited in the admin.
+A job may run late, twice, or at the same time as itself; a worker acknowledges it at its end, so that the job of a killed worker is
+handed out again. A migration writes the default schedules into the database, and staff edit them in the admin.
 """
 
 from celery import shared_task
@@ -17,19 +17,19 @@ from loans.services.settlement import settle_due, settle_one_loan
 
 @shared_task
 def expire() -> str:
-    """Cancel the reservations whose time has run out."""
+    """Cancel the reservations that have lapsed."""
     return f"{expire_due()} lapsed reservations were canceled."
 
 
 @shared_task
 def settle() -> str:
-    """Apply the rule of each loan on which money waits."""
+    """Apply the settlement rule of each loan on which money waits."""
     return f"{settle_due()} reservations were decided."
 
 
 @shared_task
 def settle_loan(loan_id: int) -> str:
-    """Apply one loan's rule at once, because money has cleared. Where the loan is busy, `settle` does it."""
+    """Apply one loan's rule at once, because money has cleared. If the loan is locked, the next run of `settle` does it."""
     return f"{settle_one_loan(loan_id)} reservations were decided."
 
 
@@ -42,7 +42,7 @@ def deliver() -> str:
 
 @shared_task
 def refresh_remaining() -> str:
-    """Rebuild what Redis shows of each loan; list drift first."""
+    """Write what remains of each loan to Redis anew; list what differed for staff first."""
     done = refresh_remaining_cache()
     missing = "" if done.complete else " Redis is away; the rest comes from the database."
     return f"{done.loans} values were refreshed, {done.drifted} had drifted.{missing}"
@@ -50,17 +50,17 @@ def refresh_remaining() -> str:
 
 @shared_task
 def record_closing_values() -> str:
-    """Keep the closing values of the banking days that have closed."""
+    """Record the closing values that are missing of banking days that have closed."""
     return f"{record_due_closing_values()} closing values are new."
 
 
 @shared_task
 def reconcile() -> str:
-    """Recount everything and list each breach."""
+    """Check every invariant and list each breach for staff."""
     return f"{find_breaches()} breaches were found."
 
 
 @shared_task
-def forget() -> str:
-    """Forget answers that are given no more, and tokens that ended long ago."""
-    return f"{delete_old_idempotency_keys()} answers and {delete_ended_tokens()} tokens were forgotten."
+def delete_old_records() -> str:
+    """Delete idempotency keys that no repeat may use any more, and tokens that ended long ago."""
+    return f"{delete_old_idempotency_keys()} idempotency keys and {delete_ended_tokens()} tokens were deleted."

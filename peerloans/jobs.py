@@ -1,8 +1,8 @@
-"""Do the jobs run? What came of their runs is counted in Redis; how late one is follows from its schedule."""
+"""Count the runs of the scheduled jobs in Redis, and tell from their schedules which jobs are late."""
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,70 +14,78 @@ from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
 
-LATE_SECONDS = 180.0  # Beat sends something each minute; later than this, it does not run.
+LATE_SECONDS = 180.0  # Beat sends a job each minute. One that is overdue for three does not run.
+SCHEDULED = PeriodicTask.objects.select_related("interval", "crontab", "solar", "clocked")
+
+_SUCCEEDED_AT = "at"
 
 
-@dataclass(frozen=True)
-class Runs:
-    """What came of a task's runs, for as long as Redis remembers: how many ended how, and when one last succeeded."""
+@dataclass
+class JobResult:
+    """How many runs of a task ended in each state, as Celery names it in lower case, and when one last succeeded."""
 
-    ended: dict[str, int]
-    succeeded_at: datetime | None
+    runs: dict[str, int] = field(default_factory=dict)
+    succeeded_at: datetime | None = None
 
 
-def _count(task: Any, state: str | None, **_: Any) -> None:
+NEVER_RUN = JobResult()
+
+
+# The hash `jobs` has a field "<task> <state>" with the number of runs, and "<task> at" with the instant of the last success.
+def _count_run(task: Any, state: str | None, **_: Any) -> None:
     try:
         with get_redis_connection("default").pipeline(transaction=False) as pipeline:
             pipeline.hincrby(_key(), f"{task.name} {state}", 1)
             if state == "SUCCESS":
-                pipeline.hset(_key(), f"{task.name} at", datetime.now(UTC).isoformat())
+                pipeline.hset(_key(), f"{task.name} {_SUCCEEDED_AT}", datetime.now(UTC).isoformat())
             pipeline.execute()
     except RedisError as error:
         logger.warning("A run of %s was not counted: %s", task.name, error)
 
 
-signals.task_postrun.connect(_count)
+signals.task_postrun.connect(_count_run)
 
 
 def _key() -> str:
     return str(cache.make_key("jobs"))
 
 
-def runs() -> dict[str, Runs]:
-    """Of each task that has run. Raises RedisError."""
-    found: dict[str, Runs] = {}
-    for field, value in sorted(get_redis_connection("default").hgetall(_key()).items()):
-        name, _, what = field.decode().rpartition(" ")
-        known = found.get(name, Runs({}, None))
-        if what == "at":
-            found[name] = Runs(known.ended, datetime.fromisoformat(value.decode()))
+def results() -> dict[str, JobResult]:
+    """Return the result of each task that has run since Redis was last emptied, by its name.
+
+    Raises:
+        RedisError: Redis is away.
+    """
+    by_task: dict[str, JobResult] = {}
+    for name, value in sorted(get_redis_connection("default").hgetall(_key()).items()):
+        task, _, state = name.decode().rpartition(" ")
+        result = by_task.setdefault(task, JobResult())
+        if state == _SUCCEEDED_AT:
+            result.succeeded_at = datetime.fromisoformat(value.decode())
         else:
-            found[name] = Runs(known.ended | {what.lower(): int(value)}, known.succeeded_at)
-    return found
+            result.runs[state.lower()] = int(value)
+    return by_task
 
 
-SCHEDULED = PeriodicTask.objects.select_related("interval", "crontab", "solar", "clocked")
+def lag_seconds(job: PeriodicTask, result: JobResult) -> float:
+    """Return for how long the job should have succeeded once more; 0 while it is on time."""
+    return _overdue_seconds(job, result.succeeded_at)
 
 
-def _scheduled() -> Iterator[PeriodicTask]:
+def lags_seconds(results: dict[str, JobResult]) -> dict[str, float]:
+    """Return the lag of each enabled task."""
+    return {job.task: lag_seconds(job, results.get(job.task, NEVER_RUN)) for job in _enabled()}
+
+
+def beat_lag_seconds() -> float:
+    """Return for how long beat should have sent the job that is most overdue; 0 while it is on time."""
+    return max((_overdue_seconds(job, job.last_run_at) for job in _enabled()), default=0.0)
+
+
+def _enabled() -> Iterator[PeriodicTask]:
     yield from SCHEDULED.filter(enabled=True, one_off=False).order_by("pk")
 
 
-def _seconds_late(job: PeriodicTask, last: datetime | None) -> float:
-    remaining: timedelta = job.schedule.remaining_estimate(last or job.date_changed)
-    return max(0.0, -remaining.total_seconds())
-
-
-def lag(job: PeriodicTask, runs: Runs | None) -> float:
-    """For how many seconds the job should have succeeded again by now."""
-    return _seconds_late(job, runs.succeeded_at if runs else None)
-
-
-def lags(known: dict[str, Runs]) -> dict[str, float]:
-    """The lag of each scheduled task."""
-    return {job.task: lag(job, known.get(job.task)) for job in _scheduled()}
-
-
-def beat_seconds_late() -> float:
-    """For how long beat has owed what it owes longest; 0 while it ticks."""
-    return max((_seconds_late(job, job.last_run_at) for job in _scheduled()), default=0.0)
+def _overdue_seconds(job: PeriodicTask, last: datetime | None) -> float:
+    time_left: timedelta = job.schedule.remaining_estimate(last or job.date_changed)
+    return max(0.0, -time_left.total_seconds())

@@ -29,8 +29,8 @@ from loans.domain.states import (
 )
 from loans.ledger import locks
 from loans.models import Loan, Reservation, ReviewItem, Transfer, Transition
-from loans.selectors.offers import Offer, loan_offer
-from loans.selectors.reservations import live_reservations
+from loans.selectors.offers import LoanOffer, loan_offer
+from loans.selectors.queue import live_reservations
 from loans.services.loans import close_loan_at_settled, extend_loan, open_loan, withdraw_loan
 from loans.services.reservations import start_transfer
 from loans.services.scheduled_jobs import run_scheduled_job
@@ -275,8 +275,8 @@ class Preview:
     """
 
     row: Model
-    offer_before: Offer | None = None
-    offer_after: Offer | None = None
+    offer_before: LoanOffer | None = None
+    offer_after: LoanOffer | None = None
     transitions: Sequence[Transition] = ()
     review_items: Sequence[ReviewItem] = ()
     overtaken: Sequence[Reservation] = ()

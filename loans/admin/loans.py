@@ -10,15 +10,16 @@ from django.http import HttpRequest, HttpResponseRedirect
 
 from loans.admin.action_pages import StaffActionsAdmin
 from loans.admin.tables import ROWS_SHOWN, RelatedTablesAdmin, Table, dollars_column, history_table, list_url, state_column, transfers_table
-from loans.charts import fill_curve_chart
+from loans.charts import closing_values_chart, fill_curve_chart, funding_bar
 from loans.domain.actors import Actor
 from loans.domain.limits import CENT, LEAST_MINIMUM
 from loans.domain.settlement_rules import RULES
 from loans.domain.states import LoanStatus
 from loans.models import Loan, Transfer, Transition
-from loans.selectors import dashboard
+from loans.selectors.closing_values import closing_values
 from loans.selectors.loans import loan_fill_curve
 from loans.selectors.offers import loan_offer
+from loans.selectors.queue import loan_funding, loan_queue
 from loans.services.loans import create_loan, edit_loan
 from peerloans.errors import Problem
 
@@ -92,12 +93,12 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
 
     def chart_context(self, obj: Loan) -> dict[str, Any]:
         offer = loan_offer(obj.reference)
-        queue = dashboard.queue(offer)
+        queue = loan_queue(offer)
         return {
             "offer": offer,
-            "funding": dashboard.funding(offer, queue),
+            "funding": funding_bar(loan_funding(offer, queue)),
             "curve": fill_curve_chart(obj, loan_fill_curve(offer)) if obj.opens_at else "",
-            "closing_values": dashboard.closing_values(obj),
+            "closing_values": closing_values_chart(obj, closing_values(obj)),
             "queue": queue[:ROWS_SHOWN],
             "queue_length": len(queue),
             "queue_more_url": list_url("reservation", obj.reference) if len(queue) > ROWS_SHOWN else None,

@@ -10,7 +10,7 @@ from loans.admin.action_pages import StaffActionsAdmin
 from loans.admin.tables import RelatedTablesAdmin, Table, dollars_column, state_column, transfers_table
 from loans.domain.states import CAUSES
 from loans.models import Reservation, Transfer, Transition
-from loans.selectors import dashboard
+from loans.selectors.reservations import explain_deadline
 from peerloans.admin.base import ReadOnlyAdmin
 
 TRANSITIONS_SHOWN = 200  # in the timeline, the latest
@@ -55,4 +55,4 @@ class ReservationAdmin(RelatedTablesAdmin, ReadOnlyAdmin, StaffActionsAdmin):
     def chart_context(self, obj: Reservation) -> dict[str, Any]:
         newest_first = Transition.objects.filter(reservation=obj).select_related("transfer", "user").order_by("-id")
         transitions = list(newest_first[:TRANSITIONS_SHOWN])[::-1]
-        return {"transitions": transitions, "deadline": dashboard.deadline(obj, transitions)}
+        return {"transitions": transitions, "deadline": explain_deadline(obj, transitions)}

@@ -92,7 +92,7 @@ def _keyed(once: Callable[..., HttpResponse]) -> Callable[[View], Callable[..., 
         def answer(view: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
             key = _key(request) if AS_IT_COMES in request.META else None
             response = once(key, partial(post, view, request, *args, **kwargs))
-            replica.wrote(request.user.pk)
+            replica.mark_write(request.user.pk)
             return response
 
         return answer

@@ -17,7 +17,8 @@ from loans.domain.limits import CENT
 from loans.domain.states import CAUSES, INBOUND_STATUSES, State, TransferStatus
 from loans.models import Reservation, Transition
 from loans.selectors.loans import PUBLIC
-from loans.selectors.reservations import TransferView, current_among, queue_position_of
+from loans.selectors.queue import queue_position_of
+from loans.selectors.transfers import TransferRow, current_of
 from loans.services.payments import OUTCOMES, Notice
 from peerloans.api.strict_fields import StrictSerializer
 
@@ -203,9 +204,9 @@ class ReservationSerializer(serializers.Serializer):
     transfer = TransferSerializer(allow_null=True, help_text="The payment it awaits or got.")
     refund = RefundSerializer(allow_null=True)
 
-    def to_representation(self, of: tuple[Reservation, Sequence[TransferView]]) -> dict[str, Any]:
+    def to_representation(self, of: tuple[Reservation, Sequence[TransferRow]]) -> dict[str, Any]:
         reservation, movements = of
-        transfer = current_among(movements)
+        transfer = current_of(movements)
         return {
             "id": reservation.pk,
             "loan": reservation.loan_reference,
@@ -220,7 +221,7 @@ class ReservationSerializer(serializers.Serializer):
         }
 
 
-def _refund_status(movements: Sequence[TransferView]) -> str:
+def _refund_status(movements: Sequence[TransferRow]) -> str:
     due = any(transfer.status == TransferStatus.DUE for transfer in movements)
     return TransferStatus.DUE if due else TransferStatus.PAID
 
@@ -228,7 +229,7 @@ def _refund_status(movements: Sequence[TransferView]) -> str:
 class ReservationDetailSerializer(ReservationSerializer):
     queue_position = serializers.IntegerField(allow_null=True, help_text="1 is next; null when it is not live.")
 
-    def to_representation(self, of: tuple[Reservation, Sequence[TransferView]]) -> dict[str, Any]:
+    def to_representation(self, of: tuple[Reservation, Sequence[TransferRow]]) -> dict[str, Any]:
         reservation, _ = of
         return super().to_representation(of) | {"queue_position": queue_position_of(reservation)}
 

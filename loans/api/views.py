@@ -44,7 +44,8 @@ from loans.selectors.loan_filter import LoanFilter
 from loans.selectors.loans import PUBLIC, public_loans
 from loans.selectors.offers import loan_offer
 from loans.selectors.portfolio import portfolio
-from loans.selectors.reservations import TransferView, reservation_of_investor, transfers_of
+from loans.selectors.reservations import reservation_of_investor
+from loans.selectors.transfers import TransferRow, transfers_of
 from loans.services.payments import record_bank_event
 from loans.services.reservations import cancel_reservation, reserve, start_transfer
 from peerloans.api.caching import ForAnyone, Revalidated
@@ -62,7 +63,7 @@ def checked(form: type[Serializer], request: Request) -> Any:
     return filled
 
 
-def seen(reservation: Reservation) -> tuple[Reservation, list[TransferView]]:
+def seen(reservation: Reservation) -> tuple[Reservation, list[TransferRow]]:
     """The reservation with its transfers and refunds."""
     return reservation, transfers_of([reservation.pk])[reservation.pk]
 
@@ -118,7 +119,7 @@ class LoanList(ForAnyone, generics.ListAPIView):
 
     def paginate_queryset(self, queryset: Any) -> Any:
         page = super().paginate_queryset(queryset) or []
-        values = remaining_cache.shown(page, page[0].read_at) if page else {}
+        values = remaining_cache.read(page, page[0].read_at) if page else {}
         return [(loan, values[loan.pk]) for loan in page]
 
 

@@ -1,10 +1,9 @@
-"""What does a loan's history say that the loan looks like now?
+"""Replay a loan's history from empty: apply its transitions in order, and note each one that cannot follow from those before it.
 
-Folds the rows of one loan's history, oldest first, from nothing into its present picture, and notes every row that
-cannot follow from those before it. Knows neither the tables nor how the rows were written.
+Knows neither the tables nor how the transitions were written, so that it is a second opinion on both.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -28,8 +27,8 @@ from loans.domain.states import (
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A row of history, as plain values."""
+class TransitionRow:
+    """A transition as plain values. It is about a transfer, or else a reservation, or else the loan."""
 
     id: int
     at: datetime
@@ -40,11 +39,11 @@ class Step:
     to_state: str
     amount: Decimal
     deadline: datetime | None
-    facts: Mapping[str, str] | None = None
+    facts: dict[str, str] | None = None
 
 
 @dataclass(slots=True)
-class LoanPicture:
+class ReplayedLoan:
     status: str = ""
     amount: Decimal = NOTHING
     opens_at: datetime | None = None
@@ -56,7 +55,7 @@ class LoanPicture:
 
 
 @dataclass(slots=True)
-class ReservationPicture:
+class ReplayedReservation:
     number: int
     created_at: datetime
     state: str = ""
@@ -71,7 +70,7 @@ class ReservationPicture:
 
 
 @dataclass(slots=True)
-class TransferPicture:
+class ReplayedTransfer:
     reservation: UUID
     created_at: datetime
     status: str = ""
@@ -80,148 +79,152 @@ class TransferPicture:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A row of history that cannot follow from those before it: which field of it says what, and what was to be expected."""
+    """A transition that cannot follow from those before it: the field that contradicts them, its value, and what was expected."""
 
-    row: int
+    transition_id: int
     field: str
-    says: str
+    value: str
     expected: str
 
 
 @dataclass(slots=True)
-class Picture:
-    """A loan with its reservations and transfers, and the rows that cannot be."""
+class Replay:
+    """A loan with its reservations and transfers as its history describes them, and the transitions that were left out."""
 
-    loan: LoanPicture = field(default_factory=LoanPicture)
-    reservations: dict[UUID, ReservationPicture] = field(default_factory=dict)
-    transfers: dict[UUID, TransferPicture] = field(default_factory=dict)
+    loan: ReplayedLoan = field(default_factory=ReplayedLoan)
+    reservations: dict[UUID, ReplayedReservation] = field(default_factory=dict)
+    transfers: dict[UUID, ReplayedTransfer] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
 
-class _Impossible(Exception):
-    """This row cannot follow from those before it."""
+class _Contradiction(Exception):
+    """A field of a transition contradicts the transitions before it."""
 
-    def __init__(self, field: str, says: object, expected: object) -> None:
-        self.field, self.says, self.expected = field, shown(says), shown(expected)
+    def __init__(self, field: str, value: object, expected: object) -> None:
+        self.field, self.value, self.expected = field, in_words(value), in_words(expected)
 
 
-def replay(history: Iterable[Step]) -> Picture:
-    """The picture that one loan's rows, in the order of their ids, add up to. A row that cannot be is noted and left out."""
-    picture = Picture()
-    last: datetime | None = None
-    for step in history:
-        if last and step.at < last:
-            picture.faults.append(Fault(step.id, "at", str(step.at), f"no earlier than {last}"))
-        last = step.at
+def replay(history: Iterable[TransitionRow]) -> Replay:
+    """Return what one loan's transitions, in the order of their ids, lead to. One that cannot follow is noted and changes nothing."""
+    result = Replay()
+    last_at: datetime | None = None
+    for row in history:
+        if last_at and row.at < last_at:
+            result.faults.append(Fault(row.id, "at", str(row.at), f"no earlier than {last_at}"))
+        last_at = row.at
         try:
-            _fold(picture, step)
-        except _Impossible as error:
-            picture.faults.append(Fault(step.id, error.field, error.says, error.expected))
+            _apply(result, row)
+        except _Contradiction as error:
+            result.faults.append(Fault(row.id, error.field, error.value, error.expected))
         except IllegalTransition as error:
-            picture.faults.append(Fault(step.id, "event", step.event, f"one that is possible then: {error.detail}"))
+            result.faults.append(Fault(row.id, "event", row.event, f"one that is possible then: {error.detail}"))
         except ValueError:
-            picture.faults.append(Fault(step.id, "event", step.event, "one that there is"))
-    for reservation in picture.reservations.values():
-        picture.loan.settled += reservation.settled_amount
-        picture.loan.claimed += reservation.amount if reservation.state in LIVE else NOTHING
-    return picture
+            result.faults.append(Fault(row.id, "event", row.event, "one that there is"))
+    for reservation in result.reservations.values():
+        result.loan.settled += reservation.settled_amount
+        if reservation.state in LIVE:
+            result.loan.claimed += reservation.amount
+    return result
 
 
-def _fold(picture: Picture, step: Step) -> None:
-    if step.transfer:
-        _fold_transfer(picture, step, step.transfer)
-    elif step.reservation:
-        _fold_reservation(picture, step, step.reservation)
+def _apply(result: Replay, row: TransitionRow) -> None:
+    if row.transfer:
+        _apply_to_transfer(result, row, row.transfer)
+    elif row.reservation:
+        _apply_to_reservation(result, row, row.reservation)
     else:
-        _fold_loan(picture.loan, step)
+        _apply_to_loan(result.loan, row)
 
 
-def _fold_loan(loan: LoanPicture, step: Step) -> None:
-    event = LoanEvent(step.event)
-    _must_agree("from_state", step.from_state, loan.status)
+def _apply_to_loan(loan: ReplayedLoan, row: TransitionRow) -> None:
+    event = LoanEvent(row.event)
+    _expect("from_state", row.from_state, loan.status)
     if event == LoanEvent.CREATED:
-        _must_agree("to_state", step.to_state, LoanStatus.DRAFT)
+        _expect("to_state", row.to_state, LoanStatus.DRAFT)
     else:
-        _must_agree("to_state", step.to_state, state_after(LOAN_TRANSITIONS, LoanStatus(loan.status), event))
+        _expect("to_state", row.to_state, state_after(LOAN_TRANSITIONS, LoanStatus(loan.status), event))
     if event not in {LoanEvent.CREATED, LoanEvent.EDITED, LoanEvent.CLOSED_AT_SETTLED}:
-        _must_agree("amount", step.amount, loan.amount)
+        _expect("amount", row.amount, loan.amount)
     if event == LoanEvent.OPENED:
-        loan.opens_at = step.at
-    loan.status, loan.amount, loan.closes_at = step.to_state, step.amount, step.deadline
-    loan.facts.update(step.facts or {})
+        loan.opens_at = row.at
+    loan.status, loan.amount, loan.closes_at = row.to_state, row.amount, row.deadline
+    loan.facts.update(row.facts or {})
 
 
-def _fold_reservation(picture: Picture, step: Step, key: UUID) -> None:
-    event = Event(step.event)
-    if event == Event.RESERVED and key not in picture.reservations:
-        _must_agree("from_state", step.from_state, "")
-        _must_agree("to_state", step.to_state, State.RESERVED)
-        picture.loan.last_number += 1
-        reservation = ReservationPicture(number=picture.loan.last_number, created_at=step.at, amount=step.amount)
-        picture.reservations[key] = reservation
+def _apply_to_reservation(result: Replay, row: TransitionRow, reservation_id: UUID) -> None:
+    event = Event(row.event)
+    if event == Event.RESERVED and reservation_id not in result.reservations:
+        _expect("from_state", row.from_state, "")
+        _expect("to_state", row.to_state, State.RESERVED)
+        result.loan.last_number += 1
+        reservation = ReplayedReservation(number=result.loan.last_number, created_at=row.at, amount=row.amount)
+        result.reservations[reservation_id] = reservation
     else:
-        reservation = _known(picture.reservations, key)
-        _must_agree("from_state", step.from_state, reservation.state)
-        _must_agree("to_state", step.to_state, state_after(RESERVATION_TRANSITIONS, State(reservation.state), event))
-        _take_amount(reservation, step, event)
-    reservation.state = step.to_state
-    reservation.expires_at = step.deadline
-    reservation.cause = reservation.cause if event == Event.LOST else ""
-    if reservation.state == State.CANCELED and event != Event.LOST:
+        reservation = _reservation(result, reservation_id)
+        _expect("from_state", row.from_state, reservation.state)
+        _expect("to_state", row.to_state, state_after(RESERVATION_TRANSITIONS, State(reservation.state), event))
+        _apply_amount(reservation, row, event)
+    reservation.state = row.to_state
+    reservation.expires_at = row.deadline
+    if event == Event.LOST:
+        return  # the loss of refunded money changes neither the state nor its cause
+    reservation.cause = ""
+    if reservation.state == State.CANCELED:
         reservation.cause, reservation.settled_amount, reservation.funded = event, NOTHING, False
-    elif event == Event.FUNDED or (event == Event.REINSTATED_PENDING and step.deadline is None):
+    elif event == Event.FUNDED or (event == Event.REINSTATED_PENDING and row.deadline is None):
         reservation.funded = True
 
 
-def _take_amount(reservation: ReservationPicture, step: Step, event: Event) -> None:
+def _apply_amount(reservation: ReplayedReservation, row: TransitionRow, event: Event) -> None:
     if event == Event.LOST:
-        reservation.lost += step.amount
+        reservation.lost += row.amount
     elif event == Event.SETTLED:
-        reservation.settled_amount = step.amount
+        reservation.settled_amount = row.amount
     elif event == Event.AMOUNT_ACCEPTED:
-        reservation.amount = step.amount
+        reservation.amount = row.amount
     else:
-        _must_agree("amount", step.amount, reservation.settled_amount or reservation.amount)
+        _expect("amount", row.amount, reservation.settled_amount or reservation.amount)
 
 
-def _fold_transfer(picture: Picture, step: Step, key: UUID) -> None:
-    event = TransferEvent(step.event)
-    if step.reservation is None:
-        raise _Impossible("reservation", None, "the one that the transfer is for")
-    reservation = _known(picture.reservations, step.reservation)
-    if key in picture.transfers:
-        transfer = picture.transfers[key]
-        _must_agree("from_state", step.from_state, transfer.status)
-        _must_agree("to_state", step.to_state, state_after(TRANSFER_TRANSITIONS, TransferStatus(transfer.status), event))
-        _must_agree("reservation", step.reservation, transfer.reservation)
+_FIRST_STATUSES = {TransferStatus.INITIATED, TransferStatus.CLEARED, TransferStatus.DUE}
+# By which multiple of a transition's amount the reservation's sums change.
+_RECEIVED = {TransferEvent.CLEARED: 1, TransferEvent.RETURNED: -1}
+_REFUNDED = {TransferEvent.DUE: 1, TransferEvent.VOIDED: -1}
+
+
+def _apply_to_transfer(result: Replay, row: TransitionRow, transfer_id: UUID) -> None:
+    event = TransferEvent(row.event)
+    if row.reservation is None:
+        raise _Contradiction("reservation", None, "the one that the transfer is for")
+    reservation = _reservation(result, row.reservation)
+    if transfer_id in result.transfers:
+        transfer = result.transfers[transfer_id]
+        _expect("from_state", row.from_state, transfer.status)
+        _expect("to_state", row.to_state, state_after(TRANSFER_TRANSITIONS, TransferStatus(transfer.status), event))
+        _expect("reservation", row.reservation, transfer.reservation)
         if event != TransferEvent.CLEARED:
-            _must_agree("amount", step.amount, transfer.amount)
+            _expect("amount", row.amount, transfer.amount)
     else:
-        _must_agree("from_state", step.from_state, "")
-        if step.to_state not in _BEGINNINGS or step.to_state != event:
-            raise _Impossible("to_state", step.to_state, "one that a transfer begins with")
-        transfer = picture.transfers[key] = TransferPicture(step.reservation, created_at=step.at)
-    transfer.status, transfer.amount = step.to_state, step.amount
-    reservation.received += _SIGN_RECEIVED.get(event, 0) * step.amount
-    reservation.refunded += _SIGN_REFUNDED.get(event, 0) * step.amount
+        _expect("from_state", row.from_state, "")
+        if row.to_state not in _FIRST_STATUSES or row.to_state != event:
+            raise _Contradiction("to_state", row.to_state, "one that a transfer begins with")
+        transfer = result.transfers[transfer_id] = ReplayedTransfer(row.reservation, created_at=row.at)
+    transfer.status, transfer.amount = row.to_state, row.amount
+    reservation.received += _RECEIVED.get(event, 0) * row.amount
+    reservation.refunded += _REFUNDED.get(event, 0) * row.amount
 
 
-_BEGINNINGS = {TransferStatus.INITIATED, TransferStatus.CLEARED, TransferStatus.DUE}
-_SIGN_RECEIVED = {TransferEvent.CLEARED: 1, TransferEvent.RETURNED: -1}
-_SIGN_REFUNDED = {TransferEvent.DUE: 1, TransferEvent.VOIDED: -1}
+def _reservation(result: Replay, reservation_id: UUID) -> ReplayedReservation:
+    if reservation_id not in result.reservations:
+        raise _Contradiction("reservation", reservation_id, "one that has been reserved")
+    return result.reservations[reservation_id]
 
 
-def _known(reservations: Mapping[UUID, ReservationPicture], key: UUID) -> ReservationPicture:
-    if key not in reservations:
-        raise _Impossible("reservation", key, "one that has been reserved")
-    return reservations[key]
+def _expect(field: str, value: object, expected: object) -> None:
+    if value != expected:
+        raise _Contradiction(field, value, expected)
 
 
-def _must_agree(field: str, says: object, expected: object) -> None:
-    if says != expected:
-        raise _Impossible(field, says, expected)
-
-
-def shown(value: object) -> str:
-    """The value in words."""
+def in_words(value: object) -> str:
+    """Return the value as text, and an empty one as "nothing"."""
     return "nothing" if value in ("", None) else str(value)

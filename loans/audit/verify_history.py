@@ -1,23 +1,23 @@
-"""Do the tables say what history says? Compares a loan's replayed history with its rows, field by field."""
+"""Compare what a loan's history leads to with what the tables hold, field by field."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import models
+from django.db import connection, models, transaction
 
-from loans.audit.replay import LoanPicture, Picture, ReservationPicture, Step, TransferPicture, replay, shown
+from loans.audit.replay import Replay, ReplayedLoan, ReplayedReservation, ReplayedTransfer, TransitionRow, in_words, replay
 from loans.domain.errors import NotFound
 from loans.models import Loan, Reservation, Transfer, Transition
-from peerloans.database.clock import consistent_snapshot
 
-CHUNK = 2_000  # Rows fetched at a time.
+ROWS_FETCHED = 2_000  # at a time; a loan may have a million transitions
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A field of which history and the tables do not say the same; `entity` is the loan, or a reservation, transfer or row with its id."""
+    """A field whose replayed and stored values differ. `entity` is the loan, or a reservation, transfer or transition with its id."""
 
     loan: str
     entity: str
@@ -30,83 +30,108 @@ class Difference:
 
 
 def verify_loan_history(references: Sequence[str] = ()) -> Iterator[tuple[str, list[Difference]]]:
-    """Each loan, all where none is named, with what differs; one loan in memory at a time. Raises NotFound before the first."""
+    """Return an iterator over the loans named, or over all: each one's reference and its differences.
+
+    Only one loan is in memory at a time, read from one snapshot of the database.
+
+    Raises:
+        NotFound: a reference belongs to no loan; raised at once, before any loan is verified.
+    """
     loans = Loan.objects.order_by("id")
     if references:
         loans = loans.filter(reference__in=references)
-    named = list(loans.values_list("id", "reference"))
-    if unknown := sorted(set(references) - {reference for _, reference in named}):
+    selected = list(loans.values_list("id", "reference"))
+    if unknown := sorted(set(references) - {reference for _, reference in selected}):
         raise NotFound(f"There is no loan {', '.join(unknown)}.")
-    return ((reference, _differences(loan_id)) for loan_id, reference in named)
+    return ((reference, _differences(loan_id)) for loan_id, reference in selected)
 
 
-def count(references: Sequence[str] = ()) -> int:
-    """How many loans `verify` goes through."""
+def count_loans(references: Sequence[str] = ()) -> int:
+    """Return how many loans `verify_loan_history` iterates over."""
     return len(set(references)) or Loan.objects.count()
 
 
 def _differences(loan_id: int) -> list[Difference]:
-    with consistent_snapshot():
-        loan = Loan.objects.get(pk=loan_id)
-        picture = replay(_history(loan_id))
-        return list(_compare(loan, picture))
+    with _snapshot():
+        return list(_compare(Loan.objects.get(pk=loan_id), replay(_history(loan_id))))
 
 
-def _history(loan_id: int) -> Iterator[Step]:
+@contextmanager
+def _snapshot() -> Iterator[None]:
+    """Let all reads see the database as it was at the first of them. Within another transaction they see what that sees."""
+    is_outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        if is_outermost:
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
+
+
+def _history(loan_id: int) -> Iterator[TransitionRow]:
     fields = ("id", "at", "reservation_id", "transfer_id", "event", "from_state", "to_state", "amount", "deadline", "facts")
     rows = Transition.objects.filter(loan_id=loan_id).order_by("id").values_list(*fields)
-    return (Step(*row) for row in rows.iterator(chunk_size=CHUNK))
+    return (TransitionRow(*row) for row in rows.iterator(chunk_size=ROWS_FETCHED))
 
 
-def _compare(loan: Loan, picture: Picture) -> Iterator[Difference]:
-    for fault in picture.faults:
-        yield Difference(loan.reference, f"history row {fault.row}", fault.field, fault.expected, fault.says)
-    yield from _differing(loan.reference, "the loan", picture.loan, _loan_as_stored(loan))
-    reservations = Reservation.objects.filter(loan=loan).order_by("number").iterator(chunk_size=CHUNK)
-    yield from _each(
-        loan, "reservation", picture.reservations, ((reservation.pk, _reservation_as_stored(reservation)) for reservation in reservations)
-    )
-    transfers = Transfer.objects.filter(reservation__loan=loan).order_by("pk").iterator(chunk_size=CHUNK)
-    yield from _each(loan, "transfer", picture.transfers, ((row.pk, _transfer_as_stored(row)) for row in transfers))
+def _compare(loan: Loan, result: Replay) -> Iterator[Difference]:
+    for fault in result.faults:
+        yield Difference(loan.reference, f"history row {fault.transition_id}", fault.field, fault.expected, fault.value)
+    yield from _compare_fields(loan.reference, "the loan", result.loan, _stored_loan(loan))
+    reservations = Reservation.objects.filter(loan=loan).order_by("number").iterator(chunk_size=ROWS_FETCHED)
+    stored_reservations = ((reservation.pk, _stored_reservation(reservation)) for reservation in reservations)
+    yield from _compare_rows(loan.reference, "reservation", result.reservations, stored_reservations)
+    transfers = Transfer.objects.filter(reservation__loan=loan).order_by("pk").iterator(chunk_size=ROWS_FETCHED)
+    stored_transfers = ((transfer.pk, _stored_transfer(transfer)) for transfer in transfers)
+    yield from _compare_rows(loan.reference, "transfer", result.transfers, stored_transfers)
 
 
-def _each(loan: Loan, kind: str, replayed: dict[UUID, Any], stored: Iterator[tuple[UUID, Any]]) -> Iterator[Difference]:
-    for key, row in stored:
-        known = replayed.pop(key, None)
-        if known is None:
-            yield Difference(loan.reference, f"{kind} {key}", "history", "never begun", "there")
+def _compare_rows(reference: str, kind: str, replayed: dict[UUID, Any], stored: Iterable[tuple[UUID, Any]]) -> Iterator[Difference]:
+    without_row = dict(replayed)
+    for row_id, stored_row in stored:
+        replayed_row = without_row.pop(row_id, None)
+        if replayed_row is None:
+            yield Difference(reference, f"{kind} {row_id}", "history", "never begun", "there")
         else:
-            yield from _differing(loan.reference, f"{kind} {key}", known, row)
-    for key in replayed:
-        yield Difference(loan.reference, f"{kind} {key}", "row", "there", "missing")
+            yield from _compare_fields(reference, f"{kind} {row_id}", replayed_row, stored_row)
+    for row_id in without_row:
+        yield Difference(reference, f"{kind} {row_id}", "row", "there", "missing")
 
 
-def _differing(reference: str, entity: str, replayed: Any, stored: Any) -> Iterator[Difference]:
-    by_history, by_table = _flat(replayed), _flat(stored)
-    for name in by_table:
-        if by_history.get(name) != by_table[name]:
-            yield Difference(reference, entity, name, shown(by_history.get(name)), shown(by_table[name]))
+def _compare_fields(reference: str, entity: str, replayed: Any, stored: Any) -> Iterator[Difference]:
+    replayed_values, stored_values = _values(replayed), _values(stored)
+    for name, value in stored_values.items():
+        if replayed_values.get(name) != value:
+            yield Difference(reference, entity, name, in_words(replayed_values.get(name)), in_words(value))
 
 
-def _flat(picture: Any) -> dict[str, Any]:
-    values = {name: getattr(picture, name) for name in picture.__slots__ if name != "facts"}
-    facts = getattr(picture, "facts", {})
-    return values | {name: _field(name).to_python(text) for name, text in facts.items()}
+def _values(row: Any) -> dict[str, Any]:
+    """Return the row's fields by name. A loan's facts are texts in history; each becomes a value of its field."""
+    values = {name: getattr(row, name) for name in row.__slots__ if name != "facts"}
+    facts = {name: _loan_field(name).to_python(text) for name, text in getattr(row, "facts", {}).items()}
+    return values | facts
 
 
-def _field(name: str) -> "models.Field[Any, Any]":
-    found = Loan._meta.get_field(name)
-    assert isinstance(found, models.Field)  # noqa: S101
-    return found
+def _loan_field(name: str) -> "models.Field[Any, Any]":
+    field = Loan._meta.get_field(name)
+    assert isinstance(field, models.Field)  # noqa: S101
+    return field
 
 
-def _loan_as_stored(loan: Loan) -> LoanPicture:
-    facts = {name: str(getattr(loan, name)) for name in Loan.FACTS}
-    return LoanPicture(loan.status, loan.amount, loan.opens_at, loan.closes_at, loan.settled, loan.claimed, loan.last_number, facts)
+def _stored_loan(loan: Loan) -> ReplayedLoan:
+    return ReplayedLoan(
+        status=loan.status,
+        amount=loan.amount,
+        opens_at=loan.opens_at,
+        closes_at=loan.closes_at,
+        settled=loan.settled,
+        claimed=loan.claimed,
+        last_number=loan.last_number,
+        facts={name: str(getattr(loan, name)) for name in Loan.FACTS},
+    )
 
 
-def _reservation_as_stored(reservation: Reservation) -> ReservationPicture:
-    return ReservationPicture(
+def _stored_reservation(reservation: Reservation) -> ReplayedReservation:
+    return ReplayedReservation(
         number=reservation.number,
         created_at=reservation.created_at,
         state=reservation.state,
@@ -121,5 +146,5 @@ def _reservation_as_stored(reservation: Reservation) -> ReservationPicture:
     )
 
 
-def _transfer_as_stored(transfer: Transfer) -> TransferPicture:
-    return TransferPicture(transfer.reservation_id, transfer.created_at, transfer.status, transfer.amount)
+def _stored_transfer(transfer: Transfer) -> ReplayedTransfer:
+    return ReplayedTransfer(transfer.reservation_id, transfer.created_at, transfer.status, transfer.amount)

@@ -1,4 +1,4 @@
-"""How does the demo's bank treat the transfers that it sees? As its habits and luck have it, the same way for the same seed."""
+"""Play the bank in a demo: decide what becomes of each transfer, by probabilities and a seed, and sign the notice about it."""
 
 import json
 import random
@@ -20,9 +20,10 @@ CENT = Decimal("0.01")
 
 @dataclass(frozen=True)
 class Habits:
-    """How the bank behaves. `delay` is usual and varies by half; `fail`, `late` and `short` are probabilities.
+    """How the bank behaves.
 
-    Transfers from before `since` are none of its business.
+    A notice comes half to one and a half times `delay` after the transfer. `fail`, `late` and `short` are the probabilities that a
+    transfer fails, that its money comes after its deadline, and that it is a cent short. Transfers from before `since` are ignored.
     """
 
     delay: timedelta
@@ -34,44 +35,43 @@ class Habits:
 
 
 def notices(habits: Habits, at: datetime) -> Iterator[Notice]:
-    """What the bank has to say at `at` of transfers that wait for it, the oldest first."""
-    waiting = Transfer.objects.filter(
+    """Yield the notices that the bank gives at `at` about transfers on their way and refunds due, oldest first."""
+    transfers = Transfer.objects.filter(
         status__in=[TransferStatus.INITIATED, TransferStatus.DUE], created_at__gte=habits.since
     ).select_related("reservation")
-    for transfer in waiting.order_by("created_at", "id")[:MOST_AT_ONCE]:
-        notice = notice_of(transfer, habits, at)
-        if notice:
+    for transfer in transfers.order_by("created_at", "id")[:MOST_AT_ONCE]:
+        if notice := notice_of(transfer, habits, at):
             yield notice
 
 
 def notice_of(transfer: Transfer, habits: Habits, at: datetime) -> Notice | None:
-    """What the bank says of one transfer; None while it has nothing to say."""
+    """Return the notice about one transfer; None while there is none. The same seed and reference have the same outcome."""
     draw = random.Random(f"{habits.seed} {transfer.reference}")  # noqa: S311
-    luck, patience = draw.random(), draw.random()
-    if at < transfer.created_at + habits.delay * (0.5 + patience):
+    chance, delay_share = draw.random(), draw.random()
+    if at < transfer.created_at + habits.delay * (0.5 + delay_share):
         return None
 
-    def says(kind: str, amount: Decimal = transfer.amount) -> Notice:
+    def notice(kind: str, amount: Decimal = transfer.amount) -> Notice:
         return Notice(f"sandbox-{transfer.reference}", kind, transfer.reference, amount, at)  # type: ignore[arg-type]
 
     if transfer.direction == Direction.REFUND:
-        return says("refund.paid")
-    if luck < habits.fail:
-        return says("transfer.failed")
-    if luck < habits.fail + habits.late:
-        return says("transfer.cleared") if _too_late(transfer, at) else None
-    if luck < habits.fail + habits.late + habits.short:
-        return says("transfer.cleared", transfer.amount - CENT)
-    return says("transfer.cleared")
+        return notice("refund.paid")
+    if chance < habits.fail:
+        return notice("transfer.failed")
+    if chance < habits.fail + habits.late:
+        return notice("transfer.cleared") if _is_too_late(transfer, at) else None
+    if chance < habits.fail + habits.late + habits.short:
+        return notice("transfer.cleared", transfer.amount - CENT)
+    return notice("transfer.cleared")
 
 
-def _too_late(transfer: Transfer, at: datetime) -> bool:
+def _is_too_late(transfer: Transfer, at: datetime) -> bool:
     reservation = transfer.reservation
     return reservation.state == State.CANCELED or (reservation.expires_at is not None and reservation.expires_at <= at)
 
 
-def signed(notice: Notice, secret: str) -> tuple[dict[bytes | str, bytes | str], bytes]:
-    """The headers and the body that tell it, signed as Standard Webhooks prescribes."""
+def signed_request(notice: Notice, secret: str) -> tuple[dict[bytes | str, bytes | str], bytes]:
+    """Return the headers and the body of the request that delivers the notice, signed as Standard Webhooks prescribes."""
     at = datetime.now(UTC)
     body = json.dumps(vars(notice) | {"amount": str(notice.amount), "occurred_at": notice.occurred_at.isoformat()})
     headers: dict[bytes | str, bytes | str] = {

@@ -21,15 +21,16 @@ ORDERINGS = {
     "amount": "amount",
     "remaining": "remaining",
 }
-UNORDERED = f"Lists are ordered by {', '.join(ORDERINGS.values())}, each also with - before it."
+UNKNOWN_ORDERING = f"Lists are ordered by {', '.join(ORDERINGS.values())}, each also with - before it."
 
 
-def decimal(field_name: str, lookup: str, label: str, digits: int) -> filters.NumberFilter:
+def decimal_filter(field_name: str, lookup: str, label: str, digits: int) -> filters.NumberFilter:
+    """Return a filter on a number with two places and at most so many digits, 0 or more."""
     return filters.NumberFilter(field_name, lookup, label=label, max_digits=digits, decimal_places=2, min_value=0)
 
 
-class NamesWithCommas(BaseCSVField):
-    """Refuses what holds no name between two commas; django-filter passes over it, and over a whole list of such."""
+class CommaSeparatedNames(BaseCSVField):
+    """Names with commas between them. An empty name is refused; django-filter alone would ignore it."""
 
     def clean(self, value: Any) -> Any:
         if value and "" in value:
@@ -37,21 +38,25 @@ class NamesWithCommas(BaseCSVField):
         return super().clean(value)
 
 
-class Ordering(filters.OrderingFilter):
-    base_field_class = NamesWithCommas
+class StrictOrdering(filters.OrderingFilter):
+    """An ordering by one or several names, none of them empty."""
+
+    base_field_class = CommaSeparatedNames
 
 
 class LoanFilter(filters.FilterSet):
+    """The filters of the public list. The labels are the API's documentation."""
+
     status = filters.ChoiceFilter(choices=choices(PUBLIC), label="`open` or `funded`.")
     state = filters.CharFilter(lookup_expr="iexact", min_length=2, max_length=2, label="Of the property, two letters: `TX`.")
-    msa = filters.CharFilter(method="in_market", max_length=200, label="The market: its CBSA code, or part of its name.")
-    min_rate = decimal("annual_rate", "gte", "Annual rate, percent, at least.", 5)
-    max_ltv = decimal("ltv", "lte", "Loan to value, percent, at most.", 5)
-    min_remaining = decimal("remaining", "gte", "Dollars that remain, at least.", 14)
-    search = filters.CharFilter(method="containing", max_length=200, label="Part of the reference, title, city or market.")
-    ordering = Ordering(
+    msa = filters.CharFilter(method="filter_market", max_length=200, label="The market: its CBSA code, or part of its name.")
+    min_rate = decimal_filter("annual_rate", "gte", "Annual rate, percent, at least.", 5)
+    max_ltv = decimal_filter("ltv", "lte", "Loan to value, percent, at most.", 5)
+    min_remaining = decimal_filter("remaining", "gte", "Dollars that remain, at least.", 14)
+    search = filters.CharFilter(method="search_text", max_length=200, label="Part of the reference, title, city or market.")
+    ordering = StrictOrdering(
         fields=ORDERINGS,
-        error_messages={"invalid_choice": UNORDERED},
+        error_messages={"invalid_choice": UNKNOWN_ORDERING},
         label="One or several with commas; `-` before a name turns it around.",
     )
 
@@ -59,10 +64,12 @@ class LoanFilter(filters.FilterSet):
         model = Loan
         fields: ClassVar[list[str]] = []
 
-    def in_market(self, loans: QuerySet[Loan], name: str, value: str) -> QuerySet[Loan]:
+    def filter_market(self, loans: QuerySet[Loan], name: str, value: str) -> QuerySet[Loan]:
+        """Return the loans of the market with this CBSA code, or with this part of a name."""
         return loans.filter(Q(market_cbsa=value) | Q(market_msa__icontains=value))
 
-    def containing(self, loans: QuerySet[Loan], name: str, value: str) -> QuerySet[Loan]:
+    def search_text(self, loans: QuerySet[Loan], name: str, value: str) -> QuerySet[Loan]:
+        """Return the loans with this text in their reference, title, city or market."""
         return loans.filter(
             Q(reference__icontains=value) | Q(title__icontains=value) | Q(city__icontains=value) | Q(market_msa__icontains=value)
         )

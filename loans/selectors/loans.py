@@ -1,53 +1,50 @@
-"""What is to be seen of loans and reservations? Reads only.
-
-`now` is the instant asked about; None is the present, by the database's clock.
-"""
+"""Read lists of loans: those that the public sees, and those that a job works on."""
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 
-from django.db import connection
 from django.db.models import Case, F, Q, QuerySet, When
 from django.db.models.functions import Now
 
 from loans.domain.fill_curve import FillChange, FillPoint, fill_curve
-from loans.domain.states import Event, LoanStatus
-from loans.models import Loan, Transition
-from loans.selectors.offers import Offer
+from loans.domain.states import Event, LoanStatus, State
+from loans.models import Loan, Reservation, Transition
+from loans.selectors.offers import LoanOffer
 from peerloans.database import replica
 
 PUBLIC = (LoanStatus.OPEN, LoanStatus.FUNDED)
 
 
 def public_loans() -> QuerySet[Loan]:
-    """The loans that anyone may see, to be read as rows, each with what is `remaining` of it."""
+    """Return the open and funded loans, each with the dollars that are `remaining`. Read them as rows."""
     loans = Loan.objects.using(replica.for_anyone()).filter(status__in=PUBLIC)
     return loans.annotate(remaining=F("amount") - F("settled"))  # type: ignore[no-redef]
 
 
 def market_loans() -> QuerySet[Loan]:
-    """The same in the order that a buyer reads them in: those that close next, those whose closing has passed, the funded."""
+    """Return the public loans: first those that close next, then those past their closing, then the funded ones."""
     takes_reservations = Q(status=LoanStatus.OPEN, closes_at__gt=Now())
-    standing = Case(When(takes_reservations, then=0), When(status=LoanStatus.OPEN, then=1), default=2)
+    group = Case(When(takes_reservations, then=0), When(status=LoanStatus.OPEN, then=1), default=2)
     closes_next = Case(When(takes_reservations, then=F("closes_at")))
-    return public_loans().order_by(standing, closes_next, "-closes_at", "-pk")
+    return public_loans().order_by(group, closes_next, "-closes_at", "-pk")
 
 
 @dataclass(frozen=True)
-class MarketPlaces:
-    """Where there are loans that anyone may see: states by their two letters, and names of markets."""
+class PublicPlaces:
+    """Where the public loans lie: two-letter states, and names of markets. Both sorted."""
 
     states: list[str]
     markets: list[str]
 
 
-def market_places() -> MarketPlaces:
-    found = set(public_loans().order_by().values_list("state", "market_msa").distinct())
-    return MarketPlaces(sorted({state for state, _ in found}), sorted({msa for _, msa in found if msa}))
+def public_places() -> PublicPlaces:
+    """Return where the public loans lie."""
+    pairs = set(public_loans().order_by().values_list("state", "market_msa").distinct())
+    return PublicPlaces(sorted({state for state, _ in pairs}), sorted({msa for _, msa in pairs if msa}))
 
 
-def loan_fill_curve(offer: Offer) -> list[FillPoint]:
-    """How the loan filled from its opening to the instant of the offer, or to its last change once it is no longer open.
+def loan_fill_curve(offer: LoanOffer) -> list[FillPoint]:
+    """Return how the loan filled, from its opening to the instant of the offer; no longer open, to its last transition.
 
     Empty for a loan that never opened. Reads all of the loan's history.
     """
@@ -61,22 +58,19 @@ def loan_fill_curve(offer: Offer) -> list[FillPoint]:
 
 
 def all_loan_ids() -> list[int]:
+    """Return the ids of all loans, in order."""
     return list(Loan.objects.order_by("id").values_list("id", flat=True))
 
 
-_WITHOUT_CLOSING_VALUE = """
-    SELECT id FROM loans_loan AS loan
-    WHERE opens_at <= %(close)s
-        AND NOT EXISTS (SELECT FROM loans_closingvalue WHERE loan_id = loan.id AND day = %(day)s)
-        AND (status <> 'withdrawn' OR NOT EXISTS (
-            SELECT FROM loans_transition WHERE loan_id = loan.id AND event = 'withdrawn' AND at <= %(close)s
-        ))
-    ORDER BY id
-"""
+def loans_with_waiting_money() -> list[int]:
+    """Return the ids of the loans with funded reservations that wait for their turn, in order."""
+    return _loan_ids(Reservation.objects.filter(state=State.PENDING, expires_at=None))
 
 
-def loans_without_closing_value(day: date, close: datetime) -> list[int]:
-    """Loans that were open or funded at the close of the day and lack its closing value, in order of id."""
-    with connection.cursor() as cursor:
-        cursor.execute(_WITHOUT_CLOSING_VALUE, {"day": day, "close": close})
-        return [loan_id for (loan_id,) in cursor.fetchall()]
+def loans_with_lapsed_reservations(at: datetime) -> list[int]:
+    """Return the ids of the loans with reservations that lapsed by `at` and are not swept yet, in order."""
+    return _loan_ids(Reservation.objects.filter(expires_at__lte=at))
+
+
+def _loan_ids(reservations: QuerySet[Reservation]) -> list[int]:
+    return list(reservations.order_by("loan_id").values_list("loan_id", flat=True).distinct())

@@ -1,12 +1,13 @@
-"""What do operators watch of the market and its database? Counted where an index makes it cheap."""
+"""Read what operators watch of the market and its database, in queries that an index makes cheap."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from django.db import connection
 
 from peerloans.monitoring.figures import Figure
 
-# Ended reservations are counted by their loans' places, which every reservation takes one of.
+# Ended reservations are not counted row by row: every reservation took a number from its loan, and the live ones are few.
 _RESERVATIONS = """
     WITH live AS (
         SELECT state, count(*) AS reservations, sum(amount) AS dollars FROM loans_reservation
@@ -17,15 +18,14 @@ _RESERVATIONS = """
     SELECT 'ended', (SELECT COALESCE(sum(last_number), 0) FROM loans_loan) - (SELECT COALESCE(sum(reservations), 0) FROM live), 0
 """
 _REVIEW_ITEMS = "SELECT kind, count(*) FROM loans_reviewitem WHERE resolved_at IS NULL GROUP BY kind ORDER BY kind"
-_DELIVERIES = """
+_OLDEST_DELIVERIES = """
     SELECT CASE WHEN endpoint_id IS NULL THEN 'email' ELSE 'webhook' END, extract(epoch FROM clock_timestamp() - min(created_at))
     FROM loans_delivery WHERE status = 'waiting' GROUP BY 1 ORDER BY 1
 """
-_UNREAD = """
+_OLDEST_UNREAD = """
     SELECT extract(epoch FROM clock_timestamp() - at) FROM loans_transition
     WHERE (txid, id) > (SELECT txid, transition_id FROM loans_outboxcursor) ORDER BY txid, id LIMIT 1
 """
-
 _CONNECTIONS = """
     SELECT COALESCE(state, 'unknown'), count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND backend_type = 'client backend' GROUP BY 1 ORDER BY 1
@@ -33,26 +33,29 @@ _CONNECTIONS = """
 
 
 def market_figures() -> Iterator[Figure]:
-    """As they are now. Raises django.db.Error."""
-    reservations = {"reserved": (0, 0), "pending": (0, 0)} | {state: values for state, *values in _rows(_RESERVATIONS)}
-    yield Figure(
-        "reservations",
-        "Reservations by state; ended: settled or canceled.",
-        "state",
-        {name: float(count) for name, (count, _) in reservations.items()},
-    )
-    dollars = {name: float(sum_) for name, (_, sum_) in reservations.items() if name != "ended"}
-    yield Figure("claimed_dollars", "Dollars of the live reservations.", "state", dollars)
-    yield Figure("review_items_open", "What waits for a person.", "kind", {kind: float(count) for kind, count in _rows(_REVIEW_ITEMS)})
-    ages = {"email": 0.0, "webhook": 0.0} | {channel: float(age) for channel, age in _rows(_DELIVERIES)}
-    yield Figure("outbox_age_seconds", "Age of the oldest message that waits.", "channel", ages)
-    unread = max(0.0, float(next((age for (age,) in _rows(_UNREAD)), 0)))
-    yield Figure("outbox_unread_seconds", "Age of the oldest step that has not been announced.", "", {"": unread})
-    connections = {state: float(count) for state, count in _rows(_CONNECTIONS)}
-    yield Figure("database_connections", "Connections to the database.", "state", connections)
+    """Yield the present figures for operators: reservations, review items, the outbox and database connections.
+
+    Raises:
+        django.db.Error: the database does not answer.
+    """
+    reservations = {state: (count, dollars) for state, count, dollars in _rows(_RESERVATIONS)}
+    counts = {state: reservations.get(state, (0, 0))[0] for state in ("reserved", "pending", "ended")}
+    dollars = {state: reservations.get(state, (0, 0))[1] for state in ("reserved", "pending")}
+    yield _figure("reservations", "Reservations by state; ended: settled or canceled.", "state", counts)
+    yield _figure("claimed_dollars", "Dollars of the live reservations.", "state", dollars)
+    yield _figure("review_items_open", "Open review items.", "kind", dict(_rows(_REVIEW_ITEMS)))
+    oldest_seconds = {"email": 0, "webhook": 0} | dict(_rows(_OLDEST_DELIVERIES))
+    yield _figure("outbox_age_seconds", "Age of the oldest message that waits.", "channel", oldest_seconds)
+    unread_seconds = max(0, next((seconds for (seconds,) in _rows(_OLDEST_UNREAD)), 0))
+    yield _figure("outbox_unread_seconds", "Age of the oldest transition that has not been announced.", "", {"": unread_seconds})
+    yield _figure("database_connections", "Connections to the database.", "state", dict(_rows(_CONNECTIONS)))
 
 
-def _rows(statement: str) -> list[tuple[str, ...]]:
+def _figure(name: str, description: str, label: str, values: Mapping[str, Any]) -> Figure:
+    return Figure(name, description, label, {key: float(value) for key, value in values.items()})
+
+
+def _rows(statement: str) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return list(cursor.fetchall())

@@ -1,6 +1,6 @@
-"""What is to be seen of loans and reservations? Reads only.
+"""Read what loans offer at one instant: how many dollars can be reserved, and whether an investor may reserve them.
 
-`now` is the instant asked about; None is the present, by the database's clock.
+`now` is the instant to read at; None is the present by the database's clock.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from loans.domain import limits
 from loans.domain.errors import NotFound
@@ -17,27 +17,6 @@ from loans.domain.states import LoanStatus
 from loans.models import Loan
 from peerloans.database import replica
 from peerloans.database.prepared import Prepared
-
-_LAPSED = """
-    SELECT COALESCE(sum(r.amount), 0) FROM loans_reservation r
-    WHERE r.loan_id = loan.id AND r.state IN ('reserved', 'pending')
-        AND r.expires_at <= COALESCE(%(now)s::timestamptz, statement_timestamp())
-"""
-
-
-_LOAN_COLUMNS = [field.attname for field in Loan._meta.concrete_fields]
-
-
-_OFFERS = f"""
-    SELECT {", ".join(f"loan.{name}" for name in _LOAN_COLUMNS)},
-        COALESCE(%(now)s::timestamptz, statement_timestamp()) AS at, ({_LAPSED}) AS lapsed FROM loans_loan loan
-"""
-
-
-_OFFER = Prepared(f"{_OFFERS} WHERE loan.reference = %(reference)s")
-
-
-_OFFERS_OF = f"{_OFFERS} WHERE loan.id = ANY(%(ids)s)"
 
 # Only accredited investors buy, through the last day of their accreditation in New York.
 MAY_BUY = """
@@ -48,11 +27,27 @@ MAY_BUY = """
     )
 """
 
+_LOAN_COLUMNS = [field.attname for field in Loan._meta.concrete_fields]
 
-_OFFER_TO = Prepared(
+# The instant; the dollars of reservations that have lapsed and are not swept yet, which `claimed` still contains; the loan.
+_OFFERS = f"""
+    SELECT COALESCE(%(now)s::timestamptz, statement_timestamp()) AS at,
+        (
+            SELECT COALESCE(sum(amount), 0) FROM loans_reservation
+            WHERE loan_id = loan.id AND state IN ('reserved', 'pending')
+                AND expires_at <= COALESCE(%(now)s::timestamptz, statement_timestamp())
+        ) AS lapsed,
+        {", ".join(f"loan.{name}" for name in _LOAN_COLUMNS)}
+    FROM loans_loan AS loan
+"""
+_OFFERS_BY_ID = f"{_OFFERS} WHERE loan.id = ANY(%(loan_ids)s)"
+_OFFER_BY_REFERENCE = Prepared(f"{_OFFERS} WHERE loan.reference = %(reference)s")
+
+# Whether the investor may buy; when the next reservations lapse, and their dollars; then the offer.
+_OFFER_TO_INVESTOR = Prepared(
     f"""
-    SELECT offer.*, {MAY_BUY}, next.expires_at, next.amount
-    FROM ({_OFFER}) AS offer LEFT JOIN LATERAL (
+    SELECT {MAY_BUY}, next.expires_at, next.amount, offer.*
+    FROM ({_OFFER_BY_REFERENCE}) AS offer LEFT JOIN LATERAL (
         SELECT expires_at, sum(amount) AS amount FROM loans_reservation
         WHERE loan_id = offer.id AND state IN ('reserved', 'pending') AND expires_at > offer.at
         GROUP BY expires_at ORDER BY expires_at LIMIT 1
@@ -62,8 +57,8 @@ _OFFER_TO = Prepared(
 
 
 @dataclass(frozen=True)
-class Offer:
-    """A loan as a buyer sees it at one instant, from one read. `claimed` leaves lapsed reservations out, `lapsed` is their sum."""
+class LoanOffer:
+    """A loan at the instant `at`. `claimed` are the dollars of its live reservations, `lapsed` those of the lapsed but unswept ones."""
 
     loan: Loan
     at: datetime
@@ -72,62 +67,83 @@ class Offer:
 
     @property
     def takes_reservations(self) -> bool:
+        """Return whether the loan is open and has not reached its closing."""
         return self.loan.status == LoanStatus.OPEN and self.loan.closes_at is not None and self.at < self.loan.closes_at
 
     @property
     def limit(self) -> Decimal:
+        """Return how many dollars may be claimed at once."""
         return limits.limit(self.loan.remaining, self.loan.overbooking_rate)
 
     @property
     def available(self) -> Decimal:
+        """Return how many dollars one new reservation may take."""
         return self.available_with(self.claimed)
 
     def available_with(self, claimed: Decimal) -> Decimal:
-        """What would be available if `claimed` dollars were live."""
+        """Return how many dollars one new reservation could take if `claimed` dollars were live."""
         if not self.takes_reservations:
             return Decimal("0.00")
         return limits.available(self.loan.remaining, self.loan.overbooking_rate, claimed)
 
 
 @dataclass(frozen=True)
-class OfferTo(Offer):
-    """The same as one investor finds it. The next reservations may lapse at `frees_at`; None where no reservation's clock is running."""
+class InvestorOffer(LoanOffer):
+    """A loan's offer to one investor, and what becomes available next.
+
+    The next reservations lapse at `frees_at`, None where no deadline runs; `available_then` dollars are available from then on.
+    """
 
     may_buy: bool
     frees_at: datetime | None
     available_then: Decimal
 
 
-def loan_offer(reference: str, now: datetime | None = None) -> Offer:
-    """The loan with what is available of it; NotFound for a reference that no loan has."""
-    found, _ = _read_offer(_OFFER, {"reference": reference, "now": now})
-    return found
+def loan_offer(reference: str, now: datetime | None = None) -> LoanOffer:
+    """Return what the loan offers.
+
+    Raises:
+        NotFound: no loan has this reference.
+    """
+    rows = _rows(_OFFER_BY_REFERENCE, {"reference": reference, "now": now})
+    return _offer(_only_row(rows, reference))
 
 
-def loan_offer_to(investor_id: int, reference: str, now: datetime | None = None) -> OfferTo:
-    """The same, and whether the investor may buy, and what would be available once more reservations have lapsed."""
-    found, (may_buy, frees_at, freed) = _read_offer(_OFFER_TO, {"reference": reference, "investor_id": investor_id, "now": now})
-    then = found.available_with(found.claimed - freed) if frees_at else found.available
-    return OfferTo(found.loan, found.at, found.claimed, found.lapsed, may_buy, frees_at, then)
+def investor_offer(investor_id: int, reference: str, now: datetime | None = None) -> InvestorOffer:
+    """Return what the loan offers to this investor.
+
+    Raises:
+        NotFound: no loan has this reference.
+    """
+    rows = _rows(_OFFER_TO_INVESTOR, {"reference": reference, "investor_id": investor_id, "now": now})
+    may_buy, frees_at, freed, *columns = _only_row(rows, reference)
+    offer = _offer(columns)
+    available_then = offer.available_with(offer.claimed - freed) if frees_at else offer.available
+    return InvestorOffer(**vars(offer), may_buy=may_buy, frees_at=frees_at, available_then=available_then)
 
 
-def _read_offer(statement: Prepared, values: dict[str, Any]) -> tuple[Offer, Sequence[Any]]:
-    # A query set, even a raw one, would take longer than the database: a refusal would cost more than an acceptance.
-    with connection.cursor() as cursor:
+def loan_offers(loan_ids: Sequence[int], now: datetime | None = None) -> list[LoanOffer]:
+    """Return what the loans of these ids offer, in the same order, from one read. An id that no loan has is left out."""
+    rows = _rows(_OFFERS_BY_ID, {"loan_ids": list(loan_ids), "now": now}, using=replica.for_anyone())
+    offers = {offer.loan.pk: offer for offer in map(_offer, rows)}
+    return [offers[loan_id] for loan_id in loan_ids if loan_id in offers]
+
+
+def _rows(statement: str, values: dict[str, Any], using: str = DEFAULT_DB_ALIAS) -> list[Sequence[Any]]:
+    # Building a query set, even a raw one, takes longer than the database does: a refusal would cost more than an acceptance.
+    with connections[using].cursor() as cursor:
         cursor.execute(statement, values)
-        row = cursor.fetchone()
-    if row is None:
-        raise NotFound(f"There is no loan {values['reference']}.")
-    loan, (at, lapsed, *more) = row[: len(_LOAN_COLUMNS)], row[len(_LOAN_COLUMNS) :]
-    return _as_offer(Loan.from_db(connection.alias, _LOAN_COLUMNS, loan), at, lapsed), more
+        rows: list[Sequence[Any]] = cursor.fetchall()
+    return rows
 
 
-def loan_offers(loan_ids: Sequence[int], now: datetime | None = None) -> list[Offer]:
-    """The loans of these ids, in their order, each with what is available of it; all from one read."""
-    read = Loan.objects.using(replica.for_anyone()).raw(_OFFERS_OF, {"ids": list(loan_ids), "now": now})
-    found = {loan.pk: _as_offer(loan, loan.at, loan.lapsed) for loan in read}  # type: ignore[attr-defined]
-    return [found[loan_id] for loan_id in loan_ids if loan_id in found]
+def _only_row(rows: list[Sequence[Any]], reference: str) -> Sequence[Any]:
+    if not rows:
+        raise NotFound(f"There is no loan {reference}.")
+    return rows[0]
 
 
-def _as_offer(loan: Loan, at: datetime, lapsed: Decimal) -> Offer:
-    return Offer(loan, at, loan.claimed - lapsed, lapsed)
+def _offer(row: Sequence[Any]) -> LoanOffer:
+    at, lapsed, *values = row
+    loan = Loan.from_db(DEFAULT_DB_ALIAS, _LOAN_COLUMNS, values)
+    return LoanOffer(loan, at, loan.claimed - lapsed, lapsed)

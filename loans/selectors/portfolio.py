@@ -1,6 +1,6 @@
-"""What does an investor hold? Totals by state, by loan and by market.
+"""Read an investor's portfolio: totals by state, by loan and by market.
 
-A reservation that has lapsed counts as canceled, swept or not. `held` is what is reserved, pending or settled.
+A reservation that has lapsed counts as canceled, swept or not. `held` are the dollars that are reserved, pending or settled.
 """
 
 from collections import defaultdict
@@ -29,7 +29,10 @@ _TOTALS = """
 
 
 def portfolio(investor_id: int, now: datetime | None = None, *, using: str = DEFAULT_DB_ALIAS) -> dict[str, Any]:
-    """The investor's totals in dollars, from one read of the database `using`; shares are fractions of all that is held."""
+    """Return the investor's totals in dollars, as the API shows them, from one read of the database `using`.
+
+    The share of a market is a fraction of all dollars held, with four places.
+    """
     with connections[using].cursor() as cursor:
         cursor.execute(_TOTALS, {"investor_id": investor_id, "now": now})
         rows = cursor.fetchall()

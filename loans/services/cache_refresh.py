@@ -46,7 +46,7 @@ def refresh_remaining_cache(now: datetime | None = None, *, batch: int = BATCH_S
 def report_drift(drift: Iterable[remaining_cache.Drift], now: datetime | None = None) -> None:
     """List for staff each loan of which Redis does not show what remains."""
     for entry in drift:
-        shown = "holds something unreadable" if entry.shown is None else f"shows {entry.shown} dollars"
+        shown = "holds something unreadable" if entry.cached is None else f"shows {entry.cached} dollars"
         detail = f"Redis {shown} for {entry.loan.reference}, of which {entry.remaining} dollars remain."
         logger.warning(detail)
         open_review_item("drift", detail, at=database_now(now), loan_id=entry.loan.pk)

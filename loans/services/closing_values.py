@@ -8,7 +8,7 @@ from django.db import connection
 from loans.domain.business_calendar import close_of, closed_banking_days
 from loans.domain.errors import Busy
 from loans.ledger import locks
-from loans.selectors.loans import loans_without_closing_value
+from loans.selectors.closing_values import loans_without_closing_value
 from peerloans.database.clock import database_now
 
 logger = logging.getLogger(__name__)

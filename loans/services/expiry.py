@@ -10,7 +10,7 @@ from loans.domain.errors import Busy
 from loans.ledger.expiry import BEFORE_ALL, expire_oldest
 from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import unit_of_work
-from loans.selectors.reservations import loans_with_lapsed_reservations
+from loans.selectors.loans import loans_with_lapsed_reservations
 from peerloans.database.clock import database_now
 
 logger = logging.getLogger(__name__)

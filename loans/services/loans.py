@@ -11,7 +11,7 @@ from loans.domain.states import LIVE, Event, LoanEvent, LoanStatus, State
 from loans.ledger import locks
 from loans.ledger.unit_of_work import insert_draft, unit_of_work
 from loans.models import Loan, Reservation
-from loans.selectors.reservations import live_reservations
+from loans.selectors.queue import live_reservations
 from loans.services.settlement import apply_rule, cancel_live_reservations
 from peerloans.database.clock import database_now
 

@@ -20,7 +20,8 @@ from loans.ledger import locks
 from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import BankEvent, Transfer
-from loans.selectors.reservations import current_transfer, last_deadline
+from loans.selectors.reservations import deadline_in_history
+from loans.selectors.transfers import current_transfer
 from peerloans.database.clock import database_now
 
 OUTCOMES = (
@@ -141,7 +142,7 @@ def _fund(work: UnitOfWork, notice: Notice, transfer: Transfer) -> str:
 def _refund_late_money(work: UnitOfWork, notice: Notice, transfer: Transfer) -> str:
     reservation = transfer.reservation
     late = f"{notice.amount} dollars for {notice.reference} came late."
-    expired_at = last_deadline(reservation) if reservation.cause == Event.EXPIRED else None
+    expired_at = deadline_in_history(reservation) if reservation.cause == Event.EXPIRED else None
     if expired_at and notice.occurred_at < expired_at:
         detail = f"{late} It was there at {notice.occurred_at}, before the deadline of {expired_at}."
         work.add_review_item("deadline_missed", detail, reservation)

@@ -15,8 +15,9 @@ from loans.ledger.admission import Admission, admit_reservation
 from loans.ledger.expiry import expire_lapsed
 from loans.ledger.unit_of_work import unit_of_work
 from loans.models import Investor, Reservation
-from loans.selectors.offers import Offer, OfferTo, loan_offer_to
-from loans.selectors.reservations import current_transfer, last_deadline
+from loans.selectors.offers import InvestorOffer, LoanOffer, investor_offer
+from loans.selectors.reservations import deadline_in_history
+from loans.selectors.transfers import current_transfer
 from loans.services.deadlines import money_deadline, time_to_start_transfer
 
 ATTEMPTS = 3  # Others may take the room between our look at it and our lock; a third attempt is rare.
@@ -46,7 +47,7 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
         with locks.busy_if_late():
             admission = admit(now=now)
         if admission.refused:
-            offer = loan_offer_to(investor.pk, reference, now)
+            offer = investor_offer(investor.pk, reference, now)
             _raise_if_refused(offer, amount)
             # There is room by now, or there is once lapsed reservations are canceled.
             admission = _admit_after_expiry(admit, reference, amount, key, now)
@@ -70,7 +71,7 @@ def _admit_after_expiry(admit: "partial[Admission]", reference: str, amount: Dec
         return admit(now=at)
 
 
-def _raise_if_refused(offer: OfferTo, amount: Decimal) -> None:
+def _raise_if_refused(offer: InvestorOffer, amount: Decimal) -> None:
     loan = offer.loan
     if not offer.takes_reservations:
         raise LoanNotOpen(f"{loan.reference} takes no reservations: it is {loan.status}{_closing(offer)}.", loan_status=loan.status)
@@ -90,7 +91,7 @@ def _raise_if_refused(offer: OfferTo, amount: Decimal) -> None:
         )
 
 
-def _closing(offer: Offer) -> str:
+def _closing(offer: LoanOffer) -> str:
     closes_at = offer.loan.closes_at
     return f" and closed on {closes_at:%Y-%m-%d %H:%M} UTC" if closes_at and closes_at <= offer.at else ""
 
@@ -140,5 +141,5 @@ def refuse_expired(reservation: Reservation) -> None:
         ReservationExpired: its cause is `expired`. A lapsed one has expired by now, since a unit of work begins with that.
     """
     if reservation.cause == Event.EXPIRED:
-        expired_at = last_deadline(reservation)
+        expired_at = deadline_in_history(reservation)
         raise ReservationExpired(f"This reservation expired at {expired_at}.", expired_at=expired_at, state=reservation.state)

@@ -14,7 +14,8 @@ from loans.domain.states import LIVE, Event, LoanEvent, LoanStatus, State
 from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Loan, Reservation
-from loans.selectors.reservations import allocations_due, live_reservations, loans_with_waiting_money
+from loans.selectors.loans import loans_with_waiting_money
+from loans.selectors.queue import allocations_due, live_reservations
 from loans.services.reservations import refuse_expired
 from peerloans.database.clock import database_now
 from peerloans.errors import Problem

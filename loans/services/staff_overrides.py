@@ -12,7 +12,8 @@ from loans.ledger import locks
 from loans.ledger.review_items import close_review_item
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Reservation, ReviewItem, Transfer
-from loans.selectors.reservations import current_transfer, last_event
+from loans.selectors.reservations import last_event
+from loans.selectors.transfers import current_transfer
 from loans.services.deadlines import money_deadline, transfer_deadline
 from loans.services.payments import Notice, NoticeType, is_bank_event_recorded, record_bank_event, settle_soon
 from loans.services.reservations import refuse_expired

@@ -1,19 +1,22 @@
-"""What waits for staff, on the first page of the admin?"""
+"""Template tags of the back office: what its start page shows, as far as the reader may see it, and how values are written."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from django import template
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Model
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.http import urlencode
+from django_celery_beat.models import PeriodicTask
 from redis.exceptions import RedisError
 
+from loans import charts
 from loans.domain.states import Direction, LoanStatus, TransferStatus
 from loans.models import Loan, ReviewItem, Transfer
 from loans.selectors import dashboard
+from loans.selectors.closing_values import closing_totals
 from peerloans import jobs
 from peerloans.database.clock import database_now
 
@@ -21,8 +24,8 @@ register = template.Library()
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """Some rows that need a person, and the list that shows them."""
+class WaitingRows:
+    """Rows of one kind that wait for staff, and the address of the list that shows them."""
 
     what: str
     count: int
@@ -30,80 +33,83 @@ class Waiting:
 
 
 @register.simple_tag(takes_context=True)
-def needs_a_person(context: dict[str, Any]) -> list[Waiting]:
-    """Open review_items by kind, loans past their closing and refunds due, as far as the reader may see them."""
+def needs_a_person(context: dict[str, Any]) -> list[WaitingRows]:
+    """Return the open review items by kind, the loans past their closing and the refunds due. Kinds without rows are left out."""
     request: HttpRequest = context["request"]
     waiting = []
     if request.user.has_perm("loans.view_reviewitem"):
-        kinds = ReviewItem.objects.filter(resolved_at=None).order_by("kind").values_list("kind").annotate(Count("pk"))
-        names = dict(ReviewItem._meta.get_field("kind").flatchoices)
-        waiting += [Waiting(names[kind], count, _list(ReviewItem, resolved_at__isempty=1, kind__exact=kind)) for kind, count in kinds]
+        labels = dict(ReviewItem._meta.get_field("kind").flatchoices)
+        counts = ReviewItem.objects.filter(resolved_at=None).order_by("kind").values_list("kind").annotate(Count("pk"))
+        for kind, count in counts:
+            waiting.append(WaitingRows(labels[kind], count, _list_address(ReviewItem, resolved_at__isempty=1, kind__exact=kind)))
     if request.user.has_perm("loans.view_loan"):
-        now = database_now(None)
-        waiting.append(_counted("Loans past their closing", Loan.objects, status=LoanStatus.OPEN, closes_at__lte=now))
+        overdue = Loan.objects.filter(status=LoanStatus.OPEN, closes_at__lte=(now := database_now(None)))
+        address = _list_address(Loan, status__exact=LoanStatus.OPEN, closes_at__lte=now)
+        waiting.append(WaitingRows("Loans past their closing", overdue.count(), address))
     if request.user.has_perm("loans.view_transfer"):
-        waiting.append(_counted("Refunds due", Transfer.objects, direction=Direction.REFUND, status=TransferStatus.DUE))
-    return [line for line in waiting if line.count]
+        refunds = Transfer.objects.filter(direction=Direction.REFUND, status=TransferStatus.DUE)
+        address = _list_address(Transfer, direction__exact=Direction.REFUND, status__exact=TransferStatus.DUE)
+        waiting.append(WaitingRows("Refunds due", refunds.count(), address))
+    return [rows for rows in waiting if rows.count]
 
 
 @register.simple_tag(takes_context=True)
 def today(context: dict[str, Any]) -> dict[str, Any]:
-    """What has happened today, what lapses soon and the loans that close next, as far as the reader may see them."""
+    """Return what happened today, what lapses soon, and the open loans that close next."""
     request: HttpRequest = context["request"]
     now = database_now(None)
-    shown: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
     if request.user.has_perm("loans.view_reservation"):
-        shown |= {"flow": dashboard.flow(now), "lapsing": dashboard.lapsing(now), "lapsed": dashboard.lapsed_shares(now)}
+        parts["happened"] = dashboard.totals_today(now)
+        parts["lapsing"] = dashboard.totals_lapsing(now)
+        parts["lapsed_shares"] = charts.lapsed_shares_chart(dashboard.weekly_exits(now))
     if request.user.has_perm("loans.view_loan"):
-        shown |= {"loans": dashboard.open_loans(now), "closing": dashboard.closing_totals(now)}
-    return shown
+        parts["loans"] = [(funding.offer, charts.funding_bar(funding, key=False)) for funding in dashboard.open_loans(now)]
+        parts["closing_totals"] = charts.closing_totals_chart(closing_totals(now))
+    return parts
 
 
 @register.simple_tag(takes_context=True)
 def jobs_run(context: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each scheduled job: when it last did its work, how many runs failed, and whether it is late. Nothing without Redis."""
+    """Return for each scheduled job when it last succeeded, how many runs failed, and whether it is late. Empty without Redis."""
     request: HttpRequest = context["request"]
     if not request.user.has_perm("django_celery_beat.view_periodictask"):
         return []
     try:
-        known = jobs.runs()
+        results = jobs.results()
     except RedisError:
         return []
-    scheduled = jobs.SCHEDULED.filter(task__startswith="loans.").order_by("name")
     return [
-        {
-            "name": job.name,
-            "address": reverse("admin:django_celery_beat_periodictask_change", args=[job.pk]),
-            "succeeded_at": runs.succeeded_at if runs else None,
-            "failed": runs.ended.get("failure", 0) if runs else 0,
-            "enabled": job.enabled,
-            "late": job.enabled and not job.one_off and jobs.lag(job, runs) > jobs.LATE_SECONDS,
-        }
-        for job, runs in ((job, known.get(job.task)) for job in scheduled)
+        _job_row(job, results.get(job.task, jobs.NEVER_RUN)) for job in jobs.SCHEDULED.filter(task__startswith="loans.").order_by("name")
     ]
 
 
+def _job_row(job: PeriodicTask, result: jobs.JobResult) -> dict[str, Any]:
+    return {
+        "name": job.name,
+        "address": reverse("admin:django_celery_beat_periodictask_change", args=[job.pk]),
+        "succeeded_at": result.succeeded_at,
+        "failed": result.runs.get("failure", 0),
+        "enabled": job.enabled,
+        "late": job.enabled and not job.one_off and jobs.lag_seconds(job, result) > jobs.LATE_SECONDS,
+    }
+
+
 @register.filter
-def worded(name: str) -> str:
-    """A name of the code as words."""
+def in_words(name: str) -> str:
+    """Write a name of the code as words: `transfer_started` as "transfer started"."""
     return name.replace("_", " ")
 
 
 @register.filter
-def spoken(left: timedelta | None) -> str:
-    """A span in days, hours and minutes."""
-    if left is None:
+def duration(time_left: timedelta | None) -> str:
+    """Write a span of time as days and hours, or as hours and minutes where it is shorter than a day."""
+    if time_left is None:
         return "no limit"
-    minutes = int(left.total_seconds() // 60)
+    minutes = int(time_left.total_seconds() // 60)
     days, hours = minutes // 1440, minutes % 1440 // 60
     return f"{days} d {hours} h" if days else f"{hours} h {minutes % 60} min"
 
 
-def _counted(what: str, rows: Any, **which: Any) -> Waiting:
-    found: QuerySet[Any] = rows.filter(**which)
-    exact = {name if "__" in name else f"{name}__exact": value for name, value in which.items()}
-    return Waiting(what, found.count(), _list(found.model, **exact))
-
-
-def _list(model: Any, **which: Any) -> str:
-    return f"{reverse(f'admin:loans_{model._meta.model_name}_changelist')}?{urlencode(which)}"
+def _list_address(model: type[Model], **filters: Any) -> str:
+    return f"{reverse(f'admin:loans_{model._meta.model_name}_changelist')}?{urlencode(filters)}"

@@ -22,8 +22,8 @@ from loans.domain.fill_curve import FillPoint
 from loans.domain.states import LoanStatus
 from loans.models import Loan
 from loans.selectors.loan_filter import LoanFilter
-from loans.selectors.loans import PUBLIC, loan_fill_curve, market_loans, market_places
-from loans.selectors.offers import Offer, loan_offer, loan_offers
+from loans.selectors.loans import PUBLIC, loan_fill_curve, market_loans, public_places
+from loans.selectors.offers import LoanOffer, loan_offer, loan_offers
 from peerloans.api.caching import page_for_anyone
 from peerloans.errors import Problem
 from peerloans.web import charts
@@ -58,7 +58,7 @@ class LoanCard:
     `remaining` is in dollars. In lists it comes from Redis, on the loan's own page from the database.
     """
 
-    offer: Offer
+    offer: LoanOffer
     remaining: Decimal
 
     @property
@@ -102,7 +102,7 @@ class LoanCard:
 
 def loan_cards(loan_ids: Sequence[int]) -> list[LoanCard]:
     offers = loan_offers(loan_ids)
-    values = remaining_cache.shown([offer.loan for offer in offers], offers[0].at) if offers else {}
+    values = remaining_cache.read([offer.loan for offer in offers], offers[0].at) if offers else {}
     return [LoanCard(offer, values[offer.loan.pk].amount) for offer in offers]
 
 
@@ -120,7 +120,7 @@ def market(request: HttpRequest) -> HttpResponse:
         "query": filters.urlencode(),
         "orderings": ORDERINGS,
         "statuses": STATUSES,
-        "places": market_places(),
+        "places": public_places(),
         "page": page,
     }
     filters.setdefault("status", LoanStatus.OPEN)
@@ -166,7 +166,7 @@ def loan_detail(request: HttpRequest, reference: str) -> HttpResponse:
     return render(request, "loans/loan.html", context)
 
 
-def _fill_curve(offer: Offer) -> SafeString:
+def _fill_curve(offer: LoanOffer) -> SafeString:
     read = partial(loan_fill_curve, offer)
     points: list[FillPoint] = cache.get_or_set(f"curve:{offer.loan.pk}", read, FILL_CURVE_SECONDS) or read()
     return fill_curve_chart(offer.loan, points)

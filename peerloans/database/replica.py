@@ -1,10 +1,13 @@
-"""Which database may a list or a page read? The replica, as long as it is fresh enough for whoever reads.
+"""Decide which database a list or a page reads: the replica while it is fresh enough, or else the primary.
 
-Only lists and pages ask here; decisions, single objects and everything that writes stay with the primary. How fresh the
-replica is, each process finds out at most once a second, by comparing positions in the write-ahead log: what the
-replica has replayed was written by the primary no later than when we saw the primary there. No clock of another machine
-takes part. Whoever has written lately, by a mark in Redis, reads the primary, so investors see what they have done.
-Without a replica, without Redis, or when the replica has fallen behind, everybody reads the primary.
+Only lists and pages ask. Decisions, single objects and everything that writes use the primary.
+
+Each process finds out how fresh the replica is, at most once a second, from positions in the write-ahead log. It notes the primary's
+position and the instant before it asked. A replica that has replayed up to a noted position shows everything that was written
+before that instant. So no other machine's clock takes part.
+
+A user who has just written reads the primary, because of a mark in Redis, and so sees what they did. Without a replica or
+without Redis, and while the replica is too far behind, everybody reads the primary.
 """
 
 import logging
@@ -21,74 +24,75 @@ from redis.exceptions import RedisError
 logger = logging.getLogger(__name__)
 
 REPLICA = "replica"
-LAG_SECONDS = 5.0  # how old may be what a list shows
-LOOK_SECONDS = 1.0  # how long a look at both servers is taken for the present state
-AWAY_SECONDS = 10.0  # how long a replica that did not answer is left alone
-# Longer than what a list may show is old: when the mark has gone, the replica has what it stood for.
-MARK_SECONDS = int(LAG_SECONDS + LOOK_SECONDS) + 4
+LAG_SECONDS = 5.0  # the oldest that a list may be
+CHECK_SECONDS = 1.0  # between two checks of a process
+AWAY_SECONDS = 10.0  # until the next check of a replica that did not answer
+# Longer than the oldest that a list may be: when the mark is gone, the replica has what the user wrote.
+MARK_SECONDS = int(LAG_SECONDS + CHECK_SECONDS) + 4
 
-_POSITION = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"
+_WRITTEN = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"
 _REPLAYED = "SELECT pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')"
 
 
 class Freshness:
-    """When the primary was where the replica is now, by this process's clock, in seconds."""
+    """How old the replica is at most, as this process knows it. Instants are seconds of the process's monotonic clock."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._seen: deque[tuple[float, int]] = deque(maxlen=int(MARK_SECONDS / LOOK_SECONDS))
-        self._look_again_at = self.as_of = float("-inf")
+        self._notes: deque[tuple[float, int]] = deque(maxlen=int(MARK_SECONDS / CHECK_SECONDS))
+        self._next_check_at = self._as_of = float("-inf")
 
-    def age(self) -> float:
-        """How old, at most, is what the replica shows; infinite where nobody knows."""
-        if time.monotonic() >= self._look_again_at and self._lock.acquire(blocking=False):
+    def age_seconds(self) -> float:
+        """Return how old the replica is at most; infinite while that is unknown. One thread at a time checks, others do not wait."""
+        if time.monotonic() >= self._next_check_at and self._lock.acquire(blocking=False):
             try:
-                self._look()
+                self._check()
             finally:
                 self._lock.release()
-        return time.monotonic() - self.as_of
+        return time.monotonic() - self._as_of
 
-    def _look(self) -> None:
-        self._look_again_at = time.monotonic() + LOOK_SECONDS
+    def _check(self) -> None:
+        self._next_check_at = time.monotonic() + CHECK_SECONDS
         try:
-            self._seen.append((time.monotonic(), _ask(DEFAULT_DB_ALIAS, _POSITION)))
-            replayed = _ask(REPLICA, _REPLAYED)
+            self._notes.append((time.monotonic(), _position(DEFAULT_DB_ALIAS, _WRITTEN)))
+            replayed = _position(REPLICA, _REPLAYED)
         except Error as error:
-            logger.warning("The replica is left out: %s", error)
-            self.as_of, self._look_again_at = float("-inf"), time.monotonic() + AWAY_SECONDS
+            logger.warning("The replica is not used: %s", error)
+            self._as_of, self._next_check_at = float("-inf"), time.monotonic() + AWAY_SECONDS
             return
-        self.as_of = max((at for at, position in self._seen if position <= replayed), default=float("-inf"))
+        self._as_of = max((at for at, position in self._notes if position <= replayed), default=float("-inf"))
 
 
-def _ask(alias: str, question: str) -> int:
+def _position(alias: str, query: str) -> int:
+    """Return the database's position in the write-ahead log, in bytes."""
     with connections[alias].cursor() as cursor:
-        cursor.execute(question)
-        (answer,) = cursor.fetchone()
-    if answer is None:
+        cursor.execute(query)
+        (position,) = cursor.fetchone()
+    if position is None:
         raise Error(f"The database {alias} replays nothing.")
-    return int(answer)
+    return int(position)
 
 
 _freshness = Freshness()
 
 
 def for_anyone() -> str:
-    """The database that a public list or page reads."""
-    if REPLICA in settings.DATABASES and _freshness.age() <= LAG_SECONDS:
+    """Return the database for a public list or page."""
+    if REPLICA in settings.DATABASES and _freshness.age_seconds() <= LAG_SECONDS:
         return REPLICA
     return DEFAULT_DB_ALIAS
 
 
 def for_user(user_id: int | None) -> str:
-    """The database that this user's own lists read."""
+    """Return the database for the user's own lists."""
     alias = for_anyone()
     if alias == REPLICA and _has_written(user_id):
         return DEFAULT_DB_ALIAS
     return alias
 
 
-def wrote(user_id: int | None) -> None:
-    """Let the user's next lists come from the primary."""
+def mark_write(user_id: int | None) -> None:
+    """Let the user's lists come from the primary for the next seconds."""
     if REPLICA in settings.DATABASES:
         try:
             get_redis_connection("default").set(_mark(user_id), 1, ex=MARK_SECONDS)

@@ -48,7 +48,7 @@ def _check_broker() -> None:
 
 
 def _check_beat() -> None:
-    seconds_late = jobs.beat_seconds_late()
+    seconds_late = jobs.beat_lag_seconds()
     if seconds_late > jobs.LATE_SECONDS:
         raise PartDown(f"a job has not been sent for {seconds_late:.0f} seconds since it was due")
 

@@ -56,18 +56,18 @@ class _CurrentValues:
                     yield _gauge(f"peerloans_{figure.name}", figure.help, figure.label, figure.values.items())
             with contextlib.suppress(RedisError):
                 yield from _job_metrics()
-            yield _gauge("peerloans_beat_late_seconds", "How late beat is with the job due longest.", "", [("", jobs.beat_seconds_late())])
+            yield _gauge("peerloans_beat_late_seconds", "How late beat is with the job due longest.", "", [("", jobs.beat_lag_seconds())])
 
 
 def _job_metrics() -> Iterator[Metric]:
-    runs_by_task = jobs.runs()
+    results = jobs.results()
     counter = CounterMetricFamily("peerloans_job_runs", "Runs of a task by how they ended.", labels=["job", "state"])
-    for task, runs in runs_by_task.items():
-        for state, count in runs.ended.items():
+    for task, result in results.items():
+        for state, count in result.runs.items():
             counter.add_metric([task, state], count)
     yield counter
     help_text = "How long ago a scheduled task should have succeeded again."
-    yield _gauge("peerloans_job_lag_seconds", help_text, "job", jobs.lags(runs_by_task).items())
+    yield _gauge("peerloans_job_lag_seconds", help_text, "job", jobs.lags_seconds(results).items())
 
 
 def _gauge(name: str, help_text: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:

@@ -1,7 +1,8 @@
-"""How is a series of numbers drawn? As SVG by the server, with the same numbers in a table beside it.
+"""Draw series of numbers as SVG on the server, with the same numbers in a table beside the drawing.
 
-Nothing is said here of colours: each series names a class of loans/static/loans/charts.css, which knows light and
-dark. A drawing takes the width it is given and keeps the size of its words. Titles are to differ within a page.
+Each function returns the HTML of a figure; the titles on one page must differ, because elements are named after them. A series
+names a CSS class, and loans/static/loans/charts.css has the colours, for light and dark. The lines and areas of a plot are drawn
+in a square of `SIDE` by `SIDE` units, which the page stretches to the figure; texts stand outside of it and keep their size.
 """
 
 from collections.abc import Sequence
@@ -17,13 +18,15 @@ from django.utils.text import slugify
 from django.utils.timezone import localtime
 
 Number = Decimal | int | float
-WIDE, HIGH = 1000, 1000  # of the drawing itself, which is stretched to its frame
-TICKS = 5
+SIDE = 1000
+TICKS = 5  # under the time axis
+NAMES_UNDER_BARS = 8  # at most, so that they do not overlap on a phone
+HOURS_SHOWN_UP_TO_SECONDS = 3 * 24 * 3600  # a shorter time axis shows hours, a longer one days
 
 
 @dataclass(frozen=True)
 class Series:
-    """One value for each instant. `kind` is its class: settled, pending, reserved, limit, amount, or first to fourth."""
+    """One value for each instant. `kind` is its CSS class: settled, pending, reserved, limit, amount, or first to fourth."""
 
     name: str
     kind: str
@@ -32,7 +35,7 @@ class Series:
 
 def curve(
     title: str,
-    told: str,
+    description: str,
     instants: Sequence[date],
     *,
     areas: Sequence[Series] = (),
@@ -40,161 +43,187 @@ def curve(
     unit: str = "$",
     stepped: bool = True,
 ) -> SafeString:
-    """Areas stacked on one another, and lines before them, over time; nothing where there are no two instants.
+    """Draw areas stacked on one another, and lines over them, against time. Empty where there are fewer than two instants.
 
-    `told` says in a sentence what there is to be seen. A value holds until the next one, or is led to it where not `stepped`.
+    A stepped value holds until the next instant; otherwise a straight line leads to the next value.
     """
     if len(instants) < 2:
         return SafeString("")
-    stacked = [[Decimal(0)] * len(instants)]
-    for area in areas:
-        stacked.append([below + Decimal(value) for below, value in zip(stacked[-1], area.values, strict=True)])
-    highest = max((Decimal(value) for values in [*stacked, *(line.values for line in lines)] for value in values), default=Decimal(0))
-    marks, top = _axis(highest, unit)
-    across = _across(instants)
-    drawn_areas = []
-    for area, (below, above) in zip(areas, pairwise(stacked), strict=True):
-        edge = _path(across, above, top, stepped=stepped)
-        back = _path(across, below, top, stepped=stepped)
-        drawn_areas.append({"series": area, "path": "M" + " ".join(edge + back[::-1]) + "Z"})
-    drawn_lines = [{"series": line, "path": "M" + " ".join(_path(across, line.values, top, stepped=stepped))} for line in lines]
-    every = [*areas, *lines]
-    context = {
-        "marks": marks,
-        "ticks": _ticks(instants),
-        "areas": drawn_areas,
-        "lines": drawn_lines,
-        "key": every,
-        "columns": ["", *(series.name for series in every)],
-        "rows": _changes([[_when(at), *(_full(series.values[i], unit) for series in every)] for i, at in enumerate(instants)]),
-    }
-    return _drawn("curve", title, told, context)
+    edges = _stack(areas, len(instants))
+    values = [value for heights in [*edges, *(line.values for line in lines)] for value in heights]
+    marks, top = _value_axis(max(map(Decimal, values)), unit)
+    xs = _positions_in_time(instants)
+    series = [*areas, *lines]
+    rows = [[_instant_text(at), *(_full_text(each.values[index], unit) for each in series)] for index, at in enumerate(instants)]
+    return _render(
+        "curve",
+        title,
+        description,
+        marks=marks,
+        ticks=_time_axis(instants),
+        areas=[
+            {"series": area, "path": _closed_path(_corners(xs, upper, top, stepped), _corners(xs, lower, top, stepped))}
+            for area, (lower, upper) in zip(areas, pairwise(edges), strict=True)
+        ],
+        lines=[{"series": line, "path": _open_path(_corners(xs, line.values, top, stepped))} for line in lines],
+        key=series,
+        columns=["", *(each.name for each in series)],
+        rows=_changed_rows(rows),
+    )
 
 
-def bars(title: str, told: str, values: Sequence[tuple[str, Number]], *, unit: str = "") -> SafeString:
-    """A bar for each name, from zero up; nothing where there are no values."""
+def bars(title: str, description: str, values: Sequence[tuple[str, Number]], *, unit: str = "") -> SafeString:
+    """Draw a bar from zero up for each name. Empty where there are no values."""
     if not values:
         return SafeString("")
-    marks, top = _axis(max(Decimal(value) for _, value in values), unit)
-    step = 100 / len(values)
-    every = -(-len(values) // 8)  # so that the names under the bars do not meet on a phone
+    marks, top = _value_axis(max(Decimal(value) for _, value in values), unit)
+    slot_percent = 100 / len(values)
+    names_apart = ceil(len(values) / NAMES_UNDER_BARS)
+    last = len(values) - 1
     drawn = [
         {
-            "x": f"{step * (number + 0.14):.2f}%",
-            "middle": f"{step * (number + 0.5):.2f}%",
-            "width": f"{step * 0.72:.2f}%",
-            "name": name if (len(values) - 1 - number) % every == 0 else "",
-            "full": f"{name}: {_full(value, unit)}",
-            "y": f"{_down(value, top):.1f}",
-            "height": f"{HIGH - _down(value, top):.1f}",
+            "x": f"{slot_percent * (number + 0.14):.2f}%",
+            "width": f"{slot_percent * 0.72:.2f}%",
+            "middle": f"{slot_percent * (number + 0.5):.2f}%",
+            "y": f"{_y(value, top):.1f}",
+            "height": f"{SIDE - _y(value, top):.1f}",
+            "name": name if (last - number) % names_apart == 0 else "",
+            "full": f"{name}: {_full_text(value, unit)}",
         }
         for number, (name, value) in enumerate(values)
     ]
-    rows = [[name, _full(value, unit)] for name, value in values]
-    return _drawn("bars", title, told, {"marks": marks, "bars": drawn, "columns": ["", "Value"], "rows": rows})
+    rows = [[name, _full_text(value, unit)] for name, value in values]
+    return _render("bars", title, description, marks=marks, bars=drawn, columns=["", "Value"], rows=rows)
 
 
 def funding(
-    title: str, *, amount: Decimal, settled: Decimal, pending: Decimal, reserved: Decimal, limit: Decimal, words: bool = True
+    title: str, *, amount: Decimal, settled: Decimal, pending: Decimal, reserved: Decimal, limit: Decimal, key: bool = True
 ) -> SafeString:
-    """A loan's money on one bar: what has settled, what is pending and reserved, and what is free up to the limit.
+    """Draw a loan's dollars on one bar: settled, pending, reserved, and free up to the limit, with a mark at the loan's amount.
 
-    The limit is on what is pending and reserved. One mark stands where the loan ends, one where the limit does. `words` adds
-    the key with the dollars, without them the bar is for a row of a table.
+    `limit` is on pending and reserved dollars together, and has a mark of its own. Without the key the bar fits into a table's row.
     """
     free = max(Decimal(0), limit - pending - reserved)
-    parts = [Series("Settled", "settled", [settled]), Series("Pending", "pending", [pending]), Series("Reserved", "reserved", [reserved])]
-    parts.append(Series("Free", "free", [free]))
+    parts = [("Settled", settled), ("Pending", pending), ("Reserved", reserved), ("Free", free)]
     width = max(amount, settled + pending + reserved + free) or Decimal(1)
     drawn, start = [], Decimal(0)
-    for part in parts:
-        share = Decimal(part.values[0])
-        drawn.append({"kind": part.kind, "x": f"{100 * start / width:.2f}%", "width": f"{100 * share / width:.2f}%"})
-        start += share
-    said = [(part.name, part.kind, _full(part.values[0], "$")) for part in parts]
-    said += [("Limit of what may be claimed", "limit", _full(limit, "$")), ("Loan", "amount", _full(amount, "$"))]
-    context = {
-        "parts": drawn,
-        "end": f"{100 * amount / width:.2f}%",
-        "limit": f"{100 * (settled + limit) / width:.2f}%",
-        "said": said,
-        "words": words,
-    }
-    told = ", ".join(f"{name} {dollars}" for name, _, dollars in said)
-    return _drawn("funding", title, told, context)
+    for name, dollars in parts:
+        drawn.append({"kind": name.lower(), "x": _percent(start, width), "width": _percent(dollars, width)})
+        start += dollars
+    legend = [(name, name.lower(), _full_text(dollars, "$")) for name, dollars in parts]
+    legend += [("Limit of what may be claimed", "limit", _full_text(limit, "$")), ("Loan", "amount", _full_text(amount, "$"))]
+    return _render(
+        "funding",
+        title,
+        ", ".join(f"{name} {dollars}" for name, _, dollars in legend),
+        parts=drawn,
+        end=_percent(amount, width),
+        limit=_percent(settled + limit, width),
+        key=legend if key else [],
+    )
 
 
-def short(value: Number, unit: str = "") -> str:
-    """A number as an axis bears it: 950, 12.5k, 1.25M; a percentage with its sign behind it."""
-    number = Decimal(value)
+def short_text(value: Number, unit: str = "") -> str:
+    """Write a number as short as an axis needs it: 950, $12.5k, 1.25M, 12.5 %."""
+    number, suffix = Decimal(value), ""
     for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
         if abs(number) >= size:
-            return _with(unit, f"{(number / size).quantize(Decimal('0.01')):f}".rstrip("0").rstrip(".") + letter)
-    text = f"{number.quantize(Decimal('0.01')):f}"
-    return _with(unit, text.rstrip("0").rstrip("."))
+            number, suffix = number / size, letter
+            break
+    digits = f"{number.quantize(Decimal('0.01')):f}".rstrip("0").rstrip(".")
+    return _with_unit(digits + suffix, unit)
 
 
-def _full(value: Number, unit: str) -> str:
-    return _with(unit, f"{value:,.2f}" if unit == "$" else f"{value:,}")
+def _full_text(value: Number, unit: str) -> str:
+    return _with_unit(f"{value:,.2f}" if unit == "$" else f"{value:,}", unit)
 
 
-def _with(unit: str, text: str) -> str:
+def _with_unit(text: str, unit: str) -> str:
     return f"{text} %" if unit == "%" else f"{unit}{text}"
 
 
-def _axis(highest: Decimal, unit: str) -> tuple[list[dict[str, str]], Decimal]:
-    """Round marks from zero up to at least the highest value, and where the drawing ends."""
-    rough = max(float(highest), 0.01) / 4
-    size = 10 ** floor(log10(rough))
-    step = next(Decimal(str(size)) * factor for factor in (1, 2, Decimal("2.5"), 5, 10) if size * float(factor) >= rough * 0.9999)
-    steps = ceil(highest / step) or 1
-    top = step * steps
-    return [{"y": f"{100 - 100 * number / steps:.2f}%", "text": short(step * number, unit)} for number in range(steps + 1)], top
-
-
-def _across(instants: Sequence[date]) -> list[float]:
-    start, whole = instants[0], (instants[-1] - instants[0]).total_seconds()
-    return [WIDE * (at - start).total_seconds() / whole if whole else WIDE * i / (len(instants) - 1) for i, at in enumerate(instants)]
-
-
-def _down(value: Number, top: Decimal) -> float:
-    return HIGH * (1 - float(value) / float(top))
-
-
-def _path(across: Sequence[float], values: Sequence[Number], top: Decimal, *, stepped: bool) -> list[str]:
-    """The corners of a line; one that stays where it was needs none."""
-    corners: list[str] = []
-    for number, (x, value) in enumerate(zip(across, values, strict=True)):
-        y = _down(value, top)
-        if stepped and number and values[number - 1] != value:
-            corners.append(f"{x:.1f},{_down(values[number - 1], top):.1f}")
-        if not stepped or not number or number == len(across) - 1 or values[number - 1] != value:
-            corners.append(f"{x:.1f},{y:.1f}")
-    return corners
-
-
-def _ticks(instants: Sequence[date]) -> list[dict[str, str]]:
-    start, whole = instants[0], instants[-1] - instants[0]
-    brief = isinstance(start, datetime) and whole.total_seconds() < 3 * 86400
-    ticks = []
-    for number in range(TICKS):
-        at = start + whole * number / (TICKS - 1)
-        local = localtime(at) if isinstance(at, datetime) else at
-        text = f"{local:%a %H:%M}" if brief else f"{local:%b} {local.day}"
-        anchor = "start" if number == 0 else "end" if number == TICKS - 1 else "middle"
-        ticks.append({"x": f"{100 * number / (TICKS - 1):.0f}%", "anchor": anchor, "text": text})
-    return ticks
-
-
-def _when(at: date) -> str:
+def _instant_text(at: date) -> str:
     return f"{localtime(at):%Y-%m-%d %H:%M}" if isinstance(at, datetime) else f"{at:%Y-%m-%d}"
 
 
-def _changes(rows: list[list[str]]) -> list[list[str]]:
-    """The rows that say something new, and the last."""
+def _percent(part: Decimal, whole: Decimal) -> str:
+    return f"{100 * part / whole:.2f}%"
+
+
+# --- Geometry: x grows to the right, y downwards, both from 0 to SIDE ----------------------------------------------------
+def _stack(areas: Sequence[Series], count: int) -> list[list[Decimal]]:
+    """Return the heights at which the areas meet, from the bottom up: zero, the first, the first and the second, …"""
+    edges = [[Decimal(0)] * count]
+    for area in areas:
+        edges.append([below + Decimal(value) for below, value in zip(edges[-1], area.values, strict=True)])
+    return edges
+
+
+def _positions_in_time(instants: Sequence[date]) -> list[float]:
+    """Return the x of each instant; evenly spaced where all are the same."""
+    first, seconds = instants[0], (instants[-1] - instants[0]).total_seconds()
+    if not seconds:
+        return [SIDE * index / (len(instants) - 1) for index in range(len(instants))]
+    return [SIDE * (at - first).total_seconds() / seconds for at in instants]
+
+
+def _y(value: Number, top: Decimal) -> float:
+    return SIDE * (1 - float(value) / float(top))
+
+
+def _corners(xs: Sequence[float], values: Sequence[Number], top: Decimal, stepped: bool) -> list[str]:
+    """Return the corners of a line as "x,y". A stepped line has none where it stays at its value, except at its ends."""
+    corners: list[str] = []
+    for index, (x, value) in enumerate(zip(xs, values, strict=True)):
+        before = values[index - 1] if index else value
+        if stepped and value != before:
+            corners.append(f"{x:.1f},{_y(before, top):.1f}")
+        if not stepped or value != before or index in {0, len(values) - 1}:
+            corners.append(f"{x:.1f},{_y(value, top):.1f}")
+    return corners
+
+
+def _open_path(corners: list[str]) -> str:
+    return f"M{' '.join(corners)}"
+
+
+def _closed_path(upper: list[str], lower: list[str]) -> str:
+    """Return the outline of an area: along its upper edge, and back along its lower one."""
+    return f"M{' '.join([*upper, *lower[::-1]])}Z"
+
+
+# --- Axes -------------------------------------------------------------------------------------------------------------
+def _value_axis(highest: Decimal, unit: str) -> tuple[list[dict[str, str]], Decimal]:
+    """Return the marks of the axis, and the value at its top: about four round steps that reach at least the highest value."""
+    rough_step = max(float(highest), 0.01) / 4
+    magnitude = 10 ** floor(log10(rough_step))
+    factors = (Decimal(1), Decimal(2), Decimal("2.5"), Decimal(5), Decimal(10))
+    # The tolerance keeps a step that only rounding of floats makes too small.
+    step = next(Decimal(str(magnitude)) * factor for factor in factors if magnitude * float(factor) >= rough_step * 0.9999)
+    steps = ceil(highest / step) or 1
+    marks = [{"y": f"{100 - 100 * number / steps:.2f}%", "text": short_text(step * number, unit)} for number in range(steps + 1)]
+    return marks, step * steps
+
+
+def _time_axis(instants: Sequence[date]) -> list[dict[str, str]]:
+    """Return the ticks of the axis, evenly spaced; the first and the last text stay within the drawing."""
+    first, span = instants[0], instants[-1] - instants[0]
+    with_hours = isinstance(first, datetime) and span.total_seconds() < HOURS_SHOWN_UP_TO_SECONDS
+    anchors = {0: "start", TICKS - 1: "end"}
+    ticks = []
+    for number in range(TICKS):
+        at = first + span * number / (TICKS - 1)
+        local = localtime(at) if isinstance(at, datetime) else at
+        text = f"{local:%a %H:%M}" if with_hours else f"{local:%b} {local.day}"
+        ticks.append({"x": f"{100 * number / (TICKS - 1):.0f}%", "anchor": anchors.get(number, "middle"), "text": text})
+    return ticks
+
+
+def _changed_rows(rows: list[list[str]]) -> list[list[str]]:
+    """Return the table's first and last row, and those between whose values differ from the row before."""
     return [row for number, row in enumerate(rows) if number in {0, len(rows) - 1} or row[1:] != rows[number - 1][1:]]
 
 
-def _drawn(kind: str, title: str, told: str, context: dict[str, object]) -> SafeString:
-    name = f"chart-{slugify(title)}"
-    return render_to_string(f"charts/{kind}.html", {"name": name, "title": title, "told": told, "wide": WIDE, "high": HIGH, **context})
+def _render(template: str, title: str, description: str, **context: object) -> SafeString:
+    context |= {"name": f"chart-{slugify(title)}", "title": title, "description": description, "side": SIDE}
+    return render_to_string(f"charts/{template}.html", context)

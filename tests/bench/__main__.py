@@ -1,7 +1,7 @@
-"""`make bench`: our figures beside their baselines', each pair taken in turn in one run.
+"""`make bench`: compare what each operation costs with a baseline, both in turn in one run.
 
-Prints each line of the table as it comes, and writes them as JSON and as Markdown (`var/bench.json` and `var/bench.md`).
-Exit status 1 where a target is missed by more than the rounds' spread.
+Prints each line of the table when it is measured, and writes the table as JSON and as Markdown (`var/bench.json` and
+`var/bench.md`). The exit status is 1 if a target is missed by more than the spread of the rounds.
 """
 
 import argparse
@@ -11,22 +11,22 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench import crowding, imports, posting, reading, reserving, sweeping
-from tests.bench.measuring import COLUMNS, Figure, cells, line, markdown
-from tests.bench.servers import ROOT, staged
+from tests.bench import crowd, imports, jobs, posts, reads, reserve_service
+from tests.bench.figures import COLUMNS, Figure, cells, line, markdown
+from tests.bench.servers import ROOT, bench_databases
 
 WORK = {
     "import": imports.figures,
-    "zip": reading.zips,
-    "service": reserving.figures,
-    "post": posting.figures,
-    "queues": posting.queues,
-    "refusals": posting.refusals,
-    "expire": sweeping.expiries,
-    "settle": sweeping.settlements,
-    "remaining": reading.remaining,
-    "lists": reading.lists,
-    "crowd": crowding.figures,
+    "zip": reads.zips,
+    "service": reserve_service.figures,
+    "post": posts.figures,
+    "queues": posts.queues,
+    "refusals": posts.refusals,
+    "expire": jobs.expiries,
+    "settle": jobs.settlements,
+    "remaining": reads.remaining,
+    "lists": reads.lists,
+    "crowd": crowd.figures,
 }
 
 
@@ -34,23 +34,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("work", nargs="*", metavar="work", help=f"only these: {', '.join(WORK)}")
-    parser.add_argument("--to", type=Path, default=ROOT / "var" / "bench", help="files to write, without ending (default: var/bench)")
-    asked = parser.parse_args()
-    if unknown := set(asked.work) - set(WORK):
+    parser.add_argument("work", nargs="*", metavar="work", help=f"measure only these: {', '.join(WORK)}")
+    parser.add_argument(
+        "--to", type=Path, default=ROOT / "var" / "bench", help="path of the files to write, without suffix (default: var/bench)"
+    )
+    options = parser.parse_args()
+    if unknown := set(options.work) - set(WORK):
         parser.error(f"there is no {', '.join(sorted(unknown))}; choose among {', '.join(WORK)}")
     figures: list[Figure] = []
-    begun = time.monotonic()
-    with staged() as stage:
-        say(f"{os.cpu_count()} cores; the rows were made in {time.monotonic() - begun:.0f} s")
+    started = time.monotonic()
+    with bench_databases() as databases:
+        say(f"{os.cpu_count()} cores; the rows were made in {time.monotonic() - started:.0f} s")
         say(line(COLUMNS))
-        for name in asked.work or WORK:
-            for figure in WORK[name](stage):
+        for name in options.work or WORK:
+            for figure in WORK[name](databases):
                 figures.append(figure)
                 say(line(cells(figure)))
-    say(f"The whole run took {time.monotonic() - begun:.0f} s.")
-    asked.to.with_suffix(".json").write_text(json.dumps([figure.as_json() for figure in figures], indent=2) + "\n")
-    asked.to.with_suffix(".md").write_text(markdown(figures))
+    say(f"The whole run took {time.monotonic() - started:.0f} s.")
+    options.to.with_suffix(".json").write_text(json.dumps([figure.as_json() for figure in figures], indent=2) + "\n")
+    options.to.with_suffix(".md").write_text(markdown(figures))
     return int(any(figure.missed for figure in figures))
 
 

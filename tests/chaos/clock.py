@@ -1,4 +1,4 @@
-"""What do the jobs do on a machine whose clock is off? They run once there, so many hours ahead: the database's clock decides."""
+"""Run each job once in a process whose clock is so many hours ahead. It must change nothing, because the database's clock decides."""
 
 import sys
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ def main(hours: float) -> None:
         for job in JOBS:
             try:
                 job()
-            except (Error, Problem) as error:  # an earlier fault is not over yet
+            except (Error, Problem) as error:  # an earlier fault may not be over yet
                 print(job.name, error)  # noqa: T201
 
 

@@ -1,4 +1,4 @@
-"""What breaks? Drawn by lot, in the order that the seed gives; each fault ends by itself, and the next may come before all is up again."""
+"""The faults, and a plan that draws them. Each ends by itself; the next may come before everything is up again."""
 
 import contextlib
 import random
@@ -36,16 +36,18 @@ def _kill_redis(system: System, draw: random.Random) -> None:
 
 
 def _kill_backend(system: System, draw: random.Random) -> None:
-    """One connection's server process: PostgreSQL then restarts all of them."""
+    """Kill the server process of one connection; PostgreSQL then restarts all of them."""
     postmaster = int(embedded.POSTGRES_PID.read_text().split()[0])
     draw.choice(psutil.Process(postmaster).children()).kill()
 
 
-def _to(server: str, do: Callable[[Proxy, random.Random], None], least: float, most: float) -> Fault:
+def _on_proxy(server: str, disturb: Callable[[Proxy, random.Random], None], fewest_seconds: float, most_seconds: float) -> Fault:
+    """Return a fault that disturbs a server's connections for a while."""
+
     def fault(system: System, draw: random.Random) -> None:
         proxy: Proxy = getattr(system, server)
-        do(proxy, draw)
-        time.sleep(draw.uniform(least, most))
+        disturb(proxy, draw)
+        time.sleep(draw.uniform(fewest_seconds, most_seconds))
         proxy.heal()
 
     return fault
@@ -58,7 +60,7 @@ def _fill_disk(system: System, draw: random.Random) -> None:
 
 
 def _jump_clock(system: System, draw: random.Random) -> None:
-    """The jobs run once on a machine whose clock is hours or days off, either way."""
+    """Run the jobs once with a clock that is hours or days ahead or behind."""
     system.run_jobs_at(draw.choice([-200, -30, -1, 1, 30, 200]))
 
 
@@ -71,27 +73,28 @@ FAULTS: dict[str, Fault] = {
     "kill PostgreSQL": _kill_postgres,
     "kill a PostgreSQL process": _kill_backend,
     "kill Redis": _kill_redis,
-    "cut the database": _to("database", lambda proxy, draw: proxy.cut(), 0, 0),
-    "stall the database": _to("database", lambda proxy, draw: proxy.stall(), 0.5, 3),
-    "slow the database": _to("database", lambda proxy, draw: proxy.slow(draw.uniform(0.02, 0.2)), 1, 3),
-    "refuse the database": _to("database", lambda proxy, draw: proxy.refuse(), 0.5, 3),
-    "cut Redis": _to("redis", lambda proxy, draw: proxy.cut(), 0, 0),
-    "stall Redis": _to("redis", lambda proxy, draw: proxy.stall(), 0.5, 3),
-    "slow Redis": _to("redis", lambda proxy, draw: proxy.slow(draw.uniform(0.02, 0.2)), 1, 3),
-    "refuse Redis": _to("redis", lambda proxy, draw: proxy.refuse(), 0.5, 3),
+    "cut the database": _on_proxy("database", lambda proxy, draw: proxy.cut(), 0, 0),
+    "stall the database": _on_proxy("database", lambda proxy, draw: proxy.stall(), 0.5, 3),
+    "slow the database": _on_proxy("database", lambda proxy, draw: proxy.slow(draw.uniform(0.02, 0.2)), 1, 3),
+    "refuse the database": _on_proxy("database", lambda proxy, draw: proxy.refuse(), 0.5, 3),
+    "cut Redis": _on_proxy("redis", lambda proxy, draw: proxy.cut(), 0, 0),
+    "stall Redis": _on_proxy("redis", lambda proxy, draw: proxy.stall(), 0.5, 3),
+    "slow Redis": _on_proxy("redis", lambda proxy, draw: proxy.slow(draw.uniform(0.02, 0.2)), 1, 3),
+    "refuse Redis": _on_proxy("redis", lambda proxy, draw: proxy.refuse(), 0.5, 3),
     "fill the disk": _fill_disk,
     "jump the clock": _jump_clock,
 }
 
 
 def plan(number: int, draw: random.Random, *, disk: bool) -> list[str]:
-    """So many faults, every kind as often as the others, shuffled."""
+    """Return the names of so many faults, of each kind as often as of the others, shuffled."""
     kinds = [name for name in FAULTS if disk or name != "fill the disk"]
     names = (kinds * (number // len(kinds) + 1))[:number] if number >= len(kinds) else draw.sample(kinds, number)
     draw.shuffle(names)
     return names
 
 
-def do(name: str, system: System, draw: random.Random) -> None:
-    with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):  # what was to break has broken already
+def cause(name: str, system: System, draw: random.Random) -> None:
+    """Cause the fault and wait until it ends."""
+    with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):  # what the fault would break is down already
         FAULTS[name](system, draw)

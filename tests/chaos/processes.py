@@ -1,4 +1,4 @@
-"""Which processes are put to the test? Those that `make run` starts, behind proxies, on a small disk."""
+"""Run what `make run` starts, behind proxies and on a small disk, and do to it what the faults ask for."""
 
 import contextlib
 import os
@@ -21,12 +21,12 @@ DISK_BYTES = 320 * 2**20
 
 
 class Program:
-    """A program with all the processes that it starts, kept up until `stop`."""
+    """A program with all the processes that it starts. It is started again when it ends, until the run stops it."""
 
     def __init__(self, name: str, command: str, environment: dict[str, str]) -> None:
         self.name, self.command, self.environment = name, command, environment
         self.log = embedded.VAR.with_name(f"{embedded.VAR.name}.{name}.log")
-        self.own_ends = 0
+        self.unexpected_ends = 0
         self.killed = False
         self.start()
 
@@ -45,13 +45,13 @@ class Program:
 
     def keep_up(self) -> None:
         if self.process.poll() is not None:
-            self.own_ends += not self.killed
+            self.unexpected_ends += not self.killed
             self.kill()
             self.start()
 
     def kill(self) -> None:
-        """SIGKILL for all of its processes."""
-        self.killed, process = True, self.process  # while we wait, it may be started again
+        """Kill all of its processes with SIGKILL."""
+        self.killed, process = True, self.process  # it may be started again while this waits
         with contextlib.suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -63,7 +63,7 @@ class Program:
 
 
 class System:
-    """Everything that runs, and what can be done to it."""
+    """Everything that runs in the test, and what can be done to it."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -75,7 +75,7 @@ class System:
         environment = self._environment()
         counted = str(embedded.VAR / "metrics")
         quiet = {"PYTHONWARNINGS": run.CELERY_WARNINGS}
-        self._passing: list[Program] = []
+        self._job_runs: list[Program] = []
         collect = [sys.executable, "manage.py", "collectstatic", "--no-input", "--verbosity", "0"]
         subprocess.run(collect, cwd=ROOT, env=environment, check=True)
         self.programs = {
@@ -105,7 +105,7 @@ class System:
             with self._lock:
                 for program in self.programs.values():
                     program.keep_up()
-            # On a full disk no server comes up; one that takes too long is given another chance.
+            # On a full disk no server starts. One that takes too long is tried again in the next round.
             if not self.ballast.exists():
                 with contextlib.suppress(SystemExit):
                     self.server_starts += embedded.start()
@@ -123,13 +123,13 @@ class System:
         self.ballast.unlink(missing_ok=True)
 
     def run_jobs_at(self, hours: float) -> None:
-        """Begin to run each job once, with a clock that is so far ahead."""
+        """Start a process that runs each job once, with a clock that is so many hours ahead."""
         name = f"jobs at {hours:+} h"
         with self._lock:
-            self._passing.append(Program(name, f"tests.chaos.clock {hours}", self.programs["worker"].environment))
+            self._job_runs.append(Program(name, f"tests.chaos.clock {hours}", self.programs["worker"].environment))
 
     def stop(self, name: str) -> None:
-        """Let one program go as an operator would."""
+        """Stop one program as an operator would."""
         with self._lock:
             program = self.programs.pop(name)
         program.process.terminate()
@@ -142,13 +142,13 @@ class System:
         self._keeper.join(embedded.PATIENCE_SECONDS)
         for name in list(self.programs):
             self.stop(name)
-        for program in self._passing:
+        for program in self._job_runs:
             program.kill()
 
 
 @contextlib.contextmanager
 def small_disk() -> Iterator[bool]:
-    """The servers' files on a file system of their own; False where this user may not mount one, so that none can be filled."""
+    """Put the servers' files on a small file system of their own. Yield False where this user may not mount one; then none is filled."""
     folder = embedded.VAR
     folder.mkdir(parents=True, mode=0o700)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=700", "chaos", str(folder)]

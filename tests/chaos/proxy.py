@@ -1,4 +1,4 @@
-"""How is a connection cut or slowed? All of them go through a small TCP proxy, which does as it is told."""
+"""Cut, stall, slow or refuse connections, by a small TCP proxy that all of them go through."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ class Proxy:
 
     def __init__(self, port: int, server: Path) -> None:
         self.port, self.server = port, server
-        self.delay = 0.0
+        self.delay_seconds = 0.0
         self.refuses = False
         self._loop = asyncio.new_event_loop()
         self._flowing = asyncio.Event()
@@ -28,24 +28,25 @@ class Proxy:
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def cut(self) -> None:
-        """Break every connection off."""
+        """Break all connections."""
         self._do(self._cut())
 
     def stall(self) -> None:
-        """Keep the connections and let nothing through, until `heal`."""
+        """Keep the connections open, and pass nothing on until `heal`."""
         self._loop.call_soon_threadsafe(self._flowing.clear)
 
     def slow(self, seconds: float) -> None:
-        """Hold each packet back for so long, until `heal`."""
-        self.delay = seconds
+        """Delay each packet by so many seconds, until `heal`."""
+        self.delay_seconds = seconds
 
     def refuse(self) -> None:
-        """Break every connection off and take no new one, until `heal`."""
+        """Break all connections and accept no new one, until `heal`."""
         self.refuses = True
         self.cut()
 
     def heal(self) -> None:
-        self.delay, self.refuses = 0.0, False
+        """Forward everything at once again."""
+        self.delay_seconds, self.refuses = 0.0, False
         self._loop.call_soon_threadsafe(self._flowing.set)
 
     async def _listen(self) -> None:
@@ -72,8 +73,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
                 await self._flowing.wait()
-                if self.delay:
-                    await asyncio.sleep(self.delay)
+                if self.delay_seconds:
+                    await asyncio.sleep(self.delay_seconds)
                 writer.write(data)
                 await writer.drain()
         writer.close()

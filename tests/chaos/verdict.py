@@ -1,4 +1,4 @@
-"""Was every promise kept? Compares what callers were told with what is there, once nothing breaks any more."""
+"""Compare what callers were answered with what is there, once nothing breaks any more, and name every broken promise."""
 
 import time
 from collections import Counter
@@ -16,63 +16,70 @@ from loans.services.cache_refresh import refresh_remaining_cache
 from loans.services.expiry import expire_due
 from loans.services.settlement import settle_due
 from peerloans.devserver import embedded
-from tests.chaos.load import Told
+from tests.chaos.load import Record
 
 MOST_ROUNDS = 20
 AFTER_EVERYTHING = timedelta(days=40)  # every reservation without its money has lapsed, every loan has closed
 
 
 def settle_all() -> None:
-    """Let time run on until nothing waits for its money; then each loan's rule decides what is left."""
+    """Let 40 days pass, so that no reservation waits for its money, and each loan's rule decides what is left."""
     embedded.start()
-    connection.close()  # of before the faults
+    connection.close()  # the connection is from before the faults
     for _ in range(MOST_ROUNDS):
         now = datetime.now(UTC) + AFTER_EVERYTHING
         if not expire_due(now) + settle_due(now):
             return
 
 
-def breaches(told: Told) -> list[str]:
-    """Each sentence tells of a promise that was not kept."""
-    return [*told.wrong, *_acknowledged(told), *_done(told), *_money(told), *_settled(), *_invariants()]
+def broken_promises(record: Record) -> list[str]:
+    """Return a sentence for each promise that was not kept."""
+    return [
+        *record.broken_promises,
+        *_acknowledged(record),
+        *_staff_actions(record),
+        *_money(record),
+        *_undecided(),
+        *_invariants(),
+    ]
 
 
-def _acknowledged(told: Told) -> Iterator[str]:
+def _acknowledged(record: Record) -> Iterator[str]:
     reservations = {str(key): str(amount) for key, amount in Reservation.objects.values_list("pk", "amount")}
-    yield from (f"reservation {key} was acknowledged and is not there" for key in told.reservations.keys() - reservations.keys())
-    yield from (f"reservation {key} is there and nobody was told" for key in reservations.keys() - told.reservations.keys())
+    yield from (f"reservation {key} was acknowledged and is not there" for key in record.reservations.keys() - reservations.keys())
+    yield from (f"reservation {key} is there and was not acknowledged" for key in reservations.keys() - record.reservations.keys())
     started = Transfer.objects.filter(direction="inbound", payment=1).values_list("reference", "reservation_id")
     stored = [(reference, str(reservation)) for reference, reservation in started]
-    yield from (f"transfer {each} was acknowledged and is not there" for each in told.transfers.items() - set(stored))
-    yield from (f"transfer {each} is there and nobody was told" for each in set(stored) - told.transfers.items())
+    yield from (f"transfer {each} was acknowledged and is not there" for each in record.transfers.items() - set(stored))
+    yield from (f"transfer {each} is there and was not acknowledged" for each in set(stored) - record.transfers.items())
     yield from (
         f"reservation {reservation} has {count} transfers"
         for reservation, count in Counter(reservation for _, reservation in stored).items()
         if count > 1
     )
     events = set(BankEvent.objects.exclude(pk__startswith="staff:").exclude(outcome="").values_list("pk", flat=True))
-    yield from (f"event {key} was acknowledged and is not there" for key in told.events.keys() - events)
-    yield from (f"event {key} is there and the bank was not told" for key in events - told.events.keys())
+    yield from (f"event {key} was acknowledged and is not there" for key in record.events.keys() - events)
+    yield from (f"event {key} is there and was not acknowledged" for key in events - record.events.keys())
 
 
-def _done(told: Told) -> Iterator[str]:
-    """A confirmation that was sent again may have been told that the row has moved, by itself the first time."""
-    named = Transition.objects.filter(reason__in=[deed.reason for deed in told.deeds])
+def _staff_actions(record: Record) -> Iterator[str]:
+    """An action is in history as often as its page said done. A repeated confirmation may say that the row has changed: by the first."""
+    named = Transition.objects.filter(reason__in=[action.reason for action in record.staff_actions])
     written = Counter(
         (reason, str(transfer or reservation or loan))
         for reason, transfer, reservation, loan in named.values_list("reason", "transfer_id", "reservation_id", "loan_id")
     )
-    for deed in told.deeds:
-        # What came is taken for the amount, and the reservation is funded.
-        times = written[deed.reason, deed.row] / (2 if deed.action == "accept_amount" else 1)
-        if times != deed.done and not (times == 1 and deed.tries > 1):
-            yield f"{deed} is in history {times:g} times"
+    for action in record.staff_actions:
+        # Accepting an amount writes two transitions: the amount is accepted, and the reservation is funded.
+        times = written[action.reason, action.row] / (2 if action.action == "accept_amount" else 1)
+        if times != action.done and not (times == 1 and action.tries > 1):
+            yield f"{action} is in history {times:g} times"
 
 
-def _money(told: Told) -> Iterator[str]:
-    """The bank's own book against ours, to the cent."""
+def _money(record: Record) -> Iterator[str]:
+    """The bank's own sums agree with the transfers, to the cent."""
     paid: dict[str, Decimal] = {}
-    for notice in told.events.values():
+    for notice in record.events.values():
         sign = 1 if notice.type == "transfer.cleared" else -1
         paid[notice.reference] = paid.get(notice.reference, Decimal(0)) + sign * notice.amount
     here = dict(Transfer.objects.filter(direction="inbound", status="cleared").values_list("reference", "amount"))
@@ -81,7 +88,7 @@ def _money(told: Told) -> Iterator[str]:
             yield f"the bank moved {amount} for {reference}, here it is {here.get(reference)}"
 
 
-def _settled() -> Iterator[str]:
+def _undecided() -> Iterator[str]:
     for reservation in Reservation.objects.filter(state__in=["reserved", "pending"]).order_by("pk"):
         yield f"reservation {reservation.pk} is still {reservation.state}"
     for loan in Loan.objects.order_by("pk"):
@@ -91,10 +98,10 @@ def _settled() -> Iterator[str]:
 
 
 def _invariants() -> Iterator[str]:
-    refresh_remaining_cache()  # Redis may have lost its last second; the job that says so and repairs it has the first look
-    if found := find_breaches():
-        yield f"reconcile found {found} breaches"
-    yield from (review_item.detail for review_item in ReviewItem.objects.filter(kind__in=["breach", "job_failed"]).order_by("pk"))
+    refresh_remaining_cache()  # Redis may have lost its last second; this job lists and repairs that first
+    if number := find_breaches():
+        yield f"reconcile found {number} breaches"
+    yield from (item.detail for item in ReviewItem.objects.filter(kind__in=["breach", "job_failed"]).order_by("pk"))
     yield from (str(difference) for _, differences in verify_loan_history() for difference in differences)
     deadline = time.monotonic() + 60
     while Delivery.objects.filter(status="waiting").exists() and time.monotonic() < deadline:

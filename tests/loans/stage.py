@@ -7,7 +7,7 @@ from typing import Any
 
 from loans.domain.actors import Actor
 from loans.models import Investor, Loan, Reservation, User
-from loans.selectors.reservations import current_transfer
+from loans.selectors.transfers import current_transfer
 from loans.services import loans as loan_services
 from loans.services import reservations as reservation_services
 from loans.services.loans import create_loan

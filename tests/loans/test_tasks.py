@@ -1,4 +1,4 @@
-"""The schedules are those that the migration put into the database; beat's own scheduler says when each is due."""
+"""The schedules are those that a migration writes; beat's own scheduler decides when each is due."""
 
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -7,6 +7,7 @@ import pytest
 import time_machine
 from django.apps import apps
 from django.core.cache import cache
+from django.db.models import Q
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
@@ -16,11 +17,13 @@ from loans.ledger.unit_of_work import DELIVER_TASK
 from loans.models import Reservation
 from loans.services.payments import SETTLE_TASK
 from peerloans.celery import app
-from tests.loans import stage
+from tests import factories
+from tests.factories import LoanFactory
 
-schedules = import_module("loans.migrations.0004_schedules")
+schedules = import_module("loans.migrations.0003_schedules")
 
 pytestmark = pytest.mark.django_db
+OURS = Q(task__startswith="loans.tasks.") | Q(task__startswith="cbsa.tasks.")
 
 
 def entry(task: str) -> ModelEntry:
@@ -31,18 +34,18 @@ def new_york(*when: int) -> datetime:
     return datetime(*when, tzinfo=NEW_YORK)  # type: ignore[arg-type, misc]
 
 
-def test_every_schedule_runs_a_task_that_is_there_and_drops_stale_ticks() -> None:
+def test_every_schedule_names_an_existing_task_and_expires_its_ticks() -> None:
     app.loader.import_default_modules()
-    rows = list(PeriodicTask.objects.filter(task__startswith="loans.tasks."))
+    rows = list(PeriodicTask.objects.filter(OURS))
     assert {row.task for row in rows} == {job[1] for job in schedules.JOBS} <= set(app.tasks)
     assert all(row.enabled and row.expire_seconds for row in rows)
     assert tasks.settle_loan.name == SETTLE_TASK
     assert tasks.deliver.name == DELIVER_TASK
 
 
-def test_a_killed_worker_hands_its_task_back() -> None:
+def test_the_task_of_a_killed_worker_is_handed_out_again() -> None:
     jobs = (tasks.expire, tasks.settle, tasks.deliver, tasks.refresh_remaining, tasks.record_closing_values, tasks.reconcile)
-    for task in (*jobs, tasks.settle_loan, tasks.forget):
+    for task in (*jobs, tasks.settle_loan, tasks.delete_old_records):
         assert task.acks_late
         assert task.reject_on_worker_lost
         assert task.app.conf.task_time_limit > task.app.conf.task_soft_time_limit > 0
@@ -57,7 +60,7 @@ EVERY = [
 
 
 @pytest.mark.parametrize(("task", "period"), EVERY)
-def test_the_steady_jobs_come_round(task: str, period: timedelta) -> None:
+def test_periodic_jobs_are_due_after_their_period(task: str, period: timedelta) -> None:
     job = entry(task)
     with time_machine.travel(job.last_run_at + period - timedelta(seconds=5), tick=False):
         assert not job.is_due().is_due
@@ -89,7 +92,7 @@ def test_the_daily_jobs_follow_new_yorks_clock(task: str, last_run: datetime, pr
         assert job.is_due().is_due is due
 
 
-def test_beat_knows_in_advance_how_long_it_may_sleep() -> None:
+def test_beat_sleeps_until_the_job_is_due() -> None:
     job = entry("record_closing_values")
     job.last_run_at = new_york(2026, 7, 14, 18, 45)
     with time_machine.travel(new_york(2026, 7, 15, 16, 0), tick=False):
@@ -97,32 +100,33 @@ def test_beat_knows_in_advance_how_long_it_may_sleep() -> None:
 
 
 @pytest.mark.parametrize("present", [new_york(2026, 1, 15, 17, 56), new_york(2026, 7, 15, 17, 56), new_york(2026, 7, 15, 18, 30)])
-def test_beat_has_the_job_loaded_when_its_hour_comes(present: datetime) -> None:
+def test_beat_has_the_job_loaded_before_its_hour(present: datetime) -> None:
     """Its scheduler leaves out jobs whose hour, by its own reckoning of time zones, is far off."""
     with time_machine.travel(present, tick=False):
         assert "Record closing values" in DatabaseScheduler(app=app, lazy=True).all_as_schedule()
 
 
-def test_what_staff_edited_or_renamed_stays_as_it_is() -> None:
+def test_schedules_that_staff_changed_stay_changed() -> None:
     PeriodicTask.objects.filter(task="loans.tasks.expire").update(name="Sweep", enabled=False)
     schedules.schedule(apps, None)
     row = PeriodicTask.objects.get(task="loans.tasks.expire")
     assert (row.name, row.enabled) == ("Sweep", False)
-    assert PeriodicTask.objects.filter(task__startswith="loans.").count() == len(schedules.JOBS)
+    assert PeriodicTask.objects.filter(OURS).count() == len(schedules.JOBS)
 
 
-def test_the_schedules_can_be_taken_back_and_put_there_again() -> None:
+def test_the_migration_of_the_schedules_can_be_reversed() -> None:
     schedules.unschedule(apps, None)
-    assert not PeriodicTask.objects.filter(task__startswith="loans.").exists()
+    assert not PeriodicTask.objects.filter(OURS).exists()
     schedules.schedule(apps, None)
-    assert PeriodicTask.objects.filter(task__startswith="loans.").count() == len(schedules.JOBS)
+    assert PeriodicTask.objects.filter(OURS).count() == len(schedules.JOBS)
 
 
-def test_each_task_does_its_job_and_says_what_it_did() -> None:
+def test_each_task_does_its_job_and_reports_it() -> None:
     cache.delete_pattern("*")
     long_ago = datetime.now(UTC) - timedelta(days=3)
-    loan = stage.open_loan(long_ago)
-    lapsed, funded = stage.reserve(stage.open_loan(long_ago), 1000, long_ago), stage.funded_reservation(loan, 2000, datetime.now(UTC))
+    loan = LoanFactory(now=long_ago)
+    lapsed = factories.reserved(LoanFactory(now=long_ago), now=long_ago)
+    funded = factories.funded(loan, now=datetime.now(UTC))
     assert tasks.expire() == "1 lapsed reservations were canceled."
     assert tasks.settle_loan(loan.pk) == "1 reservations were decided."
     assert tasks.settle_loan(0) == tasks.settle() == "0 reservations were decided."

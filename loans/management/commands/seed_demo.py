@@ -1,4 +1,4 @@
-"""How does an empty database of one's own machine get loans to look at?"""
+"""Fill an empty database on a developer's machine with demo data."""
 
 from io import StringIO
 from pathlib import Path
@@ -22,18 +22,18 @@ ZIP_DATA = Path(cbsa.__file__).with_name("demo")
 class Command(BaseCommand):
     help = (
         "Fill an empty database with demo data: loans, investors, and about three weeks of what they did, played through the "
-        "same code as everything else. Only where DEBUG is on, as everybody knows the password. Exit status 1 where it refuses."
+        "services. Works only with DEBUG on, because the password is public. Exit status 1 if it refuses."
     )
 
     def handle(self, **options: Any) -> None:
         if not settings.DEBUG:
-            raise CommandError("The demo's password is known to everybody, so it is made only where DEBUG is on (DEBUG=1).")
+            raise CommandError("The demo's password is public, so seed_demo works only with DEBUG on (DEBUG=1).")
         if Loan.objects.exists():
             raise CommandError("There are loans already; the demo only fills an empty database. Nothing has changed.")
         if not has_dataset():
             files = {"zips": str(ZIP_DATA / "zips.csv"), "metros": str(ZIP_DATA / "metros.csv")}
             call_command("import_cbsa", **files, vintage="2015-demo", stdout=StringIO())
-        # The past went at the usual pace, whatever TIME_LAPSE does to the present.
+        # TIME_LAPSE shortens deadlines in a demo; those of the past have their usual length.
         with override_settings(TIME_LAPSE=1.0), transaction.atomic():
             scenario.fill(database_now(None))
         scenario.give_addresses()

@@ -1,10 +1,12 @@
-"""How does Django talk with PostgreSQL? As its own backend does, but for two things that each request would pay for.
+"""Django's PostgreSQL backend, without two costs that each request would pay.
 
-A kept connection is not asked whether it stands: that is a round trip, a tenth of what a reservation takes. A server that
-ends a connection says so on its socket, and where a network is gone the system does; so where there is nothing to read,
-nothing has ended.
+Each thread keeps its connection. Before a request Django asks a kept connection, by a query, whether it still works: a round trip,
+a tenth of what a reservation takes. This backend looks at the socket instead. A server that ends a connection leaves something to
+read there, and so does a system whose network has gone. With it POSTs of reservations reach 0.49 of the rate of a bare view, in
+place of 0.43.
 
-Instants are read by psycopg, in C: the same in an eighth of the time, 8 µs less for each than by Django in Python.
+psycopg reads instants, in C. Django reads them in Python, by a reader that it makes anew for each cursor: 1,000 instants take
+1.1 ms in place of 9.2 ms, and each cursor 4 µs less (docs/performance.md).
 """
 
 import select
@@ -19,10 +21,13 @@ INSTANT = types["timestamptz"].oid
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    def is_usable(self) -> bool:
-        return not self._something_to_read() or super().is_usable()
+    """A connection to PostgreSQL."""
 
-    def _something_to_read(self) -> bool:
+    def is_usable(self) -> bool:
+        """Return whether the connection still works. Only one with something to read is asked by a query."""
+        return not self._has_something_to_read() or super().is_usable()
+
+    def _has_something_to_read(self) -> bool:
         if self.connection is None or self.connection.closed:
             return True
         poll = select.poll()
@@ -30,13 +35,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return bool(poll.poll(0))
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Connect, and let psycopg read instants on this connection."""
         connection = super().get_new_connection(conn_params)
-        reader = psycopg.adapters.get_loader(INSTANT, Format.TEXT)
-        assert reader  # noqa: S101
-        connection.adapters.register_loader(INSTANT, reader)
+        loader = psycopg.adapters.get_loader(INSTANT, Format.TEXT)
+        assert loader  # noqa: S101
+        connection.adapters.register_loader(INSTANT, loader)
         return connection
 
     def create_cursor(self, name: str | None = None) -> Any:
-        """Django's own would give each cursor its reader of instants."""
+        """Return a cursor, as Django does, but without registering its own reader of instants on it."""
         named = {"name": name, "scrollable": False, "withhold": self.connection.autocommit} if name else {}
         return self.connection.cursor(**named)

@@ -164,7 +164,7 @@ def test_a_program_brings_a_reservation_from_token_to_settled(
     assert program.call("show_reservation", headers=seen, reservation_id=reservation["id"])[0] == 304
 
     came = Notice("evt-1", "transfer.cleared", pending["transfer"]["reference"], Decimal(reservation["amount"]), timezone.now())
-    headers, body = sandbox_bank.signed(came, BANK_SECRET)
+    headers, body = sandbox_bank.signed_request(came, BANK_SECRET)
     for _ in range(2):
         answer = httpcore.request("POST", f"{live_server.url}/api/v1/bank-events/", headers=headers, content=body)
         assert (answer.status, json.loads(answer.content)) == (200, {"id": "evt-1", "outcome": "funded"})

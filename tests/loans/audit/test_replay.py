@@ -1,4 +1,4 @@
-"""Histories are played by the real services and replayed; each way in which a row can be wrong is tried on plain rows."""
+"""Histories written by the real services are replayed; each way in which a transition can be wrong is tried on plain rows."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from cbsa.lookup import Market
-from loans.audit.replay import Picture, Step, replay
+from loans.audit.replay import Replay, TransitionRow, replay
 from loans.audit.verify_history import verify_loan_history
 from loans.models import Loan, Reservation
 from loans.services.expiry import expire_due
@@ -21,52 +21,52 @@ from loans.services.loans import close_loan_at_settled, extend_loan, withdraw_lo
 from loans.services.markets import resolve_loan_markets
 from loans.services.settlement import settle_loans
 from loans.services.staff_overrides import accept_amount, cancel_by_staff, extend_reservation, reinstate_reservation
-from tests.loans import stage
-from tests.loans.stage import MONDAY, STAFF
+from tests import factories
+from tests.factories import NOON, STAFF, LoanFactory
 
-HOUR = timedelta(hours=1)
-A, T = UUID(int=1), UUID(int=2)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+RESERVATION, TRANSFER = UUID(int=1), UUID(int=2)
 
 
 def everything_happens() -> Loan:
-    """One loan on which every event but the loan's own end happens."""
-    loan = stage.open_loan(overbooking_rate=Decimal("1.00"))
-    settled, returned, lost = (stage.funded_reservation(loan, amount) for amount in (2000, 1500, 1000))
-    settle_loans([loan.pk], now=MONDAY + HOUR)
-    stage.tell(returned, "transfer.failed", at=MONDAY + 2 * HOUR)
-    stage.tell(lost, "transfer.cleared", 700, at=MONDAY + 2 * HOUR)
-    stage.tell(lost, "refund.paid", at=MONDAY + 3 * HOUR)
-    stage.tell(lost, "transfer.failed", 700, at=MONDAY + 4 * HOUR)
-    short = stage.start(stage.reserve(loan, 1800, MONDAY + 4 * HOUR), MONDAY + 4 * HOUR)
-    stage.tell(short, "transfer.cleared", 1200, at=MONDAY + 4 * HOUR)
-    accept_amount(reservation_id=short.pk, actor=STAFF, reason="agreed", now=MONDAY + 5 * HOUR)
-    extended = stage.reserve(loan, 1000, MONDAY + 5 * HOUR)
-    extend_reservation(reservation_id=extended.pk, expires_at=MONDAY + 100 * HOUR, actor=STAFF, reason="asked for", now=MONDAY + 6 * HOUR)
-    back = stage.funded_reservation(loan, 1000, MONDAY + 6 * HOUR)
-    cancel_by_staff(reservation_id=back.pk, actor=STAFF, reason="asked for", now=MONDAY + 7 * HOUR)
-    reinstate_reservation(reservation_id=back.pk, actor=STAFF, reason="sorry", now=MONDAY + 8 * HOUR)
-    stage.reserve(loan, 1000, MONDAY + 8 * HOUR)
-    too_little = stage.start(stage.reserve(loan, 1000, MONDAY + 8 * HOUR), MONDAY + 8 * HOUR)
-    stage.tell(too_little, "transfer.cleared", 10, at=MONDAY + 9 * HOUR)
-    expire_due(MONDAY + 24 * 20 * HOUR)
-    extend_loan(reference=loan.reference, closes_at=MONDAY + timedelta(days=40), actor=STAFF, reason="slow", now=MONDAY + 24 * 20 * HOUR)
-    assert Reservation.objects.get(pk=settled.pk).state == "settled"
-    assert Reservation.objects.get(pk=lost.pk).lost == 700
+    """Return a loan of $10,000 on which every event happened but those that end a loan."""
+    loan = LoanFactory(amount=Decimal(10_000), overbooking_rate=Decimal("1.00"))
+    settled, returned, lost = (factories.funded(loan, amount) for amount in (2000, 1500, 1000))
+    settle_loans([loan.pk], now=NOON + HOUR)
+    factories.money_fails(returned, now=NOON + 2 * HOUR)
+    factories.money_comes(lost, 700, now=NOON + 2 * HOUR)
+    factories.refund_goes_out(lost.transfers.get(direction="refund"), now=NOON + 3 * HOUR)
+    factories.money_fails(lost, 700, now=NOON + 4 * HOUR)
+    short = factories.pending(loan, 1800, now=NOON + 4 * HOUR)
+    factories.money_comes(short, 1200, now=NOON + 4 * HOUR)
+    accept_amount(reservation_id=short.pk, actor=STAFF, reason="agreed", now=NOON + 5 * HOUR)
+    extended = factories.reserved(loan, 1000, now=NOON + 5 * HOUR)
+    extend_reservation(reservation_id=extended.pk, expires_at=NOON + 100 * HOUR, actor=STAFF, reason="asked for", now=NOON + 6 * HOUR)
+    reinstated = factories.funded(loan, 1000, now=NOON + 6 * HOUR)
+    cancel_by_staff(reservation_id=reinstated.pk, actor=STAFF, reason="asked for", now=NOON + 7 * HOUR)
+    reinstate_reservation(reservation_id=reinstated.pk, actor=STAFF, reason="sorry", now=NOON + 8 * HOUR)
+    factories.reserved(loan, 1000, now=NOON + 8 * HOUR)
+    too_little = factories.pending(loan, 1000, now=NOON + 8 * HOUR)
+    factories.money_comes(too_little, 10, now=NOON + 9 * HOUR)
+    expire_due(NOON + 20 * DAY)
+    extend_loan(reference=loan.reference, closes_at=NOON + 40 * DAY, actor=STAFF, reason="slow", now=NOON + 20 * DAY)
+    assert factories.fresh(settled).state == "settled"
+    assert factories.fresh(lost).lost == 700
     return Loan.objects.get(pk=loan.pk)
 
 
 def close(loan: Loan) -> None:
-    close_loan_at_settled(reference=loan.reference, actor=STAFF, reason="enough", now=MONDAY + timedelta(days=50))
+    close_loan_at_settled(reference=loan.reference, actor=STAFF, reason="enough", now=NOON + 50 * DAY)
 
 
 def withdraw(loan: Loan) -> None:
-    withdraw_loan(reference=loan.reference, actor=STAFF, reason="sold", now=MONDAY + timedelta(days=50))
+    withdraw_loan(reference=loan.reference, actor=STAFF, reason="sold", now=NOON + 50 * DAY)
 
 
 def reopen(loan: Loan) -> None:
     close(loan)
     settled = Reservation.objects.filter(loan=loan, state="settled").order_by("number")
-    stage.tell(settled[0], "transfer.failed", at=MONDAY + timedelta(days=51))
+    factories.money_fails(settled[0], now=NOON + 51 * DAY)
 
 
 @pytest.mark.django_db
@@ -74,15 +74,15 @@ def reopen(loan: Loan) -> None:
 def test_history_leads_to_the_present_state(end) -> None:
     loan = everything_happens()
     end(loan)
-    other = stage.open_loan()
+    other = LoanFactory()
     assert list(verify_loan_history()) == [(loan.reference, []), (other.reference, [])]
 
 
 @pytest.mark.django_db
 def test_a_changed_market_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
-    loan = stage.open_loan()
-    monkeypatch.setattr("loans.services.markets.markets_of", lambda *_: {"78701": Market("12420", "Austin")})
-    assert resolve_loan_markets(MONDAY + HOUR) == 1
+    loan = LoanFactory()
+    monkeypatch.setattr("loans.services.markets.markets_of", lambda *_: {"90266": Market("12420", "Austin")})
+    assert resolve_loan_markets(NOON + HOUR) == 1
     assert list(verify_loan_history([loan.reference])) == [(loan.reference, [])]
 
 
@@ -100,21 +100,21 @@ CHANGES = [
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("table", "change", "entity", "field"), CHANGES, ids=lambda value: value.split(" = ")[0])
-def test_a_change_beside_history_is_found_and_named(table: str, change: str, entity: str, field: str) -> None:
-    loan = stage.open_loan()
-    stage.start(stage.reserve(loan, 1000))
+def test_a_row_changed_without_a_transition_is_named(table: str, change: str, entity: str, field: str) -> None:
+    loan = LoanFactory()
+    factories.pending(loan)
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE {table} SET {change}")
     ((reference, differences),) = verify_loan_history()
-    found = {difference.field: difference for difference in differences}[field]
+    difference = {difference.field: difference for difference in differences}[field]
     assert reference == loan.reference
-    assert found.entity.startswith(entity)
-    assert found.replayed != found.stored
+    assert difference.entity.startswith(entity)
+    assert difference.replayed != difference.stored
 
 
 @pytest.mark.django_db
-def test_a_row_without_history_and_history_without_a_row_are_found() -> None:
-    reservation = stage.reserve(stage.open_loan(), 1000)
+def test_a_row_without_history_and_history_without_a_row_are_named() -> None:
+    reservation = factories.reserved(LoanFactory(amount=Decimal(10_000)), 1000)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE loans_reservation SET number = 2 WHERE id = %s", [reservation.pk])
         cursor.execute(
@@ -136,21 +136,21 @@ def test_a_row_without_history_and_history_without_a_row_are_found() -> None:
 
 
 @pytest.mark.django_db
-def test_the_command_tells_by_exit_status_and_in_json(capsys: pytest.CaptureFixture[str]) -> None:
-    good, bad = stage.open_loan(), stage.open_loan()
+def test_the_command_reports_by_exit_status_and_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = LoanFactory(), LoanFactory()
     Loan.objects.filter(pk=bad.pk).update(city="Dallas")
-    said = io.StringIO()
-    call_command("verify_history", good.reference, stdout=said)
-    assert said.getvalue() == "History and tables agree for 1 loans.\n"
-    said = io.StringIO()
+    output = io.StringIO()
+    call_command("verify_history", good.reference, stdout=output)
+    assert output.getvalue() == "History and tables agree for 1 loans.\n"
+    output = io.StringIO()
     with pytest.raises(CommandError) as failed:
-        call_command("verify_history", json=True, stdout=said)
+        call_command("verify_history", as_json=True, stdout=output)
     assert failed.value.returncode == 1
-    assert json.loads(said.getvalue()) == {
+    assert json.loads(output.getvalue()) == {
         "loan": bad.reference,
         "entity": "the loan",
         "field": "city",
-        "replayed": "Austin",
+        "replayed": "Manhattan Beach",
         "stored": "Dallas",
     }
     with pytest.raises(CommandError, match="NOWHERE") as failed:
@@ -158,29 +158,29 @@ def test_the_command_tells_by_exit_status_and_in_json(capsys: pytest.CaptureFixt
     assert failed.value.returncode == 2
 
 
-# --- The fold itself, on plain rows -----------------------------------------------------------------------------------
-def begun() -> Iterator[Step]:
+# --- On plain rows --------------------------------------------------------------------------------------------------
+def settled_history() -> Iterator[TransitionRow]:
     """A loan is opened and reserved, a transfer starts and clears, its reservation is funded and settled."""
     ten, one = Decimal(10000), Decimal(1000)
     rows = [
         (None, None, "created", "", "draft", ten, None),
-        (None, None, "opened", "draft", "open", ten, MONDAY + 400 * HOUR),
-        (A, None, "reserved", "", "reserved", one, MONDAY + 24 * HOUR),
-        (A, None, "transfer_started", "reserved", "pending", one, MONDAY + 99 * HOUR),
-        (A, T, "initiated", "", "initiated", one, None),
-        (A, T, "cleared", "initiated", "cleared", one, None),
-        (A, None, "funded", "pending", "pending", one, None),
-        (A, None, "settled", "pending", "settled", one, None),
+        (None, None, "opened", "draft", "open", ten, NOON + 400 * HOUR),
+        (RESERVATION, None, "reserved", "", "reserved", one, NOON + 24 * HOUR),
+        (RESERVATION, None, "transfer_started", "reserved", "pending", one, NOON + 99 * HOUR),
+        (RESERVATION, TRANSFER, "initiated", "", "initiated", one, None),
+        (RESERVATION, TRANSFER, "cleared", "initiated", "cleared", one, None),
+        (RESERVATION, None, "funded", "pending", "pending", one, None),
+        (RESERVATION, None, "settled", "pending", "settled", one, None),
     ]
     for number, (reservation, transfer, event, from_state, to_state, amount, deadline) in enumerate(rows, start=1):
-        yield Step(number, MONDAY + number * HOUR, reservation, transfer, event, from_state, to_state, amount, deadline)
+        yield TransitionRow(number, NOON + number * HOUR, reservation, transfer, event, from_state, to_state, amount, deadline)
 
 
 def test_a_clean_history_has_no_faults() -> None:
-    picture = replay(begun())
-    assert picture.faults == []
-    assert (picture.loan.status, picture.loan.settled, picture.loan.claimed, picture.loan.last_number) == ("open", 1000, 0, 1)
-    reservation = picture.reservations[A]
+    result = replay(settled_history())
+    assert result.faults == []
+    assert (result.loan.status, result.loan.settled, result.loan.claimed, result.loan.last_number) == ("open", 1000, 0, 1)
+    reservation = result.reservations[RESERVATION]
     assert (reservation.state, reservation.settled_amount, reservation.received, reservation.funded, reservation.expires_at) == (
         "settled",
         1000,
@@ -190,8 +190,8 @@ def test_a_clean_history_has_no_faults() -> None:
     )
 
 
-def test_of_nothing_there_is_nothing() -> None:
-    assert replay([]) == Picture()
+def test_an_empty_history_replays_to_nothing() -> None:
+    assert replay([]) == Replay()
 
 
 WRONG = [
@@ -207,12 +207,12 @@ WRONG = [
     (5, {"reservation": None}, "reservation", "the one that the transfer is for"),
     (6, {"event": "paid", "to_state": "paid"}, "event", "paid is not possible"),
     (7, {"amount": Decimal(5)}, "amount", "1000"),
-    (8, {"at": MONDAY}, "at", f"no earlier than {MONDAY + 7 * HOUR}"),
+    (8, {"at": NOON}, "at", f"no earlier than {NOON + 7 * HOUR}"),
 ]
 
 
 @pytest.mark.parametrize(("row", "change", "field", "expected"), WRONG)
-def test_each_row_that_cannot_be_is_named(row: int, change: dict[str, object], field: str, expected: str) -> None:
-    fault = replay(replace(step, **change) if step.id == row else step for step in begun()).faults[0]
-    assert (fault.row, fault.field) == (row, field)
+def test_each_transition_that_cannot_follow_is_named(row: int, change: dict[str, object], field: str, expected: str) -> None:
+    fault = replay(replace(step, **change) if step.id == row else step for step in settled_history()).faults[0]
+    assert (fault.transition_id, fault.field) == (row, field)
     assert expected in fault.expected

@@ -1,4 +1,4 @@
-"""The demo's bank: its fates as tables, its talk against a real server on this machine."""
+"""The demo's bank: the outcomes of transfers as tables, the command against a real server on this machine."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def habits(*, fail: float = 0, late: float = 0, short: float = 0, seed: int = 1)
 
 
 @pytest.mark.parametrize(
-    ("luck", "kind", "amount"),
+    ("habit", "kind", "amount"),
     [
         (habits(), "transfer.cleared", "10000.00"),
         (habits(fail=1), "transfer.failed", "10000.00"),
@@ -44,14 +44,14 @@ def habits(*, fail: float = 0, late: float = 0, short: float = 0, seed: int = 1)
         (habits(late=1), None, None),
     ],
 )
-def test_a_started_transfer_meets_its_fate_after_a_while(luck: Habits, kind: str | None, amount: str | None) -> None:
+def test_a_started_transfer_has_its_outcome_after_a_while(habit: Habits, kind: str | None, amount: str | None) -> None:
     transfer = factories.inbound(factories.pending(LoanFactory()))
-    assert sandbox_bank.notice_of(transfer, luck, NOON + DELAY * 0.49) is None
-    notice = sandbox_bank.notice_of(transfer, luck, LATER)
+    assert sandbox_bank.notice_of(transfer, habit, NOON + DELAY * 0.49) is None
+    notice = sandbox_bank.notice_of(transfer, habit, LATER)
     assert (notice and notice.type, notice and str(notice.amount)) == (kind, amount)
 
 
-def test_late_money_comes_once_its_deadline_has_passed() -> None:
+def test_late_money_comes_after_its_deadline() -> None:
     reservation = factories.pending(LoanFactory())
     transfer = factories.inbound(reservation)
     assert reservation.expires_at
@@ -71,26 +71,26 @@ def test_refunds_due_are_paid_whatever_the_habits() -> None:
     assert list(sandbox_bank.notices(habits(), LATER + HOURS_24)) == []
 
 
-def test_what_was_started_before_is_left_alone_if_so_told() -> None:
+def test_transfers_from_before_a_given_instant_are_ignored() -> None:
     factories.pending(LoanFactory())
     assert len(list(sandbox_bank.notices(replace(habits(), since=NOON), LATER))) == 1
     assert list(sandbox_bank.notices(replace(habits(), since=NOON + timedelta(seconds=1)), LATER)) == []
 
 
-def test_the_same_seed_deals_the_same_fates_and_another_one_others() -> None:
+def test_the_same_seed_gives_the_same_outcomes_and_another_seed_others() -> None:
     transfers = [Transfer(reference=f"T-{n}", amount=Decimal(1000), created_at=NOON, direction="inbound") for n in range(300)]
     for transfer in transfers:
         transfer.reservation = Reservation(state="pending", expires_at=NOON + HOURS_24)
 
-    def fates(seed: int) -> list[str]:
-        luck = habits(fail=0.2, late=0.2, short=0.2, seed=seed)
+    def outcomes(seed: int) -> list[str]:
+        habit = habits(fail=0.2, late=0.2, short=0.2, seed=seed)
         return [
-            f"{notice.type} {notice.amount}" if (notice := sandbox_bank.notice_of(transfer, luck, LATER)) else "" for transfer in transfers
+            f"{notice.type} {notice.amount}" if (notice := sandbox_bank.notice_of(transfer, habit, LATER)) else "" for transfer in transfers
         ]
 
-    dealt = fates(1)
-    assert dealt == fates(1) != fates(2)
-    shares = {fate: dealt.count(fate) / 300 for fate in dealt}
+    first = outcomes(1)
+    assert first == outcomes(1) != outcomes(2)
+    shares = {outcome: first.count(outcome) / 300 for outcome in first}
     assert shares == {
         "transfer.cleared 1000": pytest.approx(0.4, abs=0.1),
         "transfer.failed 1000": pytest.approx(0.2, abs=0.1),
@@ -122,7 +122,7 @@ def test_events_are_signed_and_have_the_api_s_shape(in_debug: None, listener: Li
     assert capsys.readouterr().out == f"transfer.cleared {transfer.reference} 10000.00\n"
 
 
-def test_an_event_that_the_site_does_not_take_is_told_again_under_the_same_id(in_debug: None, listener: Listener) -> None:
+def test_a_refused_event_is_sent_again_with_the_same_id(in_debug: None, listener: Listener) -> None:
     factories.pending(LoanFactory())
     listener.status = 503
     with pytest.raises(CommandError, match="did not take"):
@@ -133,39 +133,39 @@ def test_an_event_that_the_site_does_not_take_is_told_again_under_the_same_id(in
     assert len(listener.got) == 2
 
 
-def test_a_site_that_is_down_is_an_error_in_words(in_debug: None, listener: Listener, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_site_that_is_down_is_reported(in_debug: None, listener: Listener, capsys: pytest.CaptureFixture[str]) -> None:
     factories.pending(LoanFactory())
     with pytest.raises(CommandError):
         call_command("sandbox_bank", site="http://127.0.0.1:1", delay=0, once=True)
     assert "http://127.0.0.1:1/api/v1/bank-events/ does not answer" in capsys.readouterr().err
 
 
-def test_sigterm_ends_it_cleanly(in_debug: None, listener: Listener) -> None:
-    """The signal comes while the first event is on its way; the command ends without a second look."""
+def test_sigterm_ends_the_command_cleanly(in_debug: None, listener: Listener) -> None:
+    """The signal comes while the first event is being sent; the command ends without a second round."""
     factories.pending(LoanFactory())
     listener.then = threading.Event()
-    told = threading.Thread(target=lambda: (listener.then.wait(30), os.kill(os.getpid(), signal.SIGTERM)))  # type: ignore[union-attr]
-    ours = signal.signal(signal.SIGTERM, before := lambda *_: None)
+    killer = threading.Thread(target=lambda: (listener.then.wait(30), os.kill(os.getpid(), signal.SIGTERM)))  # type: ignore[union-attr]
+    original = signal.signal(signal.SIGTERM, before := lambda *_: None)
     try:
-        told.start()
+        killer.start()
         run(listener, every=30)
-        told.join()
+        killer.join()
         assert listener.got
         assert signal.getsignal(signal.SIGTERM) is before
     finally:
-        told.join()
-        signal.signal(signal.SIGTERM, ours)
+        killer.join()
+        signal.signal(signal.SIGTERM, original)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"fail": 0.6, "short": 0.5}, "more than 1"),
         ({"site": "localhost:8000"}, "http://host:port"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(in_debug: None, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(CommandError, match=said):
+def test_contradicting_options_are_refused(in_debug: None, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(CommandError, match=message):
         call_command("sandbox_bank", once=True, **options)
 
 
@@ -175,6 +175,6 @@ def test_numbers_out_of_range_are_refused(option: str) -> None:
         call_command("sandbox_bank", option)
 
 
-def test_it_refuses_to_work_outside_debug() -> None:
+def test_without_debug_the_command_refuses() -> None:
     with pytest.raises(CommandError, match="only with DEBUG on"):
         call_command("sandbox_bank", once=True)

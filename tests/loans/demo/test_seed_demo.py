@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import F, Q, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from cbsa.models import Dataset
 from loans import remaining_cache
@@ -29,26 +30,30 @@ pytestmark = pytest.mark.django_db
 ZERO = Decimal(0)
 
 
-def seed(settings) -> str:  # type: ignore[no-untyped-def]
+def run_seed_demo(settings: Settings) -> str:
     settings.DEBUG = True
-    said = StringIO()
-    call_command("seed_demo", stdout=said)
-    return said.getvalue()
+    output = StringIO()
+    call_command("seed_demo", stdout=output)
+    return output.getvalue()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_shows_every_state_and_leaves_something_to_try(settings) -> None:  # type: ignore[no-untyped-def]
-    settings.TIME_LAPSE = 100_000.0  # spoils the present alone, not the past
-    said = seed(settings)
+def test_it_shows_every_state_and_leaves_something_to_try(settings: Settings) -> None:
+    settings.TIME_LAPSE = 100_000.0  # shortens the present's deadlines, not the past's
+    output = run_seed_demo(settings)
     assert settings.TIME_LAPSE == 100_000.0
-    assert "password demo" in said
+    assert "password demo" in output
     assert Loan.objects.filter(market_msa__gt="").values("market_msa").distinct().count() >= 12
     assert set(Loan.objects.values_list("status", flat=True)) == set(LoanStatus)
     assert set(Reservation.objects.values_list("state", flat=True)) == set(State)
-    seen = set(Transfer.objects.values_list("status", flat=True))
-    assert seen == set(TransferStatus) - {TransferStatus.VOID}
-    told = set(ReviewItem.objects.values_list("kind", flat=True))
-    assert told == {"transfer_failed", "amount_differs", "late_money", "deadline_missed", "second_payment"}
+    assert set(Transfer.objects.values_list("status", flat=True)) == set(TransferStatus) - {TransferStatus.VOID}
+    assert set(ReviewItem.objects.values_list("kind", flat=True)) == {
+        "transfer_failed",
+        "amount_differs",
+        "late_money",
+        "deadline_missed",
+        "second_payment",
+    }
     assert Loan.objects.filter(status="open", settled__gte=F("amount") * Decimal("0.95")).exists()
     assert Loan.objects.filter(status="open", claimed__gt=F("amount") - F("settled")).exists()
     users = {user.username: user for user in User.objects.all()}
@@ -58,22 +63,22 @@ def test_it_shows_every_state_and_leaves_something_to_try(settings) -> None:  # 
     assert Investor.objects.exclude(user__email="").count() == 20
     assert remaining_cache.compare(all_loan_ids()).drift == []
 
-    assert outbox.fan_out() == 0  # of what was played nobody is told, but of what comes
+    assert outbox.fan_out() == 0  # investors are not notified of what was played, but of what comes
     assert not Delivery.objects.exists()
 
     reserved = Reservation.objects.filter(state=State.RESERVED, expires_at__gt=timezone.now()).first()
     assert reserved
     cancel_reservation(reservation_id=reserved.pk, actor=Actor("investor"), investor_id=reserved.investor_id)
-    coming = Transfer.objects.filter(status=TransferStatus.INITIATED, reservation__expires_at__gt=timezone.now()).first()
-    assert coming
-    notice = Notice("try", "transfer.cleared", coming.reference, coming.amount, timezone.now())
+    transfer = Transfer.objects.filter(status=TransferStatus.INITIATED, reservation__expires_at__gt=timezone.now()).first()
+    assert transfer
+    notice = Notice("try", "transfer.cleared", transfer.reference, transfer.amount, timezone.now())
     assert record_bank_event(notice) == "funded"
     assert outbox.fan_out()
     assert Delivery.objects.exists()
 
     before = Loan.objects.count(), Transition.objects.count(), Dataset.objects.count()
     with pytest.raises(CommandError, match="only fills an empty database") as refusal:
-        seed(settings)
+        run_seed_demo(settings)
     assert refusal.value.returncode == 1
     assert (Loan.objects.count(), Transition.objects.count(), Dataset.objects.count()) == before
 
@@ -142,16 +147,17 @@ def story_at(in_new_york: datetime) -> list[tuple[str, ...]]:
 
 def assert_the_money_adds_up(now: datetime) -> None:
     def total(direction: Direction, *statuses: TransferStatus) -> Coalesce:
-        asked = Q(transfers__direction=direction, transfers__status__in=statuses)
-        return Coalesce(Sum("transfers__amount", filter=asked), ZERO)
+        counted = Q(transfers__direction=direction, transfers__status__in=statuses)
+        return Coalesce(Sum("transfers__amount", filter=counted), ZERO)
 
     reservations = Reservation.objects.annotate(
-        came=total(Direction.INBOUND, TransferStatus.CLEARED), goes=total(Direction.REFUND, TransferStatus.DUE, TransferStatus.PAID)
+        total_received=total(Direction.INBOUND, TransferStatus.CLEARED),
+        total_refunded=total(Direction.REFUND, TransferStatus.DUE, TransferStatus.PAID),
     )
     for reservation in reservations:
-        waits = reservation.came - reservation.settled_amount - reservation.goes
-        assert waits == reservation.waiting >= 0
-        assert not waits or reservation.state == State.PENDING
+        waiting = reservation.total_received - reservation.settled_amount - reservation.total_refunded
+        assert waiting == reservation.waiting >= 0
+        assert not waiting or reservation.state == State.PENDING
     for loan in Loan.objects.all():
         sums = loan.reservations.aggregate(
             settled=Coalesce(Sum("settled_amount"), ZERO), claimed=Coalesce(Sum("amount", filter=Q(state__in=LIVE)), ZERO)
@@ -161,7 +167,7 @@ def assert_the_money_adds_up(now: datetime) -> None:
     assert not find_breaches(now)
 
 
-def test_a_known_password_stays_on_machines_of_ones_own(settings) -> None:  # type: ignore[no-untyped-def]
+def test_without_debug_the_command_refuses_because_the_password_is_public(settings: Settings) -> None:
     settings.DEBUG = False
     with pytest.raises(CommandError, match="DEBUG") as refusal:
         call_command("seed_demo")

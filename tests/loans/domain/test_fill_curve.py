@@ -6,12 +6,12 @@ import pytest
 
 from loans.domain.fill_curve import FillChange, fill_curve
 from loans.selectors.loans import loan_fill_curve
-from loans.selectors.offers import Offer, loan_offer
+from loans.selectors.offers import LoanOffer, loan_offer
 from loans.services.loans import close_loan_at_settled
 from loans.services.settlement import settle_loans
-from tests.loans import stage
+from tests import factories
+from tests.factories import NOON, STAFF, DraftFactory, LoanFactory
 from tests.loans.audit.test_replay import everything_happens
-from tests.loans.stage import MONDAY, STAFF
 
 A, B = UUID(int=1), UUID(int=2)
 HOUR = timedelta(hours=1)
@@ -19,7 +19,7 @@ RATE = Decimal("0.20")
 
 
 def at(hour: float, reservation: UUID | None, state: str, dollars: int) -> FillChange:
-    return FillChange(MONDAY + hour * HOUR, reservation, state, Decimal(dollars))
+    return FillChange(NOON + hour * HOUR, reservation, state, Decimal(dollars))
 
 
 @pytest.mark.parametrize(
@@ -44,50 +44,50 @@ def at(hour: float, reservation: UUID | None, state: str, dollars: int) -> FillC
     ],
 )
 def test_each_point_is_what_the_history_until_then_adds_up_to(changes: list[FillChange], sums: list[tuple[int, int, int]]) -> None:
-    points = fill_curve(changes, MONDAY, MONDAY + 4 * HOUR, RATE, points=5)
+    points = fill_curve(changes, NOON, NOON + 4 * HOUR, RATE, points=5)
     assert [(point.settled, point.pending, point.reserved) for point in points] == sums
-    assert [point.at for point in points] == [MONDAY + hour * HOUR for hour in range(5)]
+    assert [point.at for point in points] == [NOON + hour * HOUR for hour in range(5)]
 
 
 def test_the_limit_dwindles_and_the_amount_may_change() -> None:
     changes = [at(-1, None, "open", 100), at(1, A, "settled", 90), at(2, None, "funded", 90)]
-    points = fill_curve(changes, MONDAY, MONDAY + 2 * HOUR, RATE, points=3)
+    points = fill_curve(changes, NOON, NOON + 2 * HOUR, RATE, points=3)
     assert [(point.amount, point.limit) for point in points] == [(100, 120), (100, 12), (90, 0)]
 
 
 @pytest.mark.django_db
 def test_the_last_point_is_what_the_loan_has_now() -> None:
-    offer = loan_offer(everything_happens().reference, MONDAY + 24 * 30 * HOUR)
+    offer = loan_offer(everything_happens().reference, NOON + 24 * 30 * HOUR)
     points = loan_fill_curve(offer)
     last = points[-1]
     assert (last.at, last.settled, last.pending + last.reserved) == (offer.at, offer.loan.settled, offer.loan.claimed)
     assert (last.amount, last.limit) == (offer.loan.amount, offer.limit)
-    assert (points[0].at, points[0].settled) == (MONDAY, 0)
+    assert (points[0].at, points[0].settled) == (NOON, 0)
 
 
 @pytest.mark.django_db
 def test_the_curve_of_a_funded_loan_ends_with_its_last_change() -> None:
-    loan = stage.open_loan()
-    stage.funded_reservation(loan, 4000, MONDAY + HOUR)
-    settle_loans([loan.pk], now=MONDAY + 2 * HOUR)
-    close_loan_at_settled(reference=loan.reference, actor=STAFF, reason="enough", now=MONDAY + 24 * 30 * HOUR)
-    offer = loan_offer(loan.reference, MONDAY + 1000 * HOUR)
+    loan = LoanFactory()
+    factories.funded(loan, 4000, now=NOON + HOUR)
+    settle_loans([loan.pk], now=NOON + 2 * HOUR)
+    close_loan_at_settled(reference=loan.reference, actor=STAFF, reason="enough", now=NOON + 24 * 30 * HOUR)
+    offer = loan_offer(loan.reference, NOON + 1000 * HOUR)
     points = loan_fill_curve(offer)
-    assert (points[-1].at, points[-1].settled, points[-1].amount) == (MONDAY + 24 * 30 * HOUR, 4000, 4000)
+    assert (points[-1].at, points[-1].settled, points[-1].amount) == (NOON + 24 * 30 * HOUR, 4000, 4000)
 
 
 @pytest.mark.django_db
 def test_a_draft_has_no_curve(django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
-    offer = Offer(stage.draft(), MONDAY, Decimal(0), Decimal(0))
+    offer = LoanOffer(DraftFactory(), NOON, Decimal(0), Decimal(0))
     with django_assert_num_queries(0):
         assert loan_fill_curve(offer) == []
 
 
 @pytest.mark.django_db
 def test_one_query_however_long_the_history(django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
-    loan = stage.open_loan(amount=Decimal(100_000))
+    loan = LoanFactory()
     for _ in range(3):
-        stage.reserve(loan, 1000)
-    offer = loan_offer(loan.reference, MONDAY)
+        factories.reserved(loan, 1000)
+    offer = loan_offer(loan.reference, NOON)
     with django_assert_num_queries(1):
         assert loan_fill_curve(offer)[-1].reserved == 3000

@@ -9,8 +9,8 @@ import pytest
 from loans.domain.actors import Actor
 from loans.domain.errors import BelowMinimum, IllegalTransition, LoanNotOpen, NotAccredited, NotFound, OverLimit, ReservationExpired
 from loans.models import Loan, Reservation, Transition
-from loans.selectors.offers import OfferTo, loan_offer, loan_offer_to
-from loans.selectors.reservations import queue_position_of
+from loans.selectors.offers import InvestorOffer, investor_offer, loan_offer
+from loans.selectors.queue import queue_position_of
 from loans.services import reservations
 from loans.services.expiry import expire_due
 from loans.services.loans import withdraw_loan
@@ -211,16 +211,16 @@ def test_what_was_swept_stays_swept_though_the_request_is_refused(monkeypatch: p
     loan, rival, later = LoanFactory(), InvestorFactory(), NOON + HOURS_24
     lapsed = reserved(loan, 60_000)
     reserved(loan, 60_000, now=NOON + timedelta(hours=1))
-    look, looks = loan_offer_to, []
+    look, looks = investor_offer, []
 
-    def look_and_lose(investor_id: int, reference: str, now: datetime | None = None) -> OfferTo:
+    def look_and_lose(investor_id: int, reference: str, now: datetime | None = None) -> InvestorOffer:
         offer = look(investor_id, reference, now)
         if not looks:
             looks.append(offer)
             reserved(loan, 30_000, investor=rival, now=later)
         return offer
 
-    monkeypatch.setattr(reservations, "loan_offer_to", look_and_lose)
+    monkeypatch.setattr(reservations, "investor_offer", look_and_lose)
     with pytest.raises(OverLimit, match=r"30000\.00 available"):
         reserved(loan, 60_000, now=later)
     assert fresh(lapsed).cause == "expired"

@@ -65,7 +65,7 @@ def test_the_tasks_of_a_request_carry_its_id_and_no_others_do() -> None:
     before = request_id.set("the-request")
     try:
         with current_app.connection_for_write() as broker:
-            task = current_app.send_task("loans.tasks.forget", connection=broker)
+            task = current_app.send_task("loans.tasks.delete_old_records", connection=broker)
             queue = broker.SimpleQueue(current_app.conf.task_default_queue)
             message = queue.get(timeout=5)
             message.ack()
@@ -73,7 +73,7 @@ def test_the_tasks_of_a_request_carry_its_id_and_no_others_do() -> None:
         assert (message.headers["id"], message.headers["request_id"]) == (task.id, "the-request")
     finally:
         request_id.reset(before)
-    eager = tasks.forget
+    eager = tasks.delete_old_records
     eager.push_request(id="a-task", request_id="the-request")
     _set_request_id(task_id="a-task", task=eager)
     assert request_id.get() == "the-request"

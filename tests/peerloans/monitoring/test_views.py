@@ -108,8 +108,8 @@ def test_metrics_show_what_happened(beat_ticks: None, client: Client) -> None:
     loan = LoanFactory()
     reserved(loan, 2_000)
     ReviewItem.objects.create(kind="drift", loan=loan, detail="It differs.", opened_at=timezone.now())
-    jobs._count(tasks.forget, "SUCCESS")
-    jobs._count(tasks.forget, "FAILURE")
+    jobs._count_run(tasks.delete_old_records, "SUCCESS")
+    jobs._count_run(tasks.delete_old_records, "FAILURE")
     before = metrics.exposition().decode()
     refused = 'peerloans_requests_total{method="POST",outcome="not_authenticated",status="401",view="reserve"}'
     client.post(f"/api/v1/loans/{loan.reference}/reservations/", "{}", content_type="application/json")

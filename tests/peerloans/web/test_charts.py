@@ -1,3 +1,5 @@
+"""Charts are drawn as SVG; the tests read positions and texts out of it."""
+
 import re
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -22,11 +24,11 @@ DAYS = [date(2026, 11, day) for day in (2, 3, 6)]
         (12.5, "%", "12.5 %"),
     ],
 )
-def test_a_short_number(number: charts.Number, unit: str, text: str) -> None:
-    assert charts.short(number, unit) == text
+def test_numbers_are_shortened_for_an_axis(number: charts.Number, unit: str, text: str) -> None:
+    assert charts.short_text(number, unit) == text
 
 
-def test_areas_stand_on_one_another_and_step_where_they_change() -> None:
+def test_areas_are_stacked_and_step_where_they_change() -> None:
     lower, upper = Series("Settled", "settled", [0, 50, 50]), Series("Pending", "pending", [100, 50, 0])
     drawn = charts.curve("Fill", "How it filled.", DAYS, areas=[lower, upper])
     assert '<path class="area settled" d="M0.0,1000.0 250.0,1000.0 250.0,500.0 1000.0,500.0 1000.0,1000.0 0.0,1000.0Z"/>' in drawn
@@ -34,18 +36,18 @@ def test_areas_stand_on_one_another_and_step_where_they_change() -> None:
     assert re.findall(r'class="tick"[^>]*>([^<]*)<', drawn) == ["Nov 2", "Nov 3", "Nov 4", "Nov 5", "Nov 6"]
 
 
-def test_a_curve_reads_without_being_seen_and_without_a_style_of_its_own() -> None:
+def test_a_curve_has_a_description_a_table_and_no_inline_style() -> None:
     line = Series("<b>", "limit", [1, 1, 2])
     drawn = charts.curve("Fill", "How it filled.", DAYS, lines=[line], unit="%", stepped=False)
     assert 'role="img" aria-labelledby="chart-fill-title chart-fill-desc"' in drawn
     assert '<desc id="chart-fill-desc">How it filled.</desc>' in drawn
     assert '<tr><th scope="row">2026-11-06</th><td>2 %</td></tr>' in drawn
-    assert "2026-11-03" not in drawn, "a row that says nothing new"
+    assert "2026-11-03" not in drawn, "a row whose values are those of the row before"
     assert "<b>" not in drawn
     assert "style=" not in drawn
 
 
-def test_instants_are_told_in_new_york() -> None:
+def test_instants_are_written_in_new_york_time() -> None:
     start = datetime(2026, 11, 2, 12, tzinfo=ZoneInfo("UTC"))
     drawn = charts.curve("Fill", "", [start, start + timedelta(hours=8)], lines=[Series("A", "first", [1, 2])])
     assert "Mon 07:00" in drawn
@@ -77,13 +79,13 @@ def test_the_funding_bar_marks_the_loan_and_the_limit() -> None:
     assert "Free $30.00" in drawn
 
 
-def test_claims_over_a_limit_that_shrank_leave_nothing_free() -> None:
+def test_reservations_over_a_limit_that_shrank_leave_nothing_free() -> None:
     amounts = {
         name: Decimal(dollars) for name, dollars in (("amount", 100), ("settled", 90), ("pending", 40), ("reserved", 0), ("limit", 12))
     }
     assert "Free $0.00" in charts.funding("Funding of PL-1", **amounts)
 
 
-def test_nothing_is_drawn_of_nothing() -> None:
+def test_without_values_nothing_is_drawn() -> None:
     assert charts.curve("Fill", "", DAYS[:1], lines=[Series("A", "first", [1])]) == ""
     assert charts.bars("People", "", []) == ""

@@ -1,12 +1,12 @@
-"""What do the jobs cost? Expiring and settling, beside one statement that writes the same rows."""
+"""Measure the jobs that expire and settle, beside one statement that writes the same rows."""
 
 import time
 from collections.abc import Callable, Iterator
 
 import psycopg
 
-from tests.bench.measuring import Figure, figure, in_turn
-from tests.bench.servers import Database, Stage
+from tests.bench.figures import Figure, figure, in_turn
+from tests.bench.servers import Database, Databases
 
 EXPIRE = """
 WITH canceled AS (
@@ -16,14 +16,15 @@ WITH canceled AS (
 INSERT INTO loans_transition (at, loan_id, reservation_id, event, from_state, to_state, amount, rule, actor, reason)
 SELECT now(), loan_id, id, 'expired', 'reserved', 'canceled', amount, '', 'system', '' FROM canceled
 """
-EXPIRE_AGAIN = """
+UNDO_EXPIRE = """
 UPDATE loans_reservation SET state = 'reserved', cause = '', expires_at = due.expires_at FROM bench_due AS due
     WHERE due.id = loans_reservation.id;
 UPDATE loans_loan SET claimed = bench_loan.claimed FROM bench_loan
     WHERE loans_loan.id = bench_loan.id AND loans_loan.id IN (SELECT loan_id FROM bench_due)
 """
 
-# Who is settled, by window functions; then the reservations, the refunds, the history of both and of the loans, and the loans.
+# queue: what each funded reservation gets under fifo, by window functions. moved: the reservations, settled or canceled. refunds: of
+# what they did not get. history: of the reservations, the refunds and the loans. Then the loans, with their sums from moved.
 SETTLE = """
 WITH queue AS (
     SELECT reservation.id, loan_id, reservation.amount,
@@ -55,65 +56,67 @@ WITH queue AS (
 UPDATE loans_loan SET status = 'funded', settled = settled + total, claimed = claimed - asked, version = version + 1
 FROM (SELECT loan_id, sum(share) AS total, sum(amount) AS asked FROM moved GROUP BY loan_id) AS sums WHERE loans_loan.id = loan_id
 """
-SETTLE_AGAIN = """
+UNDO_SETTLE = """
 UPDATE loans_reservation SET state = 'pending', cause = '', settled_amount = 0, funded_at = now(), refunded = 0 WHERE loan_id > 3000000
     AND loan_id < 4000000;
 UPDATE loans_loan SET status = 'open', settled = 0, claimed = bench_loan.claimed FROM bench_loan
     WHERE loans_loan.id = bench_loan.id AND loans_loan.id > 3000000 AND loans_loan.id < 4000000
 """
-FORGET_HISTORY = """
+EMPTY_HISTORY = """
 ALTER TABLE loans_transition DISABLE TRIGGER append_only;
 TRUNCATE loans_transition, loans_transfer CASCADE;
 ALTER TABLE loans_transition ENABLE TRIGGER append_only
 """
 
 
-def expiries(stage: Stage) -> Iterator[Figure]:
-    _ready(stage)
-    for database in (stage.full, stage.tenth):
-        _undo(database, EXPIRE_AGAIN)  # an import that changed the market of a loan has swept its lapsed reservations
+def expiries(databases: Databases) -> Iterator[Figure]:
+    _ready(databases)
+    for database in (databases.full, databases.tenth):
+        _undo(database, UNDO_EXPIRE)  # an import that changes a loan's market also sweeps its lapsed reservations
     due = "SELECT count(*) FROM loans_reservation WHERE expires_at <= now()"
     hot: list[tuple[float, float]] = []
 
     def job(database: Database) -> Callable[[], float]:
-        return lambda: _done(database, lambda: hot.append(database.call(_expire)), due, EXPIRE_AGAIN)
+        return lambda: _timed(database, lambda: hot.append(database.call(_expire)), due, UNDO_EXPIRE)
 
-    ours, bare, tenth = in_turn(job(stage.full), lambda: _statement(stage.full, EXPIRE, due, EXPIRE_AGAIN), job(stage.tenth), warm_up=False)
+    ours, bare, tenth = in_turn(
+        job(databases.full), lambda: _statement(databases.full, EXPIRE, due, UNDO_EXPIRE), job(databases.tenth), warm_up=False
+    )
     yield figure("expire_due / bare UPDATE and INSERT", "100,000 of 1,000,000", "s", ours, bare, 2.0, at_most=True, tenth=tenth, times=10)
     yield figure("  share of HOT updates", "of its reservations", "", [a for a, _ in hot], [1.0] * len(hot), None)
 
 
-def settlements(stage: Stage) -> Iterator[Figure]:
-    _ready(stage)
+def settlements(databases: Databases) -> Iterator[Figure]:
+    _ready(databases)
     waiting = "SELECT count(*) FROM loans_reservation WHERE state = 'pending' AND expires_at IS NULL"
 
     def job(database: Database) -> Callable[[], float]:
-        return lambda: _done(database, lambda: database.call(_settle), waiting, SETTLE_AGAIN)
+        return lambda: _timed(database, lambda: database.call(_settle), waiting, UNDO_SETTLE)
 
     ours, one, tenth = in_turn(
-        job(stage.full), lambda: _statement(stage.full, SETTLE, waiting, SETTLE_AGAIN), job(stage.tenth), warm_up=False
+        job(databases.full), lambda: _statement(databases.full, SETTLE, waiting, UNDO_SETTLE), job(databases.tenth), warm_up=False
     )
     yield figure("settle_due / one statement for all", "1,000 loans of 100", "s", ours, one, 4.0, at_most=True, tenth=tenth, times=10)
 
 
-def _ready(stage: Stage) -> None:
-    """These take too long for a round that does not count; but nobody waits for a process to start."""
-    stage.full.call(len, ())
-    stage.tenth.call(len, ())
+def _ready(databases: Databases) -> None:
+    """Start the processes. A warm-up round would take too long, but no measured round should wait for a start."""
+    databases.full.call(len, ())
+    databases.tenth.call(len, ())
 
 
 def _expire() -> tuple[int, int]:
-    """How many of the updates of reservations were HOT, and how many there were."""
+    """Run the job; return how many updates of reservations were HOT, and how many there were."""
     from django.db import connection
 
     from loans.services.expiry import expire_due
 
-    look = "SELECT pg_stat_force_next_flush(), n_tup_hot_upd, n_tup_upd FROM pg_stat_user_tables WHERE relname = 'loans_reservation'"
+    query = "SELECT pg_stat_force_next_flush(), n_tup_hot_upd, n_tup_upd FROM pg_stat_user_tables WHERE relname = 'loans_reservation'"
     with connection.cursor() as cursor:
-        _, hot, updated = cursor.execute(look).fetchone()
+        _, hot, updated = cursor.execute(query).fetchone()
         expire_due()
         cursor.execute("SELECT pg_stat_force_next_flush()")
-        _, hot_now, updated_now = cursor.execute(look).fetchone()
+        _, hot_now, updated_now = cursor.execute(query).fetchone()
     return hot_now - hot, updated_now - updated
 
 
@@ -123,23 +126,23 @@ def _settle() -> int:
     return settle_due()
 
 
-def _statement(database: Database, statement: str, left: str, again: str) -> float:
+def _statement(database: Database, statement: str, left_query: str, undo: str) -> float:
     with psycopg.connect(database.url, autocommit=True) as connection:
-        return _done(database, lambda: connection.execute(statement), left, again)
+        return _timed(database, lambda: connection.execute(statement), left_query, undo)
 
 
-def _done(database: Database, work: Callable[[], object], left: str, again: str) -> float:
-    """Seconds of the work, which must leave nothing to do; then all is as before."""
+def _timed(database: Database, work: Callable[[], object], left_query: str, undo: str) -> float:
+    """Return the seconds of the work, which must leave nothing to do; then undo it."""
     start = time.perf_counter()
     work()
     seconds = time.perf_counter() - start
     with psycopg.connect(database.url, autocommit=True) as connection:
-        count = connection.execute(left).fetchone()
+        count = connection.execute(left_query).fetchone()
         if count != (0,):
             raise SystemExit(f"The work was left undone: {count}.")
-    _undo(database, again)
+    _undo(database, undo)
     return seconds
 
 
-def _undo(database: Database, again: str) -> None:
-    database.execute(FORGET_HISTORY, again, "VACUUM ANALYZE loans_reservation, loans_loan", "CHECKPOINT")
+def _undo(database: Database, statements: str) -> None:
+    database.execute(EMPTY_HISTORY, statements, "VACUUM ANALYZE loans_reservation, loans_loan", "CHECKPOINT")

@@ -1,4 +1,4 @@
-"""What does a reservation cost over HTTP? Beside a bare view, a site as tutorials teach it, and the size of the queue."""
+"""Measure reservations over HTTP: beside a bare view, beside a site as tutorials teach it, and by the size of the queue."""
 
 import json
 import random
@@ -8,26 +8,26 @@ from functools import partial
 from itertools import count
 
 from tests.bench import rows
-from tests.bench.loading import Load, load, request
-from tests.bench.measuring import Figure, figure, in_turn
-from tests.bench.reserving import CASES, CLIENTS
-from tests.bench.servers import Database, Stage
+from tests.bench.figures import Figure, figure, in_turn
+from tests.bench.http_load import Load, load, request
+from tests.bench.reserve_service import CASES, CLIENTS
+from tests.bench.servers import Database, Databases
 
 SECONDS = 0.7
 
 
-def figures(stage: Stage) -> Iterator[Figure]:
-    full, tenth = stage.full, stage.tenth
+def figures(databases: Databases) -> Iterator[Figure]:
+    full, small = databases.full, databases.tenth
     for kind, loans in CASES:
         for clients in CLIENTS:
-            ours, bare, tutorial, less = in_turn(
+            ours, bare, tutorial, tenth = in_turn(
                 partial(reserve, full, "B-{}", loans, clients),
                 partial(_bare, full, loans, clients),
                 partial(_tutorial, full, "B-{}", loans, clients),
-                partial(reserve, tenth, "B-{}", loans, clients),
+                partial(reserve, small, "B-{}", loans, clients),
             )
             amount = f"{kind}, {clients} clients"
-            yield figure("POST reservations / bare view", amount, "1/s", rates(ours), rates(bare), 0.45, tenth=rates(less))
+            yield figure("POST reservations / bare view", amount, "1/s", rates(ours), rates(bare), 0.45, tenth=rates(tenth))
             yield figure("  its 99th percentile", amount, "ms", [x.p99 for x in ours], [x.p99 for x in bare], 3.0, at_most=True)
             yield figure(
                 "  share of a core that the clients took", amount, "", [x.own_share for x in ours], [x.own_share for x in bare], None
@@ -35,11 +35,11 @@ def figures(stage: Stage) -> Iterator[Figure]:
             yield figure("POST reservations / tutorial", amount, "1/s", rates(ours), rates(tutorial), 4.0)
 
 
-def queues(stage: Stage) -> Iterator[Figure]:
-    """However many live reservations the loan has."""
+def queues(databases: Databases) -> Iterator[Figure]:
+    """Measure whether the number of live reservations on a loan matters."""
     few, *more = rows.SIZES
     *ours, tutorial = in_turn(
-        *(partial(reserve, stage.full, f"C-{size}", 1, 8) for size in rows.SIZES), partial(_tutorial, stage.full, "C-10000", 1, 8)
+        *(partial(reserve, databases.full, f"C-{size}", 1, 8) for size in rows.SIZES), partial(_tutorial, databases.full, "C-10000", 1, 8)
     )
     by_size = dict(zip(rows.SIZES, map(rates, ours), strict=True))
     for size in more:
@@ -47,12 +47,12 @@ def queues(stage: Stage) -> Iterator[Figure]:
     yield figure("POST reservations / tutorial", "10,000 reservations", "1/s", by_size[10_000], rates(tutorial), 15.0)
 
 
-def refusals(stage: Stage) -> Iterator[Figure]:
-    """A refusal writes nothing, unless it has a key to remember it by: then it needs a commit of its own."""
+def refusals(databases: Databases) -> Iterator[Figure]:
+    """Measure refusals. They write nothing, except with an Idempotency-Key: then the refusal is stored, in a commit of its own."""
     for amount, keyed, target in (("a full loan", False, 1.0), ("with a key", True, None)):
         refused, accepted = in_turn(
-            partial(reserve, stage.full, "FULL", 1, 8, expected=409, keyed=keyed),
-            partial(reserve, stage.full, "B-1", 1, 8, keyed=keyed),
+            partial(reserve, databases.full, "FULL", 1, 8, expected=409, keyed=keyed),
+            partial(reserve, databases.full, "B-1", 1, 8, keyed=keyed),
         )
         yield figure("POST reservations, a refusal / an acceptance", amount, "1/s", rates(refused), rates(accepted), target)
 
@@ -61,14 +61,15 @@ def rates(loads: list[Load]) -> list[float]:
     return [each.rate for each in loads]
 
 
-def expecting(status: int, done: Load) -> Load:
-    if set(done.statuses) != {status}:
-        raise SystemExit(f"Answers should have been {status}; they were {dict(done.statuses)}.")
-    return done
+def expecting(status: int, result: Load) -> Load:
+    """Return the result; end the bench if any answer has another status."""
+    if set(result.statuses) != {status}:
+        raise SystemExit(f"Answers should have been {status}; they were {dict(result.statuses)}.")
+    return result
 
 
 def reserve(database: Database, reference: str, loans: int, clients: int, *, expected: int = 201, keyed: bool = True) -> Load:
-    """With a token of another investor each time, and a new Idempotency-Key."""
+    """Reserve on a random loan, each time as another investor and with a new Idempotency-Key."""
     run, body = secrets.token_hex(8), json.dumps({"amount": "1000.00"})
     requests = (
         request(

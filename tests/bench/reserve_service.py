@@ -1,4 +1,4 @@
-"""What does the service `reserve` cost beside one prepared statement that writes the same rows?"""
+"""Measure the service `reserve` beside one prepared statement that writes the same rows."""
 
 import os
 import random
@@ -12,25 +12,25 @@ from uuid import uuid4
 import psycopg
 
 from tests.bench import rows, servers
-from tests.bench.measuring import Figure, figure, in_turn
+from tests.bench.figures import Figure, figure, in_turn
 
 SECONDS = 0.7
-WARM_UP = 8  # calls of each client, after which its statements are prepared
+WARM_UP = 8  # calls of each client before it is measured, so that its statements are prepared
 CASES = (("one hot loan", 1), ("1,000 loans", 1_000))
 CLIENTS = (8, 32)
 AMOUNT = Decimal("1000.00")
 
 
-def figures(stage: servers.Stage) -> Iterator[Figure]:
-    full, tenth = stage.full, stage.tenth
+def figures(databases: servers.Databases) -> Iterator[Figure]:
+    full, small = databases.full, databases.tenth
     for kind, loans in CASES:
         for clients in CLIENTS:
-            ours, baseline, less = in_turn(
+            ours, baseline, tenth = in_turn(
                 partial(_rates, full, "service", loans, clients),
                 partial(_rates, full, "statement", loans, clients),
-                partial(_rates, tenth, "service", loans, clients),
+                partial(_rates, small, "service", loans, clients),
             )
-            yield figure("services.reserve / prepared statement", f"{kind}, {clients} clients", "1/s", ours, baseline, 0.6, tenth=less)
+            yield figure("services.reserve / prepared statement", f"{kind}, {clients} clients", "1/s", ours, baseline, 0.6, tenth=tenth)
 
 
 def _rates(database: servers.Database, kind: str, loans: int, clients: int) -> float:
@@ -38,7 +38,7 @@ def _rates(database: servers.Database, kind: str, loans: int, clients: int) -> f
 
 
 def _rate(kind: str, loans: int, clients: int) -> float:
-    """Reservations a second of this process, which plays its part of the clients."""
+    """Return the reservations per second of this process, which plays its share of the clients."""
     counts: list[int] = []
     ready = threading.Barrier(clients // servers.PROCESSES + 1)
     threads = [threading.Thread(target=_client, args=(kind, loans, ready, counts)) for _ in range(clients // servers.PROCESSES)]

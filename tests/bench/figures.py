@@ -1,4 +1,4 @@
-"""How is one way of doing a thing compared with another? In turn, in the same run, by the ratios of pairs."""
+"""Compare ways of doing the same work: in turn, in one run, by the ratios of pairs of rounds."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -8,24 +8,24 @@ from typing import TypeVar
 T = TypeVar("T")
 
 ROUNDS = 5
-GROWTH = 1.3  # a unit's cost where there is ten times as much, at most
+GROWTH = 1.3  # at most: the cost of one unit with ten times the rows, over that with a tenth
 
 
 def in_turn(*ways: Callable[[], T], rounds: int = ROUNDS, warm_up: bool = True) -> list[list[T]]:
-    """What each way gave in each round: a round that does not count, to warm up; then A B, B A, and so on."""
+    """Return what each way measured in each round. The order is A B, B A, and so on; a first round warms up and does not count."""
     columns: list[list[T]] = [[] for _ in ways]
     for number in range(rounds + warm_up):
-        places = range(len(ways)) if number % 2 else reversed(range(len(ways)))
-        for place in places:
-            columns[place].append(ways[place]())
+        indexes = range(len(ways)) if number % 2 else reversed(range(len(ways)))
+        for index in indexes:
+            columns[index].append(ways[index]())
     return [column[warm_up:] for column in columns]
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """The median of one column over another, pair by pair, and how far the pairs spread.
+    """The ratios of two columns, pair by pair: their median and their spread.
 
-    With `at_most` the median must not be above the target, otherwise not below it; without a target it only reports.
+    The median must not be above the target with `at_most`, and not below it otherwise. Without a target there is nothing to meet.
     """
 
     median: float
@@ -35,8 +35,8 @@ class Ratio:
     at_most: bool
 
     @classmethod
-    def of(cls, above: Iterable[float], below: Iterable[float], target: float | None, *, at_most: bool) -> "Ratio":
-        ratios = [a / b for a, b in zip(above, below, strict=True)]
+    def of(cls, dividends: Iterable[float], divisors: Iterable[float], target: float | None, *, at_most: bool) -> "Ratio":
+        ratios = [a / b for a, b in zip(dividends, divisors, strict=True)]
         return cls(statistics.median(ratios), min(ratios), max(ratios), target, at_most)
 
     @property
@@ -45,13 +45,13 @@ class Ratio:
 
     @property
     def missed(self) -> bool:
-        """Whether the target is missed by more than the spread of the rounds explains."""
+        """Return whether the target is missed by more than the spread of the rounds."""
         return not self.met and self.target is not None and (self.lowest > self.target if self.at_most else self.highest < self.target)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table: a figure of ours, its baseline's, how they compare, and how ours grows with ten times the work."""
+    """One line of the table: the medians of ours and of the baseline, their ratio, and how ours grows with ten times the rows."""
 
     work: str
     amount: str
@@ -81,7 +81,7 @@ def figure(
     tenth: Sequence[float] | None = None,
     times: int = 1,
 ) -> Figure:
-    """Of columns that in_turn gave. `tenth` is ours with a tenth of the rows, and `times` how much more work ours did than that."""
+    """Return the line for columns from `in_turn`. `tenth` is ours on a tenth of the rows, and `times` how much more work ours did."""
     growth = None
     if tenth:
         cost, less = (ours, [times * seconds for seconds in tenth]) if at_most else (tenth, ours)
@@ -95,7 +95,7 @@ WIDTHS = (44, 24, 10, 10, 6, 6, 12, 8, 18, 8)
 
 
 def cells(figure: Figure) -> list[str]:
-    """A figure for people; `near` is a target missed by less than the spread."""
+    """Return the cells of a line; `near` is a target missed by less than the spread."""
     ratio, growth = figure.ratio, figure.growth
     target = "" if ratio.target is None else f"{'≤' if ratio.at_most else '≥'} {ratio.target:g}"
     grows = f"{growth.median:.2f} ({growth.lowest:.2f}-{growth.highest:.2f})" if growth else ""
@@ -106,7 +106,7 @@ def cells(figure: Figure) -> list[str]:
 
 
 def line(texts: Sequence[str]) -> str:
-    """One line of the table on a terminal."""
+    """Return one line of the table for a terminal."""
     left = (0, 1, 4, 9)
     return " ".join(
         f"{text:<{width}}" if n in left else f"{text:>{width}}" for n, (text, width) in enumerate(zip(texts, WIDTHS, strict=True))
@@ -114,5 +114,6 @@ def line(texts: Sequence[str]) -> str:
 
 
 def markdown(figures: Iterable[Figure]) -> str:
+    """Return the table as Markdown."""
     rows = [COLUMNS, ["---"] * len(COLUMNS), *map(cells, figures)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)

@@ -1,4 +1,4 @@
-"""How fast does a site answer? One thread that only copies bytes plays all clients; it tells what share of a core it took."""
+"""Measure how fast a site answers. One thread plays all clients and only copies bytes; it measures its own share of a core too."""
 
 import math
 import re
@@ -15,7 +15,7 @@ _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 @dataclass
 class Load:
-    """What the clients saw: the statuses, and how many seconds each answer took."""
+    """The statuses that the clients were answered, and the seconds that each answer took."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
@@ -24,17 +24,17 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Return the answers per second."""
         return len(self.latencies) / self.seconds
 
     @property
     def p99(self) -> float:
-        """Milliseconds."""
+        """Return the 99th percentile of the answers' milliseconds."""
         return sorted(self.latencies)[math.ceil(len(self.latencies) * 0.99) - 1] * 1000
 
 
 def request(method: str, path: str, token: str = "", key: str = "", body: str = "") -> bytes:
-    """A request as it goes over the wire."""
+    """Return the bytes of a request."""
     lines = [f"{method} {path} HTTP/1.1", "Host: bench"]
     lines += [f"Authorization: Bearer {token}"] if token else []
     lines += [f"Idempotency-Key: {key}"] if key else []
@@ -49,17 +49,17 @@ class _Client:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def send(self, what: bytes) -> None:
+    def send(self, data: bytes) -> None:
         self.received, self.end = b"", 0
         self.started = time.perf_counter()
-        self.socket.sendall(what)
+        self.socket.sendall(data)
 
-    def answered(self) -> bool:
-        """Takes in what has come; tells whether that was the rest of the answer."""
-        more = self.socket.recv(1 << 18)
-        if not more:
-            raise SystemExit("A site hung up on the bench.")
-        self.received += more
+    def receive(self) -> bool:
+        """Read what has arrived, and return whether the answer is complete."""
+        data = self.socket.recv(1 << 18)
+        if not data:
+            raise SystemExit("A site closed the connection.")
+        self.received += data
         if not self.end and (head := self.received.find(b"\r\n\r\n")) >= 0:
             length = _LENGTH.search(self.received, 0, head)
             self.end = head + 4 + (int(length[1]) if length else 0)
@@ -71,33 +71,33 @@ class _Client:
 
 
 def load(port: int, requests: Iterator[bytes], clients: int, seconds: float = math.inf) -> Load:
-    """Let each of the clients ask again as soon as it is answered, until the time is up or there is no request left."""
+    """Let each client send its next request as soon as it is answered, until the time is up or no request is left."""
     _allow_sockets(clients + 100)
-    seen, selector = Load(), selectors.EpollSelector() if hasattr(selectors, "EpollSelector") else selectors.DefaultSelector()
-    waiting = [_Client(port) for _ in range(clients)]
-    for client in waiting:
+    result, selector = Load(), selectors.DefaultSelector()
+    connected = [_Client(port) for _ in range(clients)]
+    for client in connected:
         selector.register(client.socket, selectors.EVENT_READ, client)
     busy, own, start = clients, time.process_time(), time.perf_counter()
-    for client in waiting:
+    for client in connected:
         client.send(next(requests))
     while busy:
         for ready, _ in selector.select(timeout=60):
             client = ready.data
-            if client.answered():
+            if client.receive():
                 now = time.perf_counter()
-                seen.latencies.append(now - client.started)
-                seen.statuses[client.status] += 1
-                what = next(requests, None) if now - start < seconds else None
-                if what:
-                    client.send(what)
+                result.latencies.append(now - client.started)
+                result.statuses[client.status] += 1
+                data = next(requests, None) if now - start < seconds else None
+                if data:
+                    client.send(data)
                 else:
                     selector.unregister(client.socket)
-                    client.socket.close()  # a kept connection would keep others from being taken in
+                    client.socket.close()  # a kept connection would occupy a thread of the site
                     busy -= 1
-    seen.seconds = time.perf_counter() - start
-    seen.own_share = (time.process_time() - own) / seen.seconds
+    result.seconds = time.perf_counter() - start
+    result.own_share = (time.process_time() - own) / result.seconds
     selector.close()
-    return seen
+    return result
 
 
 def _allow_sockets(number: int) -> None:

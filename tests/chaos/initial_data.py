@@ -1,4 +1,4 @@
-"""What is there when it begins? Open loans under every rule, investors with tokens, and jobs that come every few seconds."""
+"""Make what a run begins with: open loans under every settlement rule, investors with tokens, staff, and jobs every few seconds."""
 
 import random
 from datetime import UTC, datetime
@@ -18,24 +18,24 @@ from loans.services.loans import create_loan, open_loan
 INVESTORS = 6
 STAFF = ("olga", "otto")
 PASSWORD = "while everything breaks"
-FEWEST_OPEN = 6
+FEWEST_OPEN_LOANS = 6
 SECONDS_BETWEEN_RUNS = 3
 
 
-def set_up(draw: random.Random) -> list[str]:
-    """Make it, with STAFF in Operations; returns the investors' tokens."""
-    often, _ = IntervalSchedule.objects.get_or_create(every=SECONDS_BETWEEN_RUNS, period="seconds")
-    PeriodicTask.objects.filter(task__startswith="loans.").update(interval=often, crontab=None)
-    for number in range(FEWEST_OPEN):
-        create_loan(Loan(**terms(f"CH-{number}", draw)), actor=SYSTEM)
+def make(draw: random.Random) -> list[str]:
+    """Make everything, with STAFF in the group Operations, and return the investors' tokens."""
+    interval, _ = IntervalSchedule.objects.get_or_create(every=SECONDS_BETWEEN_RUNS, period="seconds")
+    PeriodicTask.objects.filter(task__startswith="loans.").update(interval=interval, crontab=None)
+    for number in range(FEWEST_OPEN_LOANS):
+        create_loan(Loan(**loan_fields(f"CH-{number}", draw)), actor=SYSTEM)
         open_loan(reference=f"CH-{number}", actor=SYSTEM)
     for name in STAFF:
         User.objects.create_user(name, password=PASSWORD, is_staff=True).groups.set(Group.objects.filter(name="Operations"))
     return [_investor(number) for number in range(INVESTORS)]
 
 
-def terms(reference: str, draw: random.Random) -> dict[str, Any]:
-    """What is written down of a loan that a few dozen reservations fill."""
+def loan_fields(reference: str, draw: random.Random) -> dict[str, Any]:
+    """Return the fields of a loan that a few dozen reservations fill."""
     return {
         "reference": reference,
         "title": "Six flats",

@@ -1,0 +1,185 @@
+"""The invariants of loans, reservations, transfers and history: what must hold at every moment, and the query for where it does not.
+
+Each query returns rows of loan id, reservation id (NULL where it is about the loan), what is expected, and what is there.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+SWEPT_WITHIN = timedelta(minutes=10)  # the expire job runs each minute; one that has not run for ten does not run
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """A sentence that must hold. Its query may use the parameter `swept_by`: what lapsed before that instant must be swept."""
+
+    sentence: str
+    breaches_sql: str
+
+
+INVARIANTS = [
+    Invariant(
+        "A loan's settled dollars are the sum of what its reservations have settled",
+        """
+        SELECT loan.id, NULL, COALESCE(sum(reservation.settled_amount), 0), loan.settled
+        FROM loans_loan loan LEFT JOIN loans_reservation reservation ON reservation.loan_id = loan.id
+        GROUP BY loan.id HAVING loan.settled <> COALESCE(sum(reservation.settled_amount), 0)
+        """,
+    ),
+    Invariant(
+        "A loan's claimed dollars are the sum of its reserved and pending reservations",
+        """
+        SELECT loan.id, NULL, COALESCE(sum(reservation.amount), 0), loan.claimed
+        FROM loans_loan loan LEFT JOIN loans_reservation reservation
+            ON reservation.loan_id = loan.id AND reservation.state IN ('reserved', 'pending')
+        GROUP BY loan.id HAVING loan.claimed <> COALESCE(sum(reservation.amount), 0)
+        """,
+    ),
+    Invariant(
+        "A loan's reservations are numbered without a gap",
+        """
+        SELECT loan.id, NULL, loan.last_number || ' numbers given',
+            count(reservation.id) || ' reservations, the last number ' || COALESCE(max(reservation.number), 0)
+        FROM loans_loan loan LEFT JOIN loans_reservation reservation ON reservation.loan_id = loan.id
+        GROUP BY loan.id HAVING loan.last_number <> count(reservation.id) OR loan.last_number <> COALESCE(max(reservation.number), 0)
+        """,
+    ),
+    Invariant(
+        "A loan's settled dollars are at most its amount",
+        "SELECT id, NULL, 'at most ' || amount, settled FROM loans_loan WHERE settled > amount OR settled < 0",
+    ),
+    Invariant(
+        "A loan is funded if and only if all of it has settled",
+        """
+        SELECT id, NULL, CASE WHEN settled = amount THEN 'funded' ELSE 'not funded with ' || settled || ' of ' || amount END, status
+        FROM loans_loan WHERE (status = 'funded') <> (settled = amount)
+        """,
+    ),
+    Invariant(
+        "Only an open loan has live reservations",
+        """
+        SELECT loan.id, reservation.id, 'none on a ' || loan.status || ' loan', reservation.state || ' with ' || reservation.amount
+        FROM loans_loan loan JOIN loans_reservation reservation ON reservation.loan_id = loan.id
+        WHERE loan.status <> 'open' AND reservation.state IN ('reserved', 'pending')
+        """,
+    ),
+    Invariant(
+        "Only an open or funded loan has settled reservations",
+        """
+        SELECT loan.id, reservation.id, 'none on a ' || loan.status || ' loan', reservation.settled_amount
+        FROM loans_loan loan JOIN loans_reservation reservation ON reservation.loan_id = loan.id
+        WHERE loan.status NOT IN ('open', 'funded') AND reservation.state = 'settled'
+        """,
+    ),
+    Invariant(
+        "A settled reservation has settled more than 0 and at most its amount, every other one 0",
+        """
+        SELECT loan_id, id, CASE WHEN state = 'settled' THEN 'up to ' || amount ELSE 'nothing while ' || state END, settled_amount
+        FROM loans_reservation
+        WHERE CASE WHEN state = 'settled' THEN settled_amount <= 0 OR settled_amount > amount ELSE settled_amount <> 0 END
+        """,
+    ),
+    Invariant(
+        "A reservation has a deadline if it is live and its money is not here, and only then",
+        """
+        SELECT loan_id, id, CASE WHEN clock_runs THEN 'a deadline' ELSE 'none' END, COALESCE(expires_at::text, 'none')
+        FROM (
+            SELECT *, state = 'reserved' OR (state = 'pending' AND funded_at IS NULL) AS clock_runs FROM loans_reservation
+        ) AS reservation
+        WHERE clock_runs <> (expires_at IS NOT NULL)
+        """,
+    ),
+    Invariant(
+        "A lapsed reservation is swept within ten minutes",
+        """
+        SELECT loan_id, NULL, 'none', count(*) || ' reservations of ' || sum(amount) || ' dollars lapsed since ' || min(expires_at)
+        FROM loans_reservation WHERE expires_at <= %(swept_by)s GROUP BY loan_id
+        """,
+    ),
+    Invariant(
+        "A pending reservation has a transfer on its way or here, never two on their way; a reserved one has none on its way",
+        """
+        SELECT loan_id, id, CASE WHEN state = 'pending' THEN 'a transfer of ' || amount ELSE 'none' END,
+            on_the_way || ' on the way, ' || here || ' here'
+        FROM (
+            SELECT reservation.loan_id, reservation.id, reservation.state, reservation.amount,
+                count(inbound.id) FILTER (WHERE inbound.status = 'initiated') AS on_the_way,
+                count(inbound.id) FILTER (WHERE inbound.status = 'cleared') AS here
+            FROM loans_reservation reservation
+            LEFT JOIN loans_transfer inbound ON inbound.reservation_id = reservation.id AND inbound.direction = 'inbound'
+            WHERE reservation.state IN ('reserved', 'pending')
+            GROUP BY reservation.id
+        ) AS reservation
+        WHERE CASE WHEN state = 'pending' THEN on_the_way + here = 0 OR on_the_way > 1 ELSE on_the_way > 0 END
+        """,
+    ),
+    Invariant(
+        "What a reservation received is the sum of its cleared transfers",
+        """
+        SELECT reservation.loan_id, reservation.id, COALESCE(sum(inbound.amount), 0), reservation.received
+        FROM loans_reservation reservation
+        LEFT JOIN loans_transfer inbound
+            ON inbound.reservation_id = reservation.id AND inbound.direction = 'inbound' AND inbound.status = 'cleared'
+        GROUP BY reservation.id HAVING reservation.received <> COALESCE(sum(inbound.amount), 0)
+        """,
+    ),
+    Invariant(
+        "What a reservation is refunded is the sum of its refunds due and paid",
+        """
+        SELECT reservation.loan_id, reservation.id, COALESCE(sum(refund.amount), 0), reservation.refunded
+        FROM loans_reservation reservation
+        LEFT JOIN loans_transfer refund
+            ON refund.reservation_id = reservation.id AND refund.direction = 'refund' AND refund.status <> 'void'
+        GROUP BY reservation.id HAVING reservation.refunded <> COALESCE(sum(refund.amount), 0)
+        """,
+    ),
+    Invariant(
+        "Money that came is settled, refunded, or waits for the turn of its reservation",
+        """
+        SELECT loan_id, id,
+            CASE WHEN state = 'pending' AND funded_at IS NOT NULL THEN amount || ' waiting'
+                 WHEN state = 'pending' THEN 'less than ' || amount || ' waiting' ELSE 'nothing waiting while ' || state END,
+            waiting || ' (' || received || ' received, ' || lost || ' lost, ' || refunded || ' refunded, ' || settled_amount || ' settled)'
+        FROM (SELECT *, received + lost - refunded - settled_amount AS waiting FROM loans_reservation) AS reservation
+        -- A funded reservation keeps its whole amount until its turn comes; a pending one may have too little; no other keeps any.
+        WHERE CASE WHEN state = 'pending' AND funded_at IS NOT NULL THEN waiting <> amount
+                   WHEN state = 'pending' THEN waiting < 0 OR waiting >= amount ELSE waiting <> 0 END
+        """,
+    ),
+    Invariant(
+        "A loan has the status and the amount of its last transition",
+        """
+        SELECT loan.id, NULL, COALESCE(last.to_state || ' with ' || last.amount, 'no such loan'), loan.status || ' with ' || loan.amount
+        FROM loans_loan loan LEFT JOIN LATERAL (
+            SELECT to_state, amount FROM loans_transition WHERE loan_id = loan.id AND reservation_id IS NULL ORDER BY id DESC LIMIT 1
+        ) AS last ON true
+        WHERE (last.to_state, last.amount) IS DISTINCT FROM (loan.status, loan.amount)
+        """,
+    ),
+    Invariant(
+        "A reservation has the state of its last transition",
+        """
+        SELECT reservation.loan_id, reservation.id, COALESCE(last.to_state, 'no such reservation'),
+            reservation.state || ' with ' || reservation.amount
+        FROM loans_reservation reservation LEFT JOIN (
+            SELECT DISTINCT ON (reservation_id) reservation_id, to_state FROM loans_transition
+            WHERE reservation_id IS NOT NULL AND transfer_id IS NULL ORDER BY reservation_id, id DESC
+        ) AS last ON last.reservation_id = reservation.id
+        WHERE last.to_state IS DISTINCT FROM reservation.state
+        """,
+    ),
+    Invariant(
+        "A transfer has the status and the amount of its last transition",
+        """
+        SELECT reservation.loan_id, reservation.id,
+            transfer.reference || ' ' || COALESCE(last.to_state || ' with ' || last.amount, 'unknown'),
+            transfer.status || ' with ' || transfer.amount
+        FROM loans_transfer transfer JOIN loans_reservation reservation ON reservation.id = transfer.reservation_id
+        LEFT JOIN (
+            SELECT DISTINCT ON (transfer_id) transfer_id, to_state, amount FROM loans_transition
+            WHERE transfer_id IS NOT NULL ORDER BY transfer_id, id DESC
+        ) AS last ON last.transfer_id = transfer.id
+        WHERE (last.to_state, last.amount) IS DISTINCT FROM (transfer.status, transfer.amount)
+        """,
+    ),
+]

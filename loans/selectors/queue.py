@@ -1,0 +1,83 @@
+"""Read a loan's queue: its live reservations in the order of their numbers, and what its settlement rule gives them.
+
+`now` is the instant to read at; None is the present by the database's clock.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from django.db.models import Count, Q, QuerySet
+from django.db.models.functions import Now
+
+from loans.domain.money import NOTHING
+from loans.domain.settlement_rules import RULES, Allocation
+from loans.domain.states import LIVE, LoanStatus, State
+from loans.models import Loan, Reservation
+from loans.selectors.offers import LoanOffer
+
+
+@dataclass(frozen=True)
+class QueueEntry:
+    """A live reservation, and the dollars that it would get if its loan settled now; None where it would wait on."""
+
+    queue_position: int
+    reservation: Reservation
+    time_left: timedelta | None
+    would_get: Decimal | None
+
+
+def live_reservations(loan_ids: list[int]) -> QuerySet[Reservation]:
+    """Return the reserved and pending reservations of the loans, in queue order. Lapsed ones are among them until they are swept."""
+    return Reservation.objects.filter(loan_id__in=loan_ids, state__in=LIVE).order_by("loan_id", "number")
+
+
+def queue_position_of(reservation: Reservation, now: datetime | None = None) -> int | None:
+    """Return the reservation's position among the live ones of its loan, 1 for the next; None where it is not live."""
+    live = live_reservations([reservation.loan_id]).exclude(expires_at__lte=now or Now())
+    counted = live.filter(number__lte=reservation.number).aggregate(position=Count("pk"), own=Count("pk", filter=Q(pk=reservation.pk)))
+    return counted["position"] if counted["own"] else None
+
+
+def allocations_due(loan: Loan, queue: Sequence[Reservation], at: datetime) -> list[Allocation]:
+    """Return what the loan's settlement rule gives the reservations of its queue at that instant. Writes nothing."""
+    closed = loan.closes_at is not None and loan.closes_at <= at
+    return RULES[loan.settlement_rule](queue, loan.remaining, closed)
+
+
+def loan_queue(offer: LoanOffer) -> list[QueueEntry]:
+    """Return the loan's queue at the instant of the offer, next first."""
+    live = live_reservations([offer.loan.pk]).exclude(expires_at__lte=offer.at)
+    reservations = list(live.select_related("investor", "loan"))
+    amounts: dict[UUID, Decimal] = {}
+    if offer.loan.status == LoanStatus.OPEN:
+        amounts = {allocation.reservation.pk: allocation.amount for allocation in allocations_due(offer.loan, reservations, offer.at)}
+    return [
+        QueueEntry(
+            queue_position=position,
+            reservation=reservation,
+            time_left=reservation.expires_at - offer.at if reservation.expires_at else None,
+            would_get=amounts.get(reservation.pk),
+        )
+        for position, reservation in enumerate(reservations, start=1)
+    ]
+
+
+@dataclass(frozen=True)
+class LoanFunding:
+    """A loan's offer, and the dollars of its pending and reserved reservations."""
+
+    offer: LoanOffer
+    pending: Decimal
+    reserved: Decimal
+
+
+def loan_funding(offer: LoanOffer, queue: Sequence[QueueEntry]) -> LoanFunding:
+    """Return the funding of a loan whose queue has been read."""
+    dollars: defaultdict[str, Decimal] = defaultdict(lambda: NOTHING)
+    for entry in queue:
+        dollars[entry.reservation.state] += entry.reservation.amount
+    return LoanFunding(offer, dollars[State.PENDING], dollars[State.RESERVED])
