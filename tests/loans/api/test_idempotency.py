@@ -13,8 +13,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
+from loans.api import views
 from loans.models import IdempotencyKey, Loan, Reservation
-from loans.services import reservations
 from loans.services.retention import delete_old_idempotency_keys
 from peerloans.monitoring import metrics
 from tests.loans.api.conftest import Caller, problem
@@ -154,7 +154,7 @@ def test_a_repeat_tells_of_the_beginning(investor: Caller, path: str) -> None:
 
 def test_a_fault_of_ours_is_not_remembered(investor: Caller, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(reservations, "reserve", lambda **_: 1 / 0)
+        patch.setattr(views, "reserve", lambda **_: 1 / 0)
         assert problem(investor.post(path, {"amount": 5000}, key="a"))[0] == 500
     answer = investor.post(path, {"amount": 5000}, key="a")
     assert (answer.status_code, replayed(answer)) == (201, False)
