@@ -71,7 +71,7 @@ def test_a_refusal_is_remembered(investor: Caller, loan: Loan, path: str, body: 
 @pytest.mark.parametrize("key", ["a", None])
 def test_the_figures_name_a_refusal(investor: Caller, path: str, key: str | None) -> None:
     def refused() -> float:
-        labels = {"view": "reserve", "method": "POST", "status": "409", "outcome": "over_limit"}
+        labels = {"view": "api:reservation-create", "method": "POST", "status": "409", "outcome": "over_limit"}
         return metrics.REQUESTS.labels(**labels)._value.get()
 
     before = refused()
