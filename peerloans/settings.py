@@ -267,7 +267,7 @@ REST_FRAMEWORK = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "peerloans.api.renderers.Negotiation",
     "DEFAULT_PARSER_CLASSES": ["peerloans.api.parsers.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "peerloans.api.problem_details.handler",
+    "EXCEPTION_HANDLER": "peerloans.api.problem_details.exception_handler",
     "DEFAULT_THROTTLE_CLASSES": ["peerloans.api.throttling.PerCaller"],
     # Requests per second, minute, hour or day, as in 100/s. Empty: unlimited.
     "DEFAULT_THROTTLE_RATES": {

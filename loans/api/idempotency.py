@@ -122,7 +122,7 @@ def _decision(decide: Callable[[], Response]) -> Response:
     except (Busy, RequestInProgress):
         raise
     except (Problem, APIException, Http404, PermissionDenied) as error:
-        response = problem_details.handler(error, {})
+        response = problem_details.exception_handler(error, {})
         if response.status_code not in REMEMBERED_REFUSALS:
             raise
         return response

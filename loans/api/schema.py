@@ -37,44 +37,40 @@ from peerloans.api import problem_details
 from peerloans.api.strict_fields import StrictSerializer
 from peerloans.errors import Problem
 
-# Code: status, detail, and what helps beside it.
-REFUSALS: dict[str, tuple[int, str, dict[str, Any]]] = {
-    "invalid": (400, "Some values are missing or wrong.", {"errors": {"amount": ["This field is required."]}}),
-    "below_minimum": (400, "Reserve at least 1000.00.", {"minimum": "1000.00"}),
-    "invalid_signature": (400, "Sign the body with the secret agreed on.", {}),
-    "not_authenticated": (401, "Authentication credentials were not provided.", {}),
-    "token_expired": (401, "This token has expired. Get a new one at /api/v1/auth/token/.", {}),
-    "permission_denied": (403, "Only investors may do this.", {}),
-    "not_accredited": (403, "Only accredited investors may reserve; your accreditation is missing or has ended.", {}),
-    "not_found": (404, "There is nothing like this here.", {}),
+# Of each code an example: its detail and its data.
+REFUSALS: dict[str, tuple[str, dict[str, Any]]] = {
+    "invalid": ("Some values are missing or wrong.", {"errors": {"amount": ["This field is required."]}}),
+    "below_minimum": ("Reserve at least 1000.00.", {"minimum": "1000.00"}),
+    "invalid_signature": ("Sign the body with the secret agreed on.", {}),
+    "not_authenticated": ("Authentication credentials were not provided.", {}),
+    "token_expired": ("This token has expired. Get a new one at /api/v1/auth/token/.", {}),
+    "permission_denied": ("Only investors may do this.", {}),
+    "not_accredited": ("Only accredited investors may reserve; your accreditation is missing or has ended.", {}),
+    "not_found": ("There is nothing like this here.", {}),
     "over_limit": (
-        409,
         "50000.00 is more than the 12000.00 available of PL-0001; at 2026-03-03T15:00:00+00:00 up to 37000.00 may be free.",
         {"available": "12000.00", "frees_at": "2026-03-03T15:00:00Z", "available_then": "37000.00"},
     ),
-    "loan_not_open": (409, "PL-0001 takes no reservations: it is funded.", {"loan_status": "funded"}),
+    "loan_not_open": ("PL-0001 takes no reservations: it is funded.", {"loan_status": "funded"}),
     "reservation_expired": (
-        409,
         "This reservation expired at 2026-03-03T15:00:00Z.",
         {"expired_at": "2026-03-03T15:00:00Z", "state": "canceled"},
     ),
     "illegal_transition": (
-        409,
         "This is settled; canceled by investor is not possible from there.",
         {"state": "settled", "possible": ["payment_returned", "loan_withdrawn"]},
     ),
-    "busy": (409, "Somebody else is changing this loan right now; try again in a moment.", {}),
-    "request_in_progress": (409, "The first request with this Idempotency-Key is still running; try again in a moment.", {}),
-    "too_large": (413, "The body of the request is too large.", {}),
-    "unsupported_media_type": (415, 'Unsupported media type "text/plain" in request.', {}),
-    "idempotency_key_reused": (422, "This Idempotency-Key has answered another request; take a new one for each request.", {}),
-    "throttled": (429, "Request was throttled. Expected available in 7 seconds.", {}),
+    "busy": ("Somebody else is changing this loan right now; try again in a moment.", {}),
+    "request_in_progress": ("The first request with this Idempotency-Key is still running; try again in a moment.", {}),
+    "too_large": ("The body of the request is too large.", {}),
+    "unsupported_media_type": ('Unsupported media type "text/plain" in request.', {}),
+    "idempotency_key_reused": ("This Idempotency-Key has answered another request; take a new one for each request.", {}),
+    "throttled": ("Request was throttled. Expected available in 7 seconds.", {}),
     "server_error": (
-        500,
         "The fault is on our side. Tell us this id, and we find in our log what happened.",
         {"id": "0b7f0c0e-5a38-4c0e-9a52-6d1c6a8f4f0e"},
     ),
-    "unavailable": (503, "The database does not answer; try again in a moment, a POST with the same Idempotency-Key.", {}),
+    "unavailable": ("The database does not answer; try again in a moment, a POST with the same Idempotency-Key.", {}),
 }
 TITLES = {error.code: error.title for error in Problem.__subclasses__()}
 A_BODY = ("invalid", "too_large", "unsupported_media_type", "throttled")
@@ -199,13 +195,13 @@ def refused(*codes: str) -> dict[tuple[int, str], OpenApiResponse]:
     """The problem documents that a call may answer, by status. A fault of ours, or a database that is away, may be the answer to any."""
     by_status: dict[int, list[str]] = defaultdict(list)
     for code in (*codes, "server_error", "unavailable"):
-        by_status[REFUSALS[code][0]].append(code)
+        by_status[problem_details.STATUSES[code]].append(code)
     return {
         (status, problem_details.MEDIA_TYPE): OpenApiResponse(
             ProblemSerializer,
             ", ".join(f"`{code}`" for code in names),
             examples=[
-                OpenApiExample(code, problem_details.body(status, code, REFUSALS[code][1], TITLES.get(code), **REFUSALS[code][2]))
+                OpenApiExample(code, problem_details.problem_document(code, REFUSALS[code][0], TITLES.get(code), **REFUSALS[code][1]))
                 for code in names
             ],
         )

@@ -25,6 +25,7 @@ from loans.selectors.loan_filter import LoanFilter
 from loans.selectors.loans import PUBLIC, loan_fill_curve, market_loans, market_places
 from loans.selectors.offers import Offer, loan_offer, loan_offers
 from peerloans.api.caching import page_for_anyone
+from peerloans.api.problem_details import STATUSES
 from peerloans.errors import Problem
 from peerloans.web import charts
 
@@ -219,7 +220,7 @@ def zip_detail(request: HttpRequest, zip_code: str) -> HttpResponse:
 
 
 def _zip_problem(request: HttpRequest, zip_code: str, problem: Problem) -> HttpResponse:
-    return render(request, "loans/zip.html", {"zip_code": zip_code, "problem": problem}, status=problem.status)
+    return render(request, "loans/zip.html", {"zip_code": zip_code, "problem": problem}, status=STATUSES[problem.code])
 
 
 def _metro_values(answer: lookup.ZipAnswer) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def test_a_field_that_nobody_reads() -> None:
     assert answer.json()["errors"] == {"year": ["There is no such field. These are read: zips."]}
 
 
-@pytest.mark.parametrize(("path", "hint"), [("/api/v1/loans", " There is at /api/v1/loans/."), ("/api/v1/lones", "")])
+@pytest.mark.parametrize(("path", "hint"), [("/api/v1/loans", " Did you mean /api/v1/loans/?"), ("/api/v1/lones", "")])
 def test_an_address_without_its_last_slash(path: str, hint: str) -> None:
     answer = Client().get(path)
     assert (answer.status_code, answer.json()["detail"]) == (404, f"There is nothing at this address.{hint}")
