@@ -20,10 +20,10 @@ from rest_framework.views import APIView
 
 from loans import remaining_cache
 from loans.api import authentication, schema
-from loans.api.authentication import investor
+from loans.api.authentication import investor_of
 from loans.api.bank_signature import verify_bank_signature
 from loans.api.filters import ReservationFilter, StrictFilterBackend
-from loans.api.idempotency import keyed, keyed_by_service
+from loans.api.idempotency import idempotent, idempotent_in_service
 from loans.api.serializers import (
     BankEventSerializer,
     LoanDetailSerializer,
@@ -49,7 +49,7 @@ from loans.services.payments import record_bank_event
 from loans.services.reservations import cancel_reservation, reserve, start_transfer
 from peerloans.api.caching import ForAnyone, Revalidated
 from peerloans.api.pagination import BeyondRow
-from peerloans.api.throttling import LogIns
+from peerloans.api.throttling import LogInThrottle
 from peerloans.database import replica
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def seen(reservation: Reservation) -> tuple[Reservation, list[TransferView]]:
 class TokenCreate(Revalidated):
     authentication_classes = ()
     permission_classes = ()
-    throttle_classes = (LogIns,)
+    throttle_classes = (LogInThrottle,)
 
     def get_authenticate_header(self, request: Request) -> str:
         return "Bearer"
@@ -135,10 +135,10 @@ class LoanDetail(ForAnyone):
 
 class ReservationCreate(Revalidated):
     @schema.reserve
-    @keyed_by_service
+    @idempotent_in_service
     def post(self, request: Request, reference: str, key: Key | None) -> Response:
         amount = checked(ReserveSerializer, request).validated_data["amount"]
-        reservation = reserve(reference=reference, investor=investor(request), amount=amount, key=key)
+        reservation = reserve(reference=reference, investor=investor_of(request), amount=amount, key=key)
         return Response(ReservationSerializer((reservation, [])).data, status=201)
 
 
@@ -152,7 +152,7 @@ class ReservationList(Revalidated, generics.ListAPIView):
     queryset = Reservation.objects.annotate(loan_reference=F("loan__reference")).order_by("-created_at")  # type: ignore[no-redef]
 
     def get_queryset(self) -> QuerySet[Any]:
-        reservations = super().get_queryset().using(replica.for_user(self.request.user.pk)).filter(investor=investor(self.request))
+        reservations = super().get_queryset().using(replica.for_user(self.request.user.pk)).filter(investor=investor_of(self.request))
         return reservations.values_list(*ReservationSerializer.READ, named=True)
 
     def paginate_queryset(self, queryset: Any) -> Any:
@@ -164,28 +164,28 @@ class ReservationList(Revalidated, generics.ListAPIView):
 class ReservationDetail(Revalidated):
     @schema.reservation
     def get(self, request: Request, reservation_id: UUID) -> Response:
-        reservation = reservation_of_investor(investor(request).pk, reservation_id)
+        reservation = reservation_of_investor(investor_of(request).pk, reservation_id)
         return Response(ReservationDetailSerializer(seen(reservation)).data)
 
 
 class TransferCreate(Revalidated):
     @schema.start_transfer
-    @keyed
+    @idempotent
     def post(self, request: Request, reservation_id: UUID) -> Response:
         method = checked(StartTransferSerializer, request).validated_data["method"]
         reservation = start_transfer(
-            reservation_id=reservation_id, method=method, actor=Actor("investor", request.user.pk), investor_id=investor(request).pk
+            reservation_id=reservation_id, method=method, actor=Actor("investor", request.user.pk), investor_id=investor_of(request).pk
         )
         return Response(ReservationSerializer(seen(reservation)).data)
 
 
 class ReservationCancel(Revalidated):
     @schema.cancel
-    @keyed
+    @idempotent
     def post(self, request: Request, reservation_id: UUID) -> Response:
         checked(NothingSerializer, request)
         reservation = cancel_reservation(
-            reservation_id=reservation_id, actor=Actor("investor", request.user.pk), investor_id=investor(request).pk
+            reservation_id=reservation_id, actor=Actor("investor", request.user.pk), investor_id=investor_of(request).pk
         )
         return Response(ReservationSerializer(seen(reservation)).data)
 
@@ -198,14 +198,14 @@ class ReservationHistory(Revalidated, generics.ListAPIView):
     queryset = Transition.objects.select_related("transfer").order_by("id")
 
     def get_queryset(self) -> QuerySet[Transition]:
-        reservation = reservation_of_investor(investor(self.request).pk, self.kwargs["reservation_id"])
+        reservation = reservation_of_investor(investor_of(self.request).pk, self.kwargs["reservation_id"])
         return super().get_queryset().using(replica.for_user(self.request.user.pk)).filter(reservation=reservation)
 
 
 class PortfolioDetail(Revalidated):
     @schema.portfolio
     def get(self, request: Request) -> Response:
-        return Response(portfolio(investor(request).pk, using=replica.for_user(request.user.pk)))
+        return Response(portfolio(investor_of(request).pk, using=replica.for_user(request.user.pk)))
 
 
 # --- The bank -------------------------------------------------------------------------------------------------------

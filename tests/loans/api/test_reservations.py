@@ -42,7 +42,7 @@ def test_a_whole_life(investor: Caller, loan: Loan) -> None:
     path = f"reservations/{body['id']}/"
     assert investor.get(path).json() == body | {"queue_position": 1}
     assert investor.get(path.replace(body["id"], body["id"].upper())).json()["id"] == body["id"]
-    assert investor.get(path, year="2026").json()["errors"] == {"year": ["There is no such parameter. These are read: none."]}
+    assert investor.get(path, year="2026").json()["errors"] == {"year": ["There is no such parameter. Known parameters: none."]}
 
     started = investor.post(path + "transfer/", {"method": "wire"})
     assert (started.status_code, started.json()["state"]) == (200, "pending")

@@ -57,12 +57,12 @@ def test_a_parameter_that_nobody_reads(path: str, read: str) -> None:
     answer = Client().get(path)
     (told,) = answer.json()["errors"].values()
     assert answer.status_code == 400
-    assert f"These are read: {read}" in told[0]
+    assert f"Known parameters: {read}" in told[0]
 
 
 def test_a_field_that_nobody_reads() -> None:
     answer = sent('{"zips": ["90266"], "year": 2015}', "/ziptocbsa")
-    assert answer.json()["errors"] == {"year": ["There is no such field. These are read: zips."]}
+    assert answer.json()["errors"] == {"year": ["There is no such field. Known fields: zips."]}
 
 
 @pytest.mark.parametrize(("path", "hint"), [("/api/v1/loans", " Did you mean /api/v1/loans/?"), ("/api/v1/lones", "")])

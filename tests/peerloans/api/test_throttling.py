@@ -89,17 +89,17 @@ def test_without_redis_the_api_is_open(db: None, rates: Callable[..., None], set
     assert "not counted" in caplog.text
 
 
-class Elsewhere(throttling.PerCaller):
+class Elsewhere(throttling.CallerThrottle):
     """The same throttle in another process: it shares Redis alone."""
 
-    _windows: dict[str, tuple[int, int]] = {}
+    _counts: dict[str, tuple[int, int]] = {}
 
 
 @time_machine.travel("2026-03-02T15:00:00Z", tick=False)
 def test_processes_tell_each_other_each_hundredth_of_the_limit(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": "1000/m"})
     caller = SimpleNamespace(user=UserFactory())
-    here, there = throttling.PerCaller(), Elsewhere()
+    here, there = throttling.CallerThrottle(), Elsewhere()
     allowed = {here: 0, there: 0}
     for throttle in (here, there) * 600:
         allowed[throttle] += throttle.allow_request(caller)
@@ -110,9 +110,9 @@ def test_processes_tell_each_other_each_hundredth_of_the_limit(db: None, monkeyp
 
 @time_machine.travel("2026-03-02T15:00:00Z", tick=False)
 def test_only_so_many_callers_are_remembered(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttling, "REMEMBERED", 3)
+    monkeypatch.setattr(throttling, "REMEMBERED_WINDOWS", 3)
     monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": "1000/m"})
     throttle = Elsewhere()
     for _ in range(10):
         throttle.allow_request(SimpleNamespace(user=UserFactory()))
-        assert len(Elsewhere._windows) <= 3
+        assert len(Elsewhere._counts) <= 3
