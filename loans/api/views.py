@@ -47,8 +47,8 @@ from loans.selectors.portfolio import portfolio
 from loans.selectors.reservations import TransferView, reservation_of_investor, transfers_of
 from loans.services.payments import record_bank_event
 from loans.services.reservations import cancel_reservation, reserve, start_transfer
-from peerloans.api.caching import ForAnyone, Revalidated
-from peerloans.api.pagination import BeyondRow
+from peerloans.api.caching import ConditionalView, PublicView
+from peerloans.api.pagination import KeysetPagination
 from peerloans.api.throttling import LogInThrottle
 from peerloans.database import replica
 
@@ -68,7 +68,7 @@ def seen(reservation: Reservation) -> tuple[Reservation, list[TransferView]]:
 
 
 # --- Log-in ---------------------------------------------------------------------------------------------------------
-class TokenCreate(Revalidated):
+class TokenCreate(ConditionalView):
     authentication_classes = ()
     permission_classes = ()
     throttle_classes = (LogInThrottle,)
@@ -90,7 +90,7 @@ class TokenCreate(Revalidated):
         return Response({"token": token, "expires_at": kept.expiry})
 
 
-class TokenRevoke(Revalidated):
+class TokenRevoke(ConditionalView):
     permission_classes = (IsAuthenticated,)
 
     @schema.log_out
@@ -105,9 +105,9 @@ class TokenRevoke(Revalidated):
 
 # --- Loans ----------------------------------------------------------------------------------------------------------
 @schema.loans
-class LoanList(ForAnyone, generics.ListAPIView):
+class LoanList(PublicView, generics.ListAPIView):
     serializer_class = LoanSerializer
-    pagination_class = BeyondRow
+    pagination_class = KeysetPagination
     filter_backends = (StrictFilterBackend,)
     filterset_class = LoanFilter
 
@@ -122,7 +122,7 @@ class LoanList(ForAnyone, generics.ListAPIView):
         return [(loan, values[loan.pk]) for loan in page]
 
 
-class LoanDetail(ForAnyone):
+class LoanDetail(PublicView):
     @schema.loan
     def get(self, request: Request, reference: str) -> Response:
         offer = loan_offer(reference)
@@ -133,7 +133,7 @@ class LoanDetail(ForAnyone):
         return Response(LoanDetailSerializer((loan, shown, offer.available)).data)
 
 
-class ReservationCreate(Revalidated):
+class ReservationCreate(ConditionalView):
     @schema.reserve
     @idempotent_in_service
     def post(self, request: Request, reference: str, key: Key | None) -> Response:
@@ -144,9 +144,9 @@ class ReservationCreate(Revalidated):
 
 # --- Reservations ---------------------------------------------------------------------------------------------------
 @schema.reservations
-class ReservationList(Revalidated, generics.ListAPIView):
+class ReservationList(ConditionalView, generics.ListAPIView):
     serializer_class = ReservationSerializer
-    pagination_class = BeyondRow
+    pagination_class = KeysetPagination
     filter_backends = (StrictFilterBackend,)
     filterset_class = ReservationFilter
     queryset = Reservation.objects.annotate(loan_reference=F("loan__reference")).order_by("-created_at")  # type: ignore[no-redef]
@@ -161,14 +161,14 @@ class ReservationList(Revalidated, generics.ListAPIView):
         return [(reservation, movements[reservation.pk]) for reservation in page]
 
 
-class ReservationDetail(Revalidated):
+class ReservationDetail(ConditionalView):
     @schema.reservation
     def get(self, request: Request, reservation_id: UUID) -> Response:
         reservation = reservation_of_investor(investor_of(request).pk, reservation_id)
         return Response(ReservationDetailSerializer(seen(reservation)).data)
 
 
-class TransferCreate(Revalidated):
+class TransferCreate(ConditionalView):
     @schema.start_transfer
     @idempotent
     def post(self, request: Request, reservation_id: UUID) -> Response:
@@ -179,7 +179,7 @@ class TransferCreate(Revalidated):
         return Response(ReservationSerializer(seen(reservation)).data)
 
 
-class ReservationCancel(Revalidated):
+class ReservationCancel(ConditionalView):
     @schema.cancel
     @idempotent
     def post(self, request: Request, reservation_id: UUID) -> Response:
@@ -191,9 +191,9 @@ class ReservationCancel(Revalidated):
 
 
 @schema.history
-class ReservationHistory(Revalidated, generics.ListAPIView):
+class ReservationHistory(ConditionalView, generics.ListAPIView):
     serializer_class = TransitionSerializer
-    pagination_class = BeyondRow
+    pagination_class = KeysetPagination
     filter_backends = (StrictFilterBackend,)
     queryset = Transition.objects.select_related("transfer").order_by("id")
 
@@ -202,7 +202,7 @@ class ReservationHistory(Revalidated, generics.ListAPIView):
         return super().get_queryset().using(replica.for_user(self.request.user.pk)).filter(reservation=reservation)
 
 
-class PortfolioDetail(Revalidated):
+class PortfolioDetail(ConditionalView):
     @schema.portfolio
     def get(self, request: Request) -> Response:
         return Response(portfolio(investor_of(request).pk, using=replica.for_user(request.user.pk)))
