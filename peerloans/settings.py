@@ -266,7 +266,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["peerloans.api.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "peerloans.api.renderers.Negotiation",
     "DEFAULT_PARSER_CLASSES": ["peerloans.api.parsers.BoundedJSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "loans.api.schema.ApiSchema",
     "EXCEPTION_HANDLER": "peerloans.api.problem_details.exception_handler",
     "DEFAULT_THROTTLE_CLASSES": ["peerloans.api.throttling.CallerThrottle"],
     # Requests per second, minute, hour or day, as in 100/s. Empty: unlimited.

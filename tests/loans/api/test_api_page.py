@@ -142,26 +142,26 @@ def test_a_program_brings_a_reservation_from_token_to_settled(
     new_loan()
 
     program = Program(live_server.url)
-    _, _, token = program.call("log_in", {"username": "newcomer", "password": "demo"})
+    _, _, token = program.call("token_create", {"username": "newcomer", "password": "demo"})
     program.headers["Authorization"] = f"Bearer {token['token']}"
-    _, _, page = program.call("list_loans")
+    _, _, page = program.call("loan_list")
     (loan,) = page["results"]
 
     key = {"Idempotency-Key": str(uuid4())}
-    status, _, reservation = program.call("reserve", {"amount": loan["minimum"]}, key, reference=loan["reference"])
+    status, _, reservation = program.call("reservation_create", {"amount": loan["minimum"]}, key, reference=loan["reference"])
     assert (status, reservation["state"]) == (201, "reserved")
-    status, headers, again = program.call("reserve", {"amount": loan["minimum"]}, key, reference=loan["reference"])
+    status, headers, again = program.call("reservation_create", {"amount": loan["minimum"]}, key, reference=loan["reference"])
     assert (status, headers["idempotency-replayed"], again) == (201, "true", reservation)
-    _, _, mine = program.call("list_reservations")
+    _, _, mine = program.call("reservation_list")
     assert [row["id"] for row in mine["results"]] == [reservation["id"]]
 
     key = {"Idempotency-Key": str(uuid4())}
     for _ in range(2):
-        _, _, pending = program.call("start_transfer", {"method": "wire"}, key, reservation_id=reservation["id"])
+        _, _, pending = program.call("transfer_create", {"method": "wire"}, key, reservation_id=reservation["id"])
     assert pending["state"] == "pending"
-    _, headers, _ = program.call("show_reservation", reservation_id=reservation["id"])
+    _, headers, _ = program.call("reservation_detail", reservation_id=reservation["id"])
     seen = {"If-None-Match": headers["etag"]}
-    assert program.call("show_reservation", headers=seen, reservation_id=reservation["id"])[0] == 304
+    assert program.call("reservation_detail", headers=seen, reservation_id=reservation["id"])[0] == 304
 
     came = Notice("evt-1", "transfer.cleared", pending["transfer"]["reference"], Decimal(reservation["amount"]), timezone.now())
     headers, body = sandbox_bank.signed(came, BANK_SECRET)
@@ -169,7 +169,7 @@ def test_a_program_brings_a_reservation_from_token_to_settled(
         answer = httpcore.request("POST", f"{live_server.url}/api/v1/bank-events/", headers=headers, content=body)
         assert (answer.status, json.loads(answer.content)) == (200, {"id": "evt-1", "outcome": "funded"})
     jobs()
-    status, _, settled = program.call("show_reservation", headers=seen, reservation_id=reservation["id"])
+    status, _, settled = program.call("reservation_detail", headers=seen, reservation_id=reservation["id"])
     assert (status, settled["state"], settled["settled_amount"]) == (200, "settled", loan["minimum"])
 
     told = [json.loads(body)["type"] for _, body in listener.got]
@@ -180,5 +180,5 @@ def test_a_program_brings_a_reservation_from_token_to_settled(
         assert not is_from_peerloans(BANK_SECRET, headers, text.encode())
         assert not is_from_peerloans(endpoint.secret, headers | {"webhook-timestamp": "1"}, text.encode())
 
-    assert program.call("log_out", {})[0] == 204
-    assert program.call("show_portfolio")[0] == 401
+    assert program.call("token_revoke", {})[0] == 204
+    assert program.call("portfolio_detail")[0] == 401

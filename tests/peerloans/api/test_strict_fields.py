@@ -42,7 +42,7 @@ def test_a_number_of_five_thousand_digits_is_an_amount_that_is_wrong(settings: A
     settings.DEBUG = True
     answer = sent(f'{{"id": "1", "type": "refund.paid", "reference": "R-1", "amount": {"9" * 5000}}}', "/api/v1/bank-events/")
     assert answer.status_code == 400
-    assert answer.json()["errors"]["amount"][0].startswith("Dollars, more than zero")
+    assert answer.json()["errors"]["amount"][0].startswith("Give dollars, more than zero")
 
 
 @pytest.mark.parametrize(
