@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 from rest_framework.serializers import Serializer
 
-from loans.api import schema, serializers
+from loans.api import examples, serializers
 
 SNAPSHOT = Path(__file__).with_name("openapi.json")
 
@@ -44,12 +44,12 @@ def test_every_answer_has_an_example(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("form", "example"),
     [
-        (serializers.LoanDetailSerializer, schema.LOAN | {"available": "1.00"}),
-        (serializers.ReservationDetailSerializer, schema.PENDING | {"queue_position": 1}),
-        (serializers.TransferSerializer, schema.TRANSFER),
-        (serializers.TransitionSerializer, schema.TRANSITION),
-        (serializers.PortfolioSerializer, schema.PORTFOLIO),
-        (serializers.MarketTotalSerializer, schema.MARKET_TOTAL),
+        (serializers.LoanDetailSerializer, examples.LOAN | {"available": "1.00"}),
+        (serializers.ReservationDetailSerializer, examples.PENDING | {"queue_position": 1}),
+        (serializers.TransferSerializer, examples.TRANSFER),
+        (serializers.TransitionSerializer, examples.TRANSITION),
+        (serializers.PortfolioSerializer, examples.PORTFOLIO),
+        (serializers.MarketTotalSerializer, examples.MARKET_TOTAL),
     ],
 )
 def test_examples_have_the_declared_fields(form: type[Serializer], example: dict[str, Any]) -> None:

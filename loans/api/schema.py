@@ -1,8 +1,8 @@
 """Describe the API for its OpenAPI document.
 
 drf-spectacular reads paths, parameters and bodies off the views and their serializers. A view's docstring is the operation's
-summary and description. ApiSchema adds what many operations share: headers, and the errors that follow from what a view is.
-What is left, its examples and its own errors, is the view's row in OPERATIONS.
+summary and description. ApiSchema adds what many operations share: headers, and the problems that follow from what a view is.
+What is left, its examples and its own problems, is the view's row in OPERATIONS.
 """
 
 import inspect
@@ -16,6 +16,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from rest_framework import serializers
 from rest_framework.permissions import IsAuthenticated
 
+from loans.api import examples
 from loans.api.authentication import IsInvestor
 from loans.api.serializers import MoneyField
 from loans.notifications.messages import TYPES
@@ -24,138 +25,43 @@ from peerloans.api.problem_details import MEDIA_TYPE, RETRY_AFTER_SECONDS, STATU
 from peerloans.api.strict_fields import StrictSerializer
 from peerloans.errors import Problem
 
-# --- Errors ---------------------------------------------------------------------------------------------------------
-# An example of each: its detail and its data.
-REFUSALS: dict[str, tuple[str, dict[str, Any]]] = {
-    "invalid": ("Some values are missing or wrong.", {"errors": {"amount": ["This field is required."]}}),
-    "below_minimum": ("Reserve at least 1000.00.", {"minimum": "1000.00"}),
-    "invalid_signature": ("Sign the body with the secret agreed on.", {}),
-    "not_authenticated": ("Authentication credentials were not provided.", {}),
-    "token_expired": ("This token has expired. Get a new one at /api/v1/auth/token/.", {}),
-    "permission_denied": ("Only investors may do this.", {}),
-    "not_accredited": ("Only accredited investors may reserve; your accreditation is missing or has ended.", {}),
-    "not_found": ("There is nothing like this here.", {}),
-    "over_limit": (
-        "50000.00 is more than the 12000.00 available of PL-0001; at 2026-03-03T15:00:00+00:00 up to 37000.00 may be free.",
-        {"available": "12000.00", "frees_at": "2026-03-03T15:00:00Z", "available_then": "37000.00"},
-    ),
-    "loan_not_open": ("PL-0001 takes no reservations: it is funded.", {"loan_status": "funded"}),
-    "reservation_expired": (
-        "This reservation expired at 2026-03-03T15:00:00Z.",
-        {"expired_at": "2026-03-03T15:00:00Z", "state": "canceled"},
-    ),
-    "illegal_transition": (
-        "This is settled; canceled by investor is not possible from there.",
-        {"state": "settled", "possible": ["payment_returned", "loan_withdrawn"]},
-    ),
-    "busy": ("Somebody else is changing this loan right now; try again in a moment.", {}),
-    "request_in_progress": ("The first request with this Idempotency-Key is still running; try again in a moment.", {}),
-    "too_large": ("The body of the request is too large.", {}),
-    "unsupported_media_type": ('Unsupported media type "text/plain" in request.', {}),
-    "idempotency_key_reused": ("This Idempotency-Key has answered another request. Use a new key for each request.", {}),
-    "throttled": ("Request was throttled. Expected available in 7 seconds.", {}),
-    "server_error": (
-        "The fault is on our side. Send us this id, and we find in our log what happened.",
-        {"id": "0b7f0c0e-5a38-4c0e-9a52-6d1c6a8f4f0e"},
-    ),
-    "unavailable": ("The database does not answer. Try again in a moment, a POST with the same Idempotency-Key.", {}),
-}
+# --- Problems -------------------------------------------------------------------------------------------------------
 TITLES = {kind.code: kind.title for kind in Problem.__subclasses__()}
 
 
+def example_of(code: str) -> dict[str, Any]:
+    detail, data = examples.PROBLEMS[code]
+    return problem_document(code, detail, TITLES.get(code), **data)
+
+
 class ProblemSerializer(serializers.Serializer[Any]):
-    """An error by RFC 9457, with a code for programs; beside these stands what helps."""
+    """A problem by RFC 9457, with a code for programs, and the data of that code."""
 
     type = serializers.CharField()
     title = serializers.CharField()
     status = serializers.IntegerField()
-    detail = serializers.CharField(help_text="Whole sentences for people.")
-    code = serializers.CharField(help_text="Stable, for programs.")
+    detail = serializers.CharField(help_text="The case at hand, in sentences for people.")
+    code = serializers.CharField(help_text="The kind of problem, stable, for programs.")
     errors = serializers.DictField(  # type: ignore[assignment]
-        required=False, help_text="With `invalid`, by field; `non_field_errors` are about the body as a whole."
+        required=False, help_text="With `invalid`, by field. `non_field_errors` concern the whole body."
     )
     minimum = MoneyField(required=False, help_text="With `below_minimum`: the least that is accepted.")
     available = MoneyField(required=False, help_text="With `over_limit`: the most that one reservation may take now.")
     frees_at = serializers.DateTimeField(
         required=False,
         allow_null=True,
-        help_text="With `over_limit`: the next instant at which a reservation may lapse; null where none can.",
+        help_text="With `over_limit`: the next instant at which a reservation may lapse; null if none can.",
     )
-    available_then = MoneyField(required=False, help_text="With `over_limit`: what would be available at `frees_at`.")
-    loan_status = serializers.CharField(required=False, help_text="With `loan_not_open`.")
-    state = serializers.CharField(required=False, help_text="With `illegal_transition` and `reservation_expired`: the state it is in.")
+    available_then = MoneyField(required=False, help_text="With `over_limit`: what would then be available.")
+    loan_status = serializers.CharField(required=False, help_text="With `loan_not_open`: the loan's status.")
+    state = serializers.CharField(required=False, help_text="With `illegal_transition` and `reservation_expired`: the present state.")
     possible = serializers.ListField(
         child=serializers.CharField(),
         required=False,
-        help_text="With `illegal_transition`: the events, as history names them, that somebody may bring about from there.",
+        help_text="With `illegal_transition`: the events that the present state allows.",
     )
-    expired_at = serializers.DateTimeField(required=False, help_text="With `reservation_expired`.")
-    id = serializers.CharField(required=False, help_text="With `server_error`: how we find it in our log.")
-
-
-# --- Examples -------------------------------------------------------------------------------------------------------
-LOAN = {
-    "reference": "PL-0001",
-    "title": "Twelve flats",
-    "property": {"address": "1200 Barton Springs Rd", "city": "Austin", "state": "TX", "zip": "78704"},
-    "market": {"cbsa": "12420", "msa": "Austin-Round Rock, TX"},
-    "amount": "100000.00",
-    "annual_rate": "9.50",
-    "term_months": 18,
-    "ltv": "65.00",
-    "status": "open",
-    "minimum": "1000.00",
-    "opens_at": "2026-03-02T15:00:00Z",
-    "closes_at": "2026-03-23T15:00:00Z",
-    "remaining": "10000.00",
-    "remaining_as_of": "2026-03-05T15:04:05.678901Z",
-}
-RESERVED = {
-    "id": "5f0c1a52-6a4e-4a53-9b0c-0f6f2f1e6a11",
-    "loan": "PL-0001",
-    "amount": "5000.00",
-    "settled_amount": "0.00",
-    "state": "reserved",
-    "cause": None,
-    "created_at": "2026-03-02T15:00:00Z",
-    "expires_at": "2026-03-03T15:00:00Z",
-    "transfer": None,
-    "refund": None,
-}
-TRANSFER = {"reference": "T-5B1E0C7A9D21", "method": "ach", "status": "initiated"}
-PENDING = RESERVED | {"state": "pending", "expires_at": "2026-03-10T05:00:00Z", "transfer": TRANSFER}
-CANCELED = RESERVED | {"state": "canceled", "cause": "canceled_by_investor", "expires_at": None}
-MARKET_TOTAL = {"market": {"cbsa": "12420", "msa": "Austin-Round Rock, TX"}, "held": "5000.00", "share": "1.0000"}
-PORTFOLIO = {
-    "held": "5000.00",
-    "by_state": [
-        {"state": state, "count": int(state == "settled"), "amount": "5000.00" if state == "settled" else "0.00"}
-        for state in ("reserved", "pending", "settled", "canceled")
-    ],
-    "by_loan": [
-        {"loan": "PL-0001", "title": "Twelve flats", "reserved": "0.00", "pending": "0.00", "settled": "5000.00", "held": "5000.00"}
-    ],
-    "by_market": [MARKET_TOTAL],
-}
-EVENT = {
-    "id": "evt_01HZX3",
-    "type": "transfer.cleared",
-    "reference": TRANSFER["reference"],
-    "amount": "5000.00",
-    "occurred_at": "2026-03-05T15:00:00Z",
-}
-TRANSITION = {
-    "at": "2026-03-02T15:00:00Z",
-    "event": "reserved",
-    "from_state": None,
-    "to_state": "reserved",
-    "amount": "5000.00",
-    "deadline": "2026-03-03T15:00:00Z",
-    "transfer": None,
-    "rule": None,
-    "actor": "investor",
-    "reason": None,
-}
+    expired_at = serializers.DateTimeField(required=False, help_text="With `reservation_expired`: the deadline that has passed.")
+    id = serializers.CharField(required=False, help_text="With `server_error`: the id of the fault in our log.")
 
 
 # --- Operations -----------------------------------------------------------------------------------------------------
@@ -167,8 +73,8 @@ class Operation(NamedTuple):
     """An example."""
     responses: dict[str, dict[str, Any]]
     """An example by status."""
-    refusals: tuple[str, ...] = ()
-    """The codes of errors that do not follow from what the view is."""
+    problems: tuple[str, ...] = ()
+    """The codes of problems that do not follow from what the view is."""
 
 
 # By the view's name.
@@ -180,24 +86,26 @@ OPERATIONS = {
         ("not_authenticated",),
     ),
     "TokenRevoke": Operation("auth", {}, {}),
-    "LoanList": Operation("loans", None, {"200": LOAN}),
-    "LoanDetail": Operation("loans", None, {"200": LOAN | {"available": "10000.00"}}),
+    "LoanList": Operation("loans", None, {"200": examples.LOAN}),
+    "LoanDetail": Operation("loans", None, {"200": examples.LOAN | {"available": "10000.00"}}),
     "ReservationCreate": Operation(
         "reservations",
         {"amount": "5000.00"},
-        {"201": RESERVED},
+        {"201": examples.RESERVED},
         ("below_minimum", "not_accredited", "loan_not_open", "over_limit"),
     ),
-    "ReservationList": Operation("reservations", None, {"200": RESERVED}),
-    "ReservationDetail": Operation("reservations", None, {"200": RESERVED | {"queue_position": 3}}),
-    "ReservationHistory": Operation("reservations", None, {"200": TRANSITION}),
-    "TransferCreate": Operation("reservations", {"method": "ach"}, {"200": PENDING}, ("reservation_expired", "illegal_transition")),
-    "ReservationCancel": Operation("reservations", {}, {"200": CANCELED}, ("reservation_expired", "illegal_transition")),
-    "PortfolioDetail": Operation("portfolio", None, {"200": PORTFOLIO}),
+    "ReservationList": Operation("reservations", None, {"200": examples.RESERVED}),
+    "ReservationDetail": Operation("reservations", None, {"200": examples.RESERVED | {"queue_position": 3}}),
+    "ReservationHistory": Operation("reservations", None, {"200": examples.TRANSITION}),
+    "TransferCreate": Operation(
+        "reservations", {"method": "ach"}, {"200": examples.PENDING}, ("reservation_expired", "illegal_transition")
+    ),
+    "ReservationCancel": Operation("reservations", {}, {"200": examples.CANCELED}, ("reservation_expired", "illegal_transition")),
+    "PortfolioDetail": Operation("portfolio", None, {"200": examples.PORTFOLIO}),
     "BankEventCreate": Operation(
         "bank",
-        EVENT,
-        {"200": {"id": EVENT["id"], "outcome": "funded"}, "202": {"id": EVENT["id"], "outcome": "unknown_reference"}},
+        examples.EVENT,
+        {"200": {"id": examples.EVENT["id"], "outcome": "funded"}, "202": {"id": examples.EVENT["id"], "outcome": "unknown_reference"}},
         ("invalid_signature", "busy"),
     ),
 }
@@ -274,13 +182,13 @@ class ApiSchema(AutoSchema):
     def get_examples(self) -> list[OpenApiExample]:
         if not self.row:
             return []
-        examples = [
+        shown = [
             OpenApiExample("Response", value=example, response_only=True, status_codes=[status])
             for status, example in self.row.responses.items()
         ]
         if self.row.request is not None:
-            examples.append(OpenApiExample("Request", value=self.row.request, request_only=True))
-        return examples
+            shown.append(OpenApiExample("Request", value=self.row.request, request_only=True))
+        return shown
 
     def get_operation(self, *args: Any) -> dict[str, Any] | None:
         operation: dict[str, Any] | None = super().get_operation(*args)
@@ -289,13 +197,13 @@ class ApiSchema(AutoSchema):
             if self.method == "GET":
                 headers = self._get_response_headers_for_code("304")
                 responses["304"] = {"description": "Nothing has changed.", "headers": headers}
-            for status, codes in groupby(sorted(self.refusals(self.row), key=STATUSES.__getitem__), STATUSES.__getitem__):
-                responses[str(status)] = self.refusal(list(codes))
+            for status, codes in groupby(sorted(self.problems(self.row), key=STATUSES.__getitem__), STATUSES.__getitem__):
+                responses[str(status)] = self.problem_response(list(codes))
         return operation
 
-    def refusals(self, row: Operation) -> list[str]:
-        """Return the codes of all errors that the operation may answer."""
-        codes = [*row.refusals, "server_error", "unavailable"]
+    def problems(self, row: Operation) -> list[str]:
+        """Return the codes of all problems that the operation may answer."""
+        codes = [*row.problems, "server_error", "unavailable"]
         if self.method == "POST":
             codes += ["invalid", "too_large", "unsupported_media_type"]
         if self.is_list:
@@ -312,13 +220,13 @@ class ApiSchema(AutoSchema):
             codes += ["not_found"]
         return codes
 
-    def refusal(self, codes: list[str]) -> dict[str, Any]:
+    def problem_response(self, codes: list[str]) -> dict[str, Any]:
         """Return the response of a status with these codes."""
         schema = self.resolve_serializer(ProblemSerializer, "response").ref
-        examples = {code: {"value": problem_document(code, REFUSALS[code][0], TITLES.get(code), **REFUSALS[code][1])} for code in codes}
+        example_by_code = {code: {"value": example_of(code)} for code in codes}
         response = {
             "description": ", ".join(f"`{code}`" for code in codes),
-            "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
+            "content": {MEDIA_TYPE: {"schema": schema, "examples": example_by_code}},
         }
         if {"throttled", *RETRY_AFTER_SECONDS} & set(codes):
             response["headers"] = {"Retry-After": RETRY_AFTER}
@@ -326,7 +234,7 @@ class ApiSchema(AutoSchema):
 
 
 class StrictBody(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
-    """Unknown fields are refused, so the schema says that there are none."""
+    """Declare that a StrictSerializer has no further fields."""
 
     target_class = StrictSerializer
     match_subclasses = True
@@ -344,34 +252,18 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return {"type": "http", "scheme": "bearer", "description": "A token from `POST /api/v1/auth/token/`."}
 
 
-# --- What we send -----------------------------------------------------------------------------------------------------
-MESSAGE = {
-    "type": "reservation.transfer_started",
-    "timestamp": "2026-03-02T16:00:00Z",
-    "data": {
-        "reservation": RESERVED["id"],
-        "loan": "PL-0001",
-        "event": "transfer_started",
-        "from": "reserved",
-        "to": "pending",
-        "amount": "5000.00",
-        "expires_at": "2026-03-10T05:00:00Z",
-        "reference": TRANSFER["reference"],
-        "method": "ach",
-        "at": "2026-03-02T16:00:00Z",
-    },
-}
+# --- Webhooks -------------------------------------------------------------------------------------------------------
 MessageData = inline_serializer(
     "MessageData",
     {
         "reservation": serializers.UUIDField(),
         "loan": serializers.CharField(help_text="The loan's reference."),
-        "event": serializers.CharField(help_text="As in the reservation's history; the cause, where it was canceled."),
-        "from": serializers.CharField(allow_null=True, help_text="The state before."),
-        "to": serializers.CharField(help_text="The state since: of the refund, where `type` says refund, else of the reservation."),
+        "event": serializers.CharField(help_text="The event's name in the reservation's history."),
+        "from": serializers.CharField(allow_null=True, help_text="The state before; null at the beginning."),
+        "to": serializers.CharField(help_text="The state after: of the refund if `type` begins with `refund.`, else of the reservation."),
         "amount": MoneyField(),
         "expires_at": serializers.DateTimeField(allow_null=True),
-        "reference": serializers.CharField(allow_null=True, help_text="Of the transfer or refund that it is about."),
+        "reference": serializers.CharField(allow_null=True, help_text="The reference of the transfer or refund, if the event concerns one."),
         "method": serializers.CharField(allow_null=True),
         "at": serializers.DateTimeField(),
     },
@@ -388,13 +280,14 @@ message = OpenApiWebhook(
     "message",
     extend_schema(
         operation_id="message",
-        summary="What happened to a reservation, sent to the endpoints of its investor",
-        description="Signed as [Standard Webhooks](https://www.standardwebhooks.com/) prescribes: `webhook-signature` is `v1,` and the "
-        "base64 HMAC-SHA256 of `{webhook-id}.{webhook-timestamp}.{body}`. Sent at least once, in order for each reservation; a repeat "
-        "has the same `webhook-id`. Anything but a 2xx within ten seconds is tried again for three days.",
+        summary="Report an event of a reservation to its investor's endpoints",
+        description="The message is signed as [Standard Webhooks](https://www.standardwebhooks.com/) prescribes: `webhook-signature` is "
+        "`v1,` and the base64 HMAC-SHA256 of `{webhook-id}.{webhook-timestamp}.{body}`. The messages about a reservation are sent in "
+        "order, each at least once; a repeat has the same `webhook-id`. Without a 2xx answer within ten seconds we try again, for "
+        "three days.",
         tags=["webhooks"],
         request=MessageSerializer,
-        responses={"2XX": OpenApiResponse(description="Taken.")},
-        examples=[OpenApiExample("As sent", value=MESSAGE)],
+        responses={"2XX": OpenApiResponse(description="Received.")},
+        examples=[OpenApiExample("As sent", value=examples.MESSAGE)],
     ),
 )

@@ -11,7 +11,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from knox.models import AuthToken
 
-from loans.api import schema
+from loans.api import examples
 from loans.ledger import locks
 from loans.models import Investor, Loan, User
 from peerloans.api import throttling
@@ -47,7 +47,7 @@ class Provoking:
         return self.reserve("999.99"), {"minimum": "1000.00"}
 
     def invalid_signature(self) -> Refused:
-        return Caller().post("bank-events/", schema.EVENT), {}
+        return Caller().post("bank-events/", examples.EVENT), {}
 
     def not_authenticated(self) -> Refused:
         return Caller().get("portfolio/"), {}
@@ -149,13 +149,13 @@ def holding(lock: str) -> Iterator[None]:
 
 def cases() -> list[Any]:
     transactional = pytest.mark.django_db(transaction=True)
-    return [pytest.param(code, marks=transactional if code in WITH_REAL_COMMITS else ()) for code in schema.REFUSALS]
+    return [pytest.param(code, marks=transactional if code in WITH_REAL_COMMITS else ()) for code in examples.PROBLEMS]
 
 
 @pytest.mark.parametrize("code", cases())
 def test_a_refusal(code: str, investor: Caller, loan: Loan, new_user: Callable[..., User], monkeypatch: pytest.MonkeyPatch) -> None:
     answer, helps = getattr(Provoking(investor, loan, new_user, monkeypatch), code)()
-    _, declared = schema.REFUSALS[code]
+    _, declared = examples.PROBLEMS[code]
     assert problem(answer) == (STATUSES[code], code)
     assert {name: answer.json()[name] for name in helps} == helps
     assert set(helps) == set(declared) == set(answer.json()) - {"type", "title", "status", "detail", "code"}
