@@ -33,8 +33,8 @@ FIELDS = [cell.strip("`") for cell in first_cells(fields)]
 
 
 def test_every_field_is_a_word_of_the_glossary_or_listed_on_its_page() -> None:
-    known = {word.lower().replace(" ", "_") for word in WORDS}
-    assert sorted(set(field_names(API["components"])) - known) == sorted(FIELDS)
+    explained = {word.lower().replace(" ", "_") for word in WORDS}
+    assert sorted(set(field_names(API["components"])) - explained) == sorted(FIELDS)
 
 
 def test_every_word_stands_on_the_page_once() -> None:

@@ -1,4 +1,4 @@
-"""The OpenAPI document is complete, is the one in the repository, and says what is answered."""
+"""The OpenAPI document is complete, matches its snapshot, and has examples."""
 
 import json
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def test_every_answer_has_an_example(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "example"),
+    ("serializer_class", "example"),
     [
         (serializers.LoanDetailSerializer, examples.LOAN | {"available": "1.00"}),
         (serializers.ReservationDetailSerializer, examples.PENDING | {"queue_position": 1}),
@@ -52,5 +52,5 @@ def test_every_answer_has_an_example(document: dict[str, Any]) -> None:
         (serializers.MarketTotalSerializer, examples.MARKET_TOTAL),
     ],
 )
-def test_examples_have_the_declared_fields(form: type[Serializer], example: dict[str, Any]) -> None:
-    assert list(form().fields) == list(example)
+def test_examples_have_the_declared_fields(serializer_class: type[Serializer], example: dict[str, Any]) -> None:
+    assert list(serializer_class().fields) == list(example)

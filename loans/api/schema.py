@@ -263,7 +263,7 @@ MessageData = inline_serializer(
         "to": serializers.CharField(help_text="The state after: of the refund if `type` begins with `refund.`, else of the reservation."),
         "amount": MoneyField(),
         "expires_at": serializers.DateTimeField(allow_null=True),
-        "reference": serializers.CharField(allow_null=True, help_text="The reference of the transfer or refund, if the event concerns one."),
+        "reference": serializers.CharField(allow_null=True, help_text="Of the transfer or refund that the event concerns."),
         "method": serializers.CharField(allow_null=True),
         "at": serializers.DateTimeField(),
     },

@@ -1,4 +1,4 @@
-"""Where is the API of loans? Below /api/v1/."""
+"""Route the API of loans, below /api/v1/."""
 
 from django.urls import path, register_converter
 from django.urls.converters import UUIDConverter
@@ -7,7 +7,7 @@ from loans.api import views
 
 
 class AnyCaseUUID(UUIDConverter):
-    """Django's own knows small letters only."""
+    """Match UUIDs in capital letters, too. Django's own converter matches lower case only."""
 
     regex = "[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
 

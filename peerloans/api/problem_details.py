@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 PATHS_OF_PROGRAMS = ("/api/", "/ziptocbsa")
 
-# Every code that an answer can carry, whichever app or library it comes from.
+# Every code that an answer can carry, from the apps and from libraries.
 STATUSES = {
     "below_minimum": 400,
     "invalid": 400,

@@ -1,4 +1,4 @@
-"""Limit how often a caller may ask, in fixed windows of time. Without Redis nothing is limited.
+"""Limit how often a caller may ask, in fixed windows of time. Without Redis there is no limit.
 
 Redis counts the requests of all processes. Each process reports to it once for every hundredth of the limit and counts by
 itself in between, so most requests need no Redis. A caller who is served by several processes may therefore exceed the limit

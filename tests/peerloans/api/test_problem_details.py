@@ -1,4 +1,4 @@
-"""Every error that a program can meet has one shape."""
+"""Every error has the same shape for programs."""
 
 import json
 from types import ModuleType
@@ -63,7 +63,7 @@ def test_every_problem_has_a_status(app: ModuleType) -> None:
     assert codes <= problem_details.STATUSES.keys()
 
 
-def test_what_helps_is_there() -> None:
+def test_data_and_headers() -> None:
     over_limit = problem_details.exception_handler(OverLimit("That is too much.", available="0.00"), {})
     assert over_limit.data["available"] == "0.00"
     assert "Retry-After" not in over_limit.headers
@@ -114,7 +114,7 @@ def test_a_fault_outside_of_any_view(rf: RequestFactory, caplog: Any) -> None:
     assert_logged(json.loads(response.content)["id"], caplog)
 
 
-def test_a_fault_is_still_told_to_who_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_djangos_signal_of_a_fault_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loans.api.views.LoanList.get_queryset", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Client().get("/api/v1/loans/")
