@@ -5,19 +5,16 @@ from peerloans.errors import Problem
 
 class InvalidZip(Problem):
     code = "invalid_zip"
-    status = 400
     title = "Not a ZIP code"
 
 
 class UnknownZip(Problem):
     code = "unknown_zip"
-    status = 404
     title = "Unknown ZIP code"
 
 
 class NoDataset(Problem):
     code = "no_dataset"
-    status = 503
     title = "No ZIP data imported yet"
 
 
@@ -25,5 +22,4 @@ class ImportRefused(Problem):
     """An import, or a change of the dataset in use, was not made. Nothing has changed."""
 
     code = "import_refused"
-    status = 422
     title = "Import refused"

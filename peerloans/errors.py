@@ -1,20 +1,18 @@
-"""What is an expected error? A class that knows its code, its HTTP status and what helps the caller."""
+"""Define the base class of expected errors."""
 
 from typing import Any, ClassVar
 
 
 class Problem(Exception):
-    """A refusal that the caller can act on. Each kind is a subclass; nothing here knows how it is shown.
+    """An expected error: the request cannot be granted, and the caller can do something about it.
 
-    `code` is stable and for programs, `title` names the kind and `detail` this case in whole sentences for people;
-    `data` holds what helps beside them (amounts, instants), as values that the JSON renderer knows.
+    Each kind is a subclass with a stable `code` for programs and a `title` that names the kind. `detail` describes the
+    case at hand in whole sentences for people, and `data` holds the values (amounts, instants) that help to go on.
+    A problem knows nothing of HTTP: peerloans/api/problem_details.py maps its code to a status.
     """
 
     code: ClassVar[str]
-    status: ClassVar[int]
     title: ClassVar[str]
-    retry_after_seconds: ClassVar[int | None] = None
-    """How soon the same request may succeed, sent as `Retry-After`; None where waiting does not help."""
 
     def __init__(self, detail: str, **data: Any) -> None:
         super().__init__(detail)

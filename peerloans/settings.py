@@ -266,9 +266,9 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["peerloans.api.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "peerloans.api.renderers.Negotiation",
     "DEFAULT_PARSER_CLASSES": ["peerloans.api.parsers.BoundedJSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "peerloans.api.problem_details.handler",
-    "DEFAULT_THROTTLE_CLASSES": ["peerloans.api.throttling.PerCaller"],
+    "DEFAULT_SCHEMA_CLASS": "loans.api.schema.ApiSchema",
+    "EXCEPTION_HANDLER": "peerloans.api.problem_details.exception_handler",
+    "DEFAULT_THROTTLE_CLASSES": ["peerloans.api.throttling.CallerThrottle"],
     # Requests per second, minute, hour or day, as in 100/s. Empty: unlimited.
     "DEFAULT_THROTTLE_RATES": {
         "user": env.str("THROTTLE", default="6000/m") or None,

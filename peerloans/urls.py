@@ -1,4 +1,4 @@
-"""Which address leads where?"""
+"""Route the project's addresses."""
 
 from csp.decorators import csp_update
 from django.contrib import admin
@@ -10,18 +10,18 @@ from peerloans.api import problem_details
 
 admin.autodiscover()
 
-# Swagger UI's style sheet draws its icons from data: addresses.
+# Swagger UI's style sheet has icons as data: URLs.
 docs = csp_update({"img-src": ["'self'", "data:"]})(SpectacularSwaggerSplitView.as_view(url_name="schema"))
 
 urlpatterns = [
-    # First, since each address is compared with all that stand above it.
+    # The API comes first, since a route is compared with all those above it.
     path("api/v1/", include("loans.api.urls")),
     path("", include("cbsa.api.urls")),
     path("", include("loans.web.urls")),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", docs, name="docs"),
-    # Last: an unknown address of the API is a problem document in debug, too.
+    # Comes last. It answers an unknown address of the API with a problem document in debug, too.
     re_path(r"^(?:api|ziptocbsa)/", csrf_exempt(problem_details.not_found)),
 ]
 

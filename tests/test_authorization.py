@@ -1,7 +1,7 @@
-"""Who may go where? Every address that the resolver knows, for everybody: one that has no row here fails.
+"""Every address of the project is open to exactly the people that a table here names.
 
-The expectations are written down, not asked of the code. Staff's actions have a table of their own in
-tests/loans/admin/test_actions.py, group by group.
+An address without a row fails. The expectations are written down here and not taken from the code. Staff's actions have their
+own table, group by group, in tests/loans/admin/test_actions.py.
 """
 
 import re
@@ -55,11 +55,11 @@ OPEN = {
 # --- Probes, which are answered before any address is resolved: GET for each of PEOPLE ------------------------------------------
 PROBES = {
     "livez": EVERYBODY,
-    "metrics": "401 " * 7,  # for a token of its own, whoever has logged in
+    "metrics": "401 " * 7,  # needs a token of its own
 }
 
 # --- The admin's own pages: GET for each of PEOPLE --------------------------------------------------------------------------
-AWAY = "302 302 302"  # to the log-in: no staff
+AWAY = "302 302 302"  # redirected to the log-in, since they are not staff
 ADMIN = {
     "admin/": f"{AWAY} 200 200 200 200",
     "admin/login/": "200 200 200 302 302 302 302",
@@ -67,7 +67,7 @@ ADMIN = {
     "admin/second-factor/": f"{AWAY} 200 200 200 200",
     "admin/password_change/": f"{AWAY} 200 200 200 200",
     "admin/password_change/done/": f"{AWAY} 200 200 200 200",
-    "admin/autocomplete/": f"{AWAY} 403 403 403 403",  # without a field that asks
+    "admin/autocomplete/": f"{AWAY} 403 403 403 403",  # needs the name of a field
     "admin/jsi18n/": f"{AWAY} 200 200 200 200",
     "admin/r/<path:content_type_id>/<path:object_id>/": f"{AWAY} 404 404 404 404",
     "admin/^(?P<app_label>": f"{AWAY} 200 200 200 200",
@@ -108,7 +108,7 @@ MODELS = {
 }
 LETTERS = {"no group": "-", "Support": "S", "Auditors": "A", "Operations": "O", "superuser": "R"}
 PAGES = ("", "add/", "csv/", "<path:object_id>/", "<path:object_id>/change/", "<path:object_id>/delete/", "<path:object_id>/history/")
-# Pages of one model alone, and who may ask for them and send them.
+# Pages of one model only, and who may get and post them.
 ALONE = {
     "admin/loans/user/<id>/password/": "R",
     "admin/cbsa/dataset/prune/": "OR",
@@ -130,8 +130,8 @@ def addresses() -> set[str]:
 
 
 def model_of(address: str) -> str | None:
-    found = re.match(r"admin/(\w+/\w+)/(.*)", address)
-    return found[1] if found and found[1] in MODELS and found[2] in PAGES else None
+    match = re.match(r"admin/(\w+/\w+)/(.*)", address)
+    return match[1] if match and match[1] in MODELS and match[2] in PAGES else None
 
 
 def page_of(address: str) -> str | None:
@@ -139,16 +139,16 @@ def page_of(address: str) -> str | None:
 
 
 def test_every_address_has_a_row() -> None:
-    known = OPEN.keys() | ALONE.keys()
-    lacking = [address for address in sorted(addresses() - known) if not page_of(address) and not model_of(address)]
-    assert lacking == [], "add a row to a table of this file: who may go there"
+    with_row = OPEN.keys() | ALONE.keys()
+    missing = [address for address in sorted(addresses() - with_row) if not page_of(address) and not model_of(address)]
+    assert missing == [], "add a row to a table of this file that says who may go there"
 
 
 def test_every_row_has_an_address() -> None:
-    known = addresses()
-    assert (OPEN.keys() | ALONE.keys()) - known == set()
-    assert {page_of(address) for address in known} - {None} == ADMIN.keys()
-    assert {model_of(address) for address in known} - {None} == MODELS.keys()
+    routes = addresses()
+    assert (OPEN.keys() | ALONE.keys()) - routes == set()
+    assert {page_of(address) for address in routes} - {None} == ADMIN.keys()
+    assert {model_of(address) for address in routes} - {None} == MODELS.keys()
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def client_of(name: str, reservation: Reservation) -> tuple[Client, User | None]
 
 def filled(address: str, reservation: Reservation) -> str:
     values = {"reference": "LN-1", "reservation_id": str(reservation.pk), "zip_code": "90266"}
-    path = re.sub(r"<(?:[\w-]+:)?(\w+)>", lambda found: values.get(found[1], "0"), address)
+    path = re.sub(r"<(?:[\w-]+:)?(\w+)>", lambda match: values.get(match[1], "0"), address)
     return "/" + {"^(?:api|ziptocbsa)/": "api/nowhere/", "admin/(?P<url>.*)$": "admin/nowhere/"}.get(path, path)
 
 
@@ -217,11 +217,11 @@ def test_the_admins_own_pages(reservation: Reservation, name: str) -> None:
 
 @pytest.mark.parametrize("name", [*PEOPLE, "no group"])
 def test_the_admins_models(reservation: Reservation, name: str) -> None:
-    """Nothing has the id 0, so who may go to its pages is led back to the list."""
+    """No row has the id 0, so those who may see its pages are redirected to the list."""
     client, _ = client_of(name, reservation)
-    known = addresses()
+    routes = addresses()
 
-    def told(page: str, who: str, *, posted: bool = False) -> None:
+    def check(page: str, who: str, *, posted: bool = False) -> None:
         answer = client.post(f"/{page}", {"post": "yes"}) if posted else client.get(f"/{page}")
         if name not in LETTERS:
             assert (answer.status_code, answer.headers["Location"].split("?")[0]) == (302, "/admin/login/"), page
@@ -230,15 +230,15 @@ def test_the_admins_models(reservation: Reservation, name: str) -> None:
 
     for model, (see, add, change, delete) in MODELS.items():
         page = f"admin/{model}/"
-        told(page, see)
-        told(f"{page}add/", add)
-        told(f"{page}add/", add, posted=True)
-        told(f"{page}0/change/", see + change)
-        told(f"{page}0/change/", change, posted=True)
-        told(f"{page}0/delete/", delete)
-        told(f"{page}0/delete/", delete, posted=True)
-        if f"{page}csv/" in known:
-            told(f"{page}csv/", see)
+        check(page, see)
+        check(f"{page}add/", add)
+        check(f"{page}add/", add, posted=True)
+        check(f"{page}0/change/", see + change)
+        check(f"{page}0/change/", change, posted=True)
+        check(f"{page}0/delete/", delete)
+        check(f"{page}0/delete/", delete, posted=True)
+        if f"{page}csv/" in routes:
+            check(f"{page}csv/", see)
 
 
 @pytest.mark.parametrize("name", [*PEOPLE, "no group"])
@@ -246,14 +246,14 @@ def test_pages_of_one_model_alone(reservation: Reservation, name: str) -> None:
     client, _ = client_of(name, reservation)
     for address, who in ALONE.items():
         path = filled(address, reservation)
-        allowed = {200, 404}  # nothing has the id 0
+        allowed = {200, 404}  # no row has the id 0
         expected = {302} if name not in LETTERS else allowed if LETTERS[name] in who else {403}
         assert client.get(path).status_code in expected, address
         assert client.post(path, {}).status_code in expected, address
 
 
 @pytest.mark.parametrize("name", [*PEOPLE, "no group"])
-def test_what_was_done_to_a_row_is_told_to_who_sees_it(reservation: Reservation, name: str) -> None:
+def test_a_rows_log_is_shown_to_those_who_see_the_row(reservation: Reservation, name: str) -> None:
     client, _ = client_of(name, reservation)
     rows = {
         "loans/loan": reservation.loan_id,
@@ -266,7 +266,7 @@ def test_what_was_done_to_a_row_is_told_to_who_sees_it(reservation: Reservation,
         assert client.get(f"/admin/{model}/{pk}/history/").status_code == expected, model
 
 
-def test_who_may_only_see_changes_nothing_by_posting_either(reservation: Reservation) -> None:
+def test_those_who_may_only_see_cannot_change_by_posting(reservation: Reservation) -> None:
     for name in ("Support", "Auditors"):
         client, _ = client_of(name, reservation)
         assert client.post(f"/admin/loans/loan/{reservation.loan_id}/change/", {"title": "Mine"}).status_code == 403

@@ -23,7 +23,7 @@ from cbsa.api.serializers import ZIPS_LIMIT, UnknownZipSerializer, ZipAnswerSeri
 from cbsa.errors import InvalidZip, UnknownZip
 from cbsa.lookup import REMEMBERED_ZIPS, ZipAnswer, ZipAnswers, is_remembered, zip_answers
 from cbsa.rules import five_digits
-from peerloans.api.caching import FromAnyPage, open_to_any_page
+from peerloans.api.caching import CrossOriginView, allow_any_origin
 from peerloans.api.strict_fields import refuse_unknown_parameters
 
 ANSWER = {
@@ -64,7 +64,7 @@ REFUSALS = {
 }
 
 
-class ZipToCbsaView(FromAnyPage):
+class ZipToCbsaView(CrossOriginView):
     """Public reads. Caches may keep an answer and ask whether it still holds."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -95,7 +95,7 @@ class ZipDetail(ZipToCbsaView):
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         # A plain question about a remembered ZIP needs none of DRF's checks, and DRF would double the time of the answer.
         if request.method == "GET" and not request.META["QUERY_STRING"] and is_remembered(kwargs["zip_code"]):
-            return open_to_any_page(self.answer(request, [kwargs["zip_code"]]))
+            return allow_any_origin(self.answer(request, [kwargs["zip_code"]]))
         return super().dispatch(request, *args, **kwargs)
 
     @extend_schema(

@@ -1,4 +1,4 @@
-"""Did the bank send this? Signatures as Standard Webhooks prescribes, under any of the secrets in use."""
+"""Check that the bank sent an event, by its Standard Webhooks signature."""
 
 from collections.abc import Mapping
 
@@ -9,20 +9,25 @@ from loans.domain.errors import InvalidSignature
 
 
 def verify_bank_signature(body: bytes, headers: Mapping[str, str]) -> None:
-    """Raises InvalidSignature unless one of BANK_WEBHOOK_SECRETS signed the body within five minutes of now.
+    """Return if one of BANK_WEBHOOK_SECRETS signed the body within five minutes of now.
 
-    Where no secret is set, everything is refused; on a machine of one's own (DEBUG) everything is taken then.
+    Without any secret every event is refused, except in debug, where every event is accepted.
+
+    Raises: InvalidSignature.
     """
     secrets = settings.BANK_WEBHOOK_SECRETS
     if settings.DEBUG and not secrets:
         return
-    if not any(_signed(secret, body, headers) for secret in secrets):
-        raise InvalidSignature("Sign the body with the secret agreed on: webhook-id, webhook-timestamp, webhook-signature.")
+    if not any(_is_signed(secret, body, headers) for secret in secrets):
+        raise InvalidSignature(
+            "Sign the exact bytes of the body with the agreed secret and the present time, "
+            "and send the headers webhook-id, webhook-timestamp and webhook-signature."
+        )
 
 
-def _signed(secret: str, body: bytes, headers: Mapping[str, str]) -> bool:
+def _is_signed(secret: str, body: bytes, headers: Mapping[str, str]) -> bool:
     try:
         Webhook(secret).verify(body, dict(headers), json_parse=False)
-    except (WebhookVerificationError, ValueError):  # the library lets some malformed headers out as ValueError
+    except (WebhookVerificationError, ValueError):  # the library raises ValueError for some malformed headers
         return False
     return True

@@ -1,7 +1,8 @@
-"""What do the API's bodies hold? What comes in is checked field by field; what goes out is written down plainly.
+"""Define the bodies of the API's requests and answers.
 
-The fields of what goes out are declared for the schema. `to_representation` does without them, since a field's own
-machinery is what a long list would spend its time in; tests/loans/api/test_bodies.py holds the two together.
+Requests are checked field by field. The fields of answers are declared for the schema only: `to_representation` builds each
+answer as a plain dictionary, since a long list would spend most of its time in the fields' own methods.
+tests/loans/api/test_bodies.py holds the declared fields and the dictionaries together.
 """
 
 import re
@@ -19,14 +20,14 @@ from loans.models import Reservation, Transition
 from loans.selectors.loans import PUBLIC
 from loans.selectors.queue import queue_position_of
 from loans.selectors.transfers import TransferRow, current_of
-from loans.services.payments import OUTCOMES, Notice
+from loans.services.payments import OUTCOMES
 from peerloans.api.strict_fields import StrictSerializer
 
 DOLLARS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,2})?")
 MONEY_SCHEMA = {"type": "string", "pattern": r"^[0-9]{1,12}\.[0-9]{2}$", "examples": ["25000.00"]}
 
 
-# --- In -------------------------------------------------------------------------------------------------------------
+# --- Requests -------------------------------------------------------------------------------------------------------
 @extend_schema_field(
     {
         "oneOf": [
@@ -38,7 +39,9 @@ MONEY_SCHEMA = {"type": "string", "pattern": r"^[0-9]{1,12}\.[0-9]{2}$", "exampl
     }
 )
 class AmountField(serializers.Field):
-    default_error_messages = {"invalid": 'Dollars, more than zero and below a trillion, with at most two decimals, as in "25000.00".'}
+    default_error_messages = {
+        "invalid": 'Give dollars, more than zero and less than a trillion, with at most two decimals, as in "25000.00".'
+    }
 
     def to_internal_value(self, data: Any) -> Decimal:
         text = str(data) if isinstance(data, str | int | Decimal) and not isinstance(data, bool) else ""
@@ -48,9 +51,9 @@ class AmountField(serializers.Field):
 
 
 class InstantField(serializers.DateTimeField):
-    """An instant with its offset from UTC; without one it would be anybody's guess."""
+    """An instant with its offset from UTC. Without an offset it is ambiguous, and refused."""
 
-    default_error_messages = {"naive": "Say with which offset from UTC, as in 2026-03-02T15:00:00Z."}
+    default_error_messages = {"naive": "Add the offset from UTC, as in 2026-03-02T15:00:00Z."}
 
     def enforce_timezone(self, value: datetime) -> datetime:
         if value.tzinfo is None:
@@ -58,35 +61,32 @@ class InstantField(serializers.DateTimeField):
         return super().enforce_timezone(value)
 
 
-class NothingSerializer(StrictSerializer):
-    """A body without fields, or none at all."""
+class EmptySerializer(StrictSerializer):
+    """A body without fields, or no body at all."""
 
 
-class LogInSerializer(StrictSerializer):
+class TokenCreateSerializer(StrictSerializer):
     username = serializers.CharField(max_length=150)
     password = serializers.CharField(max_length=4096, trim_whitespace=False, style={"input_type": "password"})
 
 
-class ReserveSerializer(StrictSerializer):
+class ReservationCreateSerializer(StrictSerializer):
     amount = AmountField()
 
 
-class StartTransferSerializer(StrictSerializer):
+class TransferCreateSerializer(StrictSerializer):
     method = serializers.ChoiceField(choices=["ach", "wire"])
 
 
 class BankEventSerializer(StrictSerializer):
-    id = serializers.CharField(max_length=100, help_text="The bank's own; a repeat changes nothing.")
+    id = serializers.CharField(max_length=100, help_text="The bank's own id. A repeat changes nothing.")
     type = serializers.ChoiceField(choices=["transfer.cleared", "transfer.failed", "refund.paid"])
-    reference = serializers.CharField(max_length=40, help_text="Of the transfer or the refund.")
+    reference = serializers.CharField(max_length=40, help_text="The reference of the transfer or refund.")
     amount = AmountField()
-    occurred_at = InstantField(help_text="By the bank's clock.")
-
-    def notice(self) -> Notice:
-        return Notice(**self.validated_data)
+    occurred_at = InstantField(help_text="When it happened, by the bank's clock.")
 
 
-# --- Out ------------------------------------------------------------------------------------------------------------
+# --- Answers --------------------------------------------------------------------------------------------------------
 @extend_schema_field(MONEY_SCHEMA)
 class MoneyField(serializers.DecimalField):
     def __init__(self, **options: Any) -> None:
@@ -111,9 +111,9 @@ class MarketSerializer(serializers.Serializer):
 
 
 class LoanSerializer(serializers.Serializer):
-    """Of a loan, or as much of one as READ names, and what is shown as its remaining value."""
+    """A loan, or a row of its COLUMNS, and its remaining value with the instant at which that was true."""
 
-    READ = (
+    COLUMNS = (
         "reference",
         "title",
         "address",
@@ -135,20 +135,20 @@ class LoanSerializer(serializers.Serializer):
     reference = serializers.CharField()
     title = serializers.CharField()
     property = PropertySerializer()
-    market = MarketSerializer(allow_null=True, help_text="The metropolitan area, null where the property lies in none.")
+    market = MarketSerializer(allow_null=True, help_text="The metropolitan area; null if the property is in none.")
     amount = MoneyField(help_text="The principal offered.")
-    annual_rate = serializers.DecimalField(5, 2, help_text="Percent a year.")
+    annual_rate = serializers.DecimalField(5, 2, help_text="Percent per year.")
     term_months = serializers.IntegerField()
-    ltv = serializers.DecimalField(5, 2, help_text="Loan to value, percent.")
+    ltv = serializers.DecimalField(5, 2, help_text="Loan to value, in percent.")
     status = serializers.ChoiceField(PUBLIC)
-    minimum = MoneyField(help_text="Least reservation, but for a closing piece of exactly what remains.")
+    minimum = MoneyField(help_text="The smallest reservation. Less is accepted only if it is exactly what remains.")
     opens_at = serializers.DateTimeField()
     closes_at = serializers.DateTimeField()
-    remaining = MoneyField(help_text="What is still for sale, as of `remaining_as_of`.")
+    remaining = MoneyField(help_text="What was still for sale at `remaining_as_of`.")
     remaining_as_of = serializers.DateTimeField()
 
-    def to_representation(self, of: Any) -> dict[str, Any]:
-        loan, shown = of
+    def to_representation(self, loan_with_remaining: Any) -> dict[str, Any]:
+        loan, remaining = loan_with_remaining
         return {
             "reference": loan.reference,
             "title": loan.title,
@@ -162,51 +162,51 @@ class LoanSerializer(serializers.Serializer):
             "minimum": loan.minimum,
             "opens_at": loan.opens_at,
             "closes_at": loan.closes_at,
-            "remaining": shown.amount,
-            "remaining_as_of": shown.as_of,
+            "remaining": remaining.amount,
+            "remaining_as_of": remaining.as_of,
         }
 
 
 class LoanDetailSerializer(LoanSerializer):
-    """The same, and what is available, counted at this moment."""
+    """A loan, with what is available at this moment."""
 
-    available = MoneyField(help_text="What one new reservation may take now.")
+    available = MoneyField(help_text="The most that one new reservation may take now.")
 
-    def to_representation(self, of: Any) -> dict[str, Any]:
-        loan, shown, available = of
-        return super().to_representation((loan, shown)) | {"available": available}
+    def to_representation(self, loan_with_remaining_and_available: Any) -> dict[str, Any]:
+        loan, remaining, available = loan_with_remaining_and_available
+        return super().to_representation((loan, remaining)) | {"available": available}
 
 
 class TransferSerializer(serializers.Serializer):
-    reference = serializers.CharField(help_text="To put on the payment.")
+    reference = serializers.CharField(help_text="Put it on the payment.")
     method = serializers.ChoiceField(["ach", "wire"])
     status = serializers.ChoiceField(INBOUND_STATUSES)
 
 
 class RefundSerializer(serializers.Serializer):
     amount = MoneyField(help_text="The sum of all refunds that are due or paid.")
-    status = serializers.ChoiceField([TransferStatus.DUE, TransferStatus.PAID], help_text="`due` until all is paid.")
+    status = serializers.ChoiceField([TransferStatus.DUE, TransferStatus.PAID], help_text="`due` until all of it is paid.")
 
 
 class ReservationSerializer(serializers.Serializer):
-    """Of a reservation, or as much of one as READ names, and its transfers and refunds."""
+    """A reservation, or a row of its COLUMNS, and its transfers and refunds."""
 
-    READ = ("pk", "loan_reference", "amount", "settled_amount", "state", "cause", "created_at", "expires_at", "refunded")
+    COLUMNS = ("pk", "loan_reference", "amount", "settled_amount", "state", "cause", "created_at", "expires_at", "refunded")
 
     id = serializers.UUIDField()
     loan = serializers.CharField(help_text="The loan's reference.")
     amount = MoneyField()
-    settled_amount = MoneyField(help_text="What has been bought for good.")
+    settled_amount = MoneyField(help_text="What the reservation has bought.")
     state = serializers.ChoiceField(list(State))
-    cause = serializers.CharField(allow_null=True, help_text=f"Why it was canceled: {', '.join(CAUSES)}.")
+    cause = serializers.CharField(allow_null=True, help_text=f"Why it was canceled, else null: {', '.join(CAUSES)}.")
     created_at = serializers.DateTimeField()
-    expires_at = serializers.DateTimeField(allow_null=True, help_text="Null when it cannot expire.")
-    transfer = TransferSerializer(allow_null=True, help_text="The payment it awaits or got.")
+    expires_at = serializers.DateTimeField(allow_null=True, help_text="The deadline; null if the reservation cannot expire.")
+    transfer = TransferSerializer(allow_null=True, help_text="The payment that is expected or has come.")
     refund = RefundSerializer(allow_null=True)
 
-    def to_representation(self, of: tuple[Reservation, Sequence[TransferRow]]) -> dict[str, Any]:
-        reservation, movements = of
-        transfer = current_of(movements)
+    def to_representation(self, reservation_with_transfers: tuple[Reservation, Sequence[TransferRow]]) -> dict[str, Any]:
+        reservation, transfers = reservation_with_transfers
+        transfer = current_of(transfers)
         return {
             "id": reservation.pk,
             "loan": reservation.loan_reference,
@@ -217,31 +217,31 @@ class ReservationSerializer(serializers.Serializer):
             "created_at": reservation.created_at,
             "expires_at": reservation.expires_at,
             "transfer": {"reference": transfer.reference, "method": transfer.method, "status": transfer.status} if transfer else None,
-            "refund": {"amount": reservation.refunded, "status": _refund_status(movements)} if reservation.refunded else None,
+            "refund": {"amount": reservation.refunded, "status": _refund_status(transfers)} if reservation.refunded else None,
         }
 
 
-def _refund_status(movements: Sequence[TransferRow]) -> str:
-    due = any(transfer.status == TransferStatus.DUE for transfer in movements)
+def _refund_status(transfers: Sequence[TransferRow]) -> str:
+    due = any(transfer.status == TransferStatus.DUE for transfer in transfers)
     return TransferStatus.DUE if due else TransferStatus.PAID
 
 
 class ReservationDetailSerializer(ReservationSerializer):
-    queue_position = serializers.IntegerField(allow_null=True, help_text="1 is next; null when it is not live.")
+    queue_position = serializers.IntegerField(allow_null=True, help_text="1 is next; null if the reservation is not live.")
 
-    def to_representation(self, of: tuple[Reservation, Sequence[TransferRow]]) -> dict[str, Any]:
-        reservation, _ = of
-        return super().to_representation(of) | {"queue_position": queue_position_of(reservation)}
+    def to_representation(self, reservation_with_transfers: tuple[Reservation, Sequence[TransferRow]]) -> dict[str, Any]:
+        reservation, _ = reservation_with_transfers
+        return super().to_representation(reservation_with_transfers) | {"queue_position": queue_position_of(reservation)}
 
 
 class TransitionSerializer(serializers.Serializer):
     at = serializers.DateTimeField()
-    event = serializers.CharField(help_text="What happened; of a cancellation, why.")
-    from_state = serializers.CharField(allow_null=True, help_text="Null at the beginning.")
-    to_state = serializers.CharField()
-    amount = MoneyField(allow_null=True, help_text="The dollars that the event is about.")
-    deadline = serializers.DateTimeField(allow_null=True, help_text="`expires_at` from here on.")
-    transfer = serializers.CharField(allow_null=True, help_text="The reference of the transfer or refund that it happened to, if it did.")
+    event = serializers.CharField(help_text="What happened; for a cancellation, its cause.")
+    from_state = serializers.CharField(allow_null=True, help_text="The state before; null at the beginning.")
+    to_state = serializers.CharField(help_text="The state after.")
+    amount = MoneyField(allow_null=True, help_text="The dollars that the event concerns.")
+    deadline = serializers.DateTimeField(allow_null=True, help_text="`expires_at` from this event on.")
+    transfer = serializers.CharField(allow_null=True, help_text="The reference of the transfer or refund that the event happened to.")
     rule = serializers.CharField(allow_null=True, help_text="The settlement rule that decided, or `staff`.")
     actor = serializers.ChoiceField(["investor", "staff", "bank", "system"])
     reason = serializers.CharField(allow_null=True)
@@ -279,7 +279,7 @@ class LoanTotalSerializer(serializers.Serializer):
 class MarketTotalSerializer(serializers.Serializer):
     market = MarketSerializer(allow_null=True)
     held = MoneyField()
-    share = serializers.DecimalField(5, 4, help_text="Of all that is held: 0.2500 is a quarter.")
+    share = serializers.DecimalField(5, 4, help_text="The market's part of everything held; 0.2500 is a quarter.")
 
 
 class PortfolioSerializer(serializers.Serializer):
@@ -289,6 +289,6 @@ class PortfolioSerializer(serializers.Serializer):
     by_market = MarketTotalSerializer(many=True, help_text="Largest first.")
 
 
-class OutcomeSerializer(serializers.Serializer):
+class BankEventOutcomeSerializer(serializers.Serializer):
     id = serializers.CharField()
-    outcome = serializers.CharField(help_text=f"What came of it: {', '.join(OUTCOMES)}.")
+    outcome = serializers.CharField(help_text=f"What the event led to: {', '.join(OUTCOMES)}.")

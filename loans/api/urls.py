@@ -1,4 +1,4 @@
-"""Where is the API of loans? Below /api/v1/."""
+"""Route the API of loans, below /api/v1/."""
 
 from django.urls import path, register_converter
 from django.urls.converters import UUIDConverter
@@ -7,24 +7,25 @@ from loans.api import views
 
 
 class AnyCaseUUID(UUIDConverter):
-    """Django's own knows small letters only."""
+    """Match UUIDs in capital letters, too. Django's own converter matches lower case only."""
 
     regex = "[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
 
 
 register_converter(AnyCaseUUID, "any-uuid")
 
+app_name = "api"
 urlpatterns = [
-    path("auth/token/", views.TokenCreate.as_view(), name="log-in"),
-    path("auth/logout/", views.TokenRevoke.as_view(), name="log-out"),
-    path("loans/", views.LoanList.as_view(), name="loans"),
-    path("loans/<slug:reference>/", views.LoanDetail.as_view(), name="loan"),
-    path("loans/<slug:reference>/reservations/", views.ReservationCreate.as_view(), name="reserve"),
-    path("reservations/", views.ReservationList.as_view(), name="reservations"),
-    path("reservations/<any-uuid:reservation_id>/", views.ReservationDetail.as_view(), name="reservation"),
-    path("reservations/<any-uuid:reservation_id>/history/", views.ReservationHistory.as_view(), name="history"),
-    path("reservations/<any-uuid:reservation_id>/transfer/", views.TransferCreate.as_view(), name="start-transfer"),
-    path("reservations/<any-uuid:reservation_id>/cancel/", views.ReservationCancel.as_view(), name="cancel"),
-    path("portfolio/", views.PortfolioDetail.as_view(), name="portfolio"),
-    path("bank-events/", views.BankEventCreate.as_view(), name="bank-events"),
+    path("auth/token/", views.TokenCreate.as_view(), name="token-create"),
+    path("auth/logout/", views.TokenRevoke.as_view(), name="token-revoke"),
+    path("loans/", views.LoanList.as_view(), name="loan-list"),
+    path("loans/<slug:reference>/", views.LoanDetail.as_view(), name="loan-detail"),
+    path("loans/<slug:reference>/reservations/", views.ReservationCreate.as_view(), name="reservation-create"),
+    path("reservations/", views.ReservationList.as_view(), name="reservation-list"),
+    path("reservations/<any-uuid:reservation_id>/", views.ReservationDetail.as_view(), name="reservation-detail"),
+    path("reservations/<any-uuid:reservation_id>/history/", views.ReservationHistory.as_view(), name="reservation-history"),
+    path("reservations/<any-uuid:reservation_id>/transfer/", views.TransferCreate.as_view(), name="transfer-create"),
+    path("reservations/<any-uuid:reservation_id>/cancel/", views.ReservationCancel.as_view(), name="reservation-cancel"),
+    path("portfolio/", views.PortfolioDetail.as_view(), name="portfolio-detail"),
+    path("bank-events/", views.BankEventCreate.as_view(), name="bank-event-create"),
 ]

@@ -1,4 +1,7 @@
-"""What does each address of the API do? Check what came, call one service, show what it returns."""
+"""Answer the calls of the API: check the request, call one service or selector, and show what it returns.
+
+The docstring of a view is what the OpenAPI document says of it (loans/api/schema.py).
+"""
 
 import logging
 from typing import Any
@@ -9,6 +12,7 @@ from django.contrib.auth import authenticate
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
+from drf_spectacular.utils import extend_schema
 from knox.models import AuthToken
 from rest_framework import generics
 from rest_framework.exceptions import AuthenticationFailed, Throttled
@@ -19,21 +23,25 @@ from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from loans import remaining_cache
-from loans.api import authentication, schema
-from loans.api.authentication import investor
+from loans.api import authentication
+from loans.api.authentication import investor_of
 from loans.api.bank_signature import verify_bank_signature
 from loans.api.filters import ReservationFilter, StrictFilterBackend
-from loans.api.idempotency import keyed, keyed_by_service
+from loans.api.idempotency import idempotent, idempotent_in_service
+from loans.api.schema import SIGNATURE
 from loans.api.serializers import (
+    BankEventOutcomeSerializer,
     BankEventSerializer,
+    EmptySerializer,
     LoanDetailSerializer,
     LoanSerializer,
-    LogInSerializer,
-    NothingSerializer,
+    PortfolioSerializer,
+    ReservationCreateSerializer,
     ReservationDetailSerializer,
     ReservationSerializer,
-    ReserveSerializer,
-    StartTransferSerializer,
+    TokenCreateSerializer,
+    TokenSerializer,
+    TransferCreateSerializer,
     TransitionSerializer,
 )
 from loans.domain.actors import Actor
@@ -46,57 +54,67 @@ from loans.selectors.offers import loan_offer
 from loans.selectors.portfolio import portfolio
 from loans.selectors.reservations import reservation_of_investor
 from loans.selectors.transfers import TransferRow, transfers_of
-from loans.services.payments import record_bank_event
+from loans.services.payments import Notice, record_bank_event
 from loans.services.reservations import cancel_reservation, reserve, start_transfer
-from peerloans.api.caching import ForAnyone, Revalidated
-from peerloans.api.pagination import BeyondRow
-from peerloans.api.throttling import LogIns
+from peerloans.api.caching import ConditionalView, PublicView
+from peerloans.api.pagination import KeysetPagination
+from peerloans.api.throttling import LogInThrottle
 from peerloans.database import replica
 
 logger = logging.getLogger(__name__)
 
 
-def checked(form: type[Serializer], request: Request) -> Any:
-    """The form, filled with the request's body; ValidationError by field."""
-    filled = form(data=request.data)
-    filled.is_valid(raise_exception=True)
-    return filled
+def body_of(request: Request, serializer_class: type[Serializer[Any]]) -> dict[str, Any]:
+    """Return the validated fields of the request's body. Raises: ValidationError, by field."""
+    serializer = serializer_class(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    fields: dict[str, Any] = serializer.validated_data
+    return fields
 
 
-def seen(reservation: Reservation) -> tuple[Reservation, list[TransferRow]]:
-    """The reservation with its transfers and refunds."""
+def with_transfers(reservation: Reservation) -> tuple[Reservation, list[TransferRow]]:
+    """Return the reservation with its transfers and refunds."""
     return reservation, transfers_of([reservation.pk])[reservation.pk]
 
 
 # --- Log-in ---------------------------------------------------------------------------------------------------------
-class TokenCreate(Revalidated):
+class TokenCreate(ConditionalView):
+    """Log in.
+
+    Several tokens may be in use at once. Each ends at its `expires_at`, or when you log out with it.
+    """
+
     authentication_classes = ()
     permission_classes = ()
-    throttle_classes = (LogIns,)
+    throttle_classes = (LogInThrottle,)
 
     def get_authenticate_header(self, request: Request) -> str:
         return "Bearer"
 
-    @schema.log_in
+    @extend_schema(request=TokenCreateSerializer, responses=TokenSerializer)
     def post(self, request: Request) -> Response:
-        given = checked(LogInSerializer, request).validated_data
-        user = authenticate(request, **given)
+        user = authenticate(request, **body_of(request, TokenCreateSerializer))
         if getattr(request, "axes_locked_out", False):
             raise Throttled(settings.AXES_COOLOFF_TIME.total_seconds(), "Too many wrong passwords for this user from your address.")
         if user is None:
             logger.warning("A log-in failed.")
             raise AuthenticationFailed("No active user has this name and password.")
-        kept, token = AuthToken.objects.create(user)
+        stored, token = AuthToken.objects.create(user)
         user_logged_in.send(type(user), request=request, user=user)
-        return Response({"token": token, "expires_at": kept.expiry})
+        return Response({"token": token, "expires_at": stored.expiry})
 
 
-class TokenRevoke(Revalidated):
+class TokenRevoke(ConditionalView):
+    """Log out.
+
+    The token of the request ends at once, on other servers within a minute. The user's other tokens stay valid.
+    """
+
     permission_classes = (IsAuthenticated,)
 
-    @schema.log_out
+    @extend_schema(request=EmptySerializer, responses={204: None})
     def post(self, request: Request) -> Response:
-        checked(NothingSerializer, request)
+        body_of(request, EmptySerializer)
         token: Any = request.auth
         authentication.forget(token.digest)
         token.delete()
@@ -105,17 +123,18 @@ class TokenRevoke(Revalidated):
 
 
 # --- Loans ----------------------------------------------------------------------------------------------------------
-@schema.loans
-class LoanList(ForAnyone, generics.ListAPIView):
+class LoanList(PublicView, generics.ListAPIView):
+    """List the open and funded loans."""
+
     serializer_class = LoanSerializer
-    pagination_class = BeyondRow
+    pagination_class = KeysetPagination
     filter_backends = (StrictFilterBackend,)
     filterset_class = LoanFilter
 
     def get_queryset(self) -> QuerySet[Any]:
         loans = public_loans().annotate(read_at=Now())
         # Rows, since a hundred instances of a model cost as much as reading them does.
-        return loans.order_by("-opens_at").values_list("pk", "remaining", "version", "read_at", *LoanSerializer.READ, named=True)
+        return loans.order_by("-opens_at").values_list("pk", "remaining", "version", "read_at", *LoanSerializer.COLUMNS, named=True)
 
     def paginate_queryset(self, queryset: Any) -> Any:
         page = super().paginate_queryset(queryset) or []
@@ -123,103 +142,150 @@ class LoanList(ForAnyone, generics.ListAPIView):
         return [(loan, values[loan.pk]) for loan in page]
 
 
-class LoanDetail(ForAnyone):
-    @schema.loan
+class LoanDetail(PublicView):
+    """Show a loan.
+
+    `remaining` and `available` come from one read and are true at `remaining_as_of`.
+    """
+
+    serializer_class = LoanDetailSerializer
+
     def get(self, request: Request, reference: str) -> Response:
         offer = loan_offer(reference)
         loan = offer.loan
         if loan.status not in PUBLIC:
             raise NotFound(f"There is no loan {reference}.")
-        shown = remaining_cache.Remaining(loan.remaining, offer.at, loan.version)
-        return Response(LoanDetailSerializer((loan, shown, offer.available)).data)
+        remaining = remaining_cache.Remaining(loan.remaining, offer.at, loan.version)
+        return Response(LoanDetailSerializer((loan, remaining, offer.available)).data)
 
 
-class ReservationCreate(Revalidated):
-    @schema.reserve
-    @keyed_by_service
+class ReservationCreate(ConditionalView):
+    """Reserve part of a loan.
+
+    The reservation's place in the loan's queue is fixed from now on. Start its transfer before `expires_at`, 24 hours from now.
+    """
+
+    @extend_schema(request=ReservationCreateSerializer, responses={201: ReservationSerializer})
+    @idempotent_in_service
     def post(self, request: Request, reference: str, key: Key | None) -> Response:
-        amount = checked(ReserveSerializer, request).validated_data["amount"]
-        reservation = reserve(reference=reference, investor=investor(request), amount=amount, key=key)
+        amount = body_of(request, ReservationCreateSerializer)["amount"]
+        reservation = reserve(reference=reference, investor=investor_of(request), amount=amount, key=key)
         return Response(ReservationSerializer((reservation, [])).data, status=201)
 
 
 # --- Reservations ---------------------------------------------------------------------------------------------------
-@schema.reservations
-class ReservationList(Revalidated, generics.ListAPIView):
+class ReservationList(ConditionalView, generics.ListAPIView):
+    """List your reservations, newest first."""
+
     serializer_class = ReservationSerializer
-    pagination_class = BeyondRow
+    pagination_class = KeysetPagination
     filter_backends = (StrictFilterBackend,)
     filterset_class = ReservationFilter
     queryset = Reservation.objects.annotate(loan_reference=F("loan__reference")).order_by("-created_at")  # type: ignore[no-redef]
 
     def get_queryset(self) -> QuerySet[Any]:
-        reservations = super().get_queryset().using(replica.for_user(self.request.user.pk)).filter(investor=investor(self.request))
-        return reservations.values_list(*ReservationSerializer.READ, named=True)
+        reservations = super().get_queryset().using(replica.for_user(self.request.user.pk)).filter(investor=investor_of(self.request))
+        return reservations.values_list(*ReservationSerializer.COLUMNS, named=True)
 
     def paginate_queryset(self, queryset: Any) -> Any:
         page = super().paginate_queryset(queryset) or []
-        movements = transfers_of([reservation.pk for reservation in page], queryset.db)
-        return [(reservation, movements[reservation.pk]) for reservation in page]
+        transfers = transfers_of([reservation.pk for reservation in page], queryset.db)
+        return [(reservation, transfers[reservation.pk]) for reservation in page]
 
 
-class ReservationDetail(Revalidated):
-    @schema.reservation
+class ReservationDetail(ConditionalView):
+    """Show one of your reservations.
+
+    `queue_position` is counted at this moment. A reservation of another investor is not found.
+    """
+
+    serializer_class = ReservationDetailSerializer
+
     def get(self, request: Request, reservation_id: UUID) -> Response:
-        reservation = reservation_of_investor(investor(request).pk, reservation_id)
-        return Response(ReservationDetailSerializer(seen(reservation)).data)
+        reservation = reservation_of_investor(investor_of(request).pk, reservation_id)
+        return Response(ReservationDetailSerializer(with_transfers(reservation)).data)
 
 
-class TransferCreate(Revalidated):
-    @schema.start_transfer
-    @keyed
-    def post(self, request: Request, reservation_id: UUID) -> Response:
-        method = checked(StartTransferSerializer, request).validated_data["method"]
-        reservation = start_transfer(
-            reservation_id=reservation_id, method=method, actor=Actor("investor", request.user.pk), investor_id=investor(request).pk
-        )
-        return Response(ReservationSerializer(seen(reservation)).data)
+class ReservationHistory(ConditionalView, generics.ListAPIView):
+    """List what happened to a reservation, oldest first."""
 
-
-class ReservationCancel(Revalidated):
-    @schema.cancel
-    @keyed
-    def post(self, request: Request, reservation_id: UUID) -> Response:
-        checked(NothingSerializer, request)
-        reservation = cancel_reservation(
-            reservation_id=reservation_id, actor=Actor("investor", request.user.pk), investor_id=investor(request).pk
-        )
-        return Response(ReservationSerializer(seen(reservation)).data)
-
-
-@schema.history
-class ReservationHistory(Revalidated, generics.ListAPIView):
     serializer_class = TransitionSerializer
-    pagination_class = BeyondRow
+    pagination_class = KeysetPagination
     filter_backends = (StrictFilterBackend,)
     queryset = Transition.objects.select_related("transfer").order_by("id")
 
     def get_queryset(self) -> QuerySet[Transition]:
-        reservation = reservation_of_investor(investor(self.request).pk, self.kwargs["reservation_id"])
+        reservation = reservation_of_investor(investor_of(self.request).pk, self.kwargs["reservation_id"])
         return super().get_queryset().using(replica.for_user(self.request.user.pk)).filter(reservation=reservation)
 
 
-class PortfolioDetail(Revalidated):
-    @schema.portfolio
+class TransferCreate(ConditionalView):
+    """Start the transfer of a reservation's money.
+
+    The reservation becomes pending until the end of the fifth banking day after today. Put the transfer's `reference` on the
+    payment.
+    """
+
+    @extend_schema(request=TransferCreateSerializer, responses=ReservationSerializer)
+    @idempotent
+    def post(self, request: Request, reservation_id: UUID) -> Response:
+        method = body_of(request, TransferCreateSerializer)["method"]
+        reservation = start_transfer(
+            reservation_id=reservation_id,
+            method=method,
+            actor=Actor("investor", request.user.pk),
+            investor_id=investor_of(request).pk,
+        )
+        return Response(ReservationSerializer(with_transfers(reservation)).data)
+
+
+class ReservationCancel(ConditionalView):
+    """Cancel a reservation.
+
+    This is possible only while it is reserved, so before its transfer has started.
+    """
+
+    @extend_schema(request=EmptySerializer, responses=ReservationSerializer)
+    @idempotent
+    def post(self, request: Request, reservation_id: UUID) -> Response:
+        body_of(request, EmptySerializer)
+        reservation = cancel_reservation(
+            reservation_id=reservation_id, actor=Actor("investor", request.user.pk), investor_id=investor_of(request).pk
+        )
+        return Response(ReservationSerializer(with_transfers(reservation)).data)
+
+
+class PortfolioDetail(ConditionalView):
+    """Show your totals by state, by loan and by market.
+
+    A reservation that has lapsed counts as canceled. `held` is what is reserved, pending or settled.
+    """
+
+    serializer_class = PortfolioSerializer
+
     def get(self, request: Request) -> Response:
-        return Response(portfolio(investor(request).pk, using=replica.for_user(request.user.pk)))
+        return Response(portfolio(investor_of(request).pk, using=replica.for_user(request.user.pk)))
 
 
 # --- The bank -------------------------------------------------------------------------------------------------------
 class BankEventCreate(APIView):
-    """Nobody logs in here: the signature says who it is."""
+    """Report, as the bank, what became of a transfer or a refund.
 
-    authentication_classes = ()
+    Sign it as [Standard Webhooks](https://www.standardwebhooks.com/) prescribes. The same event again changes nothing. The status
+    is 202 if the reference is not ours: the event is recorded for staff.
+    """
+
+    authentication_classes = ()  # the signature authenticates the bank
     permission_classes = ()
     throttle_classes = ()
 
-    @schema.bank_events
+    @extend_schema(
+        parameters=SIGNATURE,
+        request=BankEventSerializer,
+        responses={200: BankEventOutcomeSerializer, 202: BankEventOutcomeSerializer},
+    )
     def post(self, request: Request) -> Response:
         verify_bank_signature(request._request.body, request.headers)
-        notice = checked(BankEventSerializer, request).notice()
+        notice = Notice(**body_of(request, BankEventSerializer))
         outcome = record_bank_event(notice)
         return Response({"id": notice.id, "outcome": outcome}, status=202 if outcome == "unknown_reference" else 200)

@@ -7,7 +7,6 @@ class NotFound(Problem):
     """There is no such object, or it belongs to another investor."""
 
     code = "not_found"
-    status = 404
     title = "Not found"
 
 
@@ -15,7 +14,6 @@ class NotAccredited(Problem):
     """The investor is not active, or not accredited on this day."""
 
     code = "not_accredited"
-    status = 403
     title = "Not accredited"
 
 
@@ -23,7 +21,6 @@ class BelowMinimum(Problem):
     """The amount is below the loan's minimum and is not the closing piece. `minimum`: the least that would do."""
 
     code = "below_minimum"
-    status = 400
     title = "Below the minimum"
 
 
@@ -31,7 +28,6 @@ class Invalid(Problem):
     """A value of the request is not acceptable."""
 
     code = "invalid"
-    status = 400
     title = "Invalid request"
 
 
@@ -42,7 +38,6 @@ class OverLimit(Problem):
     """
 
     code = "over_limit"
-    status = 409
     title = "More than is available"
 
 
@@ -50,7 +45,6 @@ class LoanNotOpen(Problem):
     """The loan takes no reservations. `loan_status`: its state."""
 
     code = "loan_not_open"
-    status = 409
     title = "Loan not open"
 
 
@@ -58,7 +52,6 @@ class ReservationExpired(Problem):
     """The deadline of the reservation has passed. `expired_at`: that deadline; `state`: the present state."""
 
     code = "reservation_expired"
-    status = 409
     title = "Reservation expired"
 
 
@@ -66,7 +59,6 @@ class IllegalTransition(Problem):
     """The present state does not allow the event. `state`: the present one; `possible`: the events that it allows."""
 
     code = "illegal_transition"
-    status = 409
     title = "Not possible in this state"
 
 
@@ -74,16 +66,13 @@ class Busy(Problem):
     """A lock did not come in time. The same request may succeed a moment later."""
 
     code = "busy"
-    status = 409
     title = "Busy"
-    retry_after_seconds = 1
 
 
 class InvalidSignature(Problem):
     """The request is not signed by the bank, or its time lies too far away."""
 
     code = "invalid_signature"
-    status = 400
     title = "Invalid signature"
 
 
@@ -91,7 +80,6 @@ class IdempotencyKeyReused(Problem):
     """The key came with another request before."""
 
     code = "idempotency_key_reused"
-    status = 422
     title = "Idempotency-Key reused"
 
 
@@ -99,6 +87,4 @@ class RequestInProgress(Problem):
     """The first request with this key is still running."""
 
     code = "request_in_progress"
-    status = 409
     title = "Request in progress"
-    retry_after_seconds = 1

@@ -24,7 +24,8 @@ from loans.models import Loan
 from loans.selectors.loan_filter import LoanFilter
 from loans.selectors.loans import PUBLIC, loan_fill_curve, market_loans, public_places
 from loans.selectors.offers import LoanOffer, loan_offer, loan_offers
-from peerloans.api.caching import page_for_anyone
+from peerloans.api import problem_details
+from peerloans.api.caching import public_page
 from peerloans.errors import Problem
 from peerloans.web import charts
 
@@ -106,7 +107,7 @@ def loan_cards(loan_ids: Sequence[int]) -> list[LoanCard]:
     return [LoanCard(offer, values[offer.loan.pk].amount) for offer in offers]
 
 
-@page_for_anyone
+@public_page
 def market(request: HttpRequest) -> HttpResponse:
     """List the loans that match the filters in the query string; open loans where it names no status.
 
@@ -149,7 +150,7 @@ def _page_number(text: str) -> int:
 
 
 # --- A loan -----------------------------------------------------------------------------------------------------------
-@page_for_anyone
+@public_page
 def loan_detail(request: HttpRequest, reference: str) -> HttpResponse:
     try:
         offer = loan_offer(reference)
@@ -183,7 +184,7 @@ def _metro(loan: Loan) -> dict[str, Any] | None:
 
 
 # --- A ZIP code -------------------------------------------------------------------------------------------------------
-@page_for_anyone
+@public_page
 def zip_search(request: HttpRequest) -> HttpResponse:
     """Redirect from the search field to the ZIP's page; show the field again where the text in it is not a ZIP code."""
     zip_code = request.GET.get("zip", "").strip()
@@ -195,7 +196,7 @@ def zip_search(request: HttpRequest) -> HttpResponse:
         return _zip_problem(request, zip_code, problem)
 
 
-@page_for_anyone
+@public_page
 def zip_detail(request: HttpRequest, zip_code: str) -> HttpResponse:
     try:
         normalized = five_digits(zip_code)
@@ -219,7 +220,7 @@ def zip_detail(request: HttpRequest, zip_code: str) -> HttpResponse:
 
 
 def _zip_problem(request: HttpRequest, zip_code: str, problem: Problem) -> HttpResponse:
-    return render(request, "loans/zip.html", {"zip_code": zip_code, "problem": problem}, status=problem.status)
+    return render(request, "loans/zip.html", {"zip_code": zip_code, "problem": problem}, status=problem_details.STATUSES[problem.code])
 
 
 def _metro_values(answer: lookup.ZipAnswer) -> dict[str, Any]:

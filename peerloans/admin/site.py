@@ -22,7 +22,7 @@ from knox.models import AuthToken
 
 from peerloans.admin import second_factor
 from peerloans.admin.audit_log import log_admin_action
-from peerloans.api.throttling import LogIns
+from peerloans.api.throttling import LogInThrottle
 
 
 class LoginForm(AdminAuthenticationForm):
@@ -60,7 +60,7 @@ class StaffSite(admin.AdminSite):
         """Log in, limit the attempts, and lead staff who must set up a second factor to its page."""
         if super().has_permission(request) and not (second_factor.is_satisfied(request.user) or second_factor.is_set_up(request.user)):
             return redirect("admin:second-factor")
-        attempts = LogIns()
+        attempts = LogInThrottle()
         if request.method == "POST" and not attempts.allow_request(request):
             seconds = math.ceil(attempts.wait())
             page = render(request, "locked_out.html", {"seconds": seconds}, status=429)

@@ -1,4 +1,4 @@
-"""What does an answer tell caches and browsers? Whether it may be kept, and whether it still holds."""
+"""Set what caches may keep (Cache-Control, ETag) and which web pages may read an answer (CORS)."""
 
 import hashlib
 import re
@@ -14,16 +14,20 @@ from rest_framework.views import APIView
 
 from peerloans.api.strict_fields import refuse_unknown_parameters
 
-AS_OF = re.compile(rb'_as_of":"[^"]*"')  # begins with what is to be found fast
+# The value of every field whose name ends in _as_of. A pattern that begins with a literal is found fast.
+AS_OF_VALUE = re.compile(rb'_as_of":"[^"]*"')
 
 
-def etag(body: bytes) -> str:
-    """A hash of the JSON without its `…_as_of` instants; weak, since bodies that differ only in those share it."""
-    return f'W/"{hashlib.sha256(AS_OF.sub(b"", body)).hexdigest()[:32]}"'
+def etag_of(body: bytes) -> str:
+    """Return the ETag of a JSON body: a hash without its `…_as_of` instants.
+
+    It is weak, since bodies that differ only in those instants share it.
+    """
+    return f'W/"{hashlib.sha256(AS_OF_VALUE.sub(b"", body)).hexdigest()[:32]}"'
 
 
-def page_for_anyone(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """A web page that anyone may see, and that caches may keep, asking each time whether it still holds."""
+def public_page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Make a view of a web page answer GET and HEAD only, and let caches keep the page if they revalidate it each time."""
 
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -32,17 +36,17 @@ def page_for_anyone(view: Callable[..., HttpResponse]) -> Callable[..., HttpResp
             response.headers["Cache-Control"] = "no-store"
             return response
         response.headers["Cache-Control"] = "public, no-cache"
-        response.headers["ETag"] = etag(response.content)
+        response.headers["ETag"] = etag_of(response.content)
         return get_conditional_response(request, response.headers["ETag"], None, response) or response
 
     return require_safe(answer)
 
 
-class Revalidated(APIView):
-    """Reads that a client may keep, asking each time whether they still hold; everything else is not stored."""
+class ConditionalView(APIView):
+    """A view whose reads a client may keep if it revalidates them each time. No other answer is kept."""
 
-    cached_by = "private"
-    filter_backends: Any = ()  # which say what parameters a list reads
+    cacheability = "private"
+    filter_backends: Any = ()  # a list's own refuse its unknown parameters
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -54,29 +58,29 @@ class Revalidated(APIView):
         if request.method not in {"GET", "HEAD"} or response.status_code != 200:
             response.headers["Cache-Control"] = "no-store"
             return response
-        response.headers["Cache-Control"] = f"{self.cached_by}, no-cache"
-        response.headers["ETag"] = etag(response.render().content)
+        response.headers["Cache-Control"] = f"{self.cacheability}, no-cache"
+        response.headers["ETag"] = etag_of(response.render().content)
         return get_conditional_response(request, response.headers["ETag"], None, response)
 
 
-def open_to_any_page(response: Any) -> Any:
-    """Lets the script of any web page read it."""
+def allow_any_origin(response: Any) -> Any:
+    """Let the scripts of all web pages read the response."""
     response.headers["Access-Control-Allow-Origin"] = "*"
     response.headers["Access-Control-Expose-Headers"] = "ETag"
     return response
 
 
-class FromAnyPage(APIView):
-    """Asked without a log-in, by the script of any web page."""
+class CrossOriginView(APIView):
+    """A view without authentication that the scripts of all web pages may call."""
 
     authentication_classes = ()
     permission_classes = ()
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        return open_to_any_page(super().finalize_response(request, response, *args, **kwargs))
+        return allow_any_origin(super().finalize_response(request, response, *args, **kwargs))
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """A web page's question what it may send here."""
+        """Answer a browser's preflight request."""
         headers = {
             "Allow": ", ".join(self.allowed_methods),
             "Access-Control-Allow-Methods": ", ".join(self.allowed_methods),
@@ -86,7 +90,7 @@ class FromAnyPage(APIView):
         return HttpResponse(status=204, headers=headers)
 
 
-class ForAnyone(FromAnyPage, Revalidated):
-    """Reads without a log-in, from any web page."""
+class PublicView(CrossOriginView, ConditionalView):
+    """A view without authentication whose reads shared caches may keep, too."""
 
-    cached_by = "public"
+    cacheability = "public"

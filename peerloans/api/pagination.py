@@ -1,4 +1,8 @@
-"""Which page of a list is asked for? What lies beyond a row, so that nothing is skipped or repeated while rows arrive."""
+"""Page through lists by keyset: a cursor names the row after which a page begins.
+
+Rows that arrive between two pages are neither skipped nor repeated. DRF's CursorPagination counts rows among equal values, so
+a row that arrives among them would shift the page; here ties are broken by the primary key.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,33 +16,35 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
-SIZE = 50
-LARGEST = 200
+DEFAULT_SIZE = 50
+LARGEST_SIZE = 200
+SALT = "cursor"
 
 
-class BeyondRow(BasePagination):
-    """Cursors name the row that the page lies beyond, by the values it is ordered by; ties are broken by primary key.
+class KeysetPagination(BasePagination):
+    """Page through a queryset in its own order.
 
-    DRF's CursorPagination counts rows within ties, so a row that arrives among equal ones would shift them. Cursors are
-    signed: they come back as we made them or not at all.
+    A cursor holds the ordering, that row's values of the ordering's fields, and the direction. It is signed, so a cursor that
+    comes back is one that was given out.
     """
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         self.url = request.build_absolute_uri()
+        self.ordering = list(queryset.query.order_by)
+        self.ordering.append("-pk" if self.ordering[0].startswith("-") else "pk")
         size = self._size(request)
-        ordering: list[str] = [*queryset.query.order_by]
-        ordering.append("-pk" if ordering[0].startswith("-") else "pk")
-        self.ordering = ordering
         cursor = self._cursor(request)
-        self.backwards = bool(cursor and cursor["backwards"])
-        direction = [_reversed(name) for name in ordering] if self.backwards else ordering
+        backwards = cursor is not None and cursor["backwards"]
+        ordering = [_reversed(name) for name in self.ordering] if backwards else self.ordering
         if cursor:
-            queryset = queryset.filter(_beyond(direction, cursor["row"]))
-        rows = list(queryset.order_by(*direction)[: size + 1])
-        self.more = len(rows) > size
-        self.page = rows[:size][::-1] if self.backwards else rows[:size]
-        self.has_next = self.backwards or self.more
-        self.has_previous = self.more if self.backwards else cursor is not None
+            queryset = queryset.filter(_after(ordering, cursor["row"]))
+        # One more than is shown tells whether the list goes on in this direction.
+        rows = list(queryset.order_by(*ordering)[: size + 1])
+        self.page, goes_on = rows[:size], len(rows) > size
+        if backwards:
+            self.page.reverse()
+        self.has_next = backwards or goes_on
+        self.has_previous = goes_on if backwards else cursor is not None
         return self.page
 
     def get_paginated_response(self, data: Any) -> Response:
@@ -51,26 +57,26 @@ class BeyondRow(BasePagination):
         )
 
     def _size(self, request: Request) -> int:
-        asked = request.query_params.get("page_size", str(SIZE))
-        if not (asked.isascii() and asked.isdigit() and len(asked) <= 3 and 1 <= int(asked) <= LARGEST):
-            raise ValidationError({"page_size": [f"A whole number from 1 to {LARGEST}."]})
-        return int(asked)
+        text = request.query_params.get("page_size", str(DEFAULT_SIZE))
+        if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= LARGEST_SIZE):
+            raise ValidationError({"page_size": [f"Give a whole number from 1 to {LARGEST_SIZE}."]})
+        return int(text)
 
     def _cursor(self, request: Request) -> dict[str, Any] | None:
         text = request.query_params.get("cursor")
         if text is None:
             return None
         try:
-            cursor: dict[str, Any] = signing.loads(text, salt="cursor")
+            cursor: dict[str, Any] = signing.loads(text, salt=SALT)
         except signing.BadSignature:
-            raise ValidationError({"cursor": ["Take a cursor from `next` or `previous` of a page, as it is."]}) from None
+            raise ValidationError({"cursor": ["Take the cursor from `next` or `previous` of a page, unchanged."]}) from None
         if cursor["ordering"] != self.ordering:
-            raise ValidationError({"cursor": ["This cursor belongs to another ordering; begin without one."]})
+            raise ValidationError({"cursor": ["This cursor belongs to another ordering. Start again without a cursor."]})
         return cursor
 
     def _link(self, row: Model, *, backwards: bool) -> str:
         values = [force_str(getattr(row, name.removeprefix("-"))) for name in self.ordering]
-        cursor = signing.dumps({"ordering": self.ordering, "row": values, "backwards": backwards}, salt="cursor")
+        cursor = signing.dumps({"ordering": self.ordering, "row": values, "backwards": backwards}, salt=SALT)
         return replace_query_param(remove_query_param(self.url, "cursor"), "cursor", cursor)
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +88,7 @@ class BeyondRow(BasePagination):
         }
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        size = {"type": "integer", "minimum": 1, "maximum": LARGEST, "default": SIZE}
+        size = {"type": "integer", "minimum": 1, "maximum": LARGEST_SIZE, "default": DEFAULT_SIZE}
         return [
             {"name": "cursor", "in": "query", "description": "From `next` or `previous` of a page.", "schema": {"type": "string"}},
             {"name": "page_size", "in": "query", "description": "Rows on a page.", "schema": size},
@@ -93,11 +99,11 @@ def _reversed(name: str) -> str:
     return name[1:] if name.startswith("-") else f"-{name}"
 
 
-def _beyond(ordering: Sequence[str], values: Sequence[str]) -> Q:
-    """Rows that come after the one with these values."""
-    beyond, equal = Q(), Q()
+def _after(ordering: Sequence[str], values: Sequence[str]) -> Q:
+    """Return the condition of the rows that come after the row with these values."""
+    after, equal = Q(), Q()
     for name, value in zip(ordering, values, strict=True):
         field = name.removeprefix("-")
-        beyond |= equal & Q(**{f"{field}__{'lt' if name.startswith('-') else 'gt'}": value})
+        after |= equal & Q(**{f"{field}__{'lt' if name.startswith('-') else 'gt'}": value})
         equal &= Q(**{field: value})
-    return beyond
+    return after

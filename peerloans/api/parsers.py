@@ -1,4 +1,4 @@
-"""Which request bodies are read? JSON no longer than DATA_UPLOAD_MAX_MEMORY_SIZE, and none that could hurt the server."""
+"""Parse request bodies: JSON of bounded size that has exactly one meaning."""
 
 import json
 from collections.abc import Mapping
@@ -8,17 +8,20 @@ from typing import IO, Any
 from rest_framework import parsers
 from rest_framework.exceptions import ParseError
 
-LONGEST_INTEGER = 100  # digits; Python reads longer ones ever more slowly, and then not at all
+LONGEST_INTEGER = 100  # digits; Python reads longer ones ever more slowly, and refuses those above 4,300
 
 
 class BoundedJSONParser(parsers.JSONParser):
-    """DRF's JSON parser reads a body of any length and any depth; this one reads it through Django's own limit.
+    """Parse a body no longer than DATA_UPLOAD_MAX_MEMORY_SIZE. DRF's parser has no limit of length.
 
-    Numbers with a point become Decimal, just as they stand there: money never passes through a float.
+    Numbers with a decimal point become Decimal with the digits that were sent: money never passes through a float.
     """
 
     def parse(self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Raises RequestDataTooBig for a body over the limit and ParseError for anything that is not JSON."""
+        """Return the parsed body.
+
+        Raises: RequestDataTooBig, ParseError for anything that is not JSON in UTF-8.
+        """
         if parser_context and "request" in parser_context:
             parser_context["request"]._request.body  # noqa: B018  raises RequestDataTooBig
         body = stream.read()
@@ -27,11 +30,11 @@ class BoundedJSONParser(parsers.JSONParser):
                 body, parse_int=_integer, parse_float=Decimal, parse_constant=Decimal, object_pairs_hook=_fields_once
             )
             if b"\\u" in body:
-                json.dumps(parsed, ensure_ascii=False, default=str).encode()
+                json.dumps(parsed, ensure_ascii=False, default=str).encode()  # fails for half of a surrogate pair
         except RecursionError:
             raise ParseError("The JSON is nested too deeply.") from None
         except UnicodeError:
-            raise ParseError("This is not JSON in UTF-8, or half of a character is escaped in it.") from None
+            raise ParseError("This is not JSON in UTF-8, or an escape in it is half of a character.") from None
         except (ValueError, ArithmeticError) as error:
             raise ParseError(f"This is not JSON: {error}") from None
         return parsed
@@ -42,9 +45,9 @@ def _integer(digits: str) -> int | Decimal:
 
 
 def _fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of two amounts in one body nobody knows which was meant."""
+    """Refuse an object that has a field twice: it could mean either value."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ParseError(f"The field {next(name for name in names if names.count(name) > 1)!a} stands there more than once.")
+        raise ParseError(f"The field {next(name for name in names if names.count(name) > 1)!a} appears more than once.")
     return fields

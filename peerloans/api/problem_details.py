@@ -1,10 +1,13 @@
-"""How does an error look to a program? As problem+json (RFC 9457)."""
+"""Answer every error of the API with a problem document (RFC 9457, application/problem+json).
+
+`exception_handler` answers the errors of DRF's views. The views at the end answer Django's own errors, which happen
+outside of any DRF view: programs get a problem document there, people get Django's page.
+"""
 
 import logging
 import math
 import sys
 import uuid
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -12,7 +15,7 @@ from django.core import signals
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.urls import is_valid_path, resolve
+from django.urls import Resolver404, resolve
 from django.utils.log import log_response
 from django.views import defaults
 from rest_framework import exceptions
@@ -24,155 +27,174 @@ from peerloans.errors import Problem
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-MACHINE_PATHS = ("/api/", "/ziptocbsa")
+PATHS_OF_PROGRAMS = ("/api/", "/ziptocbsa")
 
-# How soon a database that does not answer may be asked again.
-RETRY_SECONDS = 2
+# Every code that an answer can carry, from the apps and from libraries.
+STATUSES = {
+    "below_minimum": 400,
+    "invalid": 400,
+    "invalid_signature": 400,
+    "invalid_zip": 400,
+    "not_authenticated": 401,
+    "token_expired": 401,
+    "not_accredited": 403,
+    "permission_denied": 403,
+    "not_found": 404,
+    "unknown_zip": 404,
+    "method_not_allowed": 405,
+    "not_acceptable": 406,
+    "busy": 409,
+    "illegal_transition": 409,
+    "loan_not_open": 409,
+    "over_limit": 409,
+    "request_in_progress": 409,
+    "reservation_expired": 409,
+    "too_large": 413,
+    "unsupported_media_type": 415,
+    "idempotency_key_reused": 422,
+    "import_refused": 422,
+    "throttled": 429,
+    "server_error": 500,
+    "no_dataset": 503,
+    "unavailable": 503,
+}
+# How soon the same request may succeed. `throttled` knows it for each request.
+RETRY_AFTER_SECONDS = {"busy": 1, "request_in_progress": 1, "unavailable": 2}
 
+NOTHING_HERE = "There is nothing at this address."
+FORBIDDEN = "You may not do this."
+MALFORMED = "The request is malformed."
 NON_FIELD = "non_field_errors"
 
-# DRF's own names where the contract has others.
-CODES = {"authentication_failed": "not_authenticated", "parse_error": "invalid", "error": "invalid"}
 
-
-def body(status: int, code: str, detail: str, title: str | None = None, **data: Any) -> dict[str, Any]:
-    """The members of RFC 9457, then `code` and what helps beside it."""
-    return {
+def problem_document(code: str, detail: str, title: str | None = None, **data: Any) -> dict[str, Any]:
+    """Return the members of RFC 9457, then the code and the data."""
+    status = STATUSES[code]
+    document = {
         "type": f"urn:problem-type:peerloans:{code}",
         "title": title or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "code": code,
-        **data,
     }
+    return document | data
 
 
-def handler(error: Exception, context: dict[str, Any]) -> Response:
-    """DRF's EXCEPTION_HANDLER: the answer for every error, also for a fault of ours."""
+def document_of(error: BaseException | None) -> dict[str, Any] | None:
+    """Return the problem document of an expected error, or None for a fault of ours."""
     match error:
         case Problem():
-            answer = body(error.status, error.code, error.detail, error.title, **error.data)
-            headers = _retry_after(error.retry_after_seconds)
-        case Http404() | PermissionDenied() | SuspiciousOperation():
-            return handler(_as_api_exception(error), context)
-        case exceptions.APIException():
-            answer, headers = _of_api_exception(error)
-        case OperationalError() | InterfaceError():
-            answer, headers = _of_no_database(error), _retry_after(RETRY_SECONDS)
-        case _:
-            return _of_fault(error, context["request"]._request)
-    set_rollback()
-    return Response(answer, status=answer["status"], headers=headers, content_type=MEDIA_TYPE)
-
-
-def _as_api_exception(error: Exception) -> exceptions.APIException:
-    match error:
+            return problem_document(error.code, error.detail, error.title, **error.data)
         case Http404():
-            return exceptions.NotFound()
+            return problem_document("not_found", NOTHING_HERE)
         case PermissionDenied():
-            return exceptions.PermissionDenied()
+            return problem_document("permission_denied", FORBIDDEN)
         case RequestDataTooBig():
-            return TooLarge()
-    return exceptions.ParseError("The request is malformed.")
+            return problem_document("too_large", "The body of the request is too large.")
+        case SuspiciousOperation():
+            return problem_document("invalid", MALFORMED, errors={NON_FIELD: [MALFORMED]})
+        case exceptions.ParseError():
+            return problem_document("invalid", str(error.detail), errors={NON_FIELD: [str(error.detail)]})
+        case exceptions.ValidationError():
+            errors = error.detail if isinstance(error.detail, dict) else {NON_FIELD: error.detail}
+            return problem_document("invalid", "Some values are missing or wrong.", errors=errors)
+        case exceptions.APIException():
+            code = str(getattr(error.detail, "code", error.default_code))
+            return problem_document("not_authenticated" if code == "authentication_failed" else code, str(error.detail))
+        case OperationalError() | InterfaceError():
+            # If the connection broke at the very end, the request may have been carried out all the same.
+            logger.error("The database did not answer: %s", error)
+            return problem_document(
+                "unavailable", "The database does not answer. Try again in a moment, a POST with the same Idempotency-Key."
+            )
+    return None
 
 
-class TooLarge(exceptions.APIException):
-    status_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    default_detail = "The body of the request is too large."
-    default_code = "too_large"
-
-
-def _of_api_exception(error: exceptions.APIException) -> tuple[dict[str, Any], dict[str, str]]:
-    headers = {}
-    if challenge := getattr(error, "auth_header", None):
-        headers["WWW-Authenticate"] = challenge
-    if isinstance(error, exceptions.ValidationError):
-        fields = error.detail if isinstance(error.detail, dict) else {NON_FIELD: error.detail}
-        return body(error.status_code, "invalid", "Some values are missing or wrong.", errors=fields), headers
-    if isinstance(error, exceptions.Throttled):
-        headers |= _retry_after(getattr(error, "wait", None))
-    code = str(getattr(error.detail, "code", error.default_code))
-    answer = body(error.status_code, CODES.get(code, code), str(error.detail))
-    if code == "parse_error":
-        answer["errors"] = {NON_FIELD: [str(error.detail)]}
-    return answer, headers
-
-
-def _of_no_database(error: BaseException) -> dict[str, Any]:
-    """The database is away, or gave up; what was asked may even have been done, if the connection broke at the very end."""
-    logger.error("The database did not answer: %s", error)
-    detail = "The database does not answer; try again in a moment, a POST with the same Idempotency-Key."
-    return body(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail)
-
-
-def _of_fault(error: Exception, request: HttpRequest) -> Response:
-    # Django, left to itself, would show the trace in debug. Its signal and its log hear of the fault as ever.
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
+    """Return the answer for an error in a DRF view. DRF calls this as its EXCEPTION_HANDLER."""
     set_rollback()
+    if document := document_of(error):
+        headers = _retry_after(document["code"], getattr(error, "wait", None))
+        if challenge := getattr(error, "auth_header", None):
+            headers["WWW-Authenticate"] = challenge
+        return Response(document, status=document["status"], headers=headers, content_type=MEDIA_TYPE)
+    # DRF would raise the fault again, and Django would show its traceback in debug.
+    request = context["request"]._request
     signals.got_request_exception.send(sender=None, request=request)
-    answer = _fault()
-    response = Response(answer, status=answer["status"], content_type=MEDIA_TYPE)
-    _log(answer, error, request, response)
+    document = _fault_document()
+    response = Response(document, status=document["status"], content_type=MEDIA_TYPE)
+    _log_fault(document, error, request, response)
     return response
 
 
-def _fault() -> dict[str, Any]:
-    """Says nothing of what went wrong, but where that is to be found: the log names the same `id`."""
-    detail = "The fault is on our side. Tell us this id, and we find in our log what happened."
-    return body(HTTPStatus.INTERNAL_SERVER_ERROR, "server_error", detail, id=str(uuid.uuid4()))
-
-
-def _log(answer: dict[str, Any], error: BaseException | None, request: HttpRequest, response: HttpResponse) -> None:
-    """In place of Django's own line, which names no id."""
-    message = "Fault %s: %s %s"
-    log_response(message, answer["id"], request.method, request.path, response=response, request=request, exception=error)
-
-
-def _retry_after(seconds: float | None) -> dict[str, str]:
+def _retry_after(code: str, seconds: float | None = None) -> dict[str, str]:
+    seconds = RETRY_AFTER_SECONDS.get(code, seconds)
     return {} if seconds is None else {"Retry-After": str(math.ceil(seconds))}
 
 
-def _outside_drf(status: HTTPStatus, code: str, detail: str, page: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """A view for Django's own error: problem+json where programs call, Django's page where people do."""
-
-    def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if request.path.startswith(MACHINE_PATHS):
-            return JsonResponse(body(status, code, detail + _hint(request, status)), status=status, content_type=MEDIA_TYPE)
-        return page(request, *args, **kwargs)
-
-    return view
+def _fault_document() -> dict[str, Any]:
+    """Return a document that reveals nothing of the fault, only the id under which the log has it."""
+    detail = "The fault is on our side. Send us this id, and we find in our log what happened."
+    return problem_document("server_error", detail, id=str(uuid.uuid4()))
 
 
-def _hint(request: HttpRequest, status: HTTPStatus) -> str:
-    """That only the last slash is missing, where it is so."""
-    if status != HTTPStatus.NOT_FOUND:
-        return ""
-    meant = f"{request.path}/"
-    found = resolve(meant) if is_valid_path(meant) else None
-    return f" There is at {meant}." if found and found.url_name else ""
+def _log_fault(document: dict[str, Any], error: BaseException | None, request: HttpRequest, response: HttpResponse) -> None:
+    """Log the fault with its id, in place of Django's own line, which has none."""
+    message = "Fault %s: %s %s"
+    log_response(message, document["id"], request.method, request.path, response=response, request=request, exception=error)
 
 
-bad_request = _outside_drf(HTTPStatus.BAD_REQUEST, "invalid", "The request is malformed.", defaults.bad_request)
-permission_denied = _outside_drf(HTTPStatus.FORBIDDEN, "permission_denied", "You may not do this.", defaults.permission_denied)
-not_found = _outside_drf(HTTPStatus.NOT_FOUND, "not_found", "There is nothing at this address.", defaults.page_not_found)
+# --- Django's own errors --------------------------------------------------------------------------------------------
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler400."""
+    if _is_program(request):
+        return _json(problem_document("invalid", MALFORMED))
+    return defaults.bad_request(request, exception)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler403."""
+    if _is_program(request):
+        return _json(problem_document("permission_denied", FORBIDDEN))
+    return defaults.permission_denied(request, exception)
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Django's handler404, and the view of every unknown address of the API."""
+    if _is_program(request):
+        return _json(problem_document("not_found", NOTHING_HERE + _slash_hint(request.path)))
+    return defaults.page_not_found(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500, for faults outside of DRF."""
+    """Django's handler500."""
     error = sys.exception()
-    away = isinstance(error, OperationalError | InterfaceError)
-    if not request.path.startswith(MACHINE_PATHS):
+    if not _is_program(request):
         page = defaults.server_error(request)
-        return _as_unavailable(page) if away else page
-    if error is not None and away:
-        return _as_unavailable(JsonResponse(_of_no_database(error), content_type=MEDIA_TYPE))
-    answer = _fault()
-    response = JsonResponse(answer, status=answer["status"], content_type=MEDIA_TYPE)
-    _log(answer, error, request, response)
+        if isinstance(error, OperationalError | InterfaceError):
+            page.status_code = STATUSES["unavailable"]
+            page.headers["Retry-After"] = str(RETRY_AFTER_SECONDS["unavailable"])
+        return page
+    if document := document_of(error):
+        return _json(document)
+    document = _fault_document()
+    response = _json(document)
+    _log_fault(document, error, request, response)
     return response
 
 
-def _as_unavailable(response: HttpResponse) -> HttpResponse:
-    response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-    for name, value in _retry_after(RETRY_SECONDS).items():
-        response[name] = value
-    return response
+def _is_program(request: HttpRequest) -> bool:
+    return request.path.startswith(PATHS_OF_PROGRAMS)
+
+
+def _json(document: dict[str, Any]) -> JsonResponse:
+    return JsonResponse(document, status=document["status"], content_type=MEDIA_TYPE, headers=_retry_after(document["code"]))
+
+
+def _slash_hint(path: str) -> str:
+    """Return a sentence that names the address with its final slash if only that is missing, else nothing."""
+    try:
+        match = resolve(f"{path}/")
+    except Resolver404:
+        return ""
+    return f" Did you mean {path}/?" if match.url_name else ""  # the route of all unknown addresses has no name

@@ -1,4 +1,4 @@
-"""How do values look in JSON? Money is a string with its two places, an instant is in UTC."""
+"""Render answers as JSON: money as a string with two decimals, instants in UTC."""
 
 from decimal import Decimal
 from typing import Any
@@ -8,17 +8,17 @@ from rest_framework import negotiation, renderers
 from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
 
-_of_others = JSONEncoder().default
+_default_of_drf = JSONEncoder().default
 
 
-def _written(value: Any) -> Any:
-    """What orjson does not know: DRF would make a Decimal a float."""
-    return str(value) if isinstance(value, Decimal) else _of_others(value)
+def _default(value: Any) -> Any:
+    """Convert what orjson does not know. A Decimal becomes a string."""
+    return str(value) if isinstance(value, Decimal) else _default_of_drf(value)
 
 
 def as_json(data: Any) -> bytes:
-    """Compact JSON. Lists are answered in three quarters of the time that the standard library's takes."""
-    return orjson.dumps(data, default=_written, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
+    """Return compact JSON. orjson takes three quarters of the time that the standard library takes for a list."""
+    return orjson.dumps(data, default=_default, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
 
 
 class JSONRenderer(renderers.JSONRenderer):
@@ -27,7 +27,9 @@ class JSONRenderer(renderers.JSONRenderer):
 
 
 class Negotiation(negotiation.DefaultContentNegotiation):
+    """Skip DRF's negotiation for `Accept: */*`, which most programs send."""
+
     def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
-        if request.META.get("HTTP_ACCEPT", "*/*") == "*/*":  # what most programs send
+        if request.META.get("HTTP_ACCEPT", "*/*") == "*/*":
             return renderers[0], renderers[0].media_type
         return super().select_renderer(request, renderers, format_suffix)

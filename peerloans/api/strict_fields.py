@@ -1,4 +1,4 @@
-"""What of a request does nobody read? It is refused by name, so that what is misspelled is never passed over."""
+"""Refuse fields and query parameters that are not read, so that a misspelled name is never ignored."""
 
 from collections.abc import Collection
 from typing import Any
@@ -9,20 +9,26 @@ from rest_framework.request import Request
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """Refuses fields that it does not have."""
+    """A serializer that refuses fields it does not have."""
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
-            refuse_unknown("field", data, self.fields)
+            _refuse_unknown("field", data, self.fields)
         return super().to_internal_value(data)
 
 
 def refuse_unknown_parameters(request: Request, known: Collection[str] = ()) -> None:
-    refuse_unknown("parameter", request.query_params, known)
+    """Raise ValidationError if the query has a parameter that is not known."""
+    _refuse_unknown("parameter", request.query_params, known)
 
 
-def refuse_unknown(what: str, given: Collection[str], known: Collection[str]) -> None:
-    """Raises ValidationError where a name is given that is not known."""
-    if unknown := sorted(set(given) - set(known)):
-        read = ", ".join(known) or "none"
-        raise ValidationError({name: [f"There is no such {what}. These are read: {read}."] for name in unknown})
+def refuse_ambiguous_parameters(request: Request) -> None:
+    """Raise ValidationError if a query parameter is empty or repeated."""
+    if ambiguous := sorted(name for name, values in request.query_params.lists() if len(values) > 1 or not values[0]):
+        raise ValidationError({name: ["Give this parameter one value, or leave it out."] for name in ambiguous})
+
+
+def _refuse_unknown(what: str, names: Collection[str], known: Collection[str]) -> None:
+    if unknown := sorted(set(names) - set(known)):
+        message = f"There is no such {what}. Known {what}s: {', '.join(known) or 'none'}."
+        raise ValidationError({name: [message] for name in unknown})

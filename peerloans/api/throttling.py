@@ -1,7 +1,8 @@
-"""Who asks too often? Counted by fixed windows, in each process and together in Redis; without Redis, nobody.
+"""Limit how often a caller may ask, in fixed windows of time. Without Redis there is no limit.
 
-A process tells Redis once for each hundredth of the limit, and in between counts by itself: so most requests need no
-Redis, and who comes in over several processes may go over the limit by a hundredth for each.
+Redis counts the requests of all processes. Each process reports to it once for every hundredth of the limit and counts by
+itself in between, so most requests need no Redis. A caller who is served by several processes may therefore exceed the limit
+by a hundredth for each of them.
 """
 
 import contextlib
@@ -18,14 +19,15 @@ from rest_framework import throttling
 
 logger = logging.getLogger(__name__)
 
-SHARE_UNTOLD = 100
-REMEMBERED = 10_000  # callers
+REPORTS_PER_LIMIT = 100
+REMEMBERED_WINDOWS = 10_000
 
 
 def address_of(request: Any) -> str | None:
-    """The caller's address, as far as the proxies that we know of vouch for it; of IPv6 the /64, which one caller has whole.
+    """Return the caller's IP address, as far as the configured proxies vouch for it, or None if it is no address.
 
-    Some proxies add a port, and sockets for both kinds show IPv4 as ::ffff:192.0.2.1. None for what is no address.
+    Some proxies add a port, and dual-stack sockets write IPv4 as ::ffff:192.0.2.1. Of an IPv6 address this is the /64
+    network, which usually belongs to one caller.
     """
     ident = throttling.BaseThrottle().get_ident(request) or ""
     for text in (ident, ident.rpartition(":")[0]):
@@ -37,63 +39,67 @@ def address_of(request: Any) -> str | None:
 
 
 class Throttle(throttling.SimpleRateThrottle):
-    """DRF's own reads and writes a list of all recent instants; this one counts."""
+    """Count requests, where DRF's own throttle reads and writes a list of their instants."""
 
-    # Of each window that this process has met: requests that Redis does not know of, and how many it had counted.
-    _windows: dict[str, tuple[int, int]] = {}
+    # By window: how many requests Redis had counted at this process's last report, and how many this process has had since.
+    _counts: dict[str, tuple[int, int]] = {}
 
     def allow_request(self, request: Any, view: Any = None) -> bool:
-        ident = self.rate and self.get_ident_of(request)
-        if not ident:
+        caller = self.rate and self.caller_of(request)
+        if not caller:
             return True
         limit, seconds = self.parse_rate(self.rate)
         assert limit is not None and seconds  # noqa: S101, PT018
         window, elapsed = divmod(time.time(), seconds)
         self.seconds_left = seconds - elapsed
         try:
-            return self._count(f"{self.scope}:{ident}:{int(window)}", limit // SHARE_UNTOLD, seconds) <= limit
+            return self._count(f"{self.scope}:{caller}:{int(window)}", limit, seconds) <= limit
         except RedisError as error:
             logger.warning("Requests are not counted: %s", error)
             return True
 
-    def _count(self, name: str, untold_at_most: int, seconds: int) -> int:
-        """How many requests there have been in the window, this one among them."""
-        untold, told = self._windows.get(name, (0, 0))
-        untold += 1
-        if untold > untold_at_most:
-            key = cache.make_key(f"throttle:{hashlib.sha256(name.encode()).hexdigest()[:32]}")
-            with get_redis_connection("default").pipeline(transaction=False) as pipeline:
-                told, _ = pipeline.incrby(key, untold).expire(key, seconds).execute()
-            untold = 0
-        if len(self._windows) >= REMEMBERED:
-            self._windows.clear()
-        self._windows[name] = untold, told
-        return told + untold
+    def _count(self, window: str, limit: int, seconds: int) -> int:
+        """Count one more request. Return how many there have been in the window, this one included."""
+        reported, unreported = self._counts.get(window, (0, 0))
+        unreported += 1
+        if unreported > limit // REPORTS_PER_LIMIT:
+            reported, unreported = self._report(window, unreported, seconds), 0
+        if len(self._counts) >= REMEMBERED_WINDOWS:
+            self._counts.clear()
+        self._counts[window] = reported, unreported
+        return reported + unreported
+
+    def _report(self, window: str, requests: int, seconds: int) -> int:
+        """Add requests to the window's count in Redis. Return the count of all processes."""
+        key = cache.make_key(f"throttle:{hashlib.sha256(window.encode()).hexdigest()[:32]}")
+        with get_redis_connection("default").pipeline(transaction=False) as pipeline:
+            total, _ = pipeline.incrby(key, requests).expire(key, seconds).execute()
+        return int(total)
 
     def wait(self) -> float:
         return self.seconds_left
 
-    def get_ident_of(self, request: Any) -> str | None:
-        """Whose requests are counted together; None where this throttle counts nothing."""
+    def caller_of(self, request: Any) -> str | None:
+        """Return whose requests are counted together, or None if this throttle does not count the request."""
         raise NotImplementedError
 
 
-class PerCaller(Throttle):
-    """Each user, or each address of those who have not logged in."""
+class CallerThrottle(Throttle):
+    """Limit each user, and each address of callers who have not logged in."""
 
     scope = "user"
 
-    def get_ident_of(self, request: Any) -> str | None:
+    def caller_of(self, request: Any) -> str | None:
         return f"user {request.user.pk}" if request.user and request.user.pk else f"address {address_of(request)}"
 
 
-class LogIns(Throttle):
-    """Each address, whichever names it tries, in the admin and by the API together.
+class LogInThrottle(Throttle):
+    """Limit the log-ins of each address, in the admin and over the API together.
 
-    Never a name from wherever it is tried: whoever knew it could keep its owner out.
+    They are never counted by user name alone, since then anyone who knows a name could lock its owner out.
     """
 
     scope = "login"
 
-    def get_ident_of(self, request: Any) -> str | None:
+    def caller_of(self, request: Any) -> str | None:
         return f"address {address_of(request)}"

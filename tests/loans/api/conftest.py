@@ -1,4 +1,4 @@
-"""What does a test of the API begin with? Callers who have logged in, and a loan that takes reservations."""
+"""Set up callers who have logged in, and a loan that takes reservations."""
 
 import json
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class Caller:
         return self.client.get(address, parameters or None, headers=self.headers | (headers or {}))
 
     def post(self, path: str, body: Any = None, *, key: str | None = None, headers: dict[str, str] | None = None) -> Any:
-        """`body` is sent as it is where it is text."""
+        """Send the body as JSON, or as it is if it is text or bytes."""
         text = body if isinstance(body, str | bytes) else json.dumps(body if body is not None else {})
         headers = self.headers | ({"Idempotency-Key": key} if key else {}) | (headers or {})
         return self.client.post(f"/api/v1/{path}", text, content_type="application/json", headers=headers)
@@ -40,7 +40,7 @@ class Caller:
 
 @pytest.fixture
 def new_user(db: None) -> Callable[..., User]:
-    """Who may log in, with the password `demo`."""
+    """Users who may log in, with the password `demo`."""
     return lambda **facts: UserFactory(password=make_password("demo"), **facts)
 
 
@@ -66,7 +66,7 @@ def new_draft(db: None) -> Callable[..., Loan]:
 
 @pytest.fixture
 def new_loan(db: None) -> Callable[..., Loan]:
-    """Open from the present on: over HTTP nobody names another."""
+    """Loans that are open from now on, since a request over HTTP always happens now."""
     return partial(LoanFactory, now=None)
 
 
@@ -76,7 +76,7 @@ def loan(new_loan: Callable[..., Loan]) -> Loan:
 
 
 def problem(response: Any) -> tuple[int, str]:
-    """Status and code of a problem document, its form checked."""
+    """Return the status and code of a problem document, after checking its form."""
     assert response.headers["Content-Type"] == "application/problem+json", response.content
     document = response.json()
     assert {"type", "title", "status", "detail", "code"} <= set(document)

@@ -1,4 +1,4 @@
-"""docs/api.md is true: its commands give its answers, and a program written from it alone gets along."""
+"""The commands in docs/api.md give the answers of the page, and a program written from the page alone works."""
 
 import json
 import re
@@ -33,29 +33,29 @@ def blocks(language: str) -> list[str]:
 
 
 def jobs() -> None:
-    """What the worker does within a second."""
+    """Do what the worker does within a second."""
     settle_due()
     deliveries.deliver_due()
 
 
 # --- The commands -----------------------------------------------------------------------------------------------------
 def commands() -> Iterator[tuple[str, str]]:
-    """Each command of the page, and what the page says that it answers."""
+    """Yield each command of the page with the answer that the page shows."""
     for block in blocks("console"):
         for command, answer in re.findall(r"^\$ (.*\n(?:> .*\n)*)((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
             yield command.replace("\n> ", "\n"), answer.strip()
 
 
 def outline(answer: str) -> str:
-    """What does not change from one machine to the next: everything but ids, instants and sums."""
-    known = re.sub(r'"(token|id|reference|detail)":( ?)"[^"]*"', r'"\1":\2""', answer)
-    known = re.sub(r"evt-[0-9a-f-]{36}", "", known)
-    known = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "instant", known)
-    return re.sub(r'"\d+\.\d\d"', '"sum"', known)
+    """Return the answer without ids, instants and sums, which differ from one machine to the next."""
+    masked = re.sub(r'"(token|id|reference|detail)":( ?)"[^"]*"', r'"\1":\2""', answer)
+    masked = re.sub(r"evt-[0-9a-f-]{36}", "", masked)
+    masked = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "instant", masked)
+    return re.sub(r'"\d+\.\d\d"', '"sum"', masked)
 
 
 class Shell:
-    """A bash that stays, so that what one command sets the next one finds."""
+    """A bash that keeps running, so that a command sees what an earlier one has set."""
 
     def __init__(self, bash: str, folder: Path) -> None:
         self.process = subprocess.Popen(
@@ -85,18 +85,18 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 def test_the_commands_give_the_answers_of_the_page(transactional_db: None, live_server: Any, settings: Any, shell: Shell) -> None:
     settings.DEBUG = True
     call_command("seed_demo", verbosity=0)
-    for command, said in commands():
+    for command, expected in commands():
         if command.startswith("secret="):
             settings.BANK_WEBHOOK_SECRETS = [BANK_SECRET]
         answer = shell.answer(command.replace("http://localhost:8000", live_server.url))
-        assert outline(answer) == outline(said), command
+        assert outline(answer) == outline(expected), command
         if "bank-events" in command:
             jobs()
 
 
 # --- A program --------------------------------------------------------------------------------------------------------
 class Program:
-    """Knows the site's address and what /api/schema/ says; calls things by the names that they have there."""
+    """A client that knows the site's address and /api/schema/, and calls operations by their ids."""
 
     def __init__(self, site: str) -> None:
         self.site = site
@@ -109,13 +109,13 @@ class Program:
         }
 
     def call(self, name: str, body: Any = None, headers: dict[str, str] | None = None, **parameters: str) -> tuple[int, Any, Any]:
-        """Status, headers and JSON of the answer."""
+        """Return the status, headers and JSON of the answer."""
         method, path = self.addresses[name]
         content = b"" if body is None else json.dumps(body).encode()
         sent = {"Content-Type": "application/json"} | self.headers | (headers or {})
         answer = httpcore.request(method, self.site + path.format(**parameters), headers=sent, content=content)
-        got = {name.decode().lower(): value.decode() for name, value in answer.headers}
-        return answer.status, got, json.loads(answer.content or b"null")
+        answer_headers = {name.decode().lower(): value.decode() for name, value in answer.headers}
+        return answer.status, answer_headers, json.loads(answer.content or b"null")
 
 
 @pytest.fixture
@@ -142,43 +142,43 @@ def test_a_program_brings_a_reservation_from_token_to_settled(
     new_loan()
 
     program = Program(live_server.url)
-    _, _, token = program.call("log_in", {"username": "newcomer", "password": "demo"})
+    _, _, token = program.call("token_create", {"username": "newcomer", "password": "demo"})
     program.headers["Authorization"] = f"Bearer {token['token']}"
-    _, _, page = program.call("list_loans")
+    _, _, page = program.call("loan_list")
     (loan,) = page["results"]
 
     key = {"Idempotency-Key": str(uuid4())}
-    status, _, reservation = program.call("reserve", {"amount": loan["minimum"]}, key, reference=loan["reference"])
+    status, _, reservation = program.call("reservation_create", {"amount": loan["minimum"]}, key, reference=loan["reference"])
     assert (status, reservation["state"]) == (201, "reserved")
-    status, headers, again = program.call("reserve", {"amount": loan["minimum"]}, key, reference=loan["reference"])
+    status, headers, again = program.call("reservation_create", {"amount": loan["minimum"]}, key, reference=loan["reference"])
     assert (status, headers["idempotency-replayed"], again) == (201, "true", reservation)
-    _, _, mine = program.call("list_reservations")
+    _, _, mine = program.call("reservation_list")
     assert [row["id"] for row in mine["results"]] == [reservation["id"]]
 
     key = {"Idempotency-Key": str(uuid4())}
     for _ in range(2):
-        _, _, pending = program.call("start_transfer", {"method": "wire"}, key, reservation_id=reservation["id"])
+        _, _, pending = program.call("transfer_create", {"method": "wire"}, key, reservation_id=reservation["id"])
     assert pending["state"] == "pending"
-    _, headers, _ = program.call("show_reservation", reservation_id=reservation["id"])
-    seen = {"If-None-Match": headers["etag"]}
-    assert program.call("show_reservation", headers=seen, reservation_id=reservation["id"])[0] == 304
+    _, headers, _ = program.call("reservation_detail", reservation_id=reservation["id"])
+    condition = {"If-None-Match": headers["etag"]}
+    assert program.call("reservation_detail", headers=condition, reservation_id=reservation["id"])[0] == 304
 
-    came = Notice("evt-1", "transfer.cleared", pending["transfer"]["reference"], Decimal(reservation["amount"]), timezone.now())
-    headers, body = sandbox_bank.signed_request(came, BANK_SECRET)
+    notice = Notice("evt-1", "transfer.cleared", pending["transfer"]["reference"], Decimal(reservation["amount"]), timezone.now())
+    headers, body = sandbox_bank.signed_request(notice, BANK_SECRET)
     for _ in range(2):
         answer = httpcore.request("POST", f"{live_server.url}/api/v1/bank-events/", headers=headers, content=body)
         assert (answer.status, json.loads(answer.content)) == (200, {"id": "evt-1", "outcome": "funded"})
     jobs()
-    status, _, settled = program.call("show_reservation", headers=seen, reservation_id=reservation["id"])
+    status, _, settled = program.call("reservation_detail", headers=condition, reservation_id=reservation["id"])
     assert (status, settled["state"], settled["settled_amount"]) == (200, "settled", loan["minimum"])
 
-    told = [json.loads(body)["type"] for _, body in listener.got]
-    assert told == [f"reservation.{step}" for step in ("reserved", "transfer_started", "funded", "settled")]
+    types = [json.loads(body)["type"] for _, body in listener.got]
+    assert types == [f"reservation.{step}" for step in ("reserved", "transfer_started", "funded", "settled")]
     for headers, text in listener.got:
         assert is_from_peerloans(endpoint.secret, headers, text.encode())
         assert not is_from_peerloans(endpoint.secret, headers, text.encode() + b" ")
         assert not is_from_peerloans(BANK_SECRET, headers, text.encode())
         assert not is_from_peerloans(endpoint.secret, headers | {"webhook-timestamp": "1"}, text.encode())
 
-    assert program.call("log_out", {})[0] == 204
-    assert program.call("show_portfolio")[0] == 401
+    assert program.call("token_revoke", {})[0] == 204
+    assert program.call("portfolio_detail")[0] == 401

@@ -1,4 +1,4 @@
-"""Tokens: given for a password, ending by themselves or at log-out, never told apart from wrong ones but by `token_expired`."""
+"""Tokens are given for a password and end at their expiry or at log-out."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -42,7 +42,7 @@ def test_an_ended_token_says_so(investor: Caller) -> None:
 
 
 @pytest.mark.parametrize(("left", "remembered"), [(timedelta(hours=1), 60), (timedelta(seconds=10), 10)])
-def test_a_token_is_looked_for_again_in_a_minute(
+def test_a_token_is_read_again_after_a_minute(
     investor: Caller, left: timedelta, remembered: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
@@ -64,22 +64,22 @@ def test_only_so_many_tokens_are_remembered(investor: Caller, new_investor: Call
 
 
 @pytest.mark.parametrize("header", ["Bearer", "Bearer a b", "Bearer nonsense", "Bearer \xfc", "Basic dTpw", ""])
-def test_no_good_token(anyone: Caller, header: str) -> None:
+def test_bad_tokens(anyone: Caller, header: str) -> None:
     assert problem(anyone.get("portfolio/", headers={"Authorization": header})) == (401, "not_authenticated")
 
 
-def test_a_user_who_may_no_longer(investor: Caller) -> None:
+def test_an_inactive_user(investor: Caller) -> None:
     User.objects.update(is_active=False)
     assert problem(investor.get("portfolio/")) == (401, "not_authenticated")
     assert investor.user
     assert problem(investor.post("auth/token/", {"username": investor.user.username, "password": "demo"})) == (401, "not_authenticated")
 
 
-def test_staff_are_no_investors(new_user: Callable[..., User]) -> None:
+def test_staff_are_not_investors(new_user: Callable[..., User]) -> None:
     assert problem(Caller(new_user(is_staff=True)).get("reservations/")) == (403, "permission_denied")
 
 
-def test_a_failed_log_in_is_logged_without_who_or_with_what(investor: Caller, caplog: Any) -> None:
+def test_a_failed_log_in_is_logged_without_name_and_password(investor: Caller, caplog: Any) -> None:
     assert investor.user
     response = investor.post("auth/token/", {"username": investor.user.username, "password": "s3cret"})
     assert problem(response) == (401, "not_authenticated")
@@ -91,18 +91,18 @@ def test_a_failed_log_in_is_logged_without_who_or_with_what(investor: Caller, ca
 @pytest.mark.parametrize(
     "body", [{}, {"username": "x"}, {"username": ["x"], "password": "y"}, [], "{", '{"username": "\\ud800", "password": "y"}']
 )
-def test_a_senseless_log_in(anyone: Caller, body: Any) -> None:
+def test_a_malformed_log_in(anyone: Caller, body: Any) -> None:
     assert problem(anyone.post("auth/token/", body)) == (400, "invalid")
 
 
-def test_the_key_header_means_nothing_to_a_log_in(investor: Caller) -> None:
+def test_a_log_in_ignores_the_idempotency_key(investor: Caller) -> None:
     assert investor.user
     body = {"username": investor.user.username, "password": "demo"}
     first, second = (investor.post("auth/token/", body, key="k").json()["token"] for _ in range(2))
     assert first != second
 
 
-def test_tokens_that_ended_long_ago_are_forgotten(investor: Caller) -> None:
+def test_tokens_that_ended_long_ago_are_deleted(investor: Caller) -> None:
     AuthToken.objects.create(investor.user)
     AuthToken.objects.update(expiry=timezone.now() - timedelta(days=29))
     assert delete_ended_tokens() == 0

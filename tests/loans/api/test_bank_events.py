@@ -1,4 +1,4 @@
-"""The bank's events over HTTP: whose signature is believed, what is read, what is answered."""
+"""Bank events over HTTP: which signatures are accepted, what is read, and what is answered."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -26,8 +26,8 @@ def pending(investor: Caller, loan: Loan) -> str:
 
 
 def event(reference: str, **facts: Any) -> dict[str, Any]:
-    usual = {"id": "evt-1", "type": "transfer.cleared", "reference": reference, "amount": "5000.00"}
-    return usual | {"occurred_at": "2026-03-02T15:00:00Z"} | facts
+    fields = {"id": "evt-1", "type": "transfer.cleared", "reference": reference, "amount": "5000.00"}
+    return fields | {"occurred_at": "2026-03-02T15:00:00Z"} | facts
 
 
 def send(body: Any, secret: str = NEW, at: datetime | None = None, **changed: str) -> Any:
@@ -47,7 +47,7 @@ def test_money_clears_once(pending: str, secret: str) -> None:
     assert Transfer.objects.get().status == "cleared"
 
 
-def test_a_hundred_forgeries_write_nothing_and_keep_no_true_event_out(pending: str) -> None:
+def test_forgeries_write_nothing_and_do_not_block_a_true_event(pending: str) -> None:
     forged = [send(event(pending, id=f"evt-{number}"), STRANGE) for number in range(100)]
     assert {problem(answer) for answer in forged} == {(400, "invalid_signature")}
     assert not BankEvent.objects.exists()
@@ -70,18 +70,18 @@ def test_a_hundred_forgeries_write_nothing_and_keep_no_true_event_out(pending: s
         {"webhook-signature": "v2,AAAA"},
     ],
 )
-def test_only_the_bank_is_believed(pending: str, changed: dict[str, Any]) -> None:
+def test_only_the_banks_signature_is_accepted(pending: str, changed: dict[str, Any]) -> None:
     assert problem(send(event(pending), **changed)) == (400, "invalid_signature")
     assert not BankEvent.objects.exists()
 
 
-def test_bytes_that_are_no_text(pending: str) -> None:
+def test_a_body_that_is_not_text(pending: str) -> None:
     headers = {"webhook-id": "m", "webhook-timestamp": str(int(datetime.now(UTC).timestamp())), "webhook-signature": "v1,AAAA"}
     assert problem(Caller().post("bank-events/", b"\xff", headers=headers)) == (400, "invalid_signature")
 
 
 @pytest.mark.parametrize(("debug", "status"), [(True, 200), (False, 400)])
-def test_without_a_secret_only_ones_own_machine_takes_it(pending: str, settings: Any, debug: bool, status: int) -> None:
+def test_without_a_secret_events_are_accepted_in_debug_only(pending: str, settings: Any, debug: bool, status: int) -> None:
     settings.BANK_WEBHOOK_SECRETS, settings.DEBUG = [], debug
     assert Caller().post("bank-events/", event(pending)).status_code == status
 
@@ -100,7 +100,7 @@ def test_an_unknown_reference_is_kept_for_staff(db: None, kind: str) -> None:
         ("occurred_at", "yesterday"), ("occurred_at", "2026-03-02T15:00:00"), ("occurred_at", "0001-01-01T00:00:00+14:00"), ("note", "hi"),
     ],
 )  # fmt: skip
-def test_a_senseless_event(db: None, field: str, value: Any) -> None:
+def test_a_malformed_event(db: None, field: str, value: Any) -> None:
     answer = send(event("T-1") | {field: value})
     assert problem(answer) == (400, "invalid")
     assert list(answer.json()["errors"]) == [field]

@@ -1,4 +1,4 @@
-"""What is answered has just the fields that the schema declares, in their order."""
+"""Answers have exactly the fields that the schema declares, in the same order."""
 
 from collections.abc import Callable
 
@@ -10,8 +10,8 @@ from loans.services.payments import Notice, record_bank_event
 from tests.loans.api.conftest import Caller
 
 
-def names(form: type[Serializer]) -> list[str]:
-    return list(form().fields)
+def names(serializer_class: type[Serializer]) -> list[str]:
+    return list(serializer_class().fields)
 
 
 def test_loans(anyone: Caller, loan: Loan) -> None:

@@ -1,4 +1,4 @@
-"""Whatever the schema allows or forbids, the answer is one that the schema declares, and never a fault of ours."""
+"""Every request, valid or not, gets an answer that the schema declares, and never a fault."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ BRIEFLY, AT_LENGTH = 10, 500  # examples of each operation
 
 
 def described(*, coverage: bool) -> Any:
-    """The API by its schema. `coverage` tries every bound, and every method that is not there, on every address."""
+    """Return the API by its schema. `coverage` also tries every bound and every undeclared method on every address."""
     schema = schemathesis.openapi.from_path(Path(__file__).parents[2] / "openapi.json").include(path_regex="^/api/v1/")
     schema.app = application
     schema.config.phases.coverage.enabled = coverage
@@ -37,7 +37,7 @@ MAY_BE_REFUSED = [positive_data_acceptance]
 
 @pytest.fixture(autouse=True)
 def _one_connection() -> Iterator[None]:
-    """A request must not close the connection that the test's transaction is on."""
+    """Keep requests from closing the connection of the test's transaction."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     yield
@@ -51,12 +51,12 @@ def reservation(investor: Caller, loan: Loan) -> str:
 
 
 def check(case: schemathesis.Case, investor: Caller, loan: Loan, reservation: str) -> None:
-    """Send it; where it asks for a name of the right form, half of the time for one that is there."""
-    there = {"reference": (r"[-\w]+", loan.reference), "reservation_id": (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", reservation)}
+    """Send the request. Half of the well-formed references and ids are replaced by existing ones."""
+    existing = {"reference": (r"[-\w]+", loan.reference), "reservation_id": (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", reservation)}
     for name, value in case.path_parameters.items():
-        form, known = there[name]
+        form, value_of_row = existing[name]
         if re.fullmatch(form, str(value), re.ASCII) and crc32(str(value).encode()) % 2:
-            case.path_parameters[name] = known
+            case.path_parameters[name] = value_of_row
     case.call_and_validate(headers=investor.headers, excluded_checks=MAY_BE_REFUSED)
 
 

@@ -1,4 +1,4 @@
-"""The same request with the same key is decided once, also when it comes twice at once."""
+"""A request with an Idempotency-Key is decided once, even when it comes twice at once."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +13,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
+from loans.api import views
 from loans.models import IdempotencyKey, Loan, Reservation
-from loans.services import reservations
 from loans.services.retention import delete_old_idempotency_keys
 from peerloans.monitoring import metrics
 from tests.loans.api.conftest import Caller, problem
@@ -69,9 +69,9 @@ def test_a_refusal_is_remembered(investor: Caller, loan: Loan, path: str, body: 
 
 
 @pytest.mark.parametrize("key", ["a", None])
-def test_the_figures_name_a_refusal(investor: Caller, path: str, key: str | None) -> None:
+def test_metrics_name_a_refusal(investor: Caller, path: str, key: str | None) -> None:
     def refused() -> float:
-        labels = {"view": "reserve", "method": "POST", "status": "409", "outcome": "over_limit"}
+        labels = {"view": "api:reservation-create", "method": "POST", "status": "409", "outcome": "over_limit"}
         return metrics.REQUESTS.labels(**labels)._value.get()
 
     before = refused()
@@ -104,7 +104,7 @@ def test_a_key_belongs_to_its_user(investor: Caller, new_investor: Callable[...,
 
 
 @pytest.mark.parametrize("key", ["a b", "é", "x" * 256, " "])
-def test_a_key_that_is_none(investor: Caller, path: str, key: str) -> None:
+def test_a_malformed_key(investor: Caller, path: str, key: str) -> None:
     answer = investor.post(path, {"amount": 5000}, key=key)
     assert problem(answer) == (400, "invalid")
     assert list(answer.json()["errors"]) == ["Idempotency-Key"]
@@ -118,7 +118,7 @@ def test_a_day_later_the_key_is_free_again(investor: Caller, path: str) -> None:
     assert replayed(investor.post(path, {"amount": 6000}, key="a"))
 
 
-def test_pruning_forgets_what_is_given_no_more(investor: Caller, path: str) -> None:
+def test_keys_older_than_a_day_are_deleted(investor: Caller, path: str) -> None:
     investor.post(path, {"amount": 5000}, key="a")
     investor.post(path, {"amount": 5000}, key="b")
     IdempotencyKey.objects.filter(key="a").update(created_at=F("created_at") - timedelta(hours=24))
@@ -126,7 +126,7 @@ def test_pruning_forgets_what_is_given_no_more(investor: Caller, path: str) -> N
     assert list(IdempotencyKey.objects.values_list("key", flat=True)) == ["b"]
 
 
-def test_room_is_made_for_a_request_with_a_key(investor: Caller, new_investor: Callable[..., Caller], path: str) -> None:
+def test_lapsed_reservations_are_swept_for_a_request_with_a_key(investor: Caller, new_investor: Callable[..., Caller], path: str) -> None:
     new_investor().post(path, {"amount": 90_000})
     Reservation.objects.update(expires_at=F("created_at"))
     assert investor.post(path, {"amount": 100_000}, key="a").status_code == 201
@@ -146,7 +146,7 @@ def test_a_repeat_changes_nothing(investor: Caller, path: str) -> None:
     assert Loan.objects.values().get() == before
 
 
-def test_a_repeat_tells_of_the_beginning(investor: Caller, path: str) -> None:
+def test_a_repeat_shows_the_reservation_as_it_was_created(investor: Caller, path: str) -> None:
     first = investor.post(path, {"amount": 5000}, key="a")
     investor.post(f"reservations/{first.json()['id']}/cancel/")
     assert investor.post(path, {"amount": 5000}, key="a").content == first.content
@@ -154,7 +154,7 @@ def test_a_repeat_tells_of_the_beginning(investor: Caller, path: str) -> None:
 
 def test_a_fault_of_ours_is_not_remembered(investor: Caller, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(reservations, "reserve", lambda **_: 1 / 0)
+        patch.setattr(views, "reserve", lambda **_: 1 / 0)
         assert problem(investor.post(path, {"amount": 5000}, key="a"))[0] == 500
     answer = investor.post(path, {"amount": 5000}, key="a")
     assert (answer.status_code, replayed(answer)) == (201, False)
@@ -189,7 +189,7 @@ def test_two_at_once_are_decided_once(committed: None, investor: Caller, path: s
 
 @pytest.fixture
 def elsewhere(committed: None) -> Iterator[BaseDatabaseWrapper]:
-    """Another connection; this one waits for its locks no longer than a moment."""
+    """Yield another connection. This one waits only a moment for a lock."""
     other = connection.copy()
     other.set_autocommit(False)
     with connection.cursor() as cursor:
@@ -204,7 +204,7 @@ def test_the_first_is_still_running(elsewhere: BaseDatabaseWrapper, investor: Ca
         cursor.execute("SELECT FROM loans_loan FOR UPDATE")
         first = pool.submit(at_once, lambda: investor.post(path, {"amount": 5000}, key="a"))
         try:
-            wait_for_the_key()
+            wait_until_the_key_is_held()
             for body in ({"amount": 5000}, {"amount": 6000}):
                 answer = investor.post(path, body, key="a")
                 assert problem(answer) == (409, "request_in_progress")
@@ -218,13 +218,13 @@ def test_the_first_is_still_running(elsewhere: BaseDatabaseWrapper, investor: Ca
     assert Reservation.objects.count() == 1
 
 
-def wait_for_the_key() -> None:
-    """Until somebody's request, which then holds its key, waits for the loan."""
+def wait_until_the_key_is_held() -> None:
+    """Return once the first request, which holds its key, waits for the loan."""
     deadline = monotonic() + 10
     waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     with connection.cursor() as cursor:
         while not cursor.execute(waits).fetchall():
-            assert monotonic() < deadline, "the first request never took its key"
+            assert monotonic() < deadline, "the first request never held its key"
 
 
 def test_busy_is_not_remembered(elsewhere: BaseDatabaseWrapper, investor: Caller, path: str) -> None:

@@ -1,4 +1,4 @@
-"""Loans for anyone: which are listed, by what, in what order, on which page; and what a client that polls is told."""
+"""The public list of loans: filters, order, pages, caching and cross-origin reads."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -37,7 +37,7 @@ def test_a_loan_has_exactly_these_fields(anyone: Caller, loan: Loan) -> None:
     assert row["closes_at"].endswith("Z")
 
 
-def test_drafts_are_nobodys_business(anyone: Caller, new_draft: Callable[..., Loan]) -> None:
+def test_drafts_are_not_public(anyone: Caller, new_draft: Callable[..., Loan]) -> None:
     draft = new_draft()
     assert listed(anyone.get("loans/")) == []
     assert problem(anyone.get(f"loans/{draft.reference}/")) == (404, "not_found")
@@ -47,7 +47,7 @@ def test_drafts_are_nobodys_business(anyone: Caller, new_draft: Callable[..., Lo
 
 
 @pytest.mark.parametrize(
-    ("parameters", "found"),
+    ("parameters", "references"),
     [
         ({}, ["B", "A"]),
         ({"status": "open"}, ["B", "A"]),
@@ -63,13 +63,13 @@ def test_drafts_are_nobodys_business(anyone: Caller, new_draft: Callable[..., Lo
         ({"ordering": "-annual_rate,reference"}, ["B", "A"]),
     ],
 )
-def test_filters(anyone: Caller, new_loan: Callable[..., Loan], parameters: dict[str, str], found: list[str]) -> None:
+def test_filters(anyone: Caller, new_loan: Callable[..., Loan], parameters: dict[str, str], references: list[str]) -> None:
     new_loan(reference="A")
     new_loan(
         reference="B", title="A shop", state="TX", city="Austin", annual_rate=Decimal("9.25"), ltv=Decimal(70), amount=Decimal(200_000)
     )
     Loan.objects.filter(reference="B").update(market_cbsa="12420", market_msa="Austin-Round Rock, TX")
-    assert listed(anyone.get("loans/", **parameters)) == found
+    assert listed(anyone.get("loans/", **parameters)) == references
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_filters(anyone: Caller, new_loan: Callable[..., Loan], parameters: dict
         ("page_size", "0"), ("page_size", "201"), ("page_size", "ten"), ("page_size", "²"), ("cursor", "abc"),
     ],
 )  # fmt: skip
-def test_a_bad_filter_is_refused_by_name(anyone: Caller, name: str, value: str) -> None:
+def test_a_bad_filter_is_refused_by_its_name(anyone: Caller, name: str, value: str) -> None:
     answer = anyone.get("loans/", **{name: value})
     assert problem(answer) == (400, "invalid")
     assert list(answer.json()["errors"]) == [name]
@@ -106,20 +106,20 @@ def test_pages_neither_skip_nor_repeat_while_loans_arrive(anyone: Caller, new_lo
     assert there <= {*back, *seen[-2:]}
 
 
-def test_a_cursor_keeps_to_its_ordering(anyone: Caller, new_loan: Callable[..., Loan]) -> None:
+def test_a_cursor_belongs_to_its_ordering(anyone: Caller, new_loan: Callable[..., Loan]) -> None:
     new_loan(), new_loan()
     answer = anyone.get(anyone.get("loans/", page_size=1).json()["next"] + "&ordering=ltv")
     assert problem(answer) == (400, "invalid")
 
 
-def test_the_list_shows_redis_and_decides_by_the_database(anyone: Caller, loan: Loan) -> None:
+def test_the_list_shows_redis_and_filters_by_the_database(anyone: Caller, loan: Loan) -> None:
     get_redis_connection("default").set(cache.make_key(f"remaining:{loan.pk}"), "999 42.00 2026-01-01T00:00:00.000000+00:00")
     (row,) = anyone.get("loans/", min_remaining="100000").json()["results"]
     assert row["remaining"] == "42.00"
     assert anyone.get(f"loans/{loan.reference}/").json()["remaining"] == "100000.00"
 
 
-def test_a_fixed_number_of_queries(anyone: Caller, new_loan: Callable[..., Loan]) -> None:
+def test_the_list_takes_one_query(anyone: Caller, new_loan: Callable[..., Loan]) -> None:
     for _ in range(3):
         new_loan()
     with CaptureQueriesContext(connection) as queries:
@@ -127,7 +127,7 @@ def test_a_fixed_number_of_queries(anyone: Caller, new_loan: Callable[..., Loan]
     assert len(queries) == 1
 
 
-def test_who_polls_learns_that_nothing_has_changed(anyone: Caller, loan: Loan) -> None:
+def test_a_client_that_polls_gets_304_until_something_changes(anyone: Caller, loan: Loan) -> None:
     for path in ("loans/", f"loans/{loan.reference}/"):
         answer = anyone.get(path)
         assert answer.headers["Cache-Control"] == "public, no-cache"
@@ -137,7 +137,7 @@ def test_who_polls_learns_that_nothing_has_changed(anyone: Caller, loan: Loan) -
     assert anyone.get(path, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 200
 
 
-def test_any_web_page_may_read(anyone: Caller, loan: Loan) -> None:
+def test_every_web_page_may_read(anyone: Caller, loan: Loan) -> None:
     for answer in (anyone.get("loans/"), anyone.get(f"loans/{loan.reference}/"), anyone.get("loans/NO-SUCH/")):
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
     asked = anyone.client.options("/api/v1/loans/")
@@ -155,5 +155,5 @@ def test_any_web_page_may_read(anyone: Caller, loan: Loan) -> None:
         ("POST", "/api/v1/auth/token/", "text/csv", (415, "unsupported_media_type")),
     ],
 )
-def test_every_error_has_the_one_shape(anyone: Caller, method: str, path: str, media_type: str | None, code: tuple[int, str]) -> None:
+def test_every_error_has_the_same_shape(anyone: Caller, method: str, path: str, media_type: str | None, code: tuple[int, str]) -> None:
     assert problem(anyone.client.generic(method, path, "x", content_type=media_type or "application/json")) == code

@@ -1,4 +1,4 @@
-"""Each refusal that the schema names can be met over HTTP, with its status and with just what helps beside it."""
+"""Each problem that the schema names happens over HTTP, with its status and exactly its data."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,10 +11,11 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from knox.models import AuthToken
 
-from loans.api import schema
+from loans.api import examples
 from loans.ledger import locks
 from loans.models import Investor, Loan, User
 from peerloans.api import throttling
+from peerloans.api.problem_details import STATUSES
 from tests.factories import funded
 from tests.loans.api.conftest import Caller, problem
 
@@ -22,11 +23,11 @@ AFTER_A_WAIT = {"busy", "request_in_progress", "throttled", "unavailable"}
 WITH_REAL_COMMITS = {"busy", "request_in_progress", "unavailable"}
 
 Refused = tuple[Any, dict[str, Any]]
-"""The answer, and what helps beside the code."""
+"""The answer, and the data expected in it."""
 
 
 class Provoking:
-    """For each code, how to meet it."""
+    """Requests that provoke each code."""
 
     def __init__(self, investor: Caller, loan: Loan, new_user: Callable[..., User], monkeypatch: pytest.MonkeyPatch) -> None:
         self.investor, self.loan, self.new_user, self.monkeypatch = investor, loan, new_user, monkeypatch
@@ -46,7 +47,7 @@ class Provoking:
         return self.reserve("999.99"), {"minimum": "1000.00"}
 
     def invalid_signature(self) -> Refused:
-        return Caller().post("bank-events/", schema.EVENT), {}
+        return Caller().post("bank-events/", examples.EVENT), {}
 
     def not_authenticated(self) -> Refused:
         return Caller().get("portfolio/"), {}
@@ -67,8 +68,8 @@ class Provoking:
 
     def over_limit(self) -> Refused:
         first = self.reserve("90000.00").json()
-        said = {"available": "30000.00", "frees_at": first["expires_at"], "available_then": "100000.00"}
-        return self.reserve("30000.01"), said
+        data = {"available": "30000.00", "frees_at": first["expires_at"], "available_then": "100000.00"}
+        return self.reserve("30000.01"), data
 
     def loan_not_open(self) -> Refused:
         Loan.objects.update(status="withdrawn")
@@ -99,7 +100,7 @@ class Provoking:
             return self.reserve(key="a"), {}
 
     def elsewhere(self, lock: str) -> Any:
-        """Somebody else's transaction that holds the lock; we wait for it no longer than a moment."""
+        """Hold the lock in another transaction, and wait only a moment for it in this one."""
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '50ms'")
         return holding(lock)
@@ -148,20 +149,20 @@ def holding(lock: str) -> Iterator[None]:
 
 def cases() -> list[Any]:
     transactional = pytest.mark.django_db(transaction=True)
-    return [pytest.param(code, marks=transactional if code in WITH_REAL_COMMITS else ()) for code in schema.REFUSALS]
+    return [pytest.param(code, marks=transactional if code in WITH_REAL_COMMITS else ()) for code in examples.PROBLEMS]
 
 
 @pytest.mark.parametrize("code", cases())
 def test_a_refusal(code: str, investor: Caller, loan: Loan, new_user: Callable[..., User], monkeypatch: pytest.MonkeyPatch) -> None:
-    answer, helps = getattr(Provoking(investor, loan, new_user, monkeypatch), code)()
-    status, _, declared = schema.REFUSALS[code]
-    assert problem(answer) == (status, code)
-    assert {name: answer.json()[name] for name in helps} == helps
-    assert set(helps) == set(declared) == set(answer.json()) - {"type", "title", "status", "detail", "code"}
+    answer, data = getattr(Provoking(investor, loan, new_user, monkeypatch), code)()
+    _, declared = examples.PROBLEMS[code]
+    assert problem(answer) == (STATUSES[code], code)
+    assert {name: answer.json()[name] for name in data} == data
+    assert set(data) == set(declared) == set(answer.json()) - {"type", "title", "status", "detail", "code"}
     assert ("Retry-After" in answer.headers) == (code in AFTER_A_WAIT)
 
 
-def test_below_the_minimum_only_the_closing_piece_is_left(investor: Caller, new_loan: Callable[..., Loan]) -> None:
+def test_below_the_minimum_only_the_closing_piece_is_accepted(investor: Caller, new_loan: Callable[..., Loan]) -> None:
     loan = new_loan(amount="10000.00")
     Loan.objects.filter(pk=loan.pk).update(settled="9500.00")
     path = f"loans/{loan.reference}/reservations/"
@@ -171,7 +172,7 @@ def test_below_the_minimum_only_the_closing_piece_is_left(investor: Caller, new_
     assert investor.post(path, {"amount": answer.json()["minimum"]}).status_code == 201
 
 
-def test_nothing_frees_where_no_clock_is_running(investor: Caller, new_loan: Callable[..., Loan]) -> None:
+def test_frees_at_is_null_without_a_running_deadline(investor: Caller, new_loan: Callable[..., Loan]) -> None:
     loan = new_loan(overbooking_rate=0)
     funded(loan, 60_000, now=timezone.now())
     answer = investor.post(f"loans/{loan.reference}/reservations/", {"amount": "40000.01"})

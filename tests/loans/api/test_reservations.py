@@ -1,4 +1,4 @@
-"""An investor's reservations over HTTP: each step, each refusal, each list."""
+"""An investor's reservations over HTTP: every step, every error, every list."""
 
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -25,14 +25,14 @@ def reserve(investor: Caller, loan: Loan, amount: Any = "5000.00") -> Any:
 
 
 def settle(loan: Loan, step: Any) -> None:
-    """The bank says that the money for the started transfer came."""
+    """Report the money of the started transfer as the bank, and settle the loan."""
     transfer = step.json()["transfer"]
     now = Reservation.objects.get(pk=step.json()["id"]).created_at
     record_bank_event(Notice(str(uuid4()), "transfer.cleared", transfer["reference"], Decimal(step.json()["amount"]), now))
     settle_loans([loan.pk])
 
 
-def test_a_whole_life(investor: Caller, loan: Loan) -> None:
+def test_from_reserved_to_settled(investor: Caller, loan: Loan) -> None:
     made = reserve(investor, loan)
     assert made.status_code == 201
     body = made.json()
@@ -42,7 +42,7 @@ def test_a_whole_life(investor: Caller, loan: Loan) -> None:
     path = f"reservations/{body['id']}/"
     assert investor.get(path).json() == body | {"queue_position": 1}
     assert investor.get(path.replace(body["id"], body["id"].upper())).json()["id"] == body["id"]
-    assert investor.get(path, year="2026").json()["errors"] == {"year": ["There is no such parameter. These are read: none."]}
+    assert investor.get(path, year="2026").json()["errors"] == {"year": ["There is no such parameter. Known parameters: none."]}
 
     started = investor.post(path + "transfer/", {"method": "wire"})
     assert (started.status_code, started.json()["state"]) == (200, "pending")
@@ -78,7 +78,7 @@ def test_a_refund_is_shown(investor: Caller, loan: Loan) -> None:
 
 
 @pytest.mark.parametrize("amount", ["5000.00", "5000.5", "5000", 5000, 5000.5, "005000"])
-def test_amounts_that_are_read(investor: Caller, loan: Loan, amount: Any) -> None:
+def test_amounts_that_are_accepted(investor: Caller, loan: Loan, amount: Any) -> None:
     assert reserve(investor, loan, amount).json()["amount"] == f"{Decimal(str(amount)):.2f}"
 
 
@@ -129,7 +129,7 @@ def test_an_expired_reservation(investor: Caller, loan: Loan) -> None:
     assert investor.get(f"reservations/{reservation['id']}/").json()["queue_position"] is None
 
 
-def test_what_is_not_there_or_somebody_elses(investor: Caller, new_investor: Callable[..., Caller], loan: Loan) -> None:
+def test_an_unknown_reservation_or_one_of_another_investor(investor: Caller, new_investor: Callable[..., Caller], loan: Loan) -> None:
     reservation = reserve(new_investor(), loan).json()
     for reservation_id in (reservation["id"], uuid4()):
         path = f"reservations/{reservation_id}/"
@@ -147,7 +147,7 @@ def test_no_such_method(investor: Caller, loan: Loan, body: Any) -> None:
     assert problem(investor.post(path, body)) == (400, "invalid")
 
 
-def test_the_list_is_ones_own_newest_first(investor: Caller, new_investor: Callable[..., Caller], new_loan: Callable[..., Loan]) -> None:
+def test_the_list_is_newest_first(investor: Caller, new_investor: Callable[..., Caller], new_loan: Callable[..., Loan]) -> None:
     loans = [new_loan(), new_loan()]
     mine = [reserve(investor, loan).json() for loan in (*loans, *loans)]
     reserve(new_investor(), loans[0])
@@ -178,7 +178,7 @@ def test_a_reservation_is_one_statement_after_the_token(investor: Caller, loan: 
     assert len(queries) == 2
 
 
-def test_private_answers_are_kept_by_nobody_else(investor: Caller, loan: Loan) -> None:
+def test_shared_caches_keep_no_private_answers(investor: Caller, loan: Loan) -> None:
     made = reserve(investor, loan)
     assert made.headers["Cache-Control"] == "no-store"
     shown = investor.get(f"reservations/{made.json()['id']}/")

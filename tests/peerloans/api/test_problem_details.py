@@ -1,7 +1,8 @@
-"""Every error that a program can meet has one shape."""
+"""Every error has the same shape for programs."""
 
 import json
-from typing import Any, ClassVar
+from types import ModuleType
+from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
@@ -10,15 +11,11 @@ from django.http import Http404
 from django.test import Client, RequestFactory
 from rest_framework import exceptions, serializers
 
+import cbsa.errors
+import loans.domain.errors
+from loans.domain.errors import Busy, OverLimit
 from peerloans.api import problem_details
 from peerloans.errors import Problem
-
-
-class Full(Problem):
-    code: ClassVar[str] = "full"
-    status: ClassVar[int] = 409
-    title: ClassVar[str] = "Nothing left"
-    retry_after_seconds: ClassVar[int | None] = 3
 
 
 def invalid() -> exceptions.ValidationError:
@@ -33,7 +30,7 @@ def invalid() -> exceptions.ValidationError:
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
-        (Full("The loan is full."), 409, "full"),
+        (OverLimit("That is too much."), 409, "over_limit"),
         (Http404(), 404, "not_found"),
         (PermissionDenied(), 403, "permission_denied"),
         (RequestDataTooBig(), 413, "too_large"),
@@ -51,7 +48,7 @@ def invalid() -> exceptions.ValidationError:
     ],
 )
 def test_one_shape(error: Exception, status: int, code: str) -> None:
-    response = problem_details.handler(error, {})
+    response = problem_details.exception_handler(error, {})
     assert response.content_type == "application/problem+json"
     assert list(response.data)[:5] == ["type", "title", "status", "detail", "code"]
     assert (response.status_code, response.data["status"], response.data["code"]) == (status, status, code)
@@ -59,13 +56,21 @@ def test_one_shape(error: Exception, status: int, code: str) -> None:
     assert isinstance(response.data["detail"], str)
 
 
-def test_what_helps_is_there() -> None:
-    full = problem_details.handler(Full("The loan is full.", available="0.00"), {})
-    assert full.data["available"] == "0.00"
-    assert full.headers["Retry-After"] == "3"
-    assert problem_details.handler(exceptions.Throttled(wait=1.2), {}).headers["Retry-After"] == "2"
-    assert list(problem_details.handler(invalid(), {}).data["errors"]) == ["amount"]
-    assert problem_details.handler(exceptions.ValidationError("Not so."), {}).data["errors"] == {"non_field_errors": ["Not so."]}
+@pytest.mark.parametrize("app", [loans.domain.errors, cbsa.errors])
+def test_every_problem_has_a_status(app: ModuleType) -> None:
+    codes = {kind.code for kind in vars(app).values() if isinstance(kind, type) and issubclass(kind, Problem) and kind is not Problem}
+    assert codes
+    assert codes <= problem_details.STATUSES.keys()
+
+
+def test_data_and_headers() -> None:
+    over_limit = problem_details.exception_handler(OverLimit("That is too much.", available="0.00"), {})
+    assert over_limit.data["available"] == "0.00"
+    assert "Retry-After" not in over_limit.headers
+    assert problem_details.exception_handler(Busy("Try again."), {}).headers["Retry-After"] == "1"
+    assert problem_details.exception_handler(exceptions.Throttled(wait=1.2), {}).headers["Retry-After"] == "2"
+    assert list(problem_details.exception_handler(invalid(), {}).data["errors"]) == ["amount"]
+    assert problem_details.exception_handler(exceptions.ValidationError("Not so."), {}).data["errors"] == {"non_field_errors": ["Not so."]}
 
 
 @pytest.mark.parametrize("path", ["/api/nowhere", "/api/v1/", "/ziptocbsa/1/2/3"])
@@ -82,7 +87,7 @@ def test_people_get_a_page(client: Client) -> None:
 
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize(
-    ("path", "broken"), [("/api/v1/loans/", "loans.views.LoanList.get_queryset"), ("/ziptocbsa/90266", "cbsa.api.views.zip_answers")]
+    ("path", "broken"), [("/api/v1/loans/", "loans.api.views.LoanList.get_queryset"), ("/ziptocbsa/90266", "cbsa.api.views.zip_answers")]
 )
 def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, settings: Any, caplog: Any, debug: bool, path: str, broken: str) -> None:
     settings.DEBUG = debug
@@ -109,8 +114,8 @@ def test_a_fault_outside_of_any_view(rf: RequestFactory, caplog: Any) -> None:
     assert_logged(json.loads(response.content)["id"], caplog)
 
 
-def test_a_fault_is_still_told_to_who_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loans.views.LoanList.get_queryset", lambda _: 1 / 0)
+def test_djangos_signal_of_a_fault_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loans.api.views.LoanList.get_queryset", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Client().get("/api/v1/loans/")
 
@@ -120,7 +125,7 @@ def test_people_get_a_page_for_a_fault_too(rf: RequestFactory) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "broken"), [("/api/v1/loans/", "loans.views.LoanList.get_queryset"), ("/ziptocbsa/90266", "cbsa.api.views.zip_answers")]
+    ("path", "broken"), [("/api/v1/loans/", "loans.api.views.LoanList.get_queryset"), ("/ziptocbsa/90266", "cbsa.api.views.zip_answers")]
 )
 def test_no_database(monkeypatch: pytest.MonkeyPatch, path: str, broken: str) -> None:
     def away(*_: Any) -> None:

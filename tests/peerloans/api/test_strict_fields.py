@@ -1,4 +1,4 @@
-"""What nobody could read the same way twice is refused, with words that help, and never a fault of ours."""
+"""Ambiguous requests are refused with a message that helps, and never cause a fault."""
 
 from typing import Any
 
@@ -13,24 +13,24 @@ def sent(body: str | bytes, path: str = "/api/v1/auth/token/") -> Any:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         (r'{"\ud800": 1}', "half of a character"),
         (r'{"username": "\uDFFF", "password": "x"}', "half of a character"),
         (r'["\ud83d"]', "half of a character"),
         (b'{"username": "\xff"}', "UTF-8"),
-        ('{"username": "a", "username": "b"}', "'username' stands there more than once"),
-        ('{"username": {"a": 1, "a": 2}}', "'a' stands there more than once"),
+        ('{"username": "a", "username": "b"}', "'username' appears more than once"),
+        ('{"username": {"a": 1, "a": 2}}', "'a' appears more than once"),
         ('{"username": ', "This is not JSON"),
         ("[" * 100_000, "nested too deeply"),
     ],
 )
 @pytest.mark.parametrize("path", ["/api/v1/auth/token/", "/api/v1/bank-events/", "/ziptocbsa"])
-def test_a_body_that_is_no_json(settings: Any, path: str, body: str | bytes, told: str) -> None:
+def test_a_body_that_is_not_json(settings: Any, path: str, body: str | bytes, message: str) -> None:
     settings.DEBUG = path.endswith("bank-events/")  # there, unsigned events are read in debug only
     answer = sent(body, path)
     assert (answer.status_code, answer.headers["Content-Type"], answer.json()["code"]) == (400, "application/problem+json", "invalid")
-    assert told in answer.json()["detail"]
+    assert message in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("escaped", [r"caf\u00e9", r"\ud83d\ude00", r"\\ud800"])
@@ -42,35 +42,35 @@ def test_a_number_of_five_thousand_digits_is_an_amount_that_is_wrong(settings: A
     settings.DEBUG = True
     answer = sent(f'{{"id": "1", "type": "refund.paid", "reference": "R-1", "amount": {"9" * 5000}}}', "/api/v1/bank-events/")
     assert answer.status_code == 400
-    assert answer.json()["errors"]["amount"][0].startswith("Dollars, more than zero")
+    assert answer.json()["errors"]["amount"][0].startswith("Give dollars, more than zero")
 
 
 @pytest.mark.parametrize(
-    ("path", "read"),
+    ("path", "names"),
     [
         ("/api/v1/loans/?stauts=open", "status, state, msa"),
         ("/ziptocbsa/90266?year=2015", "none"),
         ("/ziptocbsa?zips=90266", "zip"),
     ],
 )
-def test_a_parameter_that_nobody_reads(path: str, read: str) -> None:
+def test_an_unknown_parameter(path: str, names: str) -> None:
     answer = Client().get(path)
-    (told,) = answer.json()["errors"].values()
+    (messages,) = answer.json()["errors"].values()
     assert answer.status_code == 400
-    assert f"These are read: {read}" in told[0]
+    assert f"Known parameters: {names}" in messages[0]
 
 
-def test_a_field_that_nobody_reads() -> None:
+def test_an_unknown_field() -> None:
     answer = sent('{"zips": ["90266"], "year": 2015}', "/ziptocbsa")
-    assert answer.json()["errors"] == {"year": ["There is no such field. These are read: zips."]}
+    assert answer.json()["errors"] == {"year": ["There is no such field. Known fields: zips."]}
 
 
-@pytest.mark.parametrize(("path", "hint"), [("/api/v1/loans", " There is at /api/v1/loans/."), ("/api/v1/lones", "")])
-def test_an_address_without_its_last_slash(path: str, hint: str) -> None:
+@pytest.mark.parametrize(("path", "hint"), [("/api/v1/loans", " Did you mean /api/v1/loans/?"), ("/api/v1/lones", "")])
+def test_an_address_without_its_final_slash(path: str, hint: str) -> None:
     answer = Client().get(path)
     assert (answer.status_code, answer.json()["detail"]) == (404, f"There is nothing at this address.{hint}")
 
 
-def test_an_ordering_that_is_not_there_names_those_that_are() -> None:
+def test_an_unknown_ordering_is_answered_with_the_known_ones() -> None:
     answer = Client().get("/api/v1/loans/?ordering=yield")
     assert "annual_rate" in answer.json()["errors"]["ordering"][0]

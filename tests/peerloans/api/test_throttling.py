@@ -1,4 +1,4 @@
-"""Who asks too often is told when to come back; without Redis nobody is counted."""
+"""A caller who asks too often is refused for a while. Without Redis there is no limit."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ LOG_IN = "/api/v1/auth/token/"
 
 @pytest.fixture
 def rates(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    return lambda **given: monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": None, "login": None} | given)
+    return lambda **limits: monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": None, "login": None} | limits)
 
 
 def log_in(username: str, address: str = "10.0.0.1", *, right: bool = False, **headers: str) -> Any:
@@ -27,7 +27,7 @@ def log_in(username: str, address: str = "10.0.0.1", *, right: bool = False, **h
 
 
 @time_machine.travel("2026-03-02T15:00:50Z", tick=False)
-def test_whoever_asks_too_often_is_told_when_to_come_back(db: None, rates: Callable[..., None]) -> None:
+def test_a_caller_who_asks_too_often_gets_retry_after(db: None, rates: Callable[..., None]) -> None:
     rates(user="2/m")
     here, there = Client(REMOTE_ADDR="10.1.0.1"), Client(REMOTE_ADDR="10.1.0.2")
     assert [here.get("/api/v1/loans/").status_code for _ in range(3)] == [200, 200, 429]
@@ -39,8 +39,8 @@ def test_whoever_asks_too_often_is_told_when_to_come_back(db: None, rates: Calla
 
 
 def log_in_as_staff(username: str, address: str, *, right: bool = False) -> Any:
-    given = {"username": username, "password": "right" if right else "wrong", "next": "/admin/"}
-    return Client(REMOTE_ADDR=address).post("/admin/login/", given)
+    form = {"username": username, "password": "right" if right else "wrong", "next": "/admin/"}
+    return Client(REMOTE_ADDR=address).post("/admin/login/", form)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_log_ins_are_counted_by_address_in_the_admin_and_by_the_api_together(
 
 
 @time_machine.travel("2026-03-02T15:00:00Z", tick=False)
-def test_guessing_at_many_users_closes_the_log_in_to_the_guesser_alone(db: None, rates: Callable[..., None]) -> None:
+def test_guessing_at_many_users_blocks_only_the_guessers_address(db: None, rates: Callable[..., None]) -> None:
     rates(login="20/m")
     users = [UserFactory(password=make_password("right")).username for _ in range(30)]
     assert [log_in(user, "10.4.0.1").status_code for user in users * 2] == [401] * 20 + [429] * 40
@@ -75,31 +75,31 @@ def test_guessing_at_many_users_closes_the_log_in_to_the_guesser_alone(db: None,
     assert log_in(users[0], "10.4.0.2", right=True).status_code == 200
 
 
-def test_guessing_at_one_user_from_many_addresses_keeps_that_user_out_nowhere(db: None, rates: Callable[..., None]) -> None:
+def test_guessing_at_one_user_from_many_addresses_does_not_lock_the_user_out(db: None, rates: Callable[..., None]) -> None:
     rates(login="20/m")
-    sought = UserFactory(password=make_password("right")).username
-    assert [log_in(sought, f"10.5.0.{number}").status_code for number in range(40)] == [401] * 40
-    assert log_in(sought, "10.6.0.1", right=True).status_code == 200
+    target = UserFactory(password=make_password("right")).username
+    assert [log_in(target, f"10.5.0.{number}").status_code for number in range(40)] == [401] * 40
+    assert log_in(target, "10.6.0.1", right=True).status_code == 200
 
 
-def test_without_redis_the_api_is_open(db: None, rates: Callable[..., None], settings: Any, caplog: Any) -> None:
+def test_without_redis_there_is_no_limit(db: None, rates: Callable[..., None], settings: Any, caplog: Any) -> None:
     rates(user="1/d")
     settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": "redis://127.0.0.1:1/0"}}
     assert [Client().get("/api/v1/loans/").status_code for _ in range(2)] == [200, 200]
     assert "not counted" in caplog.text
 
 
-class Elsewhere(throttling.PerCaller):
-    """The same throttle in another process: it shares Redis alone."""
+class Elsewhere(throttling.CallerThrottle):
+    """The same throttle in another process, which shares only Redis."""
 
-    _windows: dict[str, tuple[int, int]] = {}
+    _counts: dict[str, tuple[int, int]] = {}
 
 
 @time_machine.travel("2026-03-02T15:00:00Z", tick=False)
-def test_processes_tell_each_other_each_hundredth_of_the_limit(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_report_each_hundredth_of_the_limit_to_redis(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": "1000/m"})
     caller = SimpleNamespace(user=UserFactory())
-    here, there = throttling.PerCaller(), Elsewhere()
+    here, there = throttling.CallerThrottle(), Elsewhere()
     allowed = {here: 0, there: 0}
     for throttle in (here, there) * 600:
         allowed[throttle] += throttle.allow_request(caller)
@@ -109,10 +109,10 @@ def test_processes_tell_each_other_each_hundredth_of_the_limit(db: None, monkeyp
 
 
 @time_machine.travel("2026-03-02T15:00:00Z", tick=False)
-def test_only_so_many_callers_are_remembered(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttling, "REMEMBERED", 3)
+def test_the_number_of_remembered_windows_is_bounded(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttling, "REMEMBERED_WINDOWS", 3)
     monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": "1000/m"})
     throttle = Elsewhere()
     for _ in range(10):
         throttle.allow_request(SimpleNamespace(user=UserFactory()))
-        assert len(Elsewhere._windows) <= 3
+        assert len(Elsewhere._counts) <= 3

@@ -111,7 +111,7 @@ def test_metrics_show_what_happened(beat_ticks: None, client: Client) -> None:
     jobs._count_run(tasks.delete_old_records, "SUCCESS")
     jobs._count_run(tasks.delete_old_records, "FAILURE")
     before = metrics.exposition().decode()
-    refused = 'peerloans_requests_total{method="POST",outcome="not_authenticated",status="401",view="reserve"}'
+    refused = 'peerloans_requests_total{method="POST",outcome="not_authenticated",status="401",view="api:reservation-create"}'
     client.post(f"/api/v1/loans/{loan.reference}/reservations/", "{}", content_type="application/json")
     text = metrics.exposition().decode()
     assert (figure(text, refused) or 0) - (figure(before, refused) or 0) == 1
@@ -124,7 +124,7 @@ def test_metrics_show_what_happened(beat_ticks: None, client: Client) -> None:
     assert figure(text, 'peerloans_job_lag_seconds{job="loans.tasks.forget"}') == 0
     assert figure(text, 'peerloans_outbox_age_seconds{channel="email"}') == 0
     assert figure(text, "peerloans_beat_late_seconds") == 0
-    assert (figure(text, 'peerloans_request_seconds_count{view="reserve"}') or 0) >= 1
+    assert (figure(text, 'peerloans_request_seconds_count{view="api:reservation-create"}') or 0) >= 1
 
 
 def test_metrics_leave_out_what_is_down(beat_ticks: None, monkeypatch: pytest.MonkeyPatch) -> None:

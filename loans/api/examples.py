@@ -1,0 +1,118 @@
+"""Give an example of every body and of every problem of the API, for the OpenAPI document."""
+
+from typing import Any
+
+LOAN = {
+    "reference": "PL-0001",
+    "title": "Twelve flats",
+    "property": {"address": "1200 Barton Springs Rd", "city": "Austin", "state": "TX", "zip": "78704"},
+    "market": {"cbsa": "12420", "msa": "Austin-Round Rock, TX"},
+    "amount": "100000.00",
+    "annual_rate": "9.50",
+    "term_months": 18,
+    "ltv": "65.00",
+    "status": "open",
+    "minimum": "1000.00",
+    "opens_at": "2026-03-02T15:00:00Z",
+    "closes_at": "2026-03-23T15:00:00Z",
+    "remaining": "10000.00",
+    "remaining_as_of": "2026-03-05T15:04:05.678901Z",
+}
+RESERVED = {
+    "id": "5f0c1a52-6a4e-4a53-9b0c-0f6f2f1e6a11",
+    "loan": "PL-0001",
+    "amount": "5000.00",
+    "settled_amount": "0.00",
+    "state": "reserved",
+    "cause": None,
+    "created_at": "2026-03-02T15:00:00Z",
+    "expires_at": "2026-03-03T15:00:00Z",
+    "transfer": None,
+    "refund": None,
+}
+TRANSFER = {"reference": "T-5B1E0C7A9D21", "method": "ach", "status": "initiated"}
+PENDING = RESERVED | {"state": "pending", "expires_at": "2026-03-10T05:00:00Z", "transfer": TRANSFER}
+CANCELED = RESERVED | {"state": "canceled", "cause": "canceled_by_investor", "expires_at": None}
+MARKET_TOTAL = {"market": {"cbsa": "12420", "msa": "Austin-Round Rock, TX"}, "held": "5000.00", "share": "1.0000"}
+PORTFOLIO = {
+    "held": "5000.00",
+    "by_state": [
+        {"state": state, "count": int(state == "settled"), "amount": "5000.00" if state == "settled" else "0.00"}
+        for state in ("reserved", "pending", "settled", "canceled")
+    ],
+    "by_loan": [
+        {"loan": "PL-0001", "title": "Twelve flats", "reserved": "0.00", "pending": "0.00", "settled": "5000.00", "held": "5000.00"}
+    ],
+    "by_market": [MARKET_TOTAL],
+}
+EVENT = {
+    "id": "evt_01HZX3",
+    "type": "transfer.cleared",
+    "reference": TRANSFER["reference"],
+    "amount": "5000.00",
+    "occurred_at": "2026-03-05T15:00:00Z",
+}
+TRANSITION = {
+    "at": "2026-03-02T15:00:00Z",
+    "event": "reserved",
+    "from_state": None,
+    "to_state": "reserved",
+    "amount": "5000.00",
+    "deadline": "2026-03-03T15:00:00Z",
+    "transfer": None,
+    "rule": None,
+    "actor": "investor",
+    "reason": None,
+}
+MESSAGE = {
+    "type": "reservation.transfer_started",
+    "timestamp": "2026-03-02T16:00:00Z",
+    "data": {
+        "reservation": RESERVED["id"],
+        "loan": "PL-0001",
+        "event": "transfer_started",
+        "from": "reserved",
+        "to": "pending",
+        "amount": "5000.00",
+        "expires_at": "2026-03-10T05:00:00Z",
+        "reference": TRANSFER["reference"],
+        "method": "ach",
+        "at": "2026-03-02T16:00:00Z",
+    },
+}
+
+# By code: a detail, and the data beside it.
+PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "invalid": ("Some values are missing or wrong.", {"errors": {"amount": ["This field is required."]}}),
+    "below_minimum": ("Reserve at least 1000.00.", {"minimum": "1000.00"}),
+    "invalid_signature": ("Sign the body with the secret agreed on.", {}),
+    "not_authenticated": ("Authentication credentials were not provided.", {}),
+    "token_expired": ("This token has expired. Get a new one at /api/v1/auth/token/.", {}),
+    "permission_denied": ("Only investors may do this.", {}),
+    "not_accredited": ("Only accredited investors may reserve; your accreditation is missing or has ended.", {}),
+    "not_found": ("You have no reservation 5f0c1a52-6a4e-4a53-9b0c-0f6f2f1e6a11.", {}),
+    "over_limit": (
+        "50000.00 is more than the 12000.00 available of PL-0001; at 2026-03-03T15:00:00+00:00 up to 37000.00 may be free.",
+        {"available": "12000.00", "frees_at": "2026-03-03T15:00:00Z", "available_then": "37000.00"},
+    ),
+    "loan_not_open": ("PL-0001 takes no reservations: it is funded.", {"loan_status": "funded"}),
+    "reservation_expired": (
+        "This reservation expired at 2026-03-03T15:00:00Z.",
+        {"expired_at": "2026-03-03T15:00:00Z", "state": "canceled"},
+    ),
+    "illegal_transition": (
+        "This is settled; canceled by investor is not possible from there.",
+        {"state": "settled", "possible": ["payment_returned", "loan_withdrawn"]},
+    ),
+    "busy": ("Somebody else is changing this loan right now; try again in a moment.", {}),
+    "request_in_progress": ("The first request with this Idempotency-Key is still running; try again in a moment.", {}),
+    "too_large": ("The body of the request is too large.", {}),
+    "unsupported_media_type": ('Unsupported media type "text/plain" in request.', {}),
+    "idempotency_key_reused": ("This Idempotency-Key has answered another request. Use a new key for each request.", {}),
+    "throttled": ("Request was throttled. Expected available in 7 seconds.", {}),
+    "server_error": (
+        "The fault is on our side. Send us this id, and we find in our log what happened.",
+        {"id": "0b7f0c0e-5a38-4c0e-9a52-6d1c6a8f4f0e"},
+    ),
+    "unavailable": ("The database does not answer. Try again in a moment, a POST with the same Idempotency-Key.", {}),
+}
