@@ -129,7 +129,12 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("name", models.CharField(max_length=200)),
-                ("accredited_until", models.DateField(blank=True, help_text="Its last day, in New York; empty: none.", null=True)),
+                (
+                    "accredited_until",
+                    models.DateField(
+                        blank=True, help_text="The last day of the accreditation, in New York. Empty: not accredited.", null=True
+                    ),
+                ),
                 ("user", models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL)),
             ],
         ),
@@ -160,7 +165,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "overbooking_rate",
-                    models.DecimalField(decimal_places=4, default=Decimal("0.20"), help_text="0.20 is 20 %; 0: none.", max_digits=5),
+                    models.DecimalField(
+                        decimal_places=4, default=Decimal("0.20"), help_text="0.20 means 20 %, 0 means none.", max_digits=5
+                    ),
                 ),
                 ("settlement_rule", models.CharField(default="fifo", max_length=30)),
                 (
@@ -181,15 +188,15 @@ class Migration(migrations.Migration):
                         decimal_places=2,
                         default=Decimal("0.00"),
                         editable=False,
-                        help_text="Reserved and pending reservations, the lapsed that are not yet swept among them.",
+                        help_text="Dollars of reserved and pending reservations, including lapsed ones that are not yet marked expired.",
                         max_digits=14,
                     ),
                 ),
                 (
                     "last_number",
-                    models.PositiveBigIntegerField(default=0, editable=False, help_text="Places given out in the queue so far."),
+                    models.PositiveBigIntegerField(default=0, editable=False, help_text="The last number that was given to a reservation."),
                 ),
-                ("version", models.PositiveBigIntegerField(default=0, editable=False, help_text="Counts the changes.")),
+                ("version", models.PositiveBigIntegerField(default=0, editable=False, help_text="The number of changes.")),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
             ],
             options={
@@ -254,13 +261,13 @@ class Migration(migrations.Migration):
                         max_length=10,
                     ),
                 ),
-                ("cause", models.CharField(blank=True, help_text="Why canceled.", max_length=30)),
+                ("cause", models.CharField(blank=True, help_text="The event that canceled it.", max_length=30)),
                 ("created_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField(help_text="Null when it cannot expire.", null=True)),
-                ("funded_at", models.DateTimeField(help_text="When its money was here.", null=True)),
+                ("funded_at", models.DateTimeField(help_text="When its money had been received in full.", null=True)),
                 (
                     "received",
-                    models.DecimalField(decimal_places=2, default=Decimal("0.00"), help_text="Cleared inbound money.", max_digits=14),
+                    models.DecimalField(decimal_places=2, default=Decimal("0.00"), help_text="Inbound money that cleared.", max_digits=14),
                 ),
                 (
                     "refunded",
@@ -271,7 +278,7 @@ class Migration(migrations.Migration):
                     models.DecimalField(
                         decimal_places=2,
                         default=Decimal("0.00"),
-                        help_text="Refunds paid for money that was taken back afterwards.",
+                        help_text="Refunds that were paid before the bank took the refunded payment back.",
                         max_digits=14,
                     ),
                 ),
@@ -304,7 +311,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("key", models.CharField(max_length=255)),
-                ("digest", models.CharField(help_text="Of the request: method, path and body.", max_length=64)),
+                ("digest", models.CharField(help_text="Digest of the request's method, path and body.", max_length=64)),
                 ("status", models.PositiveSmallIntegerField()),
                 ("body", models.TextField()),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), db_index=True)),
@@ -350,7 +357,7 @@ class Migration(migrations.Migration):
                 ("detail", models.CharField(max_length=1000)),
                 ("opened_at", models.DateTimeField()),
                 ("resolved_at", models.DateTimeField(null=True)),
-                ("note", models.CharField(blank=True, db_default="", help_text="What became of it.", max_length=1000)),
+                ("note", models.CharField(blank=True, db_default="", help_text="What was done about it.", max_length=1000)),
                 ("loan", models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to="loans.loan")),
                 ("reservation", models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to="loans.reservation")),
                 ("resolved_by", models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL)),
@@ -366,10 +373,10 @@ class Migration(migrations.Migration):
                 ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ("direction", models.CharField(choices=[("inbound", "Inbound"), ("refund", "Refund")], max_length=10)),
                 ("method", models.CharField(blank=True, choices=[("ach", "Ach"), ("wire", "Wire")], max_length=10)),
-                ("reference", models.CharField(help_text="What stands on the payment.", max_length=40)),
+                ("reference", models.CharField(help_text="The reference that is written on the payment.", max_length=40)),
                 (
                     "payment",
-                    models.PositiveSmallIntegerField(default=1, help_text="2 and more: money that came again for the same reference."),
+                    models.PositiveSmallIntegerField(default=1, help_text="2 and higher: further payments with the same reference."),
                 ),
                 (
                     "status",
@@ -388,12 +395,14 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "amount",
-                    models.DecimalField(decimal_places=2, help_text="Expected while initiated; what came once cleared.", max_digits=14),
+                    models.DecimalField(
+                        decimal_places=2, help_text="The expected amount while initiated, the received amount once cleared.", max_digits=14
+                    ),
                 ),
                 ("created_at", models.DateTimeField()),
                 ("cleared_at", models.DateTimeField(null=True)),
                 ("ended_at", models.DateTimeField(help_text="When it failed, was returned, paid or voided.", null=True)),
-                ("occurred_at", models.DateTimeField(help_text="When, by the bank, its last event happened.", null=True)),
+                ("occurred_at", models.DateTimeField(help_text="The bank's time of its last event.", null=True)),
                 (
                     "reservation",
                     models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="transfers", to="loans.reservation"),
@@ -422,7 +431,7 @@ class Migration(migrations.Migration):
                 ),
                 ("deadline", models.DateTimeField(help_text="expires_at or closes_at from here on.", null=True)),
                 ("rule", models.CharField(blank=True, help_text="The settlement rule that decided, or staff.", max_length=30)),
-                ("facts", models.JSONField(help_text="What changed of a loan's description and terms, as text.", null=True)),
+                ("facts", models.JSONField(help_text="The fields of a loan that changed, with their new values as text.", null=True)),
                 ("actor", models.CharField(max_length=10)),
                 ("reason", models.TextField(blank=True)),
                 (
@@ -430,7 +439,7 @@ class Migration(migrations.Migration):
                     loans.models.fields.TransactionId(
                         db_default=models.Func(function="pg_current_xact_id"),
                         editable=False,
-                        help_text="The transaction that wrote it; the outbox reads in this order.",
+                        help_text="The transaction that wrote it. The outbox reads in this order.",
                     ),
                 ),
                 (
@@ -473,7 +482,8 @@ class Migration(migrations.Migration):
                 (
                     "enabled",
                     models.BooleanField(
-                        default=True, help_text="A disabled endpoint gets nothing new; what waits for it is given up after three days."
+                        default=True,
+                        help_text="A disabled endpoint gets no new deliveries. Those that wait for it are given up after three days.",
                     ),
                 ),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
@@ -498,7 +508,10 @@ class Migration(migrations.Migration):
                 ),
                 ("attempts", models.PositiveIntegerField(default=0)),
                 ("created_at", models.DateTimeField()),
-                ("next_attempt_at", models.DateTimeField(help_text="While an attempt runs: when it is taken for dead.", null=True)),
+                (
+                    "next_attempt_at",
+                    models.DateTimeField(help_text="While an attempt runs: when another process may try again.", null=True),
+                ),
                 ("ended_at", models.DateTimeField(help_text="When it was sent or given up.", null=True)),
                 ("last_error", models.CharField(blank=True, max_length=500)),
                 ("reservation", models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, to="loans.reservation")),
@@ -507,7 +520,7 @@ class Migration(migrations.Migration):
                     "endpoint",
                     models.ForeignKey(
                         db_index=False,
-                        help_text="Empty: e-mail.",
+                        help_text="Empty for an e-mail.",
                         null=True,
                         on_delete=django.db.models.deletion.PROTECT,
                         to="loans.webhookendpoint",

@@ -1,8 +1,4 @@
-"""What is kept of loans, and what can never be true of it?
-
-Amounts are dollars with two places, instants UTC. Only loans/ledger/ writes states, totals and history; the
-constraints are the last line behind it.
-"""
+"""Store the answers to requests that carry an Idempotency-Key."""
 
 from django.conf import settings
 from django.db import models
@@ -14,17 +10,17 @@ ONE_ANSWER = "idempotency_key_unique"
 
 
 class IdempotencyKey(models.Model):
-    """The answer that a user's request with this key was given, so that the same request gets it again.
+    """The answer to a user's request with this key, which the same request gets again.
 
-    Where that was a new reservation there is no body: what the reservation was then, its history tells.
+    The answer with a new reservation is not stored as a body: it is made from the reservation's history.
     """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False)
     key = models.CharField(max_length=255)
-    digest = models.CharField(max_length=64, help_text="Of the request: method, path and body.")
+    digest = models.CharField(max_length=64, help_text="Digest of the request's method, path and body.")
     status = models.PositiveSmallIntegerField()
     body = models.TextField()
-    # Written by the statement that writes the reservation, and reservations stay.
+    # The statement that inserts the reservation writes this too, and reservations are never deleted: no constraint is needed.
     reservation = models.ForeignKey(Reservation, models.DO_NOTHING, null=True, db_index=False, db_constraint=False, related_name="+")
     created_at = models.DateTimeField(db_default=Now(), db_index=True)
 

@@ -1,8 +1,4 @@
-"""What is kept of loans, and what can never be true of it?
-
-Amounts are dollars with two places, instants UTC. Only loans/ledger/ writes states, totals and history; the
-constraints are the last line behind it.
-"""
+"""Store loans with their totals, and their closing values. Only loans.ledger writes the totals and the status."""
 
 from decimal import Decimal
 
@@ -17,7 +13,10 @@ from loans.models.fields import ZERO, choices, dollars
 
 
 class Loan(models.Model):
-    """A real-estate loan offered in pieces, with the totals of the reservations on it. Its row is the lock for all of them."""
+    """A real-estate loan that investors reserve parts of. Its row is the lock of its reservations, their transfers and its history.
+
+    Amounts are dollars with two decimal places, instants UTC.
+    """
 
     reference = models.CharField(max_length=20, unique=True)
     title = models.CharField(max_length=200)
@@ -33,7 +32,7 @@ class Loan(models.Model):
     amount = dollars(help_text="The principal offered, dollars.")
     minimum = dollars(default=LEAST_MINIMUM, help_text="Least reservation, dollars; never below 1,000.")
     overbooking_rate = models.DecimalField(
-        max_digits=5, decimal_places=4, default=DEFAULT_OVERBOOKING_RATE, help_text="0.20 is 20 %; 0: none."
+        max_digits=5, decimal_places=4, default=DEFAULT_OVERBOOKING_RATE, help_text="0.20 means 20 %, 0 means none."
     )
     settlement_rule = models.CharField(max_length=30, default=DEFAULT_RULE)
     status = models.CharField(max_length=10, choices=choices(LoanStatus), default=LoanStatus.DRAFT, editable=False)
@@ -41,10 +40,12 @@ class Loan(models.Model):
     closes_at = models.DateTimeField(null=True, editable=False)
     settled = dollars(default=ZERO, editable=False)
     claimed = dollars(
-        default=ZERO, editable=False, help_text="Reserved and pending reservations, the lapsed that are not yet swept among them."
+        default=ZERO,
+        editable=False,
+        help_text="Dollars of reserved and pending reservations, including lapsed ones that are not yet marked expired.",
     )
-    last_number = models.PositiveBigIntegerField(default=0, editable=False, help_text="Places given out in the queue so far.")
-    version = models.PositiveBigIntegerField(default=0, editable=False, help_text="Counts the changes.")
+    last_number = models.PositiveBigIntegerField(default=0, editable=False, help_text="The last number that was given to a reservation.")
+    version = models.PositiveBigIntegerField(default=0, editable=False, help_text="The number of changes.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -84,7 +85,7 @@ class Loan(models.Model):
             ),
         ]
 
-    # What staff or the market's lookup may change of it beside its money and dates; history keeps each change.
+    # Fields that staff or the market lookup may change, besides money and dates. History stores each change.
     FACTS = (
         "title",
         "address",
@@ -106,12 +107,12 @@ class Loan(models.Model):
 
     @property
     def remaining(self) -> Decimal:
-        """What is still for sale."""
+        """The dollars that have not settled."""
         return self.amount - self.settled
 
 
 class ClosingValue(models.Model):
-    """What remained of a loan at the close of a banking day, as an exchange keeps closing prices."""
+    """A loan's totals at the close of a banking day, in dollars."""
 
     loan = models.ForeignKey(Loan, models.PROTECT, related_name="closing_values", db_index=False)
     day = models.DateField()

@@ -1,8 +1,4 @@
-"""What is kept of loans, and what can never be true of it?
-
-Amounts are dollars with two places, instants UTC. Only loans/ledger/ writes states, totals and history; the
-constraints are the last line behind it.
-"""
+"""Store webhook endpoints, the deliveries of e-mails and webhooks, and how far the outbox has read history."""
 
 from django.db import models
 from django.db.models import Q
@@ -15,7 +11,7 @@ from loans.models.reservation import Reservation
 
 
 class OutboxCursor(models.Model):
-    """How far history has been read for deliveries. There is one row, which is also the lock of whoever reads on."""
+    """How far the outbox has read history. There is one row; the process that reads on locks it."""
 
     txid = TransactionId(default=0)
     transition_id = models.BigIntegerField(default=0)
@@ -25,13 +21,13 @@ class OutboxCursor(models.Model):
 
 
 class WebhookEndpoint(models.Model):
-    """An address at which an investor's own system hears of the investor's reservations."""
+    """A URL of an investor's own system that receives webhooks about the investor's reservations."""
 
     investor = models.ForeignKey(Investor, models.PROTECT, related_name="webhook_endpoints")
     url = models.CharField("URL", max_length=500, help_text="https://, and not on a private network.")
     secret = models.CharField(max_length=100, default=new_secret, editable=False)
     enabled = models.BooleanField(
-        default=True, help_text="A disabled endpoint gets nothing new; what waits for it is given up after three days."
+        default=True, help_text="A disabled endpoint gets no new deliveries. Those that wait for it are given up after three days."
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -49,18 +45,18 @@ class DeliveryStatus(models.TextChoices):
 
 
 class Delivery(models.Model):
-    """One transition on its way to one target: the investor's mailbox, or a webhook endpoint."""
+    """One transition to be sent to one target: the investor's mailbox, or a webhook endpoint."""
 
     EMAIL = 0  # the target of deliveries without an endpoint
 
     id = models.BigAutoField(primary_key=True)
     transition = models.ForeignKey(Transition, models.PROTECT, db_index=False)
     reservation = models.ForeignKey(Reservation, models.PROTECT, db_index=False)
-    endpoint = models.ForeignKey(WebhookEndpoint, models.PROTECT, null=True, db_index=False, help_text="Empty: e-mail.")
+    endpoint = models.ForeignKey(WebhookEndpoint, models.PROTECT, null=True, db_index=False, help_text="Empty for an e-mail.")
     status = models.CharField(max_length=10, choices=DeliveryStatus.choices, default=DeliveryStatus.WAITING)
     attempts = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
-    next_attempt_at = models.DateTimeField(null=True, help_text="While an attempt runs: when it is taken for dead.")
+    next_attempt_at = models.DateTimeField(null=True, help_text="While an attempt runs: when another process may try again.")
     ended_at = models.DateTimeField(null=True, help_text="When it was sent or given up.")
     last_error = models.CharField(max_length=500, blank=True)
 
@@ -86,5 +82,5 @@ class Delivery(models.Model):
 
     @property
     def target(self) -> int:
-        """The endpoint's id, or EMAIL. What one target does delays no other."""
+        """The endpoint's id, or EMAIL. A slow target delays no other target."""
         return self.endpoint_id or self.EMAIL

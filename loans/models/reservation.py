@@ -1,8 +1,4 @@
-"""What is kept of loans, and what can never be true of it?
-
-Amounts are dollars with two places, instants UTC. Only loans/ledger/ writes states, totals and history; the
-constraints are the last line behind it.
-"""
+"""Store reservations. Only loans.ledger writes them; the constraints refuse a state and amounts that do not agree."""
 
 import uuid
 from decimal import Decimal
@@ -18,7 +14,10 @@ from loans.models.loan import Loan
 
 
 class Reservation(models.Model):
-    """An investor's reservation on `amount` dollars of one loan, at a fixed place in its queue."""
+    """An investor's hold on `amount` dollars of a loan. Its `number` says where it stands in the loan's queue, and never changes.
+
+    Amounts are dollars with two decimal places, instants UTC.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     loan = models.ForeignKey(Loan, models.PROTECT, related_name="reservations", db_index=False)
@@ -27,13 +26,13 @@ class Reservation(models.Model):
     amount = dollars()
     settled_amount = dollars(default=ZERO)
     state = models.CharField(max_length=10, choices=choices(State))
-    cause = models.CharField(max_length=30, blank=True, help_text="Why canceled.")
+    cause = models.CharField(max_length=30, blank=True, help_text="The event that canceled it.")
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, help_text="Null when it cannot expire.")
-    funded_at = models.DateTimeField(null=True, help_text="When its money was here.")
-    received = dollars(default=ZERO, help_text="Cleared inbound money.")
+    funded_at = models.DateTimeField(null=True, help_text="When its money had been received in full.")
+    received = dollars(default=ZERO, help_text="Inbound money that cleared.")
     refunded = dollars(default=ZERO, help_text="Refunds due or paid.")
-    lost = dollars(default=ZERO, help_text="Refunds paid for money that was taken back afterwards.")
+    lost = dollars(default=ZERO, help_text="Refunds that were paid before the bank took the refunded payment back.")
 
     class Meta:
         ordering = ["-created_at", "-id"]
@@ -80,5 +79,5 @@ class Reservation(models.Model):
 
     @property
     def waiting(self) -> Decimal:
-        """Money that is here and neither settled nor going back."""
+        """Money that was received and is neither settled nor refunded, in dollars."""
         return money.waiting(received=self.received, lost=self.lost, refunded=self.refunded, settled_amount=self.settled_amount)

@@ -1,8 +1,4 @@
-"""What is kept of loans, and what can never be true of it?
-
-Amounts are dollars with two places, instants UTC. Only loans/ledger/ writes states, totals and history; the
-constraints are the last line behind it.
-"""
+"""Store review items: what needs a person."""
 
 from django.conf import settings
 from django.db import models
@@ -14,7 +10,7 @@ from loans.models.reservation import Reservation
 
 
 class ReviewItem(models.Model):
-    """Something that needs a person."""
+    """Something that needs a person. It is open until a member of staff resolves it with a note."""
 
     KINDS = (
         "transfer_failed",
@@ -40,13 +36,13 @@ class ReviewItem(models.Model):
     opened_at = models.DateTimeField()
     resolved_at = models.DateTimeField(null=True)
     resolved_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True)
-    note = models.CharField(max_length=1000, blank=True, db_default="", help_text="What became of it.")
+    note = models.CharField(max_length=1000, blank=True, db_default="", help_text="What was done about it.")
 
     class Meta:
         ordering = ["-id"]
         permissions = [("resolve_reviewitem", "Can resolve a review item")]
         constraints = [
-            # The same finding, still open, is listed once.
+            # The same finding is listed once while it is open.
             models.UniqueConstraint(
                 fields=["kind", "loan", "reservation", "detail"],
                 condition=Q(resolved_at__isnull=True),

@@ -1,8 +1,4 @@
-"""What is kept of loans, and what can never be true of it?
-
-Amounts are dollars with two places, instants UTC. Only loans/ledger/ writes states, totals and history; the
-constraints are the last line behind it.
-"""
+"""Store transfers of money, and the bank events that report them. Only loans.ledger writes them."""
 
 import uuid
 
@@ -15,20 +11,20 @@ from loans.models.reservation import Reservation
 
 
 class Transfer(models.Model):
-    """Money that moves for a reservation: inbound from the investor, or a refund."""
+    """Money that moves for a reservation: inbound from the investor, or a refund. Amounts are dollars, instants UTC."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     reservation = models.ForeignKey(Reservation, models.PROTECT, related_name="transfers")
     direction = models.CharField(max_length=10, choices=choices(Direction))
     method = models.CharField(max_length=10, blank=True, choices=choices(["ach", "wire"]))
-    reference = models.CharField(max_length=40, help_text="What stands on the payment.")
-    payment = models.PositiveSmallIntegerField(default=1, help_text="2 and more: money that came again for the same reference.")
+    reference = models.CharField(max_length=40, help_text="The reference that is written on the payment.")
+    payment = models.PositiveSmallIntegerField(default=1, help_text="2 and higher: further payments with the same reference.")
     status = models.CharField(max_length=10, choices=choices(TransferStatus))
-    amount = dollars(help_text="Expected while initiated; what came once cleared.")
+    amount = dollars(help_text="The expected amount while initiated, the received amount once cleared.")
     created_at = models.DateTimeField()
     cleared_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True, help_text="When it failed, was returned, paid or voided.")
-    occurred_at = models.DateTimeField(null=True, help_text="When, by the bank, its last event happened.")
+    occurred_at = models.DateTimeField(null=True, help_text="The bank's time of its last event.")
 
     class Meta:
         ordering = ["created_at", "payment", "id"]
@@ -65,7 +61,7 @@ class Transfer(models.Model):
 
 
 class BankEvent(models.Model):
-    """An event as the bank sent it, kept with what came of it. The bank's own id makes a repeat harmless."""
+    """An event as the bank sent it, with its outcome. The bank's own id identifies a repeated event, which changes nothing."""
 
     id = models.CharField(primary_key=True, max_length=100)
     type = models.CharField(max_length=30)

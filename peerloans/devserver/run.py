@@ -168,27 +168,24 @@ def migrate() -> None:
         raise SystemExit(f"The database does not answer: {error}") from None
 
 
+def check_migrations() -> None:
+    """Exit if the database has migrations that this version of the code does not know, or lacks one that others build on."""
+    loader = MigrationLoader(connection)
+    unknown = {key for key in loader.applied_migrations if key[0] in {"cbsa", "loans"}} - loader.disk_migrations.keys()
+    with contextlib.suppress(InconsistentMigrationHistory):
+        loader.check_consistent_history(connection)
+        if not unknown:
+            return
+    advice = "name an empty one in DATABASE_URL" if "DATABASE_URL" in os.environ else "`make reset` deletes it with all its data"
+    raise SystemExit(f"The database was made by another version of this code, which this version cannot upgrade: {advice}.")
+
+
 def fill_empty_database() -> None:
     """Play the demo if the database has no loans."""
     if settings.DEBUG and not apps.get_model("loans", "Loan").objects.exists():
         say("playing three weeks of demo data …")
         call_command("seed_demo")
     connections.close_all()
-
-
-def check_migrations() -> None:
-    """Exit with a clear sentence if another version of this code migrated the database, which this one cannot bring up to date."""
-    loader = MigrationLoader(connection)
-    unknown = {(app, name) for app, name in loader.applied_migrations if app in {"cbsa", "loans"}} - loader.disk_migrations.keys()
-    try:
-        loader.check_consistent_history(connection)
-    except InconsistentMigrationHistory:
-        pass
-    else:
-        if not unknown:
-            return
-    advice = "name an empty one in DATABASE_URL" if "DATABASE_URL" in os.environ else "`make reset` deletes it with all its data"
-    raise SystemExit(f"The database was made by another version of this code, which this version cannot upgrade: {advice}.")
 
 
 def run(port: int) -> None:

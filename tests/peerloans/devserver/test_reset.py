@@ -21,14 +21,14 @@ def test_a_database_with_an_unknown_migration_is_refused(monkeypatch: pytest.Mon
         monkeypatch.setenv("DATABASE_URL", database_url)
     MigrationRecorder(connection).record_applied("loans", "0099_of_another_version")
     with pytest.raises(SystemExit, match=f"made by another version of this code.*{advice}"):
-        run.prepare()
+        run.migrate()
 
 
 @pytest.mark.django_db
 def test_a_database_with_an_inconsistent_history_is_refused() -> None:
     MigrationRecorder(connection).record_unapplied("loans", "0001_initial")
     with pytest.raises(SystemExit, match="made by another version of this code"):
-        run.prepare()
+        run.migrate()
 
 
 @pytest.mark.django_db
