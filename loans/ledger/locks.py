@@ -42,13 +42,13 @@ def _refuse(errors: tuple[type[Exception], ...], problem: type[Problem], detail:
 
 def busy_if_late() -> AbstractContextManager[None]:
     """Raise Busy when the lock of a loan does not come in time."""
-    detail = "Somebody else is changing this loan right now; try again in a moment."
+    detail = "Another request is changing this loan. Try again in a moment."
     return _refuse((LockNotAvailable, DeadlockDetected), Busy, detail)
 
 
 def in_progress_if_late() -> AbstractContextManager[None]:
     """Raise RequestInProgress when the lock of an Idempotency-Key does not come in time."""
-    detail = "The first request with this Idempotency-Key is still running; try again in a moment."
+    detail = "The first request with this Idempotency-Key is still running. Try again in a moment."
     return _refuse((LockNotAvailable,), RequestInProgress, detail)
 
 

@@ -57,7 +57,7 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
             raise AnsweredBefore(admission.first_answer)
         if key and admission.key_in_use:
             locks.lock_key(key)
-    raise Busy("Many are reserving this loan right now; try again in a moment.")
+    raise Busy("Many investors are reserving this loan. Try again in a moment.")
 
 
 def _admit_after_expiry(admit: "partial[Admission]", reference: str, amount: Decimal, key: Key | None, now: datetime | None) -> Admission:
@@ -76,15 +76,15 @@ def _raise_if_refused(offer: InvestorOffer, amount: Decimal) -> None:
     if not offer.takes_reservations:
         raise LoanNotOpen(f"{loan.reference} takes no reservations: it is {loan.status}{_closing(offer)}.", loan_status=loan.status)
     if not offer.may_buy:
-        raise NotAccredited("Only accredited investors may reserve; your accreditation is missing or has ended.")
+        raise NotAccredited("Only accredited investors may reserve. Your accreditation is missing or has ended; ask us to renew it.")
     if not limits.meets_minimum(amount, loan.minimum, loan.remaining):
         if loan.remaining < loan.minimum:
             raise BelowMinimum(f"Reserve exactly {loan.remaining}, all that remains.", minimum=loan.remaining)
         raise BelowMinimum(f"Reserve at least {loan.minimum}.", minimum=loan.minimum)
     if amount > offer.available:
-        then = f"; at {offer.frees_at.isoformat()} up to {offer.available_then} may be free" if offer.frees_at else ""
+        then = f" At {offer.frees_at.isoformat()} up to {offer.available_then} may be available." if offer.frees_at else ""
         raise OverLimit(
-            f"{amount} is more than the {offer.available} available of {loan.reference}{then}.",
+            f"{amount} is more than the {offer.available} available of {loan.reference}.{then}",
             available=offer.available,
             frees_at=offer.frees_at,
             available_then=offer.available_then,
@@ -142,4 +142,6 @@ def refuse_expired(reservation: Reservation) -> None:
     """
     if reservation.cause == Event.EXPIRED:
         expired_at = deadline_in_history(reservation)
-        raise ReservationExpired(f"This reservation expired at {expired_at}.", expired_at=expired_at, state=reservation.state)
+        raise ReservationExpired(
+            f"This reservation expired at {expired_at}. Make a new one.", expired_at=expired_at, state=reservation.state
+        )
