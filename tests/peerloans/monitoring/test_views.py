@@ -119,9 +119,9 @@ def test_metrics_show_what_happened(beat_ticks: None, client: Client) -> None:
     assert figure(text, 'peerloans_reservations{state="reserved"}') == 1
     assert figure(text, 'peerloans_claimed_dollars{state="reserved"}') == 2_000
     assert figure(text, 'peerloans_review_items_open{kind="drift"}') == 1
-    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.forget",state="success"}') == 1
-    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.forget",state="failure"}') == 1
-    assert figure(text, 'peerloans_job_lag_seconds{job="loans.tasks.forget"}') == 0
+    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.delete_old_records",state="success"}') == 1
+    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.delete_old_records",state="failure"}') == 1
+    assert figure(text, 'peerloans_job_lag_seconds{job="loans.tasks.delete_old_records"}') == 0
     assert figure(text, 'peerloans_outbox_age_seconds{channel="email"}') == 0
     assert figure(text, "peerloans_beat_late_seconds") == 0
     assert (figure(text, 'peerloans_request_seconds_count{view="api:reservation-create"}') or 0) >= 1
