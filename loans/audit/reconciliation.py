@@ -21,7 +21,7 @@ from peerloans.database.clock import database_now
 logger = logging.getLogger(__name__)
 
 CLOSING_VALUES_WITHIN = timedelta(hours=2)  # of the close; the job runs for an hour after it
-MOST_LISTED = 1_000  # of one invariant in one night; more review items than that help nobody
+MOST_LISTED = 1_000  # of one invariant in one night; a longer list would not help staff
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ class TransitionRow:
 
 @dataclass(slots=True)
 class ReplayedLoan:
+    """A loan as its history describes it. `settled` and `claimed` are the sums of its reservations."""
+
     status: str = ""
     amount: Decimal = NOTHING
     opens_at: datetime | None = None
@@ -56,6 +58,8 @@ class ReplayedLoan:
 
 @dataclass(slots=True)
 class ReplayedReservation:
+    """A reservation as its history describes it."""
+
     number: int
     created_at: datetime
     state: str = ""
@@ -71,6 +75,8 @@ class ReplayedReservation:
 
 @dataclass(slots=True)
 class ReplayedTransfer:
+    """A transfer as its history describes it."""
+
     reservation: UUID
     created_at: datetime
     status: str = ""

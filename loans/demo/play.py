@@ -50,7 +50,7 @@ class Play:
         self._midnight = datetime.combine(today, time(), NEW_YORK).astimezone(UTC)
         self._days = [*closed_banking_days(self._midnight, -FIRST_DAY), today, *banking_days_after(today, LAST_DAY)]
         self._random = Random(SEED)  # noqa: S311  nothing secret
-        self._order = count()  # of scenes with the same instant
+        self._order = count()  # scenes of the same instant act in the order in which they were added
         self._coming: list[tuple[datetime, int, Moment, Scene]] = []
 
     def instant(self, moment: Moment) -> datetime:

@@ -1,6 +1,6 @@
-"""Which servers does a large site stand on? PgBouncer before a primary and a hot standby, RabbitMQ, Redis under Sentinel.
+"""Run the servers of a large site: PgBouncer before a primary and a hot standby, RabbitMQ, and Redis under Sentinel.
 
-All are real, from Debian's packages, on ports of their own in a folder of their own, and end with `Cluster.stop()`.
+All are real, from Debian's packages, on their own ports and in their own folder. `Cluster.stop()` ends them.
 """
 
 import contextlib
@@ -31,12 +31,12 @@ ROLES = re.findall(r"^(?:CREATE|ALTER) ROLE .*;$", (ROOT / "docs/operations.md")
 
 MISSING = [
     name
-    for name, there in (
+    for name, is_there in (
         ("postgresql", (POSTGRES / "initdb").exists()),
         ("pgbouncer", shutil.which("pgbouncer")),
         ("rabbitmq-server", (RABBITMQ / "rabbitmq-server").exists()),
     )
-    if not there
+    if not is_there
 ]
 
 
@@ -47,19 +47,19 @@ def free_port() -> int:
         return port
 
 
-def wait_for(what: str, there: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
-    """What `there` returns as soon as it is true; an error of the network counts as not yet."""
+def wait_for(what: str, condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
+    """Return what `condition` returns as soon as that is true. An error of the network counts as not yet."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, psycopg.Error, redis.RedisError, subprocess.SubprocessError):
-            if found := there():
-                return found
+            if result := condition():
+                return result
         time.sleep(0.1)
     raise TimeoutError(f"{what}: not within {seconds:.0f} seconds")
 
 
 class Cluster:
-    """The servers and the processes of ours on them, by name."""
+    """The servers, and our processes on them, by name."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -71,18 +71,17 @@ class Cluster:
 
     # --- Processes ------------------------------------------------------------------------------------------------
     def start(self, name: str, *command: str | Path, user: str | None = None, **environment: str) -> None:
-        everything = self.environment | environment
         with (self.folder / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
-                self.as_user(user, command), stdout=log, stderr=log, env=everything, cwd=ROOT, start_new_session=True
+                self.as_user(user, command), stdout=log, stderr=log, env=self.environment | environment, cwd=ROOT, start_new_session=True
             )
 
     def as_user(self, user: str | None, command: tuple[str | Path, ...]) -> list[str | Path]:
-        """Servers of Debian's refuse root, which becomes `user`."""
+        """Return the command, run as `user` where this process is root: Debian's servers refuse root."""
         return ["runuser", "-u", user, "--", *command] if user and os.geteuid() == 0 else [*command]
 
     def run(self, *command: str | Path, user: str | None = None, **environment: str) -> str:
-        done = subprocess.run(
+        result = subprocess.run(
             self.as_user(user, command),
             env=self.environment | environment,
             cwd=ROOT if user is None else "/",
@@ -91,8 +90,8 @@ class Cluster:
             check=False,
             timeout=PATIENCE_SECONDS,
         )
-        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-        return done.stdout
+        assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
+        return result.stdout
 
     def manage(self, *words: str) -> str:
         return self.run(sys.executable, "manage.py", *words)
@@ -126,7 +125,7 @@ class Cluster:
         }
 
     def databases(self, role: str) -> dict[str, str]:
-        """Both by way of the pooler."""
+        """Return the addresses of both databases, through the pooler."""
         pooler = f"postgresql://{role}@127.0.0.1:{self.ports['pooler']}"
         return {"DATABASE_URL": f"{pooler}/peerloans", "DATABASE_REPLICA_URL": f"{pooler}/replica"}
 
@@ -134,7 +133,7 @@ class Cluster:
         return psycopg.connect(f"postgresql://postgres@127.0.0.1:{self.ports[name]}/peerloans", autocommit=True)
 
     def start_databases(self) -> None:
-        """A primary with the roles of docs/operations.md, and a standby that follows it."""
+        """Start a primary with the roles of docs/operations.md, and a standby that follows it."""
         primary, standby = (self.own_folder(name, "postgres") for name in ("primary", "standby"))
         self.run(POSTGRES / "initdb", "-D", primary, "-U", "postgres", "-A", "trust", "-N", user="postgres")
         self.start_postgres("primary")
@@ -151,7 +150,7 @@ class Cluster:
         address = f"postgresql://postgres@127.0.0.1:{self.ports[name]}/postgres"
 
         def up() -> bool:
-            # One that was killed does not start again until each of its former processes has gone.
+            # A killed server does not start again until each of its former processes has ended.
             if name not in self.running or self.running[name].poll() is not None:
                 self.start(name, POSTGRES / "postgres", "-D", self.folder / name, "-p", str(self.ports[name]), *options, user="postgres")
             return psycopg.connect(address).close() is None
@@ -182,7 +181,7 @@ class Cluster:
         wait_for("pgbouncer", lambda: psycopg.connect(self.environment["DATABASE_URL"]).close() is None)
 
     def start_redis(self) -> None:
-        """Two that copy each other, and three Sentinels that agree which of them is the master."""
+        """Start two that copy each other, and three Sentinels that agree which of them is the master."""
         for name, follow in (("redis", ()), ("redis2", ("--replicaof", f"127.0.0.1 {self.ports['redis']}"))):
             folder = self.own_folder(name)
             self.start(name, get_binary_path(), "--port", str(self.ports[name]), "--dir", folder, "--bind", "127.0.0.1", *follow)
@@ -195,13 +194,13 @@ class Cluster:
             )
             self.start(f"sentinel{number}", get_binary_path(), file, "--sentinel")
         for port in self.sentinels:
-            one = redis.Redis(port=port, decode_responses=True)
+            sentinel = redis.Redis(port=port, decode_responses=True)
             # A failover needs Sentinels that know each other and the copy.
-            wait_for("sentinel", lambda one=one: _counts(one) == (1, 2))
+            wait_for("sentinel", lambda sentinel=sentinel: _counts(sentinel) == (1, 2))
 
     def start_rabbitmq(self) -> None:
         folder = self.own_folder("rabbitmq")
-        # It would start one itself, and leave it behind.
+        # RabbitMQ would start epmd itself, and leave it running.
         self.start("epmd", shutil.which("epmd") or "", "-address", "127.0.0.1", ERL_EPMD_PORT=str(self.ports["epmd"]))
         self.start(
             "rabbitmq",
@@ -242,13 +241,14 @@ class Cluster:
 
 
 def _counts(sentinel: Any) -> tuple[int, int]:
+    """Return how many copies and how many other Sentinels it knows."""
     state = sentinel.sentinel_master(SERVICE)
     return state["num-slaves"], state["num-other-sentinels"]
 
 
 @contextlib.contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
-    """Everything up, migrated and with two web servers, two workers and two beats."""
+    """Start everything, migrated, with two web servers, two workers and two beats."""
     folder.chmod(0o711)
     servers = Cluster(folder)
     try:

@@ -1,6 +1,6 @@
-"""On PgBouncer, a hot standby, Redis under Sentinel and RabbitMQ: what holds on one machine holds on many.
+"""What holds on one machine holds on PgBouncer, a hot standby, Redis under Sentinel and RabbitMQ. `make test-cluster` runs this.
 
-Two web servers, two workers, and two beats, which should be one: every job may run twice. `make test-cluster` runs it.
+There are two web servers, two workers and two beats. There should be one beat; with two, every job may run twice.
 """
 
 import json
@@ -57,7 +57,7 @@ import json
 from loans.audit.reconciliation import find_breaches
 from loans.models import ReviewItem
 find_breaches()
-print(json.dumps([f"{review_item.kind}: {review_item.detail}" for review_item in ReviewItem.objects.all()]))
+print(json.dumps([f"{item.kind}: {item.detail}" for item in ReviewItem.objects.all()]))
 """
 
 
@@ -67,7 +67,7 @@ class Answer(NamedTuple):
 
 
 class Site:
-    """The API behind the two web servers, asked in turn, as behind a load balancer."""
+    """The API of the two web servers, called in turn, as by a load balancer."""
 
     def __init__(self, servers: Cluster) -> None:
         self.servers = servers
@@ -93,7 +93,7 @@ class Site:
         return [reservation["id"] for reservation in self.ask("reservations/", by=by).body["results"]]
 
     def pay(self, reservation: str, amount: str, *, by: int) -> None:
-        """Start the transfer, and let the bank say that the money is here."""
+        """Start the transfer, and let the bank report that the money has cleared."""
         reference = self.ask(f"reservations/{reservation}/transfer/", {"method": "wire"}, by=by).body["transfer"]["reference"]
         event = {"id": str(uuid4()), "type": "transfer.cleared", "reference": reference, "amount": amount}
         text = json.dumps(event | {"occurred_at": datetime.now(UTC).isoformat()})
@@ -118,47 +118,46 @@ def site(servers: Cluster) -> Site:
 
 
 @pytest.fixture
-def standby_stands_still(servers: Cluster) -> Iterator[Callable[[], None]]:
-    """Call it, and the standby replays nothing any more until the test is over."""
+def pause_standby(servers: Cluster) -> Iterator[Callable[[], None]]:
+    """Return a function that stops the standby from replaying until the test is over."""
     with servers.postgres("standby") as standby:
         yield lambda: standby.execute("SELECT pg_wal_replay_pause()") and None
         standby.execute("SELECT pg_wal_replay_resume()")
 
 
-def fresh(site: Site) -> None:
-    """Until lists come from the standby."""
-    wait_for("the standby in use", lambda: asked_of_standby(site, lambda: site.ask("loans/")))
+def wait_until_standby_answers(site: Site) -> None:
+    wait_for("the standby in use", lambda: standby_answers(site, lambda: site.ask("loans/")))
 
 
-def asked_of_standby(site: Site, ask: Callable[[], Any]) -> bool:
-    """Whether the standby answered any of what was asked."""
-    question = "SELECT tup_returned FROM pg_stat_database WHERE datname = 'peerloans'"
+def standby_answers(site: Site, request: Callable[[], Any]) -> bool:
+    """Return whether the standby is read by any of four such requests."""
+    query = "SELECT tup_returned FROM pg_stat_database WHERE datname = 'peerloans'"
     with site.servers.postgres("standby") as standby:
         standby.execute("SELECT pg_stat_force_next_flush()")
-        before = standby.execute(question).fetchone()
+        before = standby.execute(query).fetchone()
     for _ in range(4):
-        ask()
-    time.sleep(1.2)  # a backend tells its counts once a second
+        request()
+    time.sleep(1.2)  # a backend reports its counts once a second
     with site.servers.postgres("standby") as standby:
-        return standby.execute(question).fetchone() != before
+        return standby.execute(query).fetchone() != before
 
 
-def forget_marks(site: Site) -> None:
-    held = redis.Redis(port=site.servers.ports["redis"])
-    assert held.delete(*held.keys("*wrote:*"))
+def delete_marks_of_writes(site: Site) -> None:
+    connection = redis.Redis(port=site.servers.ports["redis"])
+    assert connection.delete(*connection.keys("*wrote:*"))
 
 
 @pytest.mark.parametrize(
     ("role", "limits"), [("peerloans", ["3s", "5min", "0"]), ("peerloans_web", ["3s", "5min", "30s"])], ids=["jobs", "requests"]
 )
-def test_the_roles_wait_as_long_as_the_settings_would_say(servers: Cluster, role: str, limits: list[str]) -> None:
+def test_the_roles_have_the_time_limits_of_the_settings(servers: Cluster, role: str, limits: list[str]) -> None:
     for address in servers.databases(role).values():
         with psycopg.connect(address, prepare_threshold=None) as connection:
-            said = [connection.execute(f"SHOW {name}").fetchone() for name in LIMITS]
-        assert said == [(limit,) for limit in limits]
+            values = [connection.execute(f"SHOW {name}").fetchone() for name in LIMITS]
+        assert values == [(limit,) for limit in limits]
 
 
-def test_a_lock_that_does_not_come_is_answered(site: Site) -> None:
+def test_a_lock_that_is_not_free_is_answered_as_busy(site: Site) -> None:
     reservation = site.reserve("LN-2", 1_000, by=0).body["id"]
     with site.servers.postgres("primary") as other, other.transaction():
         other.execute("SELECT FROM loans_loan WHERE reference = 'LN-2' FOR UPDATE")
@@ -168,45 +167,44 @@ def test_a_lock_that_does_not_come_is_answered(site: Site) -> None:
     assert 3 <= time.monotonic() - began < 10
 
 
-def test_the_last_places_of_a_loan_go_once(site: Site) -> None:
+def test_a_crowd_gets_exactly_what_the_loan_has(site: Site) -> None:
     with ThreadPoolExecutor(INVESTORS) as crowd:
         answers = list(crowd.map(lambda turn: site.reserve("LN-1", 1_000, by=turn % INVESTORS).status, range(330)))
     assert sorted(set(answers)) == [201, 409]
     assert answers.count(201) == 300
 
 
-def test_an_investor_sees_what_they_have_just_done(site: Site) -> None:
+def test_investors_see_what_they_have_just_reserved(site: Site) -> None:
     for number in range(40):
         reservation = site.reserve("LN-2", 1_000, by=number % INVESTORS).body["id"]
         assert reservation in site.reservations(by=number % INVESTORS)
 
 
-def test_also_where_the_standby_stands_still(site: Site, standby_stands_still: Callable[[], None]) -> None:
-    fresh(site)
-    standby_stands_still()
+def test_investors_see_it_also_while_the_standby_is_paused(site: Site, pause_standby: Callable[[], None]) -> None:
+    wait_until_standby_answers(site)
+    pause_standby()
     reservation = site.reserve("LN-2", 1_000, by=0).body["id"]
     assert reservation in site.reservations(by=0)
 
 
-def test_without_the_mark_they_would_not(site: Site, standby_stands_still: Callable[[], None]) -> None:
-    """The twin of the test above."""
-    fresh(site)
-    standby_stands_still()
+def test_without_the_mark_in_redis_they_do_not_see_it(site: Site, pause_standby: Callable[[], None]) -> None:
+    """The twin of the test above, which shows that the test above can fail."""
+    wait_until_standby_answers(site)
+    pause_standby()
     reservation = site.reserve("LN-2", 1_000, by=0).body["id"]
-    forget_marks(site)
-    seen = reservation in site.reservations(by=0)
-    assert not seen
+    delete_marks_of_writes(site)
+    assert reservation not in site.reservations(by=0)
 
 
-def test_a_standby_that_has_fallen_behind_is_left_out(site: Site, standby_stands_still: Callable[[], None]) -> None:
-    fresh(site)
-    standby_stands_still()
+def test_a_standby_that_has_fallen_behind_is_not_read(site: Site, pause_standby: Callable[[], None]) -> None:
+    wait_until_standby_answers(site)
+    pause_standby()
     reservation = site.reserve("LN-2", 1_000, by=1).body["id"]
-    forget_marks(site)
+    delete_marks_of_writes(site)
     wait_for("the reservation in the list", lambda: reservation in site.reservations(by=1), 10)
 
 
-def test_lists_go_on_without_a_standby(site: Site) -> None:
+def test_lists_are_answered_without_a_standby(site: Site) -> None:
     site.servers.kill("standby")
     try:
         wait_for("lists from the primary", lambda: {site.ask("loans/").status for _ in range(4)} == {200}, 20)
@@ -214,10 +212,10 @@ def test_lists_go_on_without_a_standby(site: Site) -> None:
         assert statuses == {200}
     finally:
         site.servers.start_postgres("standby")
-    fresh(site)
+    wait_until_standby_answers(site)
 
 
-def test_tasks_lie_in_a_quorum_queue_and_outlive_a_worker(site: Site) -> None:
+def test_tasks_are_in_a_quorum_queue_and_outlive_a_worker(site: Site) -> None:
     assert "celery\tquorum" in site.servers.rabbitmqctl("list_queues", "name", "type").splitlines()
     assert "celery\ttopic" in site.servers.rabbitmqctl("list_exchanges", "name", "type").splitlines()
     reservations = [(site.reserve("LN-3", 10_000, by=number).body["id"], number) for number in range(20)]
@@ -233,25 +231,25 @@ def test_tasks_lie_in_a_quorum_queue_and_outlive_a_worker(site: Site) -> None:
 
 
 def test_a_rolling_restart_loses_no_request_and_no_task(site: Site) -> None:
-    """Each process gets SIGTERM in turn, as behind a load balancer that asks the other server where one takes no connection."""
+    """Each process gets SIGTERM in turn. As a load balancer does, a caller whose connection is refused calls the other server."""
     over, answers = threading.Event(), []
 
-    def ask_on(number: int) -> None:
+    def keep_reserving(number: int) -> None:
         while not over.is_set():
             answers.append(site.reserve("LN-4", 1_000, by=number))
 
-    def to_whom_answers(path: str, *more: Any, **options: Any) -> Answer:
+    def ask_again_if_refused(path: str, *more: Any, **options: Any) -> Answer:
         for _ in range(600):
             try:
                 return Site.ask(site, path, *more, **options)
             except urllib.error.URLError as error:
                 if not isinstance(error.reason, ConnectionRefusedError):
                     raise
-        raise AssertionError("nobody takes connections")
+        raise AssertionError("no server accepts connections")
 
-    site.ask = to_whom_answers  # type: ignore[method-assign]
+    site.ask = ask_again_if_refused  # type: ignore[method-assign]
     with ThreadPoolExecutor(8) as crowd:
-        asking = [crowd.submit(ask_on, number) for number in range(8)]
+        callers = [crowd.submit(keep_reserving, number) for number in range(8)]
         try:
             reservation = site.reserve("LN-5", 10_000, by=9).body["id"]
             site.pay(reservation, "10000.00", by=9)
@@ -264,8 +262,8 @@ def test_a_rolling_restart_loses_no_request_and_no_task(site: Site) -> None:
             site.servers.start_celery("beat1", "beat", "--pidfile=", "--max-interval", "1")
         finally:
             over.set()
-    for each in asking:
-        each.result()
+    for caller in callers:
+        caller.result()
     acknowledged = [answer.body["id"] for answer in answers if answer.status == 201]
     assert {answer.status for answer in answers} <= {201, 409}
     count = "from loans.models import Reservation; print(Reservation.objects.filter(loan__reference='LN-4').count())"
@@ -278,10 +276,11 @@ def test_redis_fails_over(site: Site) -> None:
     statuses = {site.ask("loans/").status for _ in range(10)}
     assert statuses == {200}
     set_and_get = "from django_redis import get_redis_connection as r; c = r('default'); c.set('there', 1); print(c.get('there').decode())"
-    wait_for("the other one as master", lambda: said_by(site, set_and_get) == "1", 60)
+    wait_for("the other one as master", lambda: output_of(site, set_and_get) == "1", 60)
 
 
-def said_by(site: Site, code: str) -> str:
+def output_of(site: Site, code: str) -> str:
+    """Return what the code prints, or nothing if it fails."""
     try:
         return site.servers.shell(code)
     except AssertionError:
@@ -289,21 +288,21 @@ def said_by(site: Site, code: str) -> str:
 
 
 def test_at_the_end_every_invariant_holds(site: Site) -> None:
-    """Two beats have had every job run twice all along."""
+    """Two beats have sent every job twice all the time."""
     assert json.loads(site.servers.shell(VERDICT)) == []
     site.servers.manage("verify_history")
     beats = [(site.servers.folder / f"beat{number}.log").read_text().count("Sending due task") for number in (1, 2)]
     assert min(beats) > 10
 
 
-def test_the_pooler_kept_connections_few(site: Site) -> None:
+def test_the_pooler_keeps_connections_few(site: Site) -> None:
     with site.servers.postgres("primary") as primary:
         rows = primary.execute("SELECT usename, count(*) FROM pg_stat_activity WHERE usename LIKE 'peerloans%' GROUP BY 1").fetchall()
-    held: dict[str, int] = dict(rows)
-    assert held.keys() == {"peerloans", "peerloans_web"}
-    assert max(held.values()) <= 8
+    connections: dict[str, int] = dict(rows)
+    assert connections.keys() == {"peerloans", "peerloans_web"}
+    assert max(connections.values()) <= 8
 
 
-def test_logs_tell_of_no_fault(servers: Cluster) -> None:
+def test_the_logs_have_no_traceback(servers: Cluster) -> None:
     logs = {file.name: file.read_text() for file in Path(servers.folder).glob("*.log") if file.name.startswith(("web", "worker"))}
     assert [name for name, text in logs.items() if "Traceback" in text] == []

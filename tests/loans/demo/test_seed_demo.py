@@ -17,6 +17,7 @@ from loans import remaining_cache
 from loans.audit.reconciliation import find_breaches
 from loans.audit.verify_history import verify_loan_history
 from loans.demo import scenario
+from loans.demo.play import FIRST_DAY
 from loans.domain.actors import Actor
 from loans.domain.business_calendar import NEW_YORK, closed_banking_days, is_banking_day, new_york_day
 from loans.domain.states import LIVE, Direction, LoanStatus, State, TransferStatus
@@ -100,31 +101,31 @@ def test_it_shows_every_state_and_leaves_something_to_try(settings: Settings) ->
         "2028-02-29T01:00",
     ],
 )
-def test_its_money_adds_up_and_the_same_happens_on_whichever_day_it_is_played(now: str) -> None:
+def test_the_money_adds_up_and_the_same_happens_on_every_kind_of_day(now: str) -> None:
     assert story_at(datetime.fromisoformat(now)) == usual_story()
 
 
 @pytest.mark.long
 def test_the_same_happens_on_every_day_of_two_years() -> None:
-    """Of days that lie alike between weekends and holidays one is played, at one hour or another."""
+    """Days with the same pattern of banking days before them are alike; one of each pattern is played, at different hours."""
     hours = cycle([time(), time(3, 5), time(9, 30), time(18), time(23, 59, 59)])
-    alike = {gaps(date(2026, 1, 1) + timedelta(days=n)): date(2026, 1, 1) + timedelta(days=n) for n in range(2 * 365)}
-    for day, hour in zip(alike.values(), hours, strict=False):
+    day_of_pattern = {pattern(date(2026, 1, 1) + timedelta(days=n)): date(2026, 1, 1) + timedelta(days=n) for n in range(2 * 365)}
+    for day, hour in zip(day_of_pattern.values(), hours, strict=False):
         assert story_at(datetime.combine(day, hour)) == usual_story(), f"{day} {hour}"
 
 
-def gaps(day: date) -> tuple[int, ...]:
-    """Whether the day is a banking day, and how many days ago each earlier one was on which the demo's story takes place."""
+def pattern(day: date) -> tuple[int, ...]:
+    """Return whether the day is a banking day, and how many days ago each earlier one was that the demo uses."""
     return is_banking_day(day), *((day - earlier).days for earlier in banking_days_before(day))
 
 
 def banking_days_before(day: date) -> list[date]:
-    return closed_banking_days(datetime.combine(day, time(), NEW_YORK), -scenario.FIRST_DAY)
+    return closed_banking_days(datetime.combine(day, time(), NEW_YORK), -FIRST_DAY)
 
 
 @cache
 def usual_story() -> list[tuple[str, ...]]:
-    """What happens in an August without holidays."""
+    """Return what happens in an August without holidays."""
     return story_at(datetime.fromisoformat("2026-08-19T12:00"))
 
 

@@ -104,7 +104,7 @@ def test_the_market_shows_the_remaining_value_from_redis(client: Client) -> None
 )
 def test_the_positions_in_the_funding_bar(amount: str, settled: str, claimed: str, rate: str, bar: tuple[str, ...]) -> None:
     loan = Loan(amount=Decimal(amount), overbooking_rate=Decimal(rate))
-    offer = views.Offer(loan, timezone.now(), Decimal(claimed), Decimal(0))
+    offer = views.LoanOffer(loan, timezone.now(), Decimal(claimed), Decimal(0))
     bar_positions = views.LoanCard(offer, Decimal(amount) - Decimal(settled)).bar
     assert (bar_positions["settled"], bar_positions["live"], bar_positions["amount"]) == bar
 

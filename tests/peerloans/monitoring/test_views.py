@@ -87,9 +87,9 @@ def test_a_broker_that_is_away_is_reported_within_seconds(client: Client, monkey
 
 
 def test_beat_is_down_when_a_job_is_late_by_minutes(beat_ticks: None) -> None:
-    assert jobs.beat_seconds_late() == 0
+    assert jobs.beat_lag_seconds() == 0
     PeriodicTask.objects.filter(task="loans.tasks.expire").update(last_run_at=timezone.now() - timedelta(minutes=5))
-    assert jobs.beat_seconds_late() == pytest.approx(240, abs=5)
+    assert jobs.beat_lag_seconds() == pytest.approx(240, abs=5)
     assert health._is_up("beat", health._check_beat) is False
     PeriodicTask.objects.filter(task="loans.tasks.expire").update(enabled=False)
     assert health._is_up("beat", health._check_beat)
@@ -119,16 +119,16 @@ def test_metrics_show_what_happened(beat_ticks: None, client: Client) -> None:
     assert figure(text, 'peerloans_reservations{state="reserved"}') == 1
     assert figure(text, 'peerloans_claimed_dollars{state="reserved"}') == 2_000
     assert figure(text, 'peerloans_review_items_open{kind="drift"}') == 1
-    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.forget",state="success"}') == 1
-    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.forget",state="failure"}') == 1
-    assert figure(text, 'peerloans_job_lag_seconds{job="loans.tasks.forget"}') == 0
+    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.delete_old_records",state="success"}') == 1
+    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.delete_old_records",state="failure"}') == 1
+    assert figure(text, 'peerloans_job_lag_seconds{job="loans.tasks.delete_old_records"}') == 0
     assert figure(text, 'peerloans_outbox_age_seconds{channel="email"}') == 0
     assert figure(text, "peerloans_beat_late_seconds") == 0
     assert (figure(text, 'peerloans_request_seconds_count{view="api:reservation-create"}') or 0) >= 1
 
 
 def test_metrics_leave_out_what_is_down(beat_ticks: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "runs", fail(RedisAway("away")))
+    monkeypatch.setattr(jobs, "results", fail(RedisAway("away")))
     monkeypatch.setitem(health.PARTS, "redis", fail(RedisAway("away")))
     text = metrics.exposition().decode()
     assert figure(text, 'peerloans_up{part="redis"}') == 0
@@ -138,5 +138,5 @@ def test_metrics_leave_out_what_is_down(beat_ticks: None, monkeypatch: pytest.Mo
 
 def test_a_job_that_last_succeeded_long_ago_is_late(beat_ticks: None) -> None:
     long_ago = timezone.now() - timedelta(hours=3)
-    runs_by_task = {"loans.tasks.refresh_remaining": jobs.Runs({}, long_ago)}
-    assert jobs.lags(runs_by_task)["loans.tasks.refresh_remaining"] == pytest.approx(2 * 3600, abs=5)
+    results = {"loans.tasks.refresh_remaining": jobs.JobResult({}, long_ago)}
+    assert jobs.lags_seconds(results)["loans.tasks.refresh_remaining"] == pytest.approx(2 * 3600, abs=5)
