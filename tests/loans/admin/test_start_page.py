@@ -8,8 +8,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from loans.charts import lapsed_shares_chart
 from loans.models import ReviewItem, Transfer
-from loans.selectors import dashboard
+from loans.selectors.dashboard import weekly_exits
 from loans.services.expiry import expire_due
 from loans.services.staff_overrides import cancel_by_staff
 from tests.factories import STAFF, LoanFactory, funded, pending, reserved
@@ -22,8 +23,8 @@ def test_the_figures_of_today(superuser: Client) -> None:
     loan = open_loan_now()
     reserved(loan, 5_000, now=timezone.now())
     day = superuser.get("/admin/").context["day"]
-    assert (day["flow"][0].what, day["flow"][0].pieces, day["flow"][0].dollars) == ("Reserved", 1, Decimal("5000.00"))
-    assert [(line.pieces, line.dollars) for line in day["lapsing"]] == [(0, Decimal(0)), (1, Decimal("5000.00"))]
+    assert (day["happened"][0].label, day["happened"][0].count, day["happened"][0].dollars) == ("Reserved", 1, Decimal("5000.00"))
+    assert [(total.count, total.dollars) for total in day["lapsing"]] == [(0, Decimal(0)), (1, Decimal("5000.00"))]
     assert [offer.loan for offer, _ in day["loans"]] == [loan]
 
 
@@ -35,11 +36,10 @@ def test_the_share_that_lapsed_in_each_state() -> None:
     reserved(loan, 1_000, now=two_weeks_ago)
     expire_due(two_weeks_ago + timedelta(days=2))  # one transfer was never started
     pending(loan, 1_000, now=now)
-    rows = dashboard._lapsed_by_week(now + timedelta(days=1))
-    counted = {(state, left, lapsed) for _, state, left, lapsed in rows}
-    assert sum(left for state, left, _ in counted if state == "reserved") == 5
-    assert sum(lapsed for state, _, lapsed in counted if state == "reserved") == 1
-    assert "Pending, no money came" in dashboard.lapsed_shares(now + timedelta(days=1))
+    rows = weekly_exits(now + timedelta(days=1))
+    assert sum(row.exits for row in rows if row.state == "reserved") == 5
+    assert sum(row.lapsed for row in rows if row.state == "reserved") == 1
+    assert "Pending, no money came" in lapsed_shares_chart(rows)
 
 
 def test_the_page_takes_the_same_queries_for_more_rows(superuser: Client, django_assert_max_num_queries: Any) -> None:
