@@ -1,6 +1,6 @@
-"""What do tests start from? Investors, loans and reservations in any state, brought there by the real services.
+"""Make what tests start from: investors, loans, and reservations in any state, by the real services.
 
-Time stands at NOON unless a test passes another `now`.
+The time is NOON unless a test passes another `now`.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -21,10 +21,13 @@ from loans.services.settlement import settle_ahead_of_turn
 from loans.services.staff_overrides import cancel_by_staff
 
 NOON = datetime(2026, 7, 1, 16, 0, tzinfo=UTC)  # a Wednesday, noon in New York
+HOURS_24 = timedelta(hours=24)
 STAFF = Actor("staff")
 
 
 class UserFactory(factory.django.DjangoModelFactory):
+    """A user who is active."""
+
     class Meta:
         model = User
 
@@ -66,7 +69,7 @@ class DraftFactory(factory.django.DjangoModelFactory):
 
 
 class LoanFactory(DraftFactory):
-    """The same, open from `now` until `closes_at`, three weeks later by default."""
+    """The same loan, open from `now` until `closes_at`, by default three weeks later."""
 
     @classmethod
     def _create(cls, model_class: type[Loan], *args: Any, now: datetime = NOON, closes_at: datetime | None = None, **fields: Any) -> Loan:
@@ -75,31 +78,36 @@ class LoanFactory(DraftFactory):
 
 
 def reserved(loan: Loan, amount: Decimal | int | str = 10_000, *, now: datetime = NOON, investor: Investor | None = None) -> Reservation:
+    """Make a reservation."""
     return reserve(reference=loan.reference, investor=investor or InvestorFactory(), amount=Decimal(amount), now=now)
 
 
 def pending(loan: Loan, amount: Decimal | int | str = 10_000, *, now: datetime = NOON, investor: Investor | None = None) -> Reservation:
+    """Make a reservation and start its transfer."""
     return start_transfer(reserved(loan, amount, now=now, investor=investor), now=now)
 
 
 def funded(loan: Loan, amount: Decimal | int | str = 10_000, *, now: datetime = NOON, investor: Investor | None = None) -> Reservation:
+    """Make a reservation whose money is here."""
     reservation = pending(loan, amount, now=now, investor=investor)
     money_comes(reservation, now=now)
     return fresh(reservation)
 
 
 def settled(loan: Loan, amount: Decimal | int | str = 10_000, *, now: datetime = NOON, investor: Investor | None = None) -> Reservation:
-    """Settled by staff, so whatever stands before it in the queue."""
+    """Make a reservation and let staff settle it, whatever is before it in the queue."""
     reservation = funded(loan, amount, now=now, investor=investor)
     return fresh(settle_ahead_of_turn(reservation_id=reservation.pk, actor=STAFF, reason="a test", now=now))
 
 
 def canceled(loan: Loan, amount: Decimal | int | str = 10_000, *, now: datetime = NOON, investor: Investor | None = None) -> Reservation:
+    """Make a reservation and let staff cancel it."""
     reservation = reserved(loan, amount, now=now, investor=investor)
     return fresh(cancel_by_staff(reservation_id=reservation.pk, actor=STAFF, reason="a test", now=now))
 
 
 def start_transfer(reservation: Reservation, *, method: str = "ach", now: datetime = NOON) -> Reservation:
+    """Let the investor start the transfer."""
     actor = Actor("investor", reservation.investor.user_id)
     return reservation_services.start_transfer(
         reservation_id=reservation.pk, method=method, actor=actor, investor_id=reservation.investor_id, now=now
@@ -107,18 +115,19 @@ def start_transfer(reservation: Reservation, *, method: str = "ach", now: dateti
 
 
 def inbound(reservation: Reservation) -> Transfer:
-    """The transfer that the reservation's money was expected by last."""
+    """Return the newest transfer that was started for the reservation."""
     return reservation.transfers.filter(direction=Direction.INBOUND, payment=1).latest("created_at")
 
 
 def notice(kind: str, reference: str, amount: Decimal | int | str, *, occurred_at: datetime = NOON, event: str = "") -> Notice:
+    """Return a notice of the bank, with an id of its own unless `event` names one."""
     return Notice(event or f"evt-{uuid4()}", kind, reference, Decimal(amount), occurred_at)  # type: ignore[arg-type]
 
 
 def money_comes(
     reservation: Reservation, amount: Decimal | int | str | None = None, *, now: datetime = NOON, occurred_at: datetime | None = None
 ) -> str:
-    """The bank says that money cleared; as much as was expected, unless `amount` says otherwise."""
+    """Let the bank report that money cleared: `amount`, or as much as was expected."""
     transfer = inbound(reservation)
     return record_bank_event(
         notice("transfer.cleared", transfer.reference, amount or transfer.amount, occurred_at=occurred_at or now), now=now
@@ -128,7 +137,7 @@ def money_comes(
 def money_fails(
     reservation: Reservation, amount: Decimal | int | str | None = None, *, now: datetime = NOON, occurred_at: datetime | None = None
 ) -> str:
-    """The bank says that the transfer failed, or that money which had cleared went back."""
+    """Let the bank report that the transfer failed, or that it was returned after it had cleared."""
     transfer = inbound(reservation)
     return record_bank_event(
         notice("transfer.failed", transfer.reference, amount or transfer.amount, occurred_at=occurred_at or now), now=now
@@ -136,13 +145,10 @@ def money_fails(
 
 
 def refund_goes_out(refund: Transfer, amount: Decimal | int | str | None = None, *, now: datetime = NOON) -> str:
-    """The bank says that a refund was paid."""
+    """Let the bank report that a refund was paid."""
     return record_bank_event(notice("refund.paid", refund.reference, amount or refund.amount, occurred_at=now), now=now)
 
 
 def fresh(row: Any) -> Any:
-    """The row as the database has it now."""
+    """Read the row again."""
     return type(row).objects.get(pk=row.pk)
-
-
-HOURS_24 = timedelta(hours=24)

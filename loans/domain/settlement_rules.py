@@ -16,14 +16,9 @@ from loans.domain.limits import CENT
 class QueuedReservation(Protocol):
     """What a rule reads of a reservation. `funded_at` is when its money was here, None before that."""
 
-    @property
-    def number(self) -> int: ...
-
-    @property
-    def amount(self) -> Decimal: ...
-
-    @property
-    def funded_at(self) -> datetime | None: ...
+    number: int
+    amount: Decimal
+    funded_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,7 @@ TRANSFER_TRANSITIONS = {
     (TransferStatus.DUE, TransferEvent.VOIDED): TransferStatus.VOID,
 }
 
-# Recorded in any state; they change none, and nobody asks for them.
+# Recorded in any state without changing it. They follow from other things, so no one can ask for them.
 AUTOMATIC_EVENTS: set[StrEnum] = {LoanEvent.MARKET_FOUND, Event.LOST}
 
 AnyState = TypeVar("AnyState", bound=StrEnum)

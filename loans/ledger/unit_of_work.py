@@ -1,6 +1,6 @@
-"""Change loans, reservations and transfers by the tables of states, and write all of it together.
+"""Change loans, reservations and transfers under lock, and write all changes together with their history.
 
-This is the only place, beside admission and expiry, that changes states, totals and history. Amounts are dollars.
+Only this module, `admission` and `expiry` write states, totals and history. Amounts are dollars.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -128,7 +128,9 @@ class UnitOfWork:
         loan.status = state_after(LOAN_TRANSITIONS, from_state, event)
         for field, value in changes.items():
             setattr(loan, field, value)
-        self._record_loan(loan, event, from_state, facts=_facts(changes))
+        self._changed_loans[loan.pk] = loan
+        facts = _facts(changes)
+        self._record(loan, event, from_state, loan.status, loan.amount, deadline=loan.closes_at, facts=Jsonb(facts) if facts else None)
 
     def change_reservation(self, reservation: Reservation, event: Event, *, rule: str = "", **changes: Any) -> None:
         """Let `event` happen to a reservation, with all that follows from it for the loan and for refunds.
@@ -146,15 +148,16 @@ class UnitOfWork:
         if canceled:
             changes |= {"settled_amount": money.NOTHING, "expires_at": None, "funded_at": None}
 
-        _take_out_of_totals(reservation, loan)
+        _count_in_totals(reservation, loan, sign=-1)
         reservation.state, reservation.cause = to_state, event if canceled else ""
         for field, value in changes.items():
             setattr(reservation, field, value)
-        _add_to_totals(reservation, loan)
+        _count_in_totals(reservation, loan, sign=1)
+        self._changed_loans[loan.pk] = loan
 
+        # History has the dollars that settled, or that no longer are; otherwise those of the whole reservation.
         amount = reservation.settled_amount or settled_before or reservation.amount
         self._record_reservation(reservation, event, from_state, amount, rule=rule)
-        self._changed_loans[loan.pk] = loan
         if loan.status == LoanStatus.FUNDED and loan.remaining:
             self.change_loan(loan, LoanEvent.REOPENED)
         self._adjust_refunds(reservation)
@@ -256,49 +259,24 @@ class UnitOfWork:
         transfer.created_at = self.at
         self._record_transfer(transfer, event, "")
 
-    # --- History: a changed row is always recorded together with its transition ----------------------------------------
-    def _record_loan(self, loan: Loan, event: LoanEvent, from_state: str, *, facts: Mapping[str, str]) -> None:
-        self._changed_loans[loan.pk] = loan
-        self._add_transition(
-            loan,
-            event=event,
-            from_state=from_state,
-            to_state=loan.status,
-            amount=loan.amount,
-            deadline=loan.closes_at,
-            facts=Jsonb(facts) if facts else None,
-        )
-
+    # --- History: each changed row is noted together with its transition ------------------------------------------------
     def _record_reservation(self, reservation: Reservation, event: Event, from_state: str, amount: Decimal, *, rule: str = "") -> None:
         self._changed_reservations[reservation.pk] = reservation
-        self._add_transition(
-            self.loans[reservation.loan_id],
-            reservation=reservation,
-            event=event,
-            from_state=from_state,
-            to_state=reservation.state,
-            amount=amount,
-            deadline=reservation.expires_at,
-            rule=rule,
-        )
+        loan, to_state = self.loans[reservation.loan_id], reservation.state
+        self._record(loan, event, from_state, to_state, amount, reservation=reservation, deadline=reservation.expires_at, rule=rule)
 
     def _record_transfer(self, transfer: Transfer, event: TransferEvent, from_status: str) -> None:
         reservation = transfer.reservation
         self._changed_transfers[transfer.pk] = transfer
         self._changed_reservations[reservation.pk] = reservation
-        self._add_transition(
-            self.loans[reservation.loan_id],
-            reservation=reservation,
-            transfer=transfer,
-            event=event,
-            from_state=from_status,
-            to_state=transfer.status,
-            amount=transfer.amount,
-        )
+        loan = self.loans[reservation.loan_id]
+        self._record(loan, event, from_status, transfer.status, transfer.amount, reservation=reservation, transfer=transfer)
 
-    def _add_transition(self, loan: Loan, **values: Any) -> None:
-        who = {"actor": self.actor.kind, "user_id": self.actor.user_id, "reason": self.reason}
-        self._transitions.append(Transition(at=self.at, loan=loan, **who, **values))
+    def _record(self, loan: Loan, event: str, from_state: str, to_state: str, amount: Decimal, **more: Any) -> None:
+        by = {"actor": self.actor.kind, "user_id": self.actor.user_id, "reason": self.reason}
+        self._transitions.append(
+            Transition(at=self.at, loan=loan, event=event, from_state=from_state, to_state=to_state, amount=amount, **by, **more)
+        )
 
     # --- Writing ---------------------------------------------------------------------------------------------------------
     def write(self) -> None:
@@ -308,7 +286,7 @@ class UnitOfWork:
         loans = list(self._changed_loans.values())
         write_changes(loans, list(self._changed_reservations.values()), list(self._changed_transfers.values()), self._transitions)
         for loan in loans:
-            loan.version += 1
+            loan.version += 1  # as in the database
         transaction.on_commit(self._publish_remaining, robust=True)
         transaction.on_commit(_deliver_soon, robust=True)
 
@@ -317,14 +295,10 @@ class UnitOfWork:
         remaining_cache.publish({loan.pk: remaining_cache.Remaining(loan.remaining, self.at, loan.version) for loan in loans})
 
 
-def _take_out_of_totals(reservation: Reservation, loan: Loan) -> None:
-    loan.claimed -= reservation.amount if reservation.state in LIVE else 0
-    loan.settled -= reservation.settled_amount
-
-
-def _add_to_totals(reservation: Reservation, loan: Loan) -> None:
-    loan.claimed += reservation.amount if reservation.state in LIVE else 0
-    loan.settled += reservation.settled_amount
+def _count_in_totals(reservation: Reservation, loan: Loan, *, sign: int) -> None:
+    if reservation.state in LIVE:
+        loan.claimed += sign * reservation.amount
+    loan.settled += sign * reservation.settled_amount
 
 
 def _facts(changes: Mapping[str, Any]) -> dict[str, str]:
@@ -332,9 +306,9 @@ def _facts(changes: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _deliver_soon() -> None:
-    """Have the deliver job sent in a second, once for all commits until then. Without it, the job comes within a minute.
+    """Have the deliver job run in a second, once for all commits until then. Otherwise beat sends it within a minute.
 
-    New reservations wait for that minute: sending the job would make them slower.
+    A new reservation waits for beat, since sending a job would make it slower.
     """
     if cache.add("deliver_soon", 1, timeout=1):
         current_app.send_task(DELIVER_TASK, countdown=1)

@@ -1,4 +1,4 @@
-"""Store transfers of money, and the bank events that report them. Only loans.ledger writes them."""
+"""Store transfers of money, which only loans.ledger writes, and the bank events that report them."""
 
 import uuid
 

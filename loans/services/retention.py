@@ -1,4 +1,4 @@
-"""Delete what no longer serves anybody: old idempotency keys, ended tokens, failed log-ins and ended sessions."""
+"""Delete what is no longer needed: old idempotency keys, ended tokens, failed log-ins and ended sessions."""
 
 from datetime import datetime, timedelta
 
@@ -10,11 +10,11 @@ from loans.domain.idempotency import KEPT_FOR
 from loans.models import IdempotencyKey
 from peerloans.database.clock import database_now
 
-ENDED_TOKENS_KEPT = timedelta(days=30)  # so long an ended token is answered with `token_expired`, afterwards as unknown
+ENDED_TOKENS_KEPT = timedelta(days=30)  # For so long an ended token is answered with `token_expired`, then as unknown.
 
 
 def delete_old_idempotency_keys(now: datetime | None = None) -> int:
-    """Delete the keys whose answer is no longer repeated. Return how many."""
+    """Delete the keys whose answer a repeat no longer gets. Return how many."""
     count, _ = IdempotencyKey.objects.filter(created_at__lte=database_now(now) - KEPT_FOR).delete()
     return count
 

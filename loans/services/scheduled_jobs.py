@@ -1,4 +1,4 @@
-"""How do staff have a scheduled job run now? It goes to the workers as beat would send it, and leaves a line in the log."""
+"""Let staff run a scheduled job now: send it to the workers as beat does, and record who asked for it."""
 
 import json
 
@@ -13,7 +13,13 @@ from peerloans.admin.audit_log import log_admin_action
 
 
 def run_scheduled_job(*, job_id: int, actor: Actor, reason: str) -> PeriodicTask:
-    """Hand a job to the workers once its line is in the log. Raises Busy where the broker does not take it."""
+    """Send a job to the workers, after the audit log has committed who asked for it and why.
+
+    Raises:
+        NotFound: there is no such job.
+        IllegalTransition: the actor is not signed in.
+        Busy: the broker does not take the job.
+    """
     job = PeriodicTask.objects.filter(pk=job_id).first()
     if not job:
         raise NotFound(f"There is no job {job_id}.")

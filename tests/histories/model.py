@@ -1,7 +1,7 @@
-"""What should have come of a history? The rules of one fifo loan told a second time, small, in whole cents.
+"""Model one loan with the rule fifo: the rules of the system, written a second time, small, in whole cents.
 
-Shares no code with the system but for banking days. Reservations end at the very instant at which they lapse, so here is no
-sweeping, no locking and nothing to be late with.
+The model shares no code with the system except the banking days. Its reservations expire at the instant at which they lapse, so it
+needs no job, no locks and no late events.
 """
 
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ LIVE = ("reserved", "pending")
 
 
 class Refused(Exception):
-    """The rules do not allow this; nothing has changed."""
+    """The rules do not allow this, and nothing has changed."""
 
 
 @dataclass(eq=False)
 class Payments:
-    """What came under one reference: `here` has the cents of each payment, by its number, that cleared and stayed."""
+    """The payments under one reference. `here` has the cents of each that has cleared and was not returned, by its number."""
 
     status: str = "initiated"  # of the first
     here: dict[int, int] = field(default_factory=dict)
@@ -27,7 +27,9 @@ class Payments:
 
 
 @dataclass(eq=False)
-class Claim:
+class Reservation:
+    """A reservation, with its money in cents."""
+
     number: int
     amount: int
     expires_at: datetime | None
@@ -50,40 +52,43 @@ class Claim:
         return self.received + self.lost - self.settled - self.due - self.paid
 
     @property
-    def own_came(self) -> int:
-        """Cents that the newest transfer brought."""
+    def current_payment(self) -> int:
+        """Return the cents that cleared by the newest transfer."""
         return self.transfers[-1].here.get(1, 0) if self.transfers else 0
 
-    def take_back(self, cents: int) -> None:
+    def void_refunds(self, cents: int) -> None:
         void = min(self.due, cents)
         self.due -= void
         self.lost += cents - void
 
-    def square(self) -> None:
-        """Owe what the reservation's state does not keep; take back what was owed of money that it keeps or that is gone."""
+    def adjust_refunds(self) -> None:
+        """Owe the money that the state does not keep; void refunds of money that it keeps again, or that is gone."""
         keeps = 0
         if self.state == "pending":
             keeps = self.amount if self.funded else max(self.waiting, 0)
         if self.waiting >= keeps:
             self.due += self.waiting - keeps
         else:
-            self.take_back(keeps - self.waiting)
+            self.void_refunds(keeps - self.waiting)
 
 
 def allow(condition: object) -> None:
+    """Refuse unless the condition holds."""
     if not condition:
         raise Refused
 
 
 class Model:
+    """One open loan: its reservations, and everything that can happen to them."""
+
     def __init__(self, amount: int, percent: int, now: datetime, closes_at: datetime) -> None:
         self.amount, self.percent, self.now, self.closes_at = amount, percent, now, closes_at
         self.status = "open"
-        self.reservations: list[Claim] = []
+        self.reservations: list[Reservation] = []
 
-    # --- What is to be seen -------------------------------------------------------------------------------------------
+    # --- What it shows -------------------------------------------------------------------------------------------
     @property
-    def live(self) -> list[Claim]:
+    def live(self) -> list[Reservation]:
         return [reservation for reservation in self.reservations if reservation.state in LIVE]
 
     @property
@@ -107,7 +112,7 @@ class Model:
             if reservation.expires_at and reservation.expires_at <= until:
                 self.end(reservation, "expired")
 
-    def end(self, reservation: Claim, cause: str) -> None:
+    def end(self, reservation: Reservation, cause: str) -> None:
         reservation.state, reservation.cause, reservation.expires_at, reservation.funded, reservation.settled = (
             "canceled",
             cause,
@@ -115,7 +120,7 @@ class Model:
             False,
             0,
         )
-        reservation.square()
+        reservation.adjust_refunds()
         if self.status == "funded" and self.remaining:
             self.status = "open"
 
@@ -124,22 +129,22 @@ class Model:
         allow(self.takes_reservations)
         allow(amount >= MINIMUM or amount == self.remaining)
         allow(amount <= self.available)
-        self.reservations.append(Claim(len(self.reservations) + 1, amount, self.now + timedelta(hours=24)))
+        self.reservations.append(Reservation(len(self.reservations) + 1, amount, self.now + timedelta(hours=24)))
 
-    def start_transfer(self, reservation: Claim) -> None:
+    def start_transfer(self, reservation: Reservation) -> None:
         if reservation.state in {"pending", "settled"}:
             return  # a repeat
         allow(reservation.state == "reserved")
         reservation.state, reservation.expires_at = "pending", money_deadline(self.now)
         reservation.transfers.append(Payments())
 
-    def cancel(self, reservation: Claim) -> None:
+    def cancel(self, reservation: Reservation) -> None:
         allow(reservation.state == "reserved" or reservation.cause == "canceled_by_investor")
         if reservation.state == "reserved":
             self.end(reservation, "canceled_by_investor")
 
     # --- The bank -----------------------------------------------------------------------------------------------------
-    def clear(self, reservation: Claim, payments: Payments, amount: int) -> None:
+    def clear(self, reservation: Reservation, payments: Payments, amount: int) -> None:
         if payments.status not in {"initiated", "failed"}:
             payments.count += 1
             payments.here[payments.count] = amount
@@ -150,9 +155,9 @@ class Model:
             reservation.due += amount
         elif amount >= reservation.amount:
             reservation.funded, reservation.expires_at = True, None
-            reservation.square()
+            reservation.adjust_refunds()
 
-    def fail(self, reservation: Claim, payments: Payments, amount: int) -> None:
+    def fail(self, reservation: Reservation, payments: Payments, amount: int) -> None:
         own = payments is reservation.transfers[-1]
         if payments.status == "initiated":
             payments.status = "failed"
@@ -166,9 +171,9 @@ class Model:
             if number == 1 and own and reservation.state in {"pending", "settled"}:
                 self.end(reservation, "payment_returned")
             else:
-                reservation.take_back(gone)
+                reservation.void_refunds(gone)
 
-    def pay(self, reservation: Claim, amount: int) -> None:
+    def pay(self, reservation: Reservation, amount: int) -> None:
         reservation.due -= amount
         reservation.paid += amount
 
@@ -186,9 +191,9 @@ class Model:
                 all_decided = False
         self.close_if_full()
 
-    def buy(self, reservation: Claim, share: int) -> None:
+    def buy(self, reservation: Reservation, share: int) -> None:
         reservation.state, reservation.settled = "settled", share
-        reservation.square()
+        reservation.adjust_refunds()
 
     def close_if_full(self) -> None:
         if self.remaining == 0:
@@ -200,40 +205,40 @@ class Model:
             self.end(reservation, cause)
 
     # --- Staff --------------------------------------------------------------------------------------------------------
-    def settle_ahead(self, reservation: Claim) -> None:
+    def settle_ahead(self, reservation: Reservation) -> None:
         if reservation.state == "settled":
             return
         allow(reservation.funded)
         self.buy(reservation, min(reservation.amount, self.remaining))
         self.close_if_full()
 
-    def cancel_by_staff(self, reservation: Claim) -> None:
+    def cancel_by_staff(self, reservation: Reservation) -> None:
         allow(reservation.state in LIVE or reservation.cause == "canceled_by_staff")
         if reservation.state in LIVE:
             self.end(reservation, "canceled_by_staff")
 
-    def extend_reservation(self, reservation: Claim, until: datetime) -> None:
+    def extend_reservation(self, reservation: Reservation, until: datetime) -> None:
         allow(reservation.expires_at and until > reservation.expires_at)
         reservation.expires_at = until
 
-    def accept_amount(self, reservation: Claim) -> None:
-        if reservation.accepted and reservation.funded and reservation.amount == reservation.own_came:
+    def accept_amount(self, reservation: Reservation) -> None:
+        if reservation.accepted and reservation.funded and reservation.amount == reservation.current_payment:
             return
-        allow(reservation.state == "pending" and not reservation.funded and reservation.own_came >= MINIMUM)
-        reservation.amount, reservation.funded, reservation.accepted, reservation.expires_at = reservation.own_came, True, True, None
-        reservation.square()
+        allow(reservation.state == "pending" and not reservation.funded and reservation.current_payment >= MINIMUM)
+        reservation.amount, reservation.funded, reservation.accepted, reservation.expires_at = reservation.current_payment, True, True, None
+        reservation.adjust_refunds()
 
-    def reinstate(self, reservation: Claim) -> None:
+    def reinstate(self, reservation: Reservation) -> None:
         allow(reservation.state == "canceled" and self.takes_reservations)
         allow(reservation.amount <= self.available and not reservation.paid)
         reservation.cause = ""
-        if reservation.own_came >= reservation.amount:
+        if reservation.current_payment >= reservation.amount:
             reservation.state, reservation.funded = "pending", True
         elif reservation.transfers and reservation.transfers[-1].status == "initiated":
             reservation.state, reservation.expires_at = "pending", money_deadline(self.now)
         else:
             reservation.state, reservation.expires_at = "reserved", self.now + timedelta(hours=24)
-        reservation.square()
+        reservation.adjust_refunds()
 
     def withdraw(self) -> None:
         allow(self.status in {"open", "withdrawn"})

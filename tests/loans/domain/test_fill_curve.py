@@ -49,7 +49,7 @@ def test_each_point_is_what_the_history_until_then_adds_up_to(changes: list[Fill
     assert [point.at for point in points] == [NOON + hour * HOUR for hour in range(5)]
 
 
-def test_the_limit_dwindles_and_the_amount_may_change() -> None:
+def test_the_limit_shrinks_and_the_amount_can_change() -> None:
     changes = [at(-1, None, "open", 100), at(1, A, "settled", 90), at(2, None, "funded", 90)]
     points = fill_curve(changes, NOON, NOON + 2 * HOUR, RATE, points=3)
     assert [(point.amount, point.limit) for point in points] == [(100, 120), (100, 12), (90, 0)]

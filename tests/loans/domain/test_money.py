@@ -1,4 +1,4 @@
-"""Whose is the money that lies here? A table of what each state keeps and what it gives back."""
+"""Check what money each state of a reservation keeps, and what must be refunded."""
 
 from decimal import Decimal
 
@@ -22,7 +22,9 @@ D = Decimal
         ("0", "1000", "1000", "0", "0"),  # refunded, then taken back by the bank
     ],
 )
-def test_waiting(received: str, lost: str, refunded: str, settled_amount: str, expected: str) -> None:
+def test_waiting_money_is_what_is_neither_settled_nor_refunded(
+    received: str, lost: str, refunded: str, settled_amount: str, expected: str
+) -> None:
     assert waiting(received=D(received), lost=D(lost), refunded=D(refunded), settled_amount=D(settled_amount)) == D(expected)
 
 
@@ -30,7 +32,7 @@ def test_waiting(received: str, lost: str, refunded: str, settled_amount: str, e
     ("state", "funded", "amount", "waiting", "expected"),
     [
         (State.RESERVED, False, "1000", "0", "0"),
-        (State.RESERVED, False, "1000", "1000", "1000"),  # money of a life before
+        (State.RESERVED, False, "1000", "1000", "1000"),  # money of a transfer before it was reinstated
         (State.PENDING, False, "1000", "400", "0"),  # too little waits for staff
         (State.PENDING, True, "1000", "1000", "0"),
         (State.PENDING, True, "1000", "1500", "500"),  # too much: the excess goes back at once
@@ -41,7 +43,7 @@ def test_waiting(received: str, lost: str, refunded: str, settled_amount: str, e
         (State.CANCELED, False, "1000", "-1000", "-1000"),  # the payment was returned after its refund was made
     ],
 )
-def test_owed(state: State, funded: bool, amount: str, waiting: str, expected: str) -> None:
+def test_what_each_state_must_refund(state: State, funded: bool, amount: str, waiting: str, expected: str) -> None:
     assert owed(state, funded=funded, amount=D(amount), waiting=D(waiting)) == D(expected)
 
 
@@ -49,7 +51,7 @@ dollars = st.decimals(D("0"), D("1000000"), places=2)
 
 
 @given(state=st.sampled_from(State), funded=st.booleans(), amount=dollars, here=dollars)
-def test_what_stays_after_a_refund_is_nobodys_but_a_pending_reservations(state: State, funded: bool, amount, here) -> None:
+def test_only_a_pending_reservation_keeps_money_that_waits(state: State, funded: bool, amount, here) -> None:
     stays = here - owed(state, funded=funded, amount=amount, waiting=here)
     if state != State.PENDING:
         assert stays == 0

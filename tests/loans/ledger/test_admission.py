@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from hypothesis import example, given
 from hypothesis import strategies as st
 from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
@@ -87,8 +88,7 @@ def test_a_repeat_gets_the_first_answer_and_writes_nothing() -> None:
 def test_a_key_whose_answer_no_longer_counts_is_used_again() -> None:
     loan, investor = LoanFactory(), InvestorFactory()
     admit(loan, investor)
-    kept = IdempotencyKey.objects.get()
-    IdempotencyKey.objects.update(created_at=kept.created_at - timedelta(hours=24))
+    IdempotencyKey.objects.update(created_at=F("created_at") - timedelta(hours=24))
     second = admit(loan, investor).reservation
     assert second
     assert IdempotencyKey.objects.get().reservation_id == second.pk

@@ -1,4 +1,4 @@
-"""What does a service cost? Counted in statements and in bytes of the write-ahead log, which no machine's speed changes."""
+"""Check what services cost, in statements and in bytes of the write-ahead log, which do not depend on the machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ MOST_FOR_SETTLING = 6
 
 @contextmanager
 def counted() -> Iterator[list[str]]:
-    """The statements that run inside, but for those that only begin, save or end a transaction."""
+    """Collect the statements that run inside, except those that only begin, save or end a transaction."""
     statements: list[str] = []
     with CaptureQueriesContext(connection) as captured:
         yield statements
@@ -44,7 +44,7 @@ def test_a_reservation_is_one_statement_and_no_transaction_around_it() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_refusal_for_lack_of_room_writes_nothing_at_all() -> None:
-    """Its statements are explained by the database itself, which counts what each writes to the log."""
+    """PostgreSQL explains the statements, and counts what each writes to the write-ahead log."""
     loan, investor = LoanFactory(overbooking_rate=0), InvestorFactory()
     reserve(loan, investor, 100_000)
     with CaptureQueriesContext(connection) as captured, pytest.raises(OverLimit):
@@ -60,7 +60,7 @@ def test_a_refusal_for_lack_of_room_writes_nothing_at_all() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("loans", "reservations"), [(1, 1), (1, 20), (8, 3)])
-def test_settling_takes_the_same_few_statements_whatever_the_loans_and_reservations(loans: int, reservations: int) -> None:
+def test_settling_takes_the_same_few_statements_whatever_the_number_of_loans_and_reservations(loans: int, reservations: int) -> None:
     for loan in [LoanFactory() for _ in range(loans)]:
         for _ in range(reservations):
             funded(loan, 2_000)
@@ -70,7 +70,7 @@ def test_settling_takes_the_same_few_statements_whatever_the_loans_and_reservati
 
 
 @pytest.mark.django_db
-def test_the_last_cent_costs_no_more_than_any_other() -> None:
+def test_funding_a_loan_takes_no_more_statements_than_settling() -> None:
     loan = LoanFactory(amount=Decimal(20_000))
     for _ in range(10):
         funded(loan, 2_400)

@@ -1,4 +1,4 @@
-"""What can never be true of the tables, whoever writes to them? Each rule is tried by raw SQL, around the ORM."""
+"""Check that the database refuses rows that contradict each other, by raw SQL that passes by the models."""
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -32,7 +32,7 @@ LOAN = [
 
 
 @pytest.mark.parametrize(("constraint", "change"), LOAN)
-def test_loan(constraint: str, change: str) -> None:
+def test_a_loan_that_contradicts_itself_is_refused(constraint: str, change: str) -> None:
     loan = LoanFactory()
     settled(loan, 20_000)
     reserved(loan, 30_000)
@@ -69,7 +69,7 @@ RESERVATION = [
 
 
 @pytest.mark.parametrize(("constraint", "reservation", "change"), RESERVATION)
-def test_reservation(constraint: str, reservation, change: str) -> None:
+def test_a_reservation_that_contradicts_itself_is_refused(constraint: str, reservation, change: str) -> None:
     refused(constraint, f"UPDATE loans_reservation SET {change} WHERE id = %s", reservation(LoanFactory()).pk)
 
 
@@ -87,12 +87,12 @@ TRANSFER = [
 
 
 @pytest.mark.parametrize(("constraint", "change"), TRANSFER)
-def test_transfer(constraint: str, change: str) -> None:
+def test_a_transfer_that_contradicts_itself_is_refused(constraint: str, change: str) -> None:
     transfer = pending(LoanFactory()).transfers.get()
     refused(constraint, f"UPDATE loans_transfer SET {change} WHERE id = %s", transfer.pk)
 
 
-def test_a_place_in_the_queue_is_given_once() -> None:
+def test_a_number_in_the_queue_is_given_once() -> None:
     loan = LoanFactory()
     first, second = reserved(loan), reserved(loan)
     refused("reservation_number_unique", "UPDATE loans_reservation SET number = %s WHERE id = %s", first.number, second.pk)
@@ -117,7 +117,7 @@ def test_a_reservation_awaits_one_transfer_and_a_reference_names_one(constraint:
     refused(constraint, ANOTHER_TRANSFER.format(values=values, ended_at=ended_at), transfer.pk)
 
 
-def test_history_knows_its_actors() -> None:
+def test_history_refuses_an_unknown_kind_of_actor() -> None:
     loan = LoanFactory()
     refused(
         "transition_actor_known",
@@ -127,7 +127,7 @@ def test_history_knows_its_actors() -> None:
     )
 
 
-def test_an_open_case_is_listed_once() -> None:
+def test_an_open_review_item_is_listed_once() -> None:
     review_item = "INSERT INTO loans_reviewitem (kind, loan_id, detail, opened_at) VALUES ('drift', %s, 'Three cents.', now())"
     loan = LoanFactory()
     with connection.cursor() as cursor:
@@ -140,6 +140,6 @@ def test_an_open_case_is_listed_once() -> None:
 
 
 @pytest.mark.parametrize("table", ["loans_loan", "loans_reservation", "loans_transfer", "loans_transition", "loans_investor"])
-def test_rows_with_a_past_are_not_deleted(table: str) -> None:
+def test_rows_that_others_refer_to_are_not_deleted(table: str) -> None:
     funded(LoanFactory())
     refused("violates foreign key|append-only", f"DELETE FROM {table}; SET CONSTRAINTS ALL IMMEDIATE")

@@ -1,4 +1,4 @@
-"""Reservations are played around the close of days in March 2026, and the job runs in time, late, or again."""
+"""Play reservations around the close of days in March 2026, and run the job in time, late, and again."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -11,9 +11,20 @@ from loans.services.closing_values import record_due_closing_values
 from loans.services.expiry import expire_due
 from loans.services.loans import withdraw_loan
 from loans.services.settlement import settle_loans
-from tests.loans import stage
-from tests.loans.stage import MONDAY, STAFF
+from tests.factories import (
+    STAFF,
+    DraftFactory,
+    LoanFactory,
+    fresh,
+    funded,
+    money_comes,
+    money_fails,
+    pending,
+    refund_goes_out,
+    reserved,
+)
 
+MONDAY = datetime(2026, 3, 2, 15, tzinfo=UTC)  # ten o'clock in New York
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 CLOSE = close_of(date(2026, 3, 2))
@@ -37,23 +48,27 @@ CLOSED = [
 
 
 @pytest.mark.parametrize(("at", "days"), CLOSED)
-def test_which_banking_days_have_closed(at: datetime, days: list[str]) -> None:
+def test_a_banking_day_has_closed_at_18_in_new_york(at: datetime, days: list[str]) -> None:
     assert [day.isoformat() for day in closed_banking_days(at, 2)] == days
 
 
-def test_the_value_is_of_the_close_without_lapsed_reservations() -> None:
-    loan = stage.open_loan()
-    stage.funded_reservation(loan, 2000)
+def test_the_value_is_that_of_the_close_without_lapsed_reservations() -> None:
+    loan = LoanFactory(now=MONDAY, amount=Decimal(10_000))
+    funded(loan, 2000, now=MONDAY)
     settle_loans([loan.pk], now=MONDAY + HOUR)
-    stage.reserve(loan, 1500, MONDAY + HOUR)
-    stage.reserve(loan, 1000, CLOSE - 24 * HOUR)  # lapses with the bell
-    stage.start(stage.reserve(loan, 1200, MONDAY + 2 * HOUR), MONDAY + 2 * HOUR)
+    reserved(loan, 1500, now=MONDAY + HOUR)
+    reserved(loan, 1000, now=CLOSE - 24 * HOUR)  # lapses at the close
+    pending(loan, 1200, now=MONDAY + 2 * HOUR)
     assert record_due_closing_values(CLOSE) == 1
     assert series(loan) == [("03-02", Decimal(8000), Decimal(2000), Decimal(2700))]
 
 
-def test_before_the_close_there_is_none_and_of_drafts_and_the_withdrawn_never() -> None:
-    loan, withdrawn, draft = stage.open_loan(), stage.open_loan(), stage.draft()
+def test_there_is_none_before_the_close_and_none_of_drafts_and_withdrawn_loans() -> None:
+    loan, withdrawn, draft = (
+        LoanFactory(now=MONDAY, amount=Decimal(10_000)),
+        LoanFactory(now=MONDAY, amount=Decimal(10_000)),
+        DraftFactory(now=MONDAY),
+    )
     withdraw_loan(reference=withdrawn.reference, actor=STAFF, reason="sold", now=MONDAY + HOUR)
     assert record_due_closing_values(CLOSE - timedelta(microseconds=1)) == 0
     assert record_due_closing_values(CLOSE) == 1
@@ -61,22 +76,22 @@ def test_before_the_close_there_is_none_and_of_drafts_and_the_withdrawn_never() 
 
 
 def play(run_at: list[datetime]) -> list[tuple[str, Decimal, Decimal, Decimal]]:
-    """The same three days of one loan, with the job running at the given instants; the last of them after all."""
-    loan = stage.open_loan(amount=Decimal(6000))
+    """Play three days of one loan, with the job running at these instants, and return the loan's closing values."""
+    loan = LoanFactory(now=MONDAY, amount=Decimal(6000))
 
     def job_until(instant: datetime) -> None:
         while run_at and run_at[0] <= instant:
             record_due_closing_values(run_at.pop(0))
 
-    stage.funded_reservation(loan, 2000)
-    returned = stage.funded_reservation(loan, 3000)
-    stage.reserve(loan, 1000, MONDAY)
+    funded(loan, 2000, now=MONDAY)
+    returned = funded(loan, 3000, now=MONDAY)
+    reserved(loan, 1000, now=MONDAY)
     job_until(MONDAY + 5 * HOUR)
     settle_loans([loan.pk], now=MONDAY + 5 * HOUR)
     job_until(MONDAY + DAY)
-    stage.tell(returned, "transfer.failed", at=MONDAY + DAY)
+    money_fails(returned, now=MONDAY + DAY)
     expire_due(MONDAY + DAY + HOUR)
-    stage.funded_reservation(loan, 1500, MONDAY + DAY + HOUR)
+    funded(loan, 1500, now=MONDAY + DAY + HOUR)
     job_until(MONDAY + 2 * DAY)
     settle_loans([loan.pk], now=MONDAY + 2 * DAY)
     job_until(MONDAY + 2 * DAY + 5 * HOUR)
@@ -95,7 +110,7 @@ RUNS = {
 
 
 @pytest.mark.parametrize("runs", RUNS)
-def test_late_or_twice_gives_the_same_series(runs: str) -> None:
+def test_the_series_is_the_same_when_the_job_runs_late_or_twice(runs: str) -> None:
     assert play(list(RUNS[runs])) == [
         ("03-02", Decimal(1000), Decimal(5000), Decimal(1000)),
         ("03-03", Decimal(4000), Decimal(2000), Decimal(1500)),
@@ -104,24 +119,23 @@ def test_late_or_twice_gives_the_same_series(runs: str) -> None:
 
 
 def test_a_written_value_is_never_changed() -> None:
-    loan = stage.open_loan()
+    loan = LoanFactory(now=MONDAY, amount=Decimal(10_000))
     ClosingValue.objects.create(loan=loan, day=date(2026, 3, 2), remaining=1, settled=2, claimed=3)
     assert record_due_closing_values(CLOSE + HOUR) == 0
     assert series(loan) == [("03-02", 1, 2, 3)]
 
 
 def test_loans_beyond_one_batch_are_closed_too() -> None:
-    loans = [stage.open_loan() for _ in range(5)]
+    loans = [LoanFactory(now=MONDAY, amount=Decimal(10_000)) for _ in range(5)]
     assert record_due_closing_values(CLOSE, batch=2) == len(loans)
 
 
-def test_a_loss_after_the_close_or_before_it_counts_in_no_total() -> None:
-    loan = stage.open_loan()
-    reservation = stage.funded_reservation(loan, 1000)
-    stage.tell(reservation, "transfer.cleared", 300, at=MONDAY + HOUR)
-    stage.tell(reservation, "refund.paid", at=MONDAY + HOUR)
-    stage.tell(reservation, "transfer.failed", 300, at=MONDAY + 2 * HOUR)
-    reservation.refresh_from_db()
-    assert reservation.lost == 300
+def test_a_loss_counts_in_no_total() -> None:
+    loan = LoanFactory(now=MONDAY, amount=Decimal(10_000))
+    reservation = funded(loan, 1000, now=MONDAY)
+    money_comes(reservation, 300, now=MONDAY + HOUR)
+    refund_goes_out(reservation.transfers.get(direction="refund"), now=MONDAY + HOUR)
+    money_fails(reservation, 300, now=MONDAY + 2 * HOUR)
+    assert fresh(reservation).lost == 300
     record_due_closing_values(CLOSE)
     assert series(loan) == [("03-02", Decimal(10000), Decimal(0), Decimal(1000))]

@@ -1,4 +1,4 @@
-"""What happens to reservations whose time has run out? All of them end, the oldest first, whatever the size of a batch."""
+"""Check that the job cancels every lapsed reservation, the oldest first, whatever the size of a batch."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,36 +15,42 @@ MONEY_DEADLINE = datetime(2026, 7, 9, 4, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(("reservation", "deadline"), [(reserved, NOON + HOURS_24), (pending, MONEY_DEADLINE)])
-def test_a_claim_ends_at_its_deadline_and_not_before(reservation, deadline: datetime) -> None:
+def test_a_reservation_expires_at_its_deadline_and_not_before(reservation, deadline: datetime) -> None:
     reservation = reservation(loan := LoanFactory())
     assert expire_due(deadline - LAST_MICROSECOND) == 0
     assert expire_due(deadline) == 1
     ended = fresh(reservation)
     assert (ended.state, ended.cause, ended.expires_at) == ("canceled", "expired", None)
     assert fresh(loan).claimed == 0
-    line = Transition.objects.get(event="expired")
-    assert (line.from_state, line.to_state, line.amount, line.actor, line.at) == (reservation.state, "canceled", 10_000, "system", deadline)
+    transition = Transition.objects.get(event="expired")
+    assert (transition.from_state, transition.to_state, transition.amount, transition.actor, transition.at) == (
+        reservation.state,
+        "canceled",
+        10_000,
+        "system",
+        deadline,
+    )
 
 
 @pytest.mark.parametrize("reservation", [funded, settled])
-def test_money_that_is_here_stops_the_clock(reservation) -> None:
+def test_a_funded_or_settled_reservation_does_not_expire(reservation) -> None:
     reservation(LoanFactory())
     assert expire_due(NOON + timedelta(days=365)) == 0
 
 
-def test_too_little_money_goes_back() -> None:
+def test_too_little_money_is_refunded_when_the_reservation_expires() -> None:
     reservation = pending(LoanFactory())
     money_comes(reservation, "2500.50")
     expire_due(MONEY_DEADLINE)
     refund = reservation.transfers.get(direction="refund")
     assert (refund.status, refund.amount, fresh(reservation).refunded) == ("due", fresh(reservation).received, fresh(reservation).received)
-    lines = Transition.objects.filter(reservation=reservation, at=MONEY_DEADLINE).order_by("id")
-    assert sorted(lines.values_list("event", flat=True)) == ["due", "expired"]
-    assert lines.get(event="due").transfer == refund
+    transitions = Transition.objects.filter(reservation=reservation, at=MONEY_DEADLINE).order_by("id")
+    assert sorted(transitions.values_list("event", flat=True)) == ["due", "expired"]
+    assert transitions.get(event="due").transfer == refund
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 100])
-def test_batches_of_any_size_end_all_of_them_the_oldest_first(batch: int) -> None:
+def test_batches_of_any_size_expire_all_lapsed_reservations(batch: int) -> None:
     loans = [LoanFactory() for _ in range(2)]
     reservations = [reserved(loans[n % 2], 1_000, now=NOON + timedelta(minutes=n // 3)) for n in range(9)]
     alive = reserved(loans[0], 1_000, now=NOON + HOURS_24)
@@ -55,7 +61,7 @@ def test_batches_of_any_size_end_all_of_them_the_oldest_first(batch: int) -> Non
     assert expire_due(NOON + HOURS_24 + timedelta(hours=1), batch=batch) == 0
 
 
-def test_the_oldest_go_first() -> None:
+def test_the_oldest_expire_first() -> None:
     minutes = (2, 0, 1)
     reservations = [reserved(LoanFactory(), now=NOON + timedelta(minutes=minute)) for minute in minutes]
     expire_due(NOON + 2 * HOURS_24, batch=1)
@@ -64,8 +70,8 @@ def test_the_oldest_go_first() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_bad_loan_stops_no_other() -> None:
-    """The bad loan's totals are wrong, so the release of its reservation is refused by a constraint."""
+def test_one_bad_loan_does_not_stop_the_others() -> None:
+    """The bad loan's totals are wrong, so a constraint refuses that its reservation is taken out of them."""
     good, bad, also_good = (LoanFactory() for _ in range(3))
     reservations = [reserved(loan) for loan in (good, bad, also_good)]
     with connection.cursor() as cursor:
@@ -80,7 +86,7 @@ def test_one_bad_loan_stops_no_other() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_nothing_is_half_done_when_a_batch_fails() -> None:
+def test_a_batch_that_fails_changes_nothing() -> None:
     bad = LoanFactory()
     reserved(bad, 2_000)
     reserved(bad, 3_000)

@@ -1,7 +1,7 @@
-"""Each job is killed with SIGKILL in the middle of its writing, run again, run twice, and run at once with itself.
+"""Kill each job with SIGKILL while it writes, and run it again; run each job twice, and at the same time as itself.
 
-A trigger halts the job, in a process of its own, at the row of the last of three loans, on an advisory lock that the test
-holds; batches are small, so that the loans before are done and committed. The outcome must be that of an undisturbed run.
+The job runs in a process of its own. A trigger halts it at the row of the last of three loans, by an advisory lock that the test
+holds. Batches are small, so the loans before are committed by then. The outcome must be that of an undisturbed run.
 """
 
 import os
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from decimal import Decimal
 from threading import Barrier, Thread
 from typing import Any
 
@@ -31,14 +32,13 @@ from loans.services.cache_refresh import refresh_remaining_cache
 from loans.services.closing_values import record_due_closing_values
 from loans.services.expiry import expire_due
 from loans.services.settlement import settle_due
-from tests.loans import stage
-from tests.loans.stage import MONDAY
+from tests.factories import NOON, LoanFactory, funded, money_comes, pending, reserved
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-NOW = MONDAY + timedelta(days=8)
+NOW = NOON + timedelta(days=8)
 HALT = 20261122  # The advisory lock's number.
-PATIENCE_SECONDS = 30
+LONGEST_WAIT_SECONDS = 30
 WAITING = f"""
     SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
     WHERE datname = current_database() AND locktype = 'advisory' AND objid = {HALT} AND NOT granted
@@ -75,7 +75,7 @@ def _small_batches_and_our_own_clean_up() -> Iterator[None]:
 
 
 class Job:
-    """How a job is run with small batches, and the table at whose row for the last loan it is halted."""
+    """How to run a job with small batches, and the table at whose row for the last loan it is halted."""
 
     def __init__(self, halts_at: str, run: Callable[[datetime], Any]) -> None:
         self.halts_at, self.run = halts_at, run
@@ -91,18 +91,18 @@ JOBS = {
 
 
 def market() -> list[Loan]:
-    """Three loans on each of which every job has something to do."""
-    loans = [stage.open_loan() for _ in range(3)]
+    """Make three loans, on each of which every job has something to do."""
+    loans = [LoanFactory(amount=Decimal(10_000)) for _ in range(3)]
     for hours, loan in enumerate(loans):
-        stage.funded_reservation(loan, 2000)
-        stage.tell(stage.start(stage.reserve(loan, 1500)), "transfer.cleared", 700)
-        stage.reserve(loan, 1000, MONDAY + timedelta(days=3, hours=hours))
+        funded(loan, 2000)
+        money_comes(pending(loan, 1500), 700)
+        reserved(loan, 1000, now=NOON + timedelta(days=3, hours=hours))
         get_redis_connection("default").set(cache.make_key(f"remaining:{loan.pk}"), "999 0.01 1970-01-01T00:00:01.000000+00:00")
     return loans
 
 
 def outcome(loans: list[Loan]) -> list[Any]:
-    """All that a job may have changed of the loans, without what is new with every row."""
+    """Return all that a job can have changed of the loans, without ids and instants, which differ in each run."""
     return [[outcome_of(loan), shown(loan)] for loan in loans]
 
 
@@ -115,7 +115,8 @@ def outcome_of(loan: Loan) -> list[list[Any]]:
         sorted(Transition.objects.filter(**of_loan).values_list("event", "from_state", "to_state", "amount")),
         sorted(ClosingValue.objects.filter(**of_loan).values_list("day", "remaining", "settled", "claimed")),
         sorted(
-            (kind, re.sub(r"[LT]-\w+", "", detail)) for kind, detail in ReviewItem.objects.filter(**of_loan).values_list("kind", "detail")
+            (kind, re.sub(r"\b(LN|T)-\w+", "", detail))
+            for kind, detail in ReviewItem.objects.filter(**of_loan).values_list("kind", "detail")
         ),
     ]
 
@@ -125,7 +126,7 @@ def shown(loan: Loan) -> list[bytes]:
 
 
 def undisturbed(job: Job) -> list[Any]:
-    """The outcome of one run, then forgotten."""
+    """Return the outcome of one run, and remove it."""
     loans = market()
     before = outcome(loans)
     job.run(NOW)
@@ -137,7 +138,7 @@ def undisturbed(job: Job) -> list[Any]:
 
 @contextmanager
 def halted(job: Job, loan: Loan) -> Iterator[None]:
-    """Whoever writes a row of the loan into the job's table waits until the block ends."""
+    """Let everything that inserts a row of the loan into the job's table wait until the block ends."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [HALT])
         cursor.execute(f"""
@@ -153,14 +154,14 @@ def halted(job: Job, loan: Loan) -> Iterator[None]:
 
 
 def wait_until(question: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
     with connection.cursor() as cursor:
         while time.monotonic() < deadline:
             cursor.execute(question)
             if cursor.fetchone() == (True,):
                 return
             time.sleep(0.02)
-    pytest.fail(f"In {PATIENCE_SECONDS} seconds it never came to this: {question}")
+    pytest.fail(f"Not true within {LONGEST_WAIT_SECONDS} seconds: {question}")
 
 
 def kill_in_the_middle(name: str, loan: Loan) -> None:
@@ -195,7 +196,7 @@ def at_once(job: Job) -> None:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_killed_in_the_middle_and_run_again(name: str) -> None:
+def test_a_job_that_was_killed_while_it_wrote_finishes_when_it_runs_again(name: str) -> None:
     expected = undisturbed(JOBS[name])
     loans = market()
     untouched = outcome(loans)
@@ -207,7 +208,7 @@ def test_killed_in_the_middle_and_run_again(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_at_once_with_itself_and_once_more(name: str) -> None:
+def test_a_job_that_runs_twice_at_once_and_once_more_has_the_outcome_of_one_run(name: str) -> None:
     expected = undisturbed(JOBS[name])
     loans = market()
     at_once(JOBS[name])

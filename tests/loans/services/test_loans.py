@@ -1,4 +1,4 @@
-"""What happens to a loan itself? Each verb once, twice, too early, and where the table of moves does not have it."""
+"""Change loans: each service once, twice, too early, and where the table of transitions refuses it."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -55,8 +55,8 @@ def test_a_draft_opens_for_three_weeks(locks_first) -> None:
         verb("open_loan", draft)
     loan = fresh(draft)
     assert (loan.status, loan.opens_at, loan.closes_at) == ("open", NOON, CLOSING)
-    lines = Transition.objects.filter(loan=loan).order_by("id").values_list("event", "from_state", "to_state", "amount", "deadline")
-    assert list(lines) == [("created", "", "draft", 100_000, None), ("opened", "draft", "open", 100_000, CLOSING)]
+    transitions = Transition.objects.filter(loan=loan).order_by("id").values_list("event", "from_state", "to_state", "amount", "deadline")
+    assert list(transitions) == [("created", "", "draft", 100_000, None), ("opened", "draft", "open", 100_000, CLOSING)]
     assert Transition.objects.latest("id").reason == "a reason"
 
 
@@ -74,7 +74,7 @@ def test_a_draft_opens_for_three_weeks(locks_first) -> None:
         ("close_loan_at_settled", withdrawn),
     ],
 )
-def test_what_the_table_of_moves_does_not_have_changes_nothing(name: str, loan: Callable[[], Loan]) -> None:
+def test_what_the_table_of_transitions_does_not_have_is_refused_and_changes_nothing(name: str, loan: Callable[[], Loan]) -> None:
     loan = loan()
     before = Loan.objects.values().get(), Transition.objects.count()
     with pytest.raises(IllegalTransition) as refusal:
@@ -89,10 +89,10 @@ def test_what_the_table_of_moves_does_not_have_changes_nothing(name: str, loan: 
 )
 def test_a_repeat_changes_nothing(name: str, loan: Callable[[], Loan], first: int) -> None:
     loan = loan()
-    lines = Transition.objects.count()
+    transitions = Transition.objects.count()
     for _ in range(2):
         verb(name, loan)
-        assert Transition.objects.count() == lines + first
+        assert Transition.objects.count() == transitions + first
 
 
 @pytest.mark.parametrize("name", ["open_loan", "extend_loan", "withdraw_loan", "close_loan_at_settled"])
@@ -103,7 +103,7 @@ def test_an_unknown_loan_is_not_found(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["open_loan", "extend_loan"])
 @pytest.mark.parametrize("early", [timedelta(0), timedelta(hours=1)])
-def test_a_closing_lies_ahead(name: str, early: timedelta) -> None:
+def test_a_closing_must_lie_in_the_future(name: str, early: timedelta) -> None:
     loan = DraftFactory() if name == "open_loan" else LoanFactory()
     with pytest.raises(Invalid):
         verb(name, loan, closes_at=NOON - early)
@@ -117,13 +117,13 @@ def test_extending_does_not_shorten() -> None:
 
 
 @pytest.mark.parametrize("loan", [full, withdrawn])
-def test_a_closing_that_stands_is_no_repeat_where_nothing_is_open(loan: Callable[[], Loan]) -> None:
+def test_extending_a_loan_that_is_not_open_to_its_own_closing_is_refused(loan: Callable[[], Loan]) -> None:
     loan = loan()
     with pytest.raises(IllegalTransition):
         verb("extend_loan", loan, closes_at=loan.closes_at)
 
 
-def test_extending_lets_a_closed_loan_take_reservations_again(locks_first) -> None:
+def test_extending_lets_a_loan_past_its_closing_take_reservations_again(locks_first) -> None:
     loan = LoanFactory()
     later = CLOSING + timedelta(days=1)
     with locks_first():
@@ -132,7 +132,7 @@ def test_extending_lets_a_closed_loan_take_reservations_again(locks_first) -> No
     assert reserved(loan, now=later).number == 1
 
 
-def test_withdrawing_cancels_all_and_refunds_the_money_that_is_here(locks_first) -> None:
+def test_withdrawing_cancels_all_reservations_and_refunds_their_money(locks_first) -> None:
     loan = LoanFactory()
     reservations = reserved(loan), pending(loan), funded(loan), settled(loan)
     too_little = pending(loan)
@@ -149,7 +149,7 @@ def test_withdrawing_cancels_all_and_refunds_the_money_that_is_here(locks_first)
     assert refund_goes_out(reservations[3].transfers.get(direction="refund")) == "paid"
 
 
-def test_withdrawing_refunds_the_rest_of_a_partial_fill() -> None:
+def test_withdrawing_refunds_the_settled_part_of_a_partial_fill() -> None:
     partly, most = funded(loan := LoanFactory(), 30_000), settled(loan, 80_000)
     settle_loans([loan.pk], now=NOON)
     assert (fresh(partly).settled_amount, fresh(partly).refunded) == (20_000, 10_000)
@@ -159,7 +159,7 @@ def test_withdrawing_refunds_the_rest_of_a_partial_fill() -> None:
 
 
 def test_closing_at_settled_makes_what_has_settled_the_whole_loan(locks_first) -> None:
-    """The rule runs once more: the reservation behind an unfunded one settles, since it gets its whole amount; then the rest ends."""
+    """The rule runs once more: a reservation behind an unfunded one settles, since it gets its whole amount. The rest is canceled."""
     loan = LoanFactory()
     settled(loan, 40_000)
     waiting = pending(loan, 50_000, now=CLOSING - timedelta(minutes=1))
@@ -171,14 +171,14 @@ def test_closing_at_settled_makes_what_has_settled_the_whole_loan(locks_first) -
     assert (fresh(blocked).cause, fresh(blocked).refunded) == ("loan_funded", 10_000)
     loan = fresh(loan)
     assert (loan.status, loan.amount, loan.settled, loan.claimed) == ("funded", 50_000, 50_000, 0)
-    line = Transition.objects.get(event="closed_at_settled")
-    assert (line.amount, line.from_state, line.to_state) == (50_000, "open", "funded")
+    transition = Transition.objects.get(event="closed_at_settled")
+    assert (transition.amount, transition.from_state, transition.to_state) == (50_000, "open", "funded")
     assert Transition.objects.filter(loan=loan, event="opened", amount=100_000).exists(), "history keeps the former amount"
     verb("close_loan_at_settled", loan, now=CLOSING)
     assert Transition.objects.filter(event="closed_at_settled").count() == 1
 
 
-def test_nothing_has_settled_so_there_is_nothing_to_close_at() -> None:
+def test_a_loan_of_which_nothing_has_settled_is_not_closed_at_settled() -> None:
     loan = LoanFactory()
     with pytest.raises(IllegalTransition, match="withdraw it instead"):
         verb("close_loan_at_settled", loan, now=CLOSING)
@@ -191,7 +191,7 @@ def test_an_open_loan_past_its_closing_keeps_its_live_reservations() -> None:
     assert fresh(loan).status == "open"
 
 
-def test_the_smallest_loan_is_one_piece() -> None:
+def test_the_smallest_loan_is_funded_by_one_reservation() -> None:
     loan = LoanFactory(amount=Decimal("0.01"))
     reservation = settled(loan, "0.01")
     assert (reservation.settled_amount, fresh(loan).status) == (Decimal("0.01"), "funded")

@@ -1,4 +1,4 @@
-"""What follows from a bank's event? Each case of the rules for money, with whose money it is after every step."""
+"""Record bank events: each case of the rules for money, with the accounts of all reservations checked after each test."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -53,7 +53,7 @@ def summed(reservation: Reservation, *statuses: str) -> Decimal:
 
 @pytest.fixture(autouse=True)
 def _money_adds_up() -> object:
-    """After each test, for every reservation: cleared inbound + losses = settled + refunds not void + what waits."""
+    """Check after each test, for every reservation: cleared inbound + lost = settled + refunds not void + what waits."""
     yield
     for reservation in Reservation.objects.all():
         assert reservation.received == summed(reservation, TransferStatus.CLEARED)
@@ -118,7 +118,7 @@ def test_a_refunds_reference_names_no_inbound_transfer() -> None:
 
 
 # --- Money of another amount ------------------------------------------------------------------------------------------
-def test_too_little_waits_beside_the_running_clock_and_goes_back_at_the_end() -> None:
+def test_too_little_money_waits_while_the_clock_runs_and_is_refunded_at_the_deadline() -> None:
     reservation = pending(LoanFactory())
     assert money_comes(reservation, "9999.99") == "too_little"
     reservation = fresh(reservation)
@@ -134,7 +134,7 @@ def test_too_little_waits_beside_the_running_clock_and_goes_back_at_the_end() ->
     assert fresh(reservation).cause == "expired"
 
 
-def test_staff_accept_the_smaller_sum_and_the_claim_shrinks() -> None:
+def test_staff_accept_the_smaller_sum_and_the_reservation_shrinks() -> None:
     reservation = pending(loan := LoanFactory())
     money_comes(reservation, "4000.00")
     accept_amount(reservation_id=reservation.pk, actor=STAFF, reason="by phone", now=LATER)
@@ -145,7 +145,7 @@ def test_staff_accept_the_smaller_sum_and_the_claim_shrinks() -> None:
     assert fresh(reservation).settled_amount == 4000
 
 
-def test_too_much_is_funded_and_the_excess_goes_back_at_once() -> None:
+def test_too_much_money_funds_the_reservation_and_the_excess_is_refunded_at_once() -> None:
     reservation = pending(LoanFactory())
     assert money_comes(reservation, "10000.01") == "funded"
     assert refunds(reservation) == [("due", Decimal("0.01"))]
@@ -153,7 +153,7 @@ def test_too_much_is_funded_and_the_excess_goes_back_at_once() -> None:
 
 
 @pytest.mark.parametrize("state", [funded, settled])
-def test_a_second_payment_goes_back_whole(state) -> None:
+def test_a_second_payment_is_refunded_whole(state) -> None:
     reservation = state(LoanFactory())
     before = fresh(reservation)
     assert money_comes(reservation, "300.00", now=LATER) == "second_payment"
@@ -165,7 +165,7 @@ def test_a_second_payment_goes_back_whole(state) -> None:
     assert len({t.reference for t in reservation.transfers.filter(direction="inbound")}) == 1
 
 
-def test_a_second_payment_that_is_taken_back_leaves_the_claim_alone() -> None:
+def test_a_second_payment_that_is_returned_does_not_change_the_reservation() -> None:
     reservation = funded(LoanFactory())
     money_comes(reservation, "10000.00", now=LATER)
     assert money_fails(reservation, "10000.00", now=LATER) == "returned"
@@ -174,7 +174,7 @@ def test_a_second_payment_that_is_taken_back_leaves_the_claim_alone() -> None:
 
 # --- Late money -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("cause", ["staff", "expired", "failed", "funded"])
-def test_late_money_is_recorded_and_goes_back(cause: str) -> None:
+def test_late_money_is_recorded_and_refunded(cause: str) -> None:
     reservation = pending(loan := LoanFactory())
     if cause == "staff":
         cancel_by_staff(reservation_id=reservation.pk, actor=STAFF, reason="a test", now=NOON)
@@ -194,7 +194,7 @@ def test_late_money_is_recorded_and_goes_back(cause: str) -> None:
     ("occurred_at", "kind"),
     [(DEADLINE - timedelta(microseconds=1), "deadline_missed"), (DEADLINE, "late_money")],
 )
-def test_our_receipt_decides_and_a_missed_deadline_is_listed(occurred_at: datetime, kind: str) -> None:
+def test_the_instant_of_recording_decides_and_a_deadline_missed_by_it_is_listed(occurred_at: datetime, kind: str) -> None:
     reservation = pending(LoanFactory())
     money_comes(reservation, now=DEADLINE, occurred_at=occurred_at)
     assert (review_items(reservation), refunds(reservation)) == ([kind], [("due", 10_000)])
@@ -202,7 +202,7 @@ def test_our_receipt_decides_and_a_missed_deadline_is_listed(occurred_at: dateti
 
 
 # --- Failed, returned -------------------------------------------------------------------------------------------------
-def test_a_failed_transfer_cancels_the_claim_and_is_listed() -> None:
+def test_a_failed_transfer_cancels_the_reservation_and_is_listed() -> None:
     reservation = pending(loan := LoanFactory())
     assert money_fails(reservation) == "failed"
     reservation = fresh(reservation)
@@ -230,7 +230,7 @@ def test_a_returned_payment_cancels_without_a_refund(state) -> None:
     assert (refunds(reservation), loan.settled, loan.claimed) == ([], 0, 0)
 
 
-def test_too_little_that_is_returned_cancels_too() -> None:
+def test_too_little_money_that_is_returned_cancels_the_reservation_too() -> None:
     reservation = pending(LoanFactory())
     money_comes(reservation, 5_000)
     money_fails(reservation, 5_000)
@@ -265,7 +265,7 @@ def test_a_refund_already_paid_is_a_loss_when_its_payment_is_returned() -> None:
     assert (refunds(reservation), review_items(reservation)) == ([("paid", 10_000)], ["loss"])
 
 
-def test_a_partly_filled_claim_whose_payment_is_returned() -> None:
+def test_a_returned_payment_of_a_partial_fill_cancels_it_and_voids_its_refund() -> None:
     loan = LoanFactory()
     reservation = funded(loan, 20_000)
     settled(loan, 90_000)
@@ -276,21 +276,21 @@ def test_a_partly_filled_claim_whose_payment_is_returned() -> None:
 
 
 # --- Events out of order ----------------------------------------------------------------------------------------------
-def test_returned_told_before_cleared_ends_as_returned() -> None:
+def test_a_return_reported_before_the_clearing_ends_as_returned() -> None:
     reservation = pending(LoanFactory())
     money_fails(reservation, now=LATER, occurred_at=NOON + timedelta(minutes=5))
     assert money_comes(reservation, now=LATER, occurred_at=NOON + timedelta(minutes=4)) == "returned"
     assert (inbound(reservation).status, fresh(reservation).received, refunds(reservation)) == ("returned", 0, [])
 
 
-def test_failed_and_then_cleared_is_late_money() -> None:
+def test_money_that_clears_after_its_transfer_failed_is_late() -> None:
     reservation = pending(LoanFactory())
     money_fails(reservation, now=LATER, occurred_at=NOON)
     assert money_comes(reservation, now=LATER, occurred_at=LATER) == "late_money"
     assert refunds(reservation) == [("due", 10_000)]
 
 
-def test_money_of_a_former_transfer_is_not_that_of_the_present_one() -> None:
+def test_money_of_a_former_transfer_does_not_fund_the_reservation() -> None:
     reservation = pending(LoanFactory())
     former = inbound(reservation)
     money_fails(reservation)
@@ -331,7 +331,7 @@ def test_a_void_refund_that_is_paid_is_listed() -> None:
     assert fresh(refund).status == "void"
 
 
-def test_a_canceled_claim_without_money_owes_nothing() -> None:
+def test_a_canceled_reservation_without_money_has_no_refund() -> None:
     assert refunds(canceled(LoanFactory())) == []
 
 

@@ -1,4 +1,4 @@
-"""May this reservation be made, moved on, let go? What succeeds, what is refused, and that a refusal leaves no trace."""
+"""Reserve, start a transfer, cancel: what succeeds, what is refused, and that a refusal changes nothing."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -42,24 +42,24 @@ def cancel(reservation: Reservation, now: datetime = NOON) -> Reservation:
 
 
 # --- Reserve ----------------------------------------------------------------------------------------------------------
-def test_a_reservation_has_24_hours_and_a_place_and_history(locks_first) -> None:
+def test_a_reservation_has_24_hours_a_number_and_history(locks_first) -> None:
     loan, investor = LoanFactory(), InvestorFactory()
     with locks_first():
         reservation = reserved(loan, "10000.00", investor=investor)
     assert (reservation.state, reservation.number, reservation.created_at, reservation.expires_at) == ("reserved", 1, NOON, NOON + HOURS_24)
     assert fresh(loan).claimed == 10_000
-    line = Transition.objects.get(reservation=reservation)
-    assert (line.event, line.from_state, line.to_state, line.amount, line.deadline) == (
+    transition = Transition.objects.get(reservation=reservation)
+    assert (transition.event, transition.from_state, transition.to_state, transition.amount, transition.deadline) == (
         "reserved",
         "",
         "reserved",
         10_000,
         NOON + HOURS_24,
     )
-    assert (line.actor, line.user_id, line.at) == ("investor", investor.user_id, NOON)
+    assert (transition.actor, transition.user_id, transition.at) == ("investor", investor.user_id, NOON)
 
 
-def test_places_are_given_in_order_and_never_change() -> None:
+def test_numbers_are_given_in_order_and_never_change() -> None:
     loan = LoanFactory()
     reservations = [reserved(loan, 1000) for _ in range(3)]
     cancel(reservations[0])
@@ -92,7 +92,7 @@ def test_amounts_that_are_refused(amount: str, problem: type, data: dict[str, ob
     assert fresh(loan).claimed == fresh(loan).last_number == 0
 
 
-def test_overbooking_and_what_frees_room_next() -> None:
+def test_overbooking_ends_at_the_limit_and_the_refusal_says_when_more_is_available() -> None:
     """$100,000 at 20 %: reservations up to $120,000."""
     loan = LoanFactory()
     reserved(loan, 100_000)
@@ -104,8 +104,8 @@ def test_overbooking_and_what_frees_room_next() -> None:
         reserved(loan, 1000, now=NOON + timedelta(hours=1))
 
 
-def test_the_limit_dwindles_with_what_remains() -> None:
-    """Once $90,000 has settled only $12,000 may be claimed, $10,000 of it at once; earlier reservations stand."""
+def test_the_limit_shrinks_with_what_remains() -> None:
+    """Once $90,000 has settled, $12,000 may be claimed, in reservations of at most $10,000. Earlier reservations stay."""
     loan = LoanFactory()
     earlier = reserved(loan, 30_000)
     settled(loan, 90_000)
@@ -157,7 +157,7 @@ def test_an_inactive_investor_reserves_nothing() -> None:
         reserved(LoanFactory(), investor=InvestorFactory(user__is_active=False))
 
 
-def test_an_investor_shut_out_since_they_were_read_reserves_nothing() -> None:
+def test_an_investor_who_was_deactivated_since_they_were_read_reserves_nothing() -> None:
     investor = InvestorFactory()
     assert investor.user.is_active
     type(investor.user).objects.update(is_active=False)
@@ -178,8 +178,8 @@ def test_only_an_open_loan_takes_reservations() -> None:
         reserve(reference="LN-nowhere", investor=InvestorFactory(), amount=Decimal(1000), now=NOON)
 
 
-# --- Lapsed means dead ------------------------------------------------------------------------------------------------
-def test_a_lapsed_claim_keeps_nobody_out() -> None:
+# --- Lapsed reservations ----------------------------------------------------------------------------------------------
+def test_a_lapsed_reservation_does_not_take_room_from_others() -> None:
     loan = LoanFactory()
     lapsed = reserved(loan, 100_000)
     with pytest.raises(OverLimit):
@@ -189,16 +189,16 @@ def test_a_lapsed_claim_keeps_nobody_out() -> None:
     assert fresh(loan).claimed == 100_000
 
 
-def test_a_reserve_sweeps_just_enough_the_oldest_first() -> None:
+def test_reserving_cancels_just_enough_lapsed_reservations_the_oldest_first() -> None:
     loan = LoanFactory()
     reservations = [reserved(loan, 30_000, now=NOON + timedelta(minutes=minute)) for minute in (2, 0, 1, 3)]
-    reserved(loan, 20_000, now=NOON + HOURS_24 + timedelta(hours=1))  # there is no room for it but by the oldest reservation
+    reserved(loan, 20_000, now=NOON + HOURS_24 + timedelta(hours=1))  # only the oldest reservation makes room for it
     assert [fresh(reservation).state for reservation in reservations] == ["reserved", "canceled", "reserved", "reserved"]
     reserved(loan, 40_001, now=NOON + HOURS_24 + timedelta(hours=1))  # 10,000 are free: two more have to go
     assert [fresh(reservation).state for reservation in reservations] == ["canceled", "canceled", "canceled", "reserved"]
 
 
-def test_a_reserve_with_room_sweeps_nothing() -> None:
+def test_reserving_what_is_available_cancels_no_lapsed_reservation() -> None:
     loan = LoanFactory()
     lapsed = reserved(loan, 50_000)
     reserved(loan, 70_000, now=NOON + HOURS_24)
@@ -206,8 +206,8 @@ def test_a_reserve_with_room_sweeps_nothing() -> None:
     assert loan_offer(loan.reference, NOON + HOURS_24).available == 50_000
 
 
-def test_what_was_swept_stays_swept_though_the_request_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the look at what is available and the lock, another took the room: the sweep is kept, the request refused."""
+def test_lapsed_reservations_stay_canceled_when_the_request_is_refused_after_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another investor takes the room after this request has read what is available, and before it has the lock."""
     loan, rival, later = LoanFactory(), InvestorFactory(), NOON + HOURS_24
     lapsed = reserved(loan, 60_000)
     reserved(loan, 60_000, now=NOON + timedelta(hours=1))
@@ -227,11 +227,13 @@ def test_what_was_swept_stays_swept_though_the_request_is_refused(monkeypatch: p
     assert fresh(loan).claimed == 90_000
 
 
-@pytest.mark.parametrize("swept", [False, True])
+@pytest.mark.parametrize("expired_by_job", [False, True])
 @pytest.mark.parametrize("step", [start_transfer, cancel])
-def test_a_lapsed_claim_takes_no_step(step: Callable[..., Reservation], swept: bool) -> None:
+def test_a_lapsed_reservation_can_neither_start_its_transfer_nor_be_canceled(
+    step: Callable[..., Reservation], expired_by_job: bool
+) -> None:
     reservation = reserved(LoanFactory())
-    if swept:
+    if expired_by_job:
         expire_due(NOON + HOURS_24)
     with pytest.raises(ReservationExpired) as refusal:
         step(reservation, now=NOON + HOURS_24)
@@ -240,12 +242,12 @@ def test_a_lapsed_claim_takes_no_step(step: Callable[..., Reservation], swept: b
 
 
 @pytest.mark.parametrize("step", [start_transfer, cancel])
-def test_just_before_it_lapses_a_claim_takes_a_step(step: Callable[..., Reservation]) -> None:
+def test_just_before_it_lapses_a_reservation_can_do_both(step: Callable[..., Reservation]) -> None:
     step(reservation := reserved(LoanFactory()), now=NOON + HOURS_24 - LAST_MICROSECOND)
     assert fresh(reservation).state in {"pending", "canceled"}
 
 
-def test_lapsed_claims_count_in_no_queue() -> None:
+def test_lapsed_reservations_have_no_queue_position() -> None:
     loan = LoanFactory()
     first = reserved(loan, 1000)
     second = reserved(loan, 1000, now=NOON + timedelta(hours=1))
@@ -253,7 +255,7 @@ def test_lapsed_claims_count_in_no_queue() -> None:
     assert [queue_position_of(reservation, NOON + HOURS_24) for reservation in (first, second)] == [None, 1]
 
 
-# --- Start the transfer, cancel ----------------------------------------------------------------------------------------
+# --- Start the transfer, cancel ---------------------------------------------------------------------------------------
 def test_a_transfer_gives_five_banking_days_and_a_reference(locks_first) -> None:
     reservation = reserved(LoanFactory())
     with locks_first():
@@ -262,35 +264,39 @@ def test_a_transfer_gives_five_banking_days_and_a_reference(locks_first) -> None
     assert reservation.state == "pending"
     assert reservation.expires_at == datetime(2026, 7, 10, 4, tzinfo=UTC)  # started on Thursday 2 July
     assert (transfer.status, transfer.method, transfer.amount) == ("initiated", "wire", 10_000)
-    assert [line.event for line in Transition.objects.filter(reservation=reservation)] == ["reserved", "transfer_started", "initiated"]
+    assert [transition.event for transition in Transition.objects.filter(reservation=reservation)] == [
+        "reserved",
+        "transfer_started",
+        "initiated",
+    ]
 
 
 @pytest.mark.parametrize("state", [pending, funded, settled])
 def test_starting_the_same_transfer_again_changes_nothing(state) -> None:
     reservation = state(LoanFactory())
-    lines = Transition.objects.count()
+    transitions = Transition.objects.count()
     assert start_transfer(reservation, now=NOON + timedelta(hours=1)).state == reservation.state
-    assert (fresh(reservation), Transition.objects.count(), reservation.transfers.count()) == (reservation, lines, 1)
+    assert (fresh(reservation), Transition.objects.count(), reservation.transfers.count()) == (reservation, transitions, 1)
     with pytest.raises(IllegalTransition) as refusal:
         start_transfer(reservation, method="wire")
     assert refusal.value.data["state"] == reservation.state
 
 
-def test_canceling_twice_is_once(locks_first) -> None:
+def test_canceling_twice_cancels_once(locks_first) -> None:
     loan = LoanFactory()
     reservation = reserved(loan)
     with locks_first():
         cancel(reservation)
-    lines = Transition.objects.count()
+    transitions = Transition.objects.count()
     assert cancel(reservation).cause == "canceled_by_investor"
-    assert (Transition.objects.count(), fresh(loan).claimed) == (lines, 0)
+    assert (Transition.objects.count(), fresh(loan).claimed) == (transitions, 0)
 
 
 @pytest.mark.parametrize(
     ("state", "step"),
     [(pending, cancel), (funded, cancel), (settled, cancel), (canceled, cancel), (canceled, start_transfer)],
 )
-def test_steps_that_the_diagram_does_not_have_change_nothing(state, step) -> None:
+def test_what_the_diagram_does_not_have_is_refused_and_changes_nothing(state, step) -> None:
     reservation = state(LoanFactory())
     before = Reservation.objects.values().get(), Loan.objects.values().get(), Transition.objects.count()
     with pytest.raises(IllegalTransition):
@@ -299,7 +305,7 @@ def test_steps_that_the_diagram_does_not_have_change_nothing(state, step) -> Non
 
 
 @pytest.mark.parametrize("step", ["start_transfer", "cancel_reservation"])
-def test_anothers_reservation_is_not_found(step: str) -> None:
+def test_another_investors_reservation_is_not_found(step: str) -> None:
     reservation, stranger = reserved(LoanFactory()), InvestorFactory()
     method = {"method": "ach"} if step == "start_transfer" else {}
     with pytest.raises(NotFound):
@@ -307,7 +313,7 @@ def test_anothers_reservation_is_not_found(step: str) -> None:
     assert fresh(reservation).state == "reserved"
 
 
-def test_without_a_given_instant_the_databases_clock_decides() -> None:
+def test_without_an_instant_the_clock_of_the_database_decides() -> None:
     loan = LoanFactory(now=None)
     reservation = start_transfer(reserved(loan, now=None), now=None)
     assert abs(fresh(reservation).created_at - datetime.now(UTC)) < timedelta(minutes=1)

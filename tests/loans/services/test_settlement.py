@@ -1,4 +1,4 @@
-"""What happens when the money is here? The rule's turn, the last cent, staff's way around the queue, and loans that fail."""
+"""Settle reservations: by their turn, up to the last cent, ahead of the queue by staff, and beside loans that fail."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -22,7 +22,7 @@ def refunded(reservation: Reservation) -> Decimal:
     return fresh(reservation).refunded
 
 
-def test_a_claim_settles_when_its_turn_has_come(locks_first) -> None:
+def test_a_reservation_settles_when_its_turn_has_come(locks_first) -> None:
     first, second = pending(loan := LoanFactory(), 60_000), funded(loan, 50_000)
     assert settle_loans([loan.pk], now=NOON) == 0
     money_comes(first)
@@ -34,8 +34,8 @@ def test_a_claim_settles_when_its_turn_has_come(locks_first) -> None:
         ("settled", 40_000),
     ]
     assert (loan.status, loan.settled, loan.claimed, refunded(second)) == ("funded", 100_000, 0, 10_000)
-    line = Transition.objects.get(reservation=second, event="settled")
-    assert (line.amount, line.rule, line.actor) == (40_000, "fifo", "system")
+    transition = Transition.objects.get(reservation=second, event="settled")
+    assert (transition.amount, transition.rule, transition.actor) == (40_000, "fifo", "system")
 
 
 def test_the_last_cent_cancels_and_refunds_all_that_live() -> None:
@@ -80,27 +80,27 @@ def test_staff_settle_ahead_of_the_queue_up_to_what_remains(locks_first) -> None
     with locks_first():
         ahead(first)
     assert (fresh(first).settled_amount, refunded(first), fresh(loan).status) == (50_000, 20_000, "funded")
-    line = Transition.objects.get(reservation=second, event="settled")
-    assert (line.rule, line.actor, line.reason) == ("staff", "staff", "agreed by phone")
-    lines = Transition.objects.count()
+    transition = Transition.objects.get(reservation=second, event="settled")
+    assert (transition.rule, transition.actor, transition.reason) == ("staff", "staff", "agreed by phone")
+    transitions = Transition.objects.count()
     ahead(second)
-    assert Transition.objects.count() == lines
+    assert Transition.objects.count() == transitions
 
 
 @pytest.mark.parametrize("state", [reserved, pending, canceled])
-def test_without_its_money_nobody_is_settled_ahead(state) -> None:
+def test_without_its_money_a_reservation_is_not_settled_ahead(state) -> None:
     reservation = state(LoanFactory())
     with pytest.raises(IllegalTransition):
         ahead(reservation)
     assert fresh(reservation).settled_amount == 0
 
 
-def test_a_lapsed_claim_is_not_settled_ahead() -> None:
+def test_a_lapsed_reservation_is_not_settled_ahead() -> None:
     with pytest.raises(ReservationExpired):
         ahead(reserved(LoanFactory()), now=NOON + HOURS_24)
 
 
-def test_a_lapsed_claim_keeps_nobody_from_their_turn() -> None:
+def test_a_lapsed_reservation_does_not_delay_those_behind_it() -> None:
     reserved(loan := LoanFactory(), 100_000)
     second = funded(loan, 20_000)
     assert settle_loans([loan.pk], now=NOON + HOURS_24 - timedelta(microseconds=1)) == 0
@@ -113,14 +113,14 @@ def test_the_job_settles_every_loan_and_again_changes_nothing() -> None:
     for loan in loans:
         funded(loan, 10_000)
     assert settle_due(NOON) == 3
-    lines = Transition.objects.count()
+    transitions = Transition.objects.count()
     assert settle_due(NOON) == 0
-    assert Transition.objects.count() == lines
+    assert Transition.objects.count() == transitions
     assert [loan.settled for loan in Loan.objects.order_by("id")] == [10_000] * 3
 
 
 @pytest.mark.parametrize("fault", [ValueError, ZeroDivisionError, KeyError])
-def test_one_bad_loan_stops_no_other(monkeypatch: pytest.MonkeyPatch, fault: type[Exception]) -> None:
+def test_one_bad_loan_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch, fault: type[Exception]) -> None:
     good, bad, also_good = LoanFactory(), LoanFactory(settlement_rule="broken"), LoanFactory()
     reservations = [funded(loan, 10_000) for loan in (good, bad, also_good)]
 

@@ -1,4 +1,4 @@
-"""What may staff do to one reservation? Each act, what it leaves in history, and what it is refused for."""
+"""Let staff change one reservation: what each change does, what it leaves in history, and when it is refused."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -64,7 +64,7 @@ ILLEGAL = [
 
 
 @pytest.mark.parametrize(("verb", "state"), ILLEGAL, ids=lambda value: value.__name__)
-def test_what_the_diagram_does_not_have_changes_nothing(verb, state) -> None:
+def test_what_the_diagram_does_not_have_is_refused_and_changes_nothing(verb, state) -> None:
     reservation = state(LoanFactory())
     before = Loan.objects.values().get(), Reservation.objects.values().get(), Transition.objects.count()
     with pytest.raises(IllegalTransition) as refusal:
@@ -82,11 +82,11 @@ def test_an_unknown_reservation_is_not_found(verb) -> None:
         act(verb, Reservation(pk=uuid4()))
 
 
-@pytest.mark.parametrize("swept", [False, True])
+@pytest.mark.parametrize("expired_by_job", [False, True])
 @pytest.mark.parametrize("verb", VERBS[:3])
-def test_a_lapsed_claim_is_dead_to_staff_too(verb, swept: bool) -> None:
+def test_staff_cannot_change_a_lapsed_reservation_either(verb, expired_by_job: bool) -> None:
     reservation = reserved(LoanFactory())
-    if swept:
+    if expired_by_job:
         expire_due(NOON + HOURS_24)
     with pytest.raises(ReservationExpired):
         act(verb, reservation, now=NOON + HOURS_24)
@@ -94,15 +94,15 @@ def test_a_lapsed_claim_is_dead_to_staff_too(verb, swept: bool) -> None:
 
 # --- Cancel, extend, accept -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("state", "refund"), [(reserved, 0), (pending, 0), (funded, 10_000), (too_little, 4_000)])
-def test_canceling_refunds_what_is_here_and_again_changes_nothing(state, refund: int, locks_first) -> None:
+def test_canceling_refunds_the_money_that_is_here_and_a_repeat_changes_nothing(state, refund: int, locks_first) -> None:
     reservation = state(loan := LoanFactory())
     with locks_first():
         act(cancel_by_staff, reservation)
-    lines = Transition.objects.count()
+    transitions = Transition.objects.count()
     assert act(cancel_by_staff, reservation).cause == "canceled_by_staff"
-    assert (fresh(reservation).refunded, fresh(loan).claimed, Transition.objects.count()) == (refund, 0, lines)
-    line = Transition.objects.get(event="canceled_by_staff")
-    assert (line.actor, line.reason, line.at) == ("staff", "asked by phone", LATER)
+    assert (fresh(reservation).refunded, fresh(loan).claimed, Transition.objects.count()) == (refund, 0, transitions)
+    transition = Transition.objects.get(event="canceled_by_staff")
+    assert (transition.actor, transition.reason, transition.at) == ("staff", "asked by phone", LATER)
 
 
 @pytest.mark.parametrize("state", [reserved, pending, too_little])
@@ -134,7 +134,7 @@ def test_an_amount_below_the_minimum_is_not_accepted() -> None:
 
 
 # --- Reinstate --------------------------------------------------------------------------------------------------------
-def test_without_a_transfer_it_has_24_fresh_hours_at_its_old_place(locks_first) -> None:
+def test_reinstated_without_a_transfer_it_has_24_new_hours_at_its_old_place(locks_first) -> None:
     loan = LoanFactory()
     reservation, behind = canceled(loan), reserved(loan)
     with locks_first():
@@ -145,7 +145,7 @@ def test_without_a_transfer_it_has_24_fresh_hours_at_its_old_place(locks_first) 
     assert fresh(loan).claimed == 20_000
 
 
-def test_with_a_transfer_under_way_it_has_five_fresh_banking_days() -> None:
+def test_reinstated_with_a_transfer_under_way_it_has_five_new_banking_days() -> None:
     reservation = pending(LoanFactory())
     expire_due(MONEY_DEADLINE)
     act(reinstate_reservation, reservation, now=MONEY_DEADLINE)
@@ -153,7 +153,7 @@ def test_with_a_transfer_under_way_it_has_five_fresh_banking_days() -> None:
     assert money_comes(reservation, now=MONEY_DEADLINE) == "funded"
 
 
-def test_with_its_money_here_it_waits_and_the_refund_is_void() -> None:
+def test_reinstated_with_its_money_here_it_waits_and_the_refund_is_void() -> None:
     reservation = funded(loan := LoanFactory())
     act(cancel_by_staff, reservation)
     act(reinstate_reservation, reservation)
@@ -163,7 +163,7 @@ def test_with_its_money_here_it_waits_and_the_refund_is_void() -> None:
     assert fresh(loan).claimed == 10_000
 
 
-def test_with_more_than_its_money_here_the_excess_still_goes_back() -> None:
+def test_reinstated_with_more_than_its_money_here_the_excess_is_still_refunded() -> None:
     money_comes(reservation := pending(LoanFactory()), 12_000)
     act(cancel_by_staff, reservation)
     assert fresh(reservation).refunded == 12_000
@@ -171,7 +171,7 @@ def test_with_more_than_its_money_here_the_excess_still_goes_back() -> None:
     assert (fresh(reservation).waiting, fresh(reservation).refunded) == (10_000, 2_000)
 
 
-def test_late_money_that_is_here_counts() -> None:
+def test_late_money_that_is_here_counts_when_it_is_reinstated() -> None:
     reservation = pending(LoanFactory())
     expire_due(MONEY_DEADLINE)
     money_comes(reservation, now=MONEY_DEADLINE)
@@ -180,21 +180,21 @@ def test_late_money_that_is_here_counts() -> None:
 
 
 @pytest.mark.parametrize("end", [money_fails, lambda reservation: money_comes(reservation, 4_000)])
-def test_after_a_failed_transfer_or_too_little_money_it_starts_anew(end) -> None:
+def test_reinstated_after_a_failed_transfer_or_too_little_money_it_starts_anew(end) -> None:
     end(reservation := pending(LoanFactory()))
     expire_due(MONEY_DEADLINE)
     act(reinstate_reservation, reservation, now=MONEY_DEADLINE)
     assert (fresh(reservation).state, fresh(reservation).waiting) == ("reserved", 0)
 
 
-def test_a_lapsed_claim_can_be_reinstated_swept_or_not() -> None:
+def test_a_lapsed_reservation_can_be_reinstated() -> None:
     reservation = reserved(LoanFactory())
     act(reinstate_reservation, reservation, now=NOON + HOURS_24)
     events = list(Transition.objects.filter(reservation=reservation).values_list("event", flat=True))
     assert events == ["reserved", "expired", "reinstated_reserved"]
 
 
-def test_a_claim_left_out_when_the_loan_was_funded_returns_once_it_is_open_again() -> None:
+def test_a_reservation_canceled_by_funding_can_be_reinstated_once_the_loan_is_open_again() -> None:
     loan = LoanFactory()
     reservation = funded(loan, 5_000)
     last = settled(loan, 100_000)
@@ -205,14 +205,14 @@ def test_a_claim_left_out_when_the_loan_was_funded_returns_once_it_is_open_again
     assert (fresh(reservation).state, fresh(reservation).waiting) == ("pending", 5_000)
 
 
-def test_a_paid_refund_ends_it_for_good() -> None:
+def test_a_reservation_whose_refund_was_paid_is_not_reinstated() -> None:
     act(cancel_by_staff, reservation := funded(LoanFactory()))
     refund_goes_out(reservation.transfers.get(direction="refund"))
     with pytest.raises(IllegalTransition, match="refund of it has been paid"):
         act(reinstate_reservation, reservation)
 
 
-def test_it_needs_room_to_the_cent() -> None:
+def test_reinstating_needs_its_amount_available_to_the_cent() -> None:
     loan = LoanFactory()
     reservation = canceled(loan, "20000.01")
     reserved(loan, 100_000)
@@ -224,7 +224,7 @@ def test_it_needs_room_to_the_cent() -> None:
     assert fresh(fits).state == "reserved"
 
 
-def test_it_needs_a_loan_that_takes_reservations() -> None:
+def test_reinstating_needs_a_loan_that_takes_reservations() -> None:
     closed, gone = LoanFactory(closes_at=LATER), LoanFactory()
     reservations = [canceled(closed), canceled(gone)]
     withdraw_loan(reference=gone.reference, actor=STAFF, reason="sold", now=NOON)
@@ -241,12 +241,12 @@ def test_a_transfer_keeps_its_reference_through_cancellation_and_reinstatement()
     assert inbound(reservation).reference == reference
 
 
-def test_the_same_step_again_answers_with_the_present_state() -> None:
+def test_a_repeat_answers_with_the_present_state() -> None:
     reservation = pending(LoanFactory())
     money_comes(reservation, Decimal("9999.99"))
     for step in (accept_amount, cancel_by_staff, reinstate_reservation):
         once = step(reservation_id=reservation.pk, actor=STAFF, reason="a test", now=NOON)
-        lines = Transition.objects.count()
+        transitions = Transition.objects.count()
         again = step(reservation_id=reservation.pk, actor=STAFF, reason="a test", now=NOON)
         assert (again.state, again.amount) == (once.state, once.amount)
-        assert Transition.objects.count() == lines
+        assert Transition.objects.count() == transitions
