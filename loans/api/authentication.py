@@ -1,4 +1,4 @@
-"""Authenticate requests by bearer token.
+"""Authenticate requests by bearer token. The setting TOKEN_HOURS says how long a token is valid (peerloans/settings.py).
 
 One statement reads a token with its user and investor. Each process remembers what it read for up to a minute, since reading
 it for each request would take a third of the time of a reservation. The decision about each reservation reads in the database

@@ -1,8 +1,5 @@
 """Serve the public pages: the market, each loan, and the metropolitan area of a ZIP code."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -14,16 +11,15 @@ from django.utils.safestring import SafeString
 from cbsa import lookup
 from cbsa.errors import InvalidZip
 from cbsa.rules import NO_CBSA, five_digits
-from loans import remaining_cache
 from loans.charts import fill_curve_chart
-from loans.domain import limits
 from loans.domain.errors import NotFound
 from loans.domain.fill_curve import FillPoint
 from loans.domain.states import LoanStatus
 from loans.models import Loan
 from loans.selectors.loan_filter import LoanFilter
 from loans.selectors.loans import PUBLIC, loan_fill_curve, market_loans, public_places
-from loans.selectors.offers import LoanOffer, loan_offer, loan_offers
+from loans.selectors.offers import LoanOffer, loan_offer
+from loans.web.loan_cards import LoanCard, loan_cards
 from peerloans.api import problem_details
 from peerloans.api.caching import public_page
 from peerloans.errors import Problem
@@ -52,61 +48,6 @@ SETTLEMENT_RULES_IN_WORDS = {
 
 
 # --- The market -------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class LoanCard:
-    """The figures of one loan as the pages show them.
-
-    `remaining` is in dollars. In lists it comes from Redis, on the loan's own page from the database.
-    """
-
-    offer: LoanOffer
-    remaining: Decimal
-
-    @property
-    def loan(self) -> Loan:
-        return self.offer.loan
-
-    @property
-    def settled(self) -> Decimal:
-        return max(Decimal(0), self.loan.amount - self.remaining)
-
-    @property
-    def limit(self) -> Decimal:
-        return limits.limit(self.remaining, self.loan.overbooking_rate)
-
-    @property
-    def settled_percent(self) -> int:
-        """Whole percents of the loan, rounded down, so that 100 means all of it."""
-        return int(100 * self.settled / self.loan.amount)
-
-    @property
-    def overbooking_percent(self) -> Decimal:
-        return 100 * self.loan.overbooking_rate
-
-    @property
-    def bar(self) -> dict[str, str]:
-        """The positions in the funding bar, in percents of its width. The whole bar is the loan with its overbooking."""
-        width = max(self.loan.amount, self.settled + max(self.limit, self.offer.claimed))
-        dollars = {"settled": self.settled, "live": self.offer.claimed, "amount": self.loan.amount}
-        return {name: f"{100 * value / width:.2f}%" for name, value in dollars.items()}
-
-    @property
-    def minimum_parts(self) -> int:
-        """How many parts of the loan's minimum fit in what remains."""
-        return int(self.remaining // self.loan.minimum)
-
-    @property
-    def last_part(self) -> Decimal:
-        """What remains beside these parts, in dollars. Once it is all that remains, it can be reserved as a whole."""
-        return self.remaining % self.loan.minimum
-
-
-def loan_cards(loan_ids: Sequence[int]) -> list[LoanCard]:
-    offers = loan_offers(loan_ids)
-    values = remaining_cache.read([offer.loan for offer in offers], offers[0].at) if offers else {}
-    return [LoanCard(offer, values[offer.loan.pk].amount) for offer in offers]
-
-
 @public_page
 def market(request: HttpRequest) -> HttpResponse:
     """List the loans that match the filters in the query string; open loans where it names no status.

@@ -16,8 +16,10 @@ from cbsa.imports import service
 from loans import remaining_cache
 from loans.domain.settlement_rules import RULES
 from loans.models import Loan, Reservation
+from loans.selectors.offers import LoanOffer
 from loans.services.loans import withdraw_loan
 from loans.web import views
+from loans.web.loan_cards import LoanCard
 from tests import factories
 from tests.factories import STAFF, DraftFactory, LoanFactory
 
@@ -104,8 +106,8 @@ def test_the_market_shows_the_remaining_value_from_redis(client: Client) -> None
 )
 def test_the_positions_in_the_funding_bar(amount: str, settled: str, claimed: str, rate: str, bar: tuple[str, ...]) -> None:
     loan = Loan(amount=Decimal(amount), overbooking_rate=Decimal(rate))
-    offer = views.LoanOffer(loan, timezone.now(), Decimal(claimed), Decimal(0))
-    bar_positions = views.LoanCard(offer, Decimal(amount) - Decimal(settled)).bar
+    offer = LoanOffer(loan, timezone.now(), Decimal(claimed), Decimal(0))
+    bar_positions = LoanCard(offer, Decimal(amount) - Decimal(settled)).bar
     assert (bar_positions["settled"], bar_positions["live"], bar_positions["amount"]) == bar
 
 

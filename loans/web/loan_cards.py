@@ -1,0 +1,66 @@
+"""Compute the figures and the funding bar of a loan for the public pages. templates/loans/parts/loan_card.html shows them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from loans import remaining_cache
+from loans.domain import limits
+from loans.models import Loan
+from loans.selectors.offers import LoanOffer, loan_offers
+
+
+@dataclass(frozen=True)
+class LoanCard:
+    """The figures of one loan as the pages show them.
+
+    `remaining` is in dollars. In lists it comes from Redis, on the loan's own page from the database.
+    """
+
+    offer: LoanOffer
+    remaining: Decimal
+
+    @property
+    def loan(self) -> Loan:
+        return self.offer.loan
+
+    @property
+    def settled(self) -> Decimal:
+        return max(Decimal(0), self.loan.amount - self.remaining)
+
+    @property
+    def limit(self) -> Decimal:
+        return limits.limit(self.remaining, self.loan.overbooking_rate)
+
+    @property
+    def settled_percent(self) -> int:
+        """Whole percents of the loan, rounded down, so that 100 means all of it."""
+        return int(100 * self.settled / self.loan.amount)
+
+    @property
+    def overbooking_percent(self) -> Decimal:
+        return 100 * self.loan.overbooking_rate
+
+    @property
+    def bar(self) -> dict[str, str]:
+        """The positions in the funding bar, in percents of its width. The whole bar is the loan with its overbooking."""
+        width = max(self.loan.amount, self.settled + max(self.limit, self.offer.claimed))
+        dollars = {"settled": self.settled, "live": self.offer.claimed, "amount": self.loan.amount}
+        return {name: f"{100 * value / width:.2f}%" for name, value in dollars.items()}
+
+    @property
+    def minimum_parts(self) -> int:
+        """How many parts of the loan's minimum fit in what remains."""
+        return int(self.remaining // self.loan.minimum)
+
+    @property
+    def last_part(self) -> Decimal:
+        """What remains beside these parts, in dollars. Once it is all that remains, it can be reserved as a whole."""
+        return self.remaining % self.loan.minimum
+
+
+def loan_cards(loan_ids: Sequence[int]) -> list[LoanCard]:
+    """Return a card for each loan, in the order of the ids, with what remains by Redis."""
+    offers = loan_offers(loan_ids)
+    values = remaining_cache.read([offer.loan for offer in offers], offers[0].at) if offers else {}
+    return [LoanCard(offer, values[offer.loan.pk].amount) for offer in offers]
