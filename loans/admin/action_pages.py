@@ -14,9 +14,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from loans.admin import actions
+from loans.admin import action_previews
 from loans.admin.action_forms import ActionForm
-from loans.admin.actions import Preview, StaffAction
+from loans.admin.action_previews import Preview
+from loans.admin.actions import StaffAction, actions_on
 from loans.domain.actors import Actor
 from peerloans.admin.base import NoDeleteAdmin
 
@@ -33,7 +34,7 @@ class StaffActionsAdmin(NoDeleteAdmin):
         }
 
     def permitted_actions(self, request: HttpRequest) -> list[StaffAction]:
-        return [action for action in actions.actions_on(self.model) if request.user.has_perm(action.permission)]
+        return [action for action in actions_on(self.model) if request.user.has_perm(action.permission)]
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], add: bool = False, change: bool = False, form_url: str = "", obj: Any = None
@@ -58,7 +59,7 @@ def _action_page(action: StaffAction, model_admin: StaffActionsAdmin, request: H
     arguments, actor = form.service_arguments(), Actor("staff", request.user.pk)
     if arguments is not None and step == "confirm" and form.is_valid():
         outcomes = [
-            actions.confirm(
+            action_previews.confirm(
                 action,
                 row,
                 arguments,
@@ -74,7 +75,7 @@ def _action_page(action: StaffAction, model_admin: StaffActionsAdmin, request: H
         form.errors.clear()
     elif step != "confirm":
         form.errors.pop("reason", None)
-    previews = [] if arguments is None else [actions.preview(action, row, arguments, actor=actor) for row in rows]
+    previews = [] if arguments is None else [action_previews.preview(action, row, arguments, actor=actor) for row in rows]
     return _render(model_admin, request, action, form, rows, previews)
 
 

@@ -1,23 +1,13 @@
-"""List the staff actions, preview what one would do to a row, and do exactly what a confirmed preview showed.
+"""List the staff actions: on which model, with which permission, by which service, and what the form asks for."""
 
-A preview calls the action's service in a transaction, reads the history that the service wrote, and rolls back. A
-confirmation does the same, but commits if the outcome is the confirmed one. Hooks that run after a commit, such as
-e-mails and the cache, do not run when the transaction is rolled back.
-"""
-
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Model
 from django_celery_beat.models import PeriodicTask
 
 from loans.admin.action_forms import ActionForm, BankNoticeForm, ClosingForm, DeadlineForm, MoneyForm, OpeningForm, TransferForm
-from loans.domain.actors import Actor
 from loans.domain.states import (
     LOAN_TRANSITIONS,
     RESERVATION_TRANSITIONS,
@@ -27,10 +17,7 @@ from loans.domain.states import (
     TransferEvent,
     possible_events,
 )
-from loans.ledger import locks
-from loans.models import Loan, Reservation, ReviewItem, Transfer, Transition
-from loans.selectors.offers import LoanOffer, loan_offer
-from loans.selectors.queue import live_reservations
+from loans.models import Loan, Reservation, ReviewItem, Transfer
 from loans.services.loans import close_loan_at_settled, extend_loan, open_loan, withdraw_loan
 from loans.services.reservations import start_transfer
 from loans.services.scheduled_jobs import run_scheduled_job
@@ -45,7 +32,6 @@ from loans.services.staff_overrides import (
     resolve_review_item,
     reverse_payment,
 )
-from peerloans.errors import Problem
 
 
 @dataclass(frozen=True)
@@ -264,133 +250,3 @@ ACTIONS = [
 
 def actions_on(model: type[Model]) -> list[StaffAction]:
     return [action for action in ACTIONS if action.model is model]
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What an action does to one row.
-
-    It is only a preview unless `done`. If the service refuses the action, `refusal` is the service's message and the
-    rest is empty. Offers, transitions and review items are those of the row's loan.
-    """
-
-    row: Model
-    offer_before: LoanOffer | None = None
-    offer_after: LoanOffer | None = None
-    transitions: Sequence[Transition] = ()
-    review_items: Sequence[ReviewItem] = ()
-    overtaken: Sequence[Reservation] = ()
-    digest: str = ""
-    refusal: str = ""
-    done: bool = False
-
-    @property
-    def totals(self) -> list[tuple[str, int, Decimal]]:
-        """Return each kind of transition with its number of rows and its dollars."""
-        amounts: dict[str, list[Decimal]] = {}
-        for transition in self.transitions:
-            kind = f"{transition.event.replace('_', ' ')}: {transition.from_state or 'new'} → {transition.to_state}"
-            amounts.setdefault(kind, []).append(transition.amount or Decimal(0))
-        return [(kind, len(values), sum(values, Decimal(0))) for kind, values in amounts.items()]
-
-
-def preview(action: StaffAction, row: Model, arguments: Mapping[str, Any], *, actor: Actor) -> Preview:
-    """Return what the action would do to the row. Changes nothing."""
-    return _run(action, row, arguments, actor=actor, reason="", confirmed_digest=None)
-
-
-def confirm(action: StaffAction, row: Model, arguments: Mapping[str, Any], *, actor: Actor, reason: str, confirmed_digest: str) -> Preview:
-    """Do the action if that is exactly what was confirmed; otherwise change nothing and return the new preview.
-
-    `confirmed_digest` is the digest of the preview that staff saw.
-    """
-    return _run(action, row, arguments, actor=actor, reason=reason, confirmed_digest=confirmed_digest)
-
-
-def _run(
-    action: StaffAction, row: Model, arguments: Mapping[str, Any], *, actor: Actor, reason: str, confirmed_digest: str | None
-) -> Preview:
-    try:
-        with locks.short_transaction():
-            outcome = _call_service(action, row, arguments, actor, reason)
-            if outcome.digest != confirmed_digest:
-                transaction.set_rollback(True)
-    except Problem as problem:  # raised by the service, or by a hook after the commit
-        return Preview(row, refusal=problem.detail)
-    return replace(outcome, done=outcome.digest == confirmed_digest)
-
-
-def _call_service(action: StaffAction, row: Model, arguments: Mapping[str, Any], actor: Actor, reason: str) -> Preview:
-    """Call the action's service within the transaction, and describe what it did."""
-    target = action.target
-    all_arguments = {target.argument: getattr(row, target.argument_field), **arguments, "actor": actor, "reason": reason}
-    rows = target.model._default_manager.filter(pk=row.pk)
-    if not target.loan_field:
-        row_values = rows.values(*target.compared_fields).first()
-        action.service(**all_arguments)
-        return Preview(row, digest=_digest(action, arguments, row_values, []))
-
-    (loan,) = locks.lock_loans(loan_ids=[rows.values_list(target.loan_field, flat=True).get()]).loans
-    row_values = rows.values(*target.compared_fields).first()
-    offer_before = loan_offer(loan.reference)
-    queue = list(live_reservations([loan.pk]).exclude(expires_at__lte=offer_before.at).select_related("loan", "investor"))
-    history, review_items = Transition.objects.filter(loan=loan).order_by("id"), ReviewItem.objects.filter(loan=loan).order_by("id")
-    last_transition, last_review_item = history.last(), review_items.last()
-
-    action.service(**all_arguments)
-
-    transitions = list(
-        history.filter(id__gt=last_transition.pk if last_transition else 0).select_related("reservation__investor", "transfer")
-    )
-    return Preview(
-        row,
-        offer_before=offer_before,
-        offer_after=loan_offer(loan.reference),
-        transitions=transitions,
-        review_items=list(review_items.filter(id__gt=last_review_item.pk if last_review_item else 0)),
-        overtaken=_overtaken(transitions, queue),
-        digest=_digest(action, arguments, row_values, transitions),
-    )
-
-
-def _overtaken(transitions: Sequence[Transition], queue: Sequence[Reservation]) -> list[Reservation]:
-    """Return the reservations of the queue that come later because another is reinstated or settled ahead of them."""
-    overtaken = []
-    for transition in transitions:
-        if transition.reservation is None or transition.transfer is not None:
-            continue
-        number = transition.reservation.number
-        if transition.event in {Event.REINSTATED_RESERVED, Event.REINSTATED_PENDING}:
-            overtaken += [reservation for reservation in queue if reservation.number > number]
-        elif transition.rule == "staff":
-            overtaken += [reservation for reservation in queue if reservation.number < number]
-    return overtaken
-
-
-def _digest(
-    action: StaffAction, arguments: Mapping[str, Any], row_values: Mapping[str, Any] | None, transitions: Sequence[Transition]
-) -> str:
-    """Return a digest of what staff confirm: equal as long as the action would do the same.
-
-    Transitions of reservations that expire are left out, since these expire with or without the action. The id of a
-    transfer that the action creates is left out, since each run creates another.
-    """
-    outcome = {
-        "action": action.name,
-        "arguments": arguments,
-        "row": row_values,
-        "transitions": [
-            {
-                "reservation": transition.reservation_id,
-                "transfer": transition.transfer_id if transition.from_state else None,
-                "event": transition.event,
-                "from_state": transition.from_state,
-                "to_state": transition.to_state,
-                "amount": transition.amount,
-                "rule": transition.rule,
-            }
-            for transition in transitions
-            if transition.event != Event.EXPIRED
-        ],
-    }
-    return hashlib.sha256(json.dumps(outcome, default=str, sort_keys=True).encode()).hexdigest()

@@ -17,9 +17,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from loans.admin import actions
+from loans.admin import action_previews
 from loans.admin.action_forms import DeadlineForm
-from loans.admin.actions import ACTIONS, StaffAction
+from loans.admin.actions import ACTIONS, StaffAction, actions_on
 from loans.domain.actors import Actor
 from loans.models import BankEvent, Loan, Reservation, ReviewItem, Transfer, Transition, User
 from loans.services.loans import withdraw_loan
@@ -334,10 +334,10 @@ def test_a_preview_sends_nothing(django_capture_on_commit_callbacks: Any) -> Non
     arguments = {"notice_id": reservation.pk, "occurred_at": timezone.now()}
     action = find(Reservation, "record_money")
     with django_capture_on_commit_callbacks() as callbacks:
-        preview = actions.preview(action, reservation, arguments, actor=STAFF)
+        preview = action_previews.preview(action, reservation, arguments, actor=STAFF)
     assert callbacks == []
     with django_capture_on_commit_callbacks() as callbacks:
-        assert actions.confirm(action, reservation, arguments, actor=STAFF, reason=REASON, confirmed_digest=preview.digest).done
+        assert action_previews.confirm(action, reservation, arguments, actor=STAFF, reason=REASON, confirmed_digest=preview.digest).done
     assert len(callbacks) == 3  # apply the settlement rule, update Redis, notify the investor
 
 
@@ -381,7 +381,7 @@ def test_each_group_can_take_only_its_actions(client: Client, group: str, action
     fields = FIELD_VALUES | {"method": "ach", "notice_id": notice_id, "occurred_at": "2026-01-01T12:00", "reason": REASON}
     arguments = action.form(fields).service_arguments()
     assert arguments is not None
-    previewed = actions.preview(action, row, arguments, actor=Actor("staff", User.objects.get(username="sam").pk)).digest
+    previewed = action_previews.preview(action, row, arguments, actor=Actor("staff", User.objects.get(username="sam").pk)).digest
     before = stored_rows()
     posted = {"action": action.name, "_selected_action": row.pk, "step": "confirm", f"previewed-{row.pk}": previewed}
     client.post(address(action.model), posted | fields, follow=True)
@@ -404,7 +404,7 @@ def test_the_page_of_a_row_offers_only_permitted_actions(client: Client) -> None
     reservation = reserved_now()
     sign_in(client, "sam", "Support")
     page = client.get(reverse("admin:loans_reservation_change", args=[reservation.pk])).content.decode()
-    offered = {action.name for action in actions.actions_on(Reservation) if f'value="{action.name}"' in page}
+    offered = {action.name for action in actions_on(Reservation) if f'value="{action.name}"' in page}
     assert offered == {"cancel", "extend"}
 
 
@@ -423,7 +423,7 @@ def test_the_page_of_a_row_offers_only_actions_that_its_state_allows(
 ) -> None:
     row = make_row()
     page = operator.get(reverse(f"admin:loans_{row._meta.model_name}_change", args=[row.pk])).content.decode()
-    assert {action.name for action in actions.actions_on(type(row)) if f'value="{action.name}"' in page} == offered
+    assert {action.name for action in actions_on(type(row)) if f'value="{action.name}"' in page} == offered
 
 
 # --- Jobs and review items -----------------------------------------------------------------------------------------------------------
