@@ -51,7 +51,7 @@ def _nothing_remembered() -> None:
     authentication.forget()
 
 
-def _remove_committed_rows(_test: TransactionTestCase) -> None:
+def remove_committed_rows(_test: TransactionTestCase | None = None) -> None:
     """Empty the tables that tests write. What migrations put elsewhere (groups, schedules) stays for the next test.
 
     Only here is history's trigger lifted, by DDL.
@@ -69,7 +69,7 @@ def _remove_committed_rows(_test: TransactionTestCase) -> None:
 def _history_survives_no_commit() -> Iterator[None]:
     """Tests with real commits end with our clean-up in place of Django's flush, which history's trigger would refuse."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TransactionTestCase, "_fixture_teardown", _remove_committed_rows)
+        patch.setattr(TransactionTestCase, "_fixture_teardown", remove_committed_rows)
         yield
 
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from loans.domain.errors import IllegalTransition
-from loans.domain.money import NOTHING
+from loans.domain.money import ZERO
 from loans.domain.states import (
     LIVE,
     LOAN_TRANSITIONS,
@@ -47,11 +47,11 @@ class ReplayedLoan:
     """A loan as its history describes it. `settled` and `claimed` are the sums of its reservations."""
 
     status: str = ""
-    amount: Decimal = NOTHING
+    amount: Decimal = ZERO
     opens_at: datetime | None = None
     closes_at: datetime | None = None
-    settled: Decimal = NOTHING
-    claimed: Decimal = NOTHING
+    settled: Decimal = ZERO
+    claimed: Decimal = ZERO
     last_number: int = 0
     facts: dict[str, str] = field(default_factory=dict)
 
@@ -64,13 +64,13 @@ class ReplayedReservation:
     created_at: datetime
     state: str = ""
     cause: str = ""
-    amount: Decimal = NOTHING
-    settled_amount: Decimal = NOTHING
+    amount: Decimal = ZERO
+    settled_amount: Decimal = ZERO
     expires_at: datetime | None = None
     funded: bool = False
-    received: Decimal = NOTHING
-    refunded: Decimal = NOTHING
-    lost: Decimal = NOTHING
+    received: Decimal = ZERO
+    refunded: Decimal = ZERO
+    lost: Decimal = ZERO
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class ReplayedTransfer:
     reservation: UUID
     created_at: datetime
     status: str = ""
-    amount: Decimal = NOTHING
+    amount: Decimal = ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def _apply_to_reservation(result: Replay, row: TransitionRow, reservation_id: UU
         return  # the loss of refunded money changes neither the state nor its cause
     reservation.cause = ""
     if reservation.state == State.CANCELED:
-        reservation.cause, reservation.settled_amount, reservation.funded = event, NOTHING, False
+        reservation.cause, reservation.settled_amount, reservation.funded = event, ZERO, False
     elif event == Event.FUNDED or (event == Event.REINSTATED_PENDING and row.deadline is None):
         reservation.funded = True
 

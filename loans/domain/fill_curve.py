@@ -13,7 +13,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from loans.domain import limits
-from loans.domain.money import NOTHING
+from loans.domain.money import ZERO
 from loans.domain.states import State
 
 POINTS = 120
@@ -47,15 +47,15 @@ def fill_curve(
     remaining_changes = iter(changes)
     change = next(remaining_changes, None)
     reservations: dict[UUID, tuple[str, Decimal]] = {}
-    sums: defaultdict[str, Decimal] = defaultdict(lambda: NOTHING)
-    amount = NOTHING
+    sums: defaultdict[str, Decimal] = defaultdict(lambda: ZERO)
+    amount = ZERO
     curve = []
     for instant in _instants(start, end, points):
         while change and change.at <= instant:
             if change.reservation is None:
                 amount = change.amount
             else:
-                former_state, former_amount = reservations.get(change.reservation, (change.state, NOTHING))
+                former_state, former_amount = reservations.get(change.reservation, (change.state, ZERO))
                 sums[former_state] -= former_amount
                 sums[change.state] += change.amount
                 reservations[change.reservation] = change.state, change.amount

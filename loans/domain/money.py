@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from loans.domain.states import State
 
-NOTHING = Decimal("0.00")
+ZERO = Decimal("0.00")
 
 
 def waiting(*, received: Decimal, lost: Decimal, refunded: Decimal, settled_amount: Decimal) -> Decimal:
@@ -24,5 +24,5 @@ def owed(state: str, *, funded: bool, amount: Decimal, waiting: Decimal) -> Deci
     accept. In every other state a reservation keeps no waiting money.
     """
     if state == State.PENDING:
-        return waiting - amount if funded else min(NOTHING, waiting)
+        return waiting - amount if funded else min(ZERO, waiting)
     return waiting

@@ -18,7 +18,7 @@ from loans.domain.idempotency import KEPT_FOR, FirstAnswer, Key
 from loans.domain.states import State
 from loans.ledger.bulk_write import exact
 from loans.ledger.locks import KEY_LOCK
-from loans.models import ONE_ANSWER, Loan, Reservation
+from loans.models import KEY_UNIQUE, Loan, Reservation
 from loans.selectors.offers import MAY_BUY
 from peerloans.database.prepared import Prepared
 
@@ -142,7 +142,7 @@ def admit_reservation(
             cursor.execute(_ADMIT, values)
         except IntegrityError as error:
             # Another request took the key after this statement had begun to look.
-            if isinstance(error.__cause__, UniqueViolation) and error.__cause__.diag.constraint_name == ONE_ANSWER:
+            if isinstance(error.__cause__, UniqueViolation) and error.__cause__.diag.constraint_name == KEY_UNIQUE:
                 return Admission(key_in_use=True)
             raise
         row = _Row._make(cursor.fetchone())

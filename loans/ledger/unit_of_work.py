@@ -146,7 +146,7 @@ class UnitOfWork:
         to_state = state_after(RESERVATION_TRANSITIONS, from_state, event)
         canceled = to_state == State.CANCELED
         if canceled:
-            changes |= {"settled_amount": money.NOTHING, "expires_at": None, "funded_at": None}
+            changes |= {"settled_amount": money.ZERO, "expires_at": None, "funded_at": None}
 
         _count_in_totals(reservation, loan, sign=-1)
         reservation.state, reservation.cause = to_state, event if canceled else ""

@@ -4,7 +4,7 @@ Only `loans.ledger` writes states, totals and history. Constraints and triggers 
 """
 
 from loans.models.history import Transition
-from loans.models.idempotency import ONE_ANSWER, IdempotencyKey
+from loans.models.idempotency import KEY_UNIQUE, IdempotencyKey
 from loans.models.investor import Investor
 from loans.models.loan import ClosingValue, Loan
 from loans.models.notification import Delivery, DeliveryStatus, OutboxCursor, WebhookEndpoint
@@ -15,7 +15,7 @@ from loans.models.transfer import BankEvent, Transfer
 from loans.models.user import User
 
 __all__ = [
-    "ONE_ANSWER",
+    "KEY_UNIQUE",
     "BankEvent",
     "ClosingValue",
     "Delivery",

@@ -8,8 +8,6 @@ from typing import Any
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-ZERO = Decimal("0.00")
-
 
 def dollars(**options: object) -> "models.DecimalField[Decimal, Decimal]":
     """Return a field for an amount in dollars and cents, below a trillion."""

@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 
 from loans.models.reservation import Reservation
 
-ONE_ANSWER = "idempotency_key_unique"
+KEY_UNIQUE = "idempotency_key_unique"  # the constraint, by which loans.ledger.admission knows that another request has the key
 
 
 class IdempotencyKey(models.Model):
@@ -25,7 +25,7 @@ class IdempotencyKey(models.Model):
     created_at = models.DateTimeField(db_default=Now(), db_index=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["user", "key"], name=ONE_ANSWER)]
+        constraints = [models.UniqueConstraint(fields=["user", "key"], name=KEY_UNIQUE)]
 
     def __str__(self) -> str:
         return self.key

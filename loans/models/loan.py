@@ -7,9 +7,10 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from loans.domain.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
+from loans.domain.money import ZERO
 from loans.domain.settlement_rules import DEFAULT_RULE
 from loans.domain.states import LoanStatus
-from loans.models.fields import ZERO, choices, dollars
+from loans.models.fields import choices, dollars
 
 
 class Loan(models.Model):

@@ -8,7 +8,7 @@ from django.db.models import F, Q
 
 from loans.domain import money
 from loans.domain.states import LIVE, State
-from loans.models.fields import ZERO, choices, dollars
+from loans.models.fields import choices, dollars
 from loans.models.investor import Investor
 from loans.models.loan import Loan
 
@@ -24,15 +24,15 @@ class Reservation(models.Model):
     investor = models.ForeignKey(Investor, models.PROTECT, related_name="reservations", db_index=False)
     number = models.PositiveBigIntegerField()
     amount = dollars()
-    settled_amount = dollars(default=ZERO)
+    settled_amount = dollars(default=money.ZERO)
     state = models.CharField(max_length=10, choices=choices(State))
     cause = models.CharField(max_length=30, blank=True, help_text="The event that canceled it.")
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, help_text="Null when it cannot expire.")
     funded_at = models.DateTimeField(null=True, help_text="When its money had been received in full.")
-    received = dollars(default=ZERO, help_text="Inbound money that cleared.")
-    refunded = dollars(default=ZERO, help_text="Refunds due or paid.")
-    lost = dollars(default=ZERO, help_text="Refunds that were paid before the bank took the refunded payment back.")
+    received = dollars(default=money.ZERO, help_text="Inbound money that cleared.")
+    refunded = dollars(default=money.ZERO, help_text="Refunds due or paid.")
+    lost = dollars(default=money.ZERO, help_text="Refunds that were paid before the bank took the refunded payment back.")
 
     class Meta:
         ordering = ["-created_at", "-id"]

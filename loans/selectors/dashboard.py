@@ -11,7 +11,7 @@ from django.db.models import Count, DateField, F, Q, QuerySet, Sum
 from django.db.models.functions import TruncWeek
 
 from loans.domain.business_calendar import NEW_YORK, new_york_day
-from loans.domain.money import NOTHING
+from loans.domain.money import ZERO
 from loans.domain.states import LIVE, Event, LoanStatus, State, TransferEvent
 from loans.models import Reservation, Transition
 from loans.selectors.loans import market_loans
@@ -59,7 +59,7 @@ def totals_lapsing(now: datetime) -> list[Total]:
 def _totals(rows: QuerySet[Transition] | QuerySet[Reservation], kinds: Sequence[tuple[str, Q]]) -> list[Total]:
     """Count the rows of each kind and add up their amounts, in one query."""
     counts = {f"count{number}": Count("pk", filter=condition) for number, (_, condition) in enumerate(kinds)}
-    sums = {f"dollars{number}": Sum("amount", filter=condition, default=NOTHING) for number, (_, condition) in enumerate(kinds)}
+    sums = {f"dollars{number}": Sum("amount", filter=condition, default=ZERO) for number, (_, condition) in enumerate(kinds)}
     values = rows.aggregate(**counts, **sums)
     return [Total(label, values[f"count{number}"], values[f"dollars{number}"]) for number, (label, _) in enumerate(kinds)]
 
@@ -94,6 +94,6 @@ def open_loans(now: datetime) -> list[LoanFunding]:
     sums = live.order_by().values_list("loan_id", "state").annotate(Sum("amount"))
     dollars = {(loan_id, state): amount for loan_id, state, amount in sums}
     return [
-        LoanFunding(offer, dollars.get((offer.loan.pk, State.PENDING), NOTHING), dollars.get((offer.loan.pk, State.RESERVED), NOTHING))
+        LoanFunding(offer, dollars.get((offer.loan.pk, State.PENDING), ZERO), dollars.get((offer.loan.pk, State.RESERVED), ZERO))
         for offer in offers
     ]

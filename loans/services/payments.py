@@ -110,7 +110,7 @@ def _sharing_one_reservation(payments: QuerySet[Transfer]) -> list[Transfer]:
 # --- What follows from a notice. Each function returns the outcome. -------------------------------------------------------
 def _money_cleared(work: UnitOfWork, notice: Notice, payments: Sequence[Transfer]) -> str:
     transfer = payments[0]
-    if transfer.status not in {TransferStatus.INITIATED, TransferStatus.FAILED}:
+    if transfer.status not in {TransferStatus.INITIATED, TransferStatus.FAILED}:  # its money has come before
         work.refund_further_payment(transfer, payment=len(payments) + 1, amount=notice.amount, occurred_at=notice.occurred_at)
         detail = f"{notice.amount} dollars came again for {notice.reference}; they go back."
         work.add_review_item("second_payment", detail, transfer.reservation)
@@ -123,11 +123,11 @@ def _money_cleared(work: UnitOfWork, notice: Notice, payments: Sequence[Transfer
         return "returned"
     reservation = transfer.reservation
     if reservation.state == State.PENDING and not reservation.funded_at and _is_current(transfer):
-        return _fund(work, notice, transfer)
+        return _receive_expected_money(work, notice, transfer)
     return _refund_late_money(work, notice, transfer)
 
 
-def _fund(work: UnitOfWork, notice: Notice, transfer: Transfer) -> str:
+def _receive_expected_money(work: UnitOfWork, notice: Notice, transfer: Transfer) -> str:
     reservation = transfer.reservation
     if transfer.amount != reservation.amount:
         detail = f"{transfer.amount} dollars came for {notice.reference}, {reservation.amount} were expected."
@@ -170,7 +170,7 @@ def _transfer_failed(work: UnitOfWork, notice: Notice, payments: Sequence[Transf
     work.change_transfer(returned, TransferEvent.RETURNED, occurred_at=notice.occurred_at)
     if returned is transfer and reservation.state in {State.PENDING, State.SETTLED} and _is_current(transfer):
         work.change_reservation(reservation, Event.PAYMENT_RETURNED)
-    else:
+    else:  # this money has been refunded, when it came or when the reservation was canceled
         work.void_refunds(reservation, returned.amount)
     return "returned"
 

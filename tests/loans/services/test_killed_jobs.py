@@ -18,10 +18,8 @@ from threading import Barrier, Thread
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.core.cache import cache
-from django.db import connection, transaction
-from django.test import TransactionTestCase
+from django.db import connection
 from django_redis import get_redis_connection
 
 from loans.audit.reconciliation import find_breaches
@@ -32,6 +30,7 @@ from loans.services.cache_refresh import refresh_remaining_cache
 from loans.services.closing_values import record_due_closing_values
 from loans.services.expiry import expire_due
 from loans.services.settlement import settle_due
+from tests.conftest import remove_committed_rows
 from tests.factories import NOON, LoanFactory, funded, money_comes, pending, reserved
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -57,20 +56,10 @@ JOBS[sys.argv[2]].run(datetime.fromisoformat(sys.argv[3]))
 """
 
 
-def empty() -> None:
-    """Empty the tables that these tests commit to; history's trigger is lifted by DDL, only here."""
-    tables = [model._meta.db_table for app in ("loans", "cbsa") for model in apps.get_app_config(app).get_models()]
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE loans_transition DISABLE TRIGGER append_only")
-        cursor.execute(f"TRUNCATE {', '.join(tables)} CASCADE")
-        cursor.execute("ALTER TABLE loans_transition ENABLE TRIGGER append_only")
-
-
 @pytest.fixture(autouse=True, scope="module")
-def _small_batches_and_our_own_clean_up() -> Iterator[None]:
+def _small_batches() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settlement, "BATCH_LOANS", 1)
-        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda self: empty())
         yield
 
 
@@ -132,7 +121,7 @@ def undisturbed(job: Job) -> list[Any]:
     job.run(NOW)
     after = outcome(loans)
     assert after != before
-    empty()
+    remove_committed_rows()
     return after
 
 
