@@ -17,7 +17,7 @@ from loans.models import Loan
 
 _LAPSED_COLUMNS = "id, loan_id, state, amount, expires_at, received, refunded, lost"
 
-# What both statements share. Each begins with a CTE `lapsed`: the reservations to cancel, and the instant `at` of doing so.
+# The part that both statements share. Each defines `lapsed` before it: the reservations to cancel, and the instant `at` of the change.
 _EXPIRE = """
     canceled AS (
         -- Cancel them. One that has changed since `lapsed` read it is left for the next run.
