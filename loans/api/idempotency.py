@@ -96,8 +96,8 @@ def _key_of(request: Request) -> Key | None:
         return None
     if not re.fullmatch(r"[!-~]{1,255}", text):
         raise ValidationError({HEADER: ["1 to 255 printable ASCII characters without spaces, a UUID for instance."]})
-    asked = f"{request.method} {request.get_full_path()}\n".encode()
-    return Key(request.user.pk, text, hashlib.sha256(asked + request._request.body).hexdigest())  # type: ignore[arg-type]
+    request_line = f"{request.method} {request.get_full_path()}\n".encode()
+    return Key(request.user.pk, text, hashlib.sha256(request_line + request._request.body).hexdigest())  # type: ignore[arg-type]
 
 
 def _decide_once(key: Key, decide: Callable[[], Response]) -> HttpResponse:
