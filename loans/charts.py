@@ -6,7 +6,7 @@ from decimal import Decimal
 from django.utils.safestring import SafeString
 
 from loans.domain.fill_curve import FillPoint
-from loans.domain.states import State
+from loans.domain.states import ReservationState
 from loans.models import Loan
 from loans.selectors.closing_values import ClosingPoint
 from loans.selectors.dashboard import WeeklyExits
@@ -67,8 +67,12 @@ def lapsed_shares_chart(rows: Sequence[WeeklyExits]) -> SafeString:
     mondays = sorted({row.monday for row in rows})
     shares = {(row.monday, row.state): (Decimal(100 * row.lapsed) / row.exits).quantize(TENTH) for row in rows}
     lines = [
-        Series("Reserved, no transfer started", "third", [shares.get((monday, State.RESERVED), Decimal("0.0")) for monday in mondays]),
-        Series("Pending, no money came", "first", [shares.get((monday, State.PENDING), Decimal("0.0")) for monday in mondays]),
+        Series(
+            "Reserved, no transfer started",
+            "third",
+            [shares.get((monday, ReservationState.RESERVED), Decimal("0.0")) for monday in mondays],
+        ),
+        Series("Pending, no money came", "first", [shares.get((monday, ReservationState.PENDING), Decimal("0.0")) for monday in mondays]),
     ]
     description = "Of the reservations that left each state in a week, the share whose time had run out."
     return charts.curve("Share that lapsed", description, mondays, lines=lines, unit="%", stepped=False)

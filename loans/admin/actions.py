@@ -22,8 +22,8 @@ from loans.domain.states import (
     LOAN_TRANSITIONS,
     RESERVATION_TRANSITIONS,
     TRANSFER_TRANSITIONS,
-    Event,
     LoanEvent,
+    ReservationEvent,
     TransferEvent,
     possible_events,
 )
@@ -33,7 +33,7 @@ from loans.selectors.offers import LoanOffer, loan_offer
 from loans.selectors.queue import live_reservations
 from loans.services.loans import close_loan_at_settled, extend_loan, open_loan, withdraw_loan
 from loans.services.reservations import start_transfer
-from loans.services.scheduled_jobs import run_scheduled_job
+from loans.services.run_job_now import run_scheduled_job
 from loans.services.settlement import settle_ahead_of_turn
 from loans.services.staff_overrides import (
     accept_amount,
@@ -161,7 +161,7 @@ ACTIONS = [
         cancel_by_staff,
         ActionForm,
         "The live reservation is canceled, and the money received for it is refunded.",
-        Event.CANCELED_BY_STAFF,
+        ReservationEvent.CANCELED_BY_STAFF,
     ),
     StaffAction(
         "reinstate",
@@ -171,7 +171,7 @@ ACTIONS = [
         reinstate_reservation,
         ActionForm,
         "The canceled reservation becomes live again, with its old position in the queue.",
-        Event.REINSTATED_RESERVED,
+        ReservationEvent.REINSTATED_RESERVED,
     ),
     StaffAction(
         "extend",
@@ -181,7 +181,7 @@ ACTIONS = [
         extend_reservation,
         DeadlineForm,
         "The live reservation gets a later deadline.",
-        Event.EXTENDED,
+        ReservationEvent.EXTENDED,
     ),
     StaffAction(
         "record_transfer",
@@ -191,7 +191,7 @@ ACTIONS = [
         start_transfer,
         TransferForm,
         "The reservation becomes pending, as if its investor had started the transfer.",
-        Event.TRANSFER_STARTED,
+        ReservationEvent.TRANSFER_STARTED,
     ),
     StaffAction(
         "record_money",
@@ -210,7 +210,7 @@ ACTIONS = [
         accept_amount,
         ActionForm,
         "The reservation's amount becomes the amount that was received.",
-        Event.AMOUNT_ACCEPTED,
+        ReservationEvent.AMOUNT_ACCEPTED,
     ),
     StaffAction(
         "settle_ahead",
@@ -220,7 +220,7 @@ ACTIONS = [
         settle_ahead_of_turn,
         ActionForm,
         "The funded reservation is settled now, up to what remains of the loan.",
-        Event.SETTLED,
+        ReservationEvent.SETTLED,
     ),
     StaffAction(
         "reverse",
@@ -360,7 +360,7 @@ def _overtaken(transitions: Sequence[Transition], queue: Sequence[Reservation]) 
         if transition.reservation is None or transition.transfer is not None:
             continue
         number = transition.reservation.number
-        if transition.event in {Event.REINSTATED_RESERVED, Event.REINSTATED_PENDING}:
+        if transition.event in {ReservationEvent.REINSTATED_RESERVED, ReservationEvent.REINSTATED_PENDING}:
             overtaken += [reservation for reservation in queue if reservation.number > number]
         elif transition.rule == "staff":
             overtaken += [reservation for reservation in queue if reservation.number < number]
@@ -390,7 +390,7 @@ def _digest(
                 "rule": transition.rule,
             }
             for transition in transitions
-            if transition.event != Event.EXPIRED
+            if transition.event != ReservationEvent.EXPIRED
         ],
     }
     return hashlib.sha256(json.dumps(outcome, default=str, sort_keys=True).encode()).hexdigest()

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from loans.domain import limits
-from loans.domain.money import NOTHING
-from loans.domain.states import State
+from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.states import ReservationState
 
 POINTS = 120
 
@@ -47,20 +47,22 @@ def fill_curve(
     remaining_changes = iter(changes)
     change = next(remaining_changes, None)
     reservations: dict[UUID, tuple[str, Decimal]] = {}
-    sums: defaultdict[str, Decimal] = defaultdict(lambda: NOTHING)
-    amount = NOTHING
+    sums: defaultdict[str, Decimal] = defaultdict(lambda: ZERO_DOLLARS)
+    amount = ZERO_DOLLARS
     curve = []
     for instant in _instants(start, end, points):
         while change and change.at <= instant:
             if change.reservation is None:
                 amount = change.amount
             else:
-                former_state, former_amount = reservations.get(change.reservation, (change.state, NOTHING))
+                former_state, former_amount = reservations.get(change.reservation, (change.state, ZERO_DOLLARS))
                 sums[former_state] -= former_amount
                 sums[change.state] += change.amount
                 reservations[change.reservation] = change.state, change.amount
             change = next(remaining_changes, None)
-        settled, pending, reserved = (sums[state] for state in (State.SETTLED, State.PENDING, State.RESERVED))
+        settled, pending, reserved = (
+            sums[state] for state in (ReservationState.SETTLED, ReservationState.PENDING, ReservationState.RESERVED)
+        )
         limit = limits.limit(amount - settled, overbooking_rate)
         curve.append(FillPoint(instant, settled, pending, reserved, amount, limit))
     return curve

@@ -47,7 +47,7 @@ LOAN_TRANSITIONS = {
 }
 
 
-class State(StrEnum):
+class ReservationState(StrEnum):
     """The state of a reservation."""
 
     RESERVED = "reserved"
@@ -56,10 +56,10 @@ class State(StrEnum):
     CANCELED = "canceled"
 
 
-LIVE = (State.RESERVED, State.PENDING)
+LIVE = (ReservationState.RESERVED, ReservationState.PENDING)
 
 
-class Event(StrEnum):
+class ReservationEvent(StrEnum):
     """What happens to a reservation."""
 
     RESERVED = "reserved"
@@ -83,33 +83,37 @@ class Event(StrEnum):
 
 
 RESERVATION_TRANSITIONS = {
-    (State.RESERVED, Event.TRANSFER_STARTED): State.PENDING,
-    (State.RESERVED, Event.EXTENDED): State.RESERVED,
-    (State.RESERVED, Event.CANCELED_BY_INVESTOR): State.CANCELED,
-    (State.RESERVED, Event.CANCELED_BY_STAFF): State.CANCELED,
-    (State.RESERVED, Event.EXPIRED): State.CANCELED,
-    (State.RESERVED, Event.LOAN_FUNDED): State.CANCELED,
-    (State.RESERVED, Event.LOAN_WITHDRAWN): State.CANCELED,
-    (State.PENDING, Event.FUNDED): State.PENDING,
-    (State.PENDING, Event.EXTENDED): State.PENDING,
-    (State.PENDING, Event.AMOUNT_ACCEPTED): State.PENDING,
-    (State.PENDING, Event.SETTLED): State.SETTLED,
-    (State.PENDING, Event.CANCELED_BY_STAFF): State.CANCELED,
-    (State.PENDING, Event.EXPIRED): State.CANCELED,
-    (State.PENDING, Event.TRANSFER_FAILED): State.CANCELED,
-    (State.PENDING, Event.PAYMENT_RETURNED): State.CANCELED,
-    (State.PENDING, Event.NO_SHARE): State.CANCELED,
-    (State.PENDING, Event.LOAN_FUNDED): State.CANCELED,
-    (State.PENDING, Event.LOAN_WITHDRAWN): State.CANCELED,
-    (State.SETTLED, Event.PAYMENT_RETURNED): State.CANCELED,
-    (State.SETTLED, Event.LOAN_WITHDRAWN): State.CANCELED,
-    (State.CANCELED, Event.REINSTATED_RESERVED): State.RESERVED,
-    (State.CANCELED, Event.REINSTATED_PENDING): State.PENDING,
-    **{(state, Event.LOST): state for state in State},
+    (ReservationState.RESERVED, ReservationEvent.TRANSFER_STARTED): ReservationState.PENDING,
+    (ReservationState.RESERVED, ReservationEvent.EXTENDED): ReservationState.RESERVED,
+    (ReservationState.RESERVED, ReservationEvent.CANCELED_BY_INVESTOR): ReservationState.CANCELED,
+    (ReservationState.RESERVED, ReservationEvent.CANCELED_BY_STAFF): ReservationState.CANCELED,
+    (ReservationState.RESERVED, ReservationEvent.EXPIRED): ReservationState.CANCELED,
+    (ReservationState.RESERVED, ReservationEvent.LOAN_FUNDED): ReservationState.CANCELED,
+    (ReservationState.RESERVED, ReservationEvent.LOAN_WITHDRAWN): ReservationState.CANCELED,
+    (ReservationState.PENDING, ReservationEvent.FUNDED): ReservationState.PENDING,
+    (ReservationState.PENDING, ReservationEvent.EXTENDED): ReservationState.PENDING,
+    (ReservationState.PENDING, ReservationEvent.AMOUNT_ACCEPTED): ReservationState.PENDING,
+    (ReservationState.PENDING, ReservationEvent.SETTLED): ReservationState.SETTLED,
+    (ReservationState.PENDING, ReservationEvent.CANCELED_BY_STAFF): ReservationState.CANCELED,
+    (ReservationState.PENDING, ReservationEvent.EXPIRED): ReservationState.CANCELED,
+    (ReservationState.PENDING, ReservationEvent.TRANSFER_FAILED): ReservationState.CANCELED,
+    (ReservationState.PENDING, ReservationEvent.PAYMENT_RETURNED): ReservationState.CANCELED,
+    (ReservationState.PENDING, ReservationEvent.NO_SHARE): ReservationState.CANCELED,
+    (ReservationState.PENDING, ReservationEvent.LOAN_FUNDED): ReservationState.CANCELED,
+    (ReservationState.PENDING, ReservationEvent.LOAN_WITHDRAWN): ReservationState.CANCELED,
+    (ReservationState.SETTLED, ReservationEvent.PAYMENT_RETURNED): ReservationState.CANCELED,
+    (ReservationState.SETTLED, ReservationEvent.LOAN_WITHDRAWN): ReservationState.CANCELED,
+    (ReservationState.CANCELED, ReservationEvent.REINSTATED_RESERVED): ReservationState.RESERVED,
+    (ReservationState.CANCELED, ReservationEvent.REINSTATED_PENDING): ReservationState.PENDING,
+    **{(state, ReservationEvent.LOST): state for state in ReservationState},
 }
 
 CAUSES = list(
-    dict.fromkeys(event for (_, event), state in RESERVATION_TRANSITIONS.items() if state == State.CANCELED and event != Event.LOST)
+    dict.fromkeys(
+        event
+        for (_, event), state in RESERVATION_TRANSITIONS.items()
+        if state == ReservationState.CANCELED and event != ReservationEvent.LOST
+    )
 )
 
 
@@ -158,7 +162,7 @@ TRANSFER_TRANSITIONS = {
 }
 
 # Recorded in any state without changing it. They follow from other things, so no one can ask for them.
-AUTOMATIC_EVENTS: set[StrEnum] = {LoanEvent.MARKET_FOUND, Event.LOST}
+NEVER_REQUESTED_EVENTS: set[StrEnum] = {LoanEvent.MARKET_FOUND, ReservationEvent.LOST}
 
 AnyState = TypeVar("AnyState", bound=StrEnum)
 AnyEvent = TypeVar("AnyEvent", bound=StrEnum)
@@ -182,4 +186,4 @@ def state_after(transitions: Mapping[tuple[AnyState, AnyEvent], AnyState], state
 
 def possible_events(transitions: Mapping[tuple[AnyState, AnyEvent], AnyState], state: AnyState) -> list[str]:
     """Return the events that somebody can bring about from `state`."""
-    return [str(event) for (origin, event) in transitions if origin == state and event not in AUTOMATIC_EVENTS]
+    return [str(event) for (origin, event) in transitions if origin == state and event not in NEVER_REQUESTED_EVENTS]

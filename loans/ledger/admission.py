@@ -15,7 +15,7 @@ from psycopg.errors import UniqueViolation
 
 from loans.domain.actors import Actor
 from loans.domain.idempotency import KEPT_FOR, FirstAnswer, Key
-from loans.domain.states import State
+from loans.domain.states import ReservationState
 from loans.ledger.bulk_write import exact
 from loans.ledger.locks import KEY_LOCK
 from loans.models import ONE_ANSWER, Loan, Reservation
@@ -153,7 +153,7 @@ def admit_reservation(
             investor_id=investor_id,
             number=row.number,
             amount=row.amount,
-            state=State.RESERVED,
+            state=ReservationState.RESERVED,
             created_at=row.created_at,
             expires_at=row.expires_at,
         )

@@ -16,7 +16,7 @@ from django.db import transaction
 from psycopg.types.json import Jsonb
 
 from loans import remaining_cache
-from loans.domain import money
+from loans.domain import reservation_money
 from loans.domain.actors import Actor
 from loans.domain.errors import NotFound
 from loans.domain.states import (
@@ -25,10 +25,10 @@ from loans.domain.states import (
     RESERVATION_TRANSITIONS,
     TRANSFER_TRANSITIONS,
     Direction,
-    Event,
     LoanEvent,
     LoanStatus,
-    State,
+    ReservationEvent,
+    ReservationState,
     TransferEvent,
     TransferStatus,
     state_after,
@@ -132,7 +132,7 @@ class UnitOfWork:
         facts = _facts(changes)
         self._record(loan, event, from_state, loan.status, loan.amount, deadline=loan.closes_at, facts=Jsonb(facts) if facts else None)
 
-    def change_reservation(self, reservation: Reservation, event: Event, *, rule: str = "", **changes: Any) -> None:
+    def change_reservation(self, reservation: Reservation, event: ReservationEvent, *, rule: str = "", **changes: Any) -> None:
         """Let `event` happen to a reservation, with all that follows from it for the loan and for refunds.
 
         `changes` are its new amount, settled_amount, expires_at or funded_at; a canceled reservation loses the last three.
@@ -142,11 +142,11 @@ class UnitOfWork:
             IllegalTransition: the state of the reservation does not allow it.
         """
         loan = self.loans[reservation.loan_id]
-        from_state, settled_before = State(reservation.state), reservation.settled_amount
+        from_state, settled_before = ReservationState(reservation.state), reservation.settled_amount
         to_state = state_after(RESERVATION_TRANSITIONS, from_state, event)
-        canceled = to_state == State.CANCELED
+        canceled = to_state == ReservationState.CANCELED
         if canceled:
-            changes |= {"settled_amount": money.NOTHING, "expires_at": None, "funded_at": None}
+            changes |= {"settled_amount": reservation_money.ZERO_DOLLARS, "expires_at": None, "funded_at": None}
 
         _count_in_totals(reservation, loan, sign=-1)
         reservation.state, reservation.cause = to_state, event if canceled else ""
@@ -164,13 +164,13 @@ class UnitOfWork:
 
     def _adjust_refunds(self, reservation: Reservation) -> None:
         """Refund the money that the reservation does not keep, or void refunds of money that it keeps again or that is gone."""
-        owed = money.owed(
-            reservation.state, funded=reservation.funded_at is not None, amount=reservation.amount, waiting=reservation.waiting
+        adjustment = reservation_money.refund_adjustment(
+            reservation.state, funded=reservation.funded_at is not None, amount=reservation.amount, waiting_dollars=reservation.waiting
         )
-        if owed > 0:
-            self.refund(reservation, owed)
-        elif owed < 0:
-            self.void_refunds(reservation, -owed)
+        if adjustment > 0:
+            self.refund(reservation, adjustment)
+        elif adjustment < 0:
+            self.void_refunds(reservation, -adjustment)
 
     def refund(self, reservation: Reservation, amount: Decimal) -> None:
         """Owe the investor `amount` dollars."""
@@ -193,7 +193,7 @@ class UnitOfWork:
 
     def _lose(self, reservation: Reservation, amount: Decimal) -> None:
         reservation.lost += amount
-        self._record_reservation(reservation, Event.LOST, reservation.state, amount)
+        self._record_reservation(reservation, ReservationEvent.LOST, reservation.state, amount)
         self.add_review_item("loss", f"{amount} dollars were refunded and then taken back by the bank.", reservation)
 
     def start_transfer(self, reservation: Reservation, method: str) -> None:
@@ -260,7 +260,9 @@ class UnitOfWork:
         self._record_transfer(transfer, event, "")
 
     # --- History: each changed row is noted together with its transition ------------------------------------------------
-    def _record_reservation(self, reservation: Reservation, event: Event, from_state: str, amount: Decimal, *, rule: str = "") -> None:
+    def _record_reservation(
+        self, reservation: Reservation, event: ReservationEvent, from_state: str, amount: Decimal, *, rule: str = ""
+    ) -> None:
         self._changed_reservations[reservation.pk] = reservation
         loan, to_state = self.loans[reservation.loan_id], reservation.state
         self._record(loan, event, from_state, to_state, amount, reservation=reservation, deadline=reservation.expires_at, rule=rule)

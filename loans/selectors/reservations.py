@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from loans.domain.business_calendar import BANKING_DAYS_FOR_MONEY, CountedDay, counted_days, money_deadline, new_york_day
+from loans.domain.business_calendar import DeadlineDay, days_until_deadline, new_york_day
+from loans.domain.deadlines import BANKING_DAYS_FOR_MONEY, money_deadline
 from loans.domain.errors import NotFound
-from loans.domain.states import LIVE, Event, State
+from loans.domain.states import LIVE, ReservationEvent, ReservationState
 from loans.models import Reservation, Transition
 
 
@@ -25,7 +26,7 @@ def reservation_of_investor(investor_id: int, reservation_id: UUID) -> Reservati
 
 def reservation_as_created(reservation_id: UUID) -> Reservation:
     """Return the reservation as it was when it was made, from history. Do not save the instance."""
-    reserved = Transition.objects.select_related("loan").get(reservation=reservation_id, event=Event.RESERVED)
+    reserved = Transition.objects.select_related("loan").get(reservation=reservation_id, event=ReservationEvent.RESERVED)
     return Reservation(
         id=reservation_id,
         loan=reserved.loan,
@@ -53,7 +54,7 @@ class DeadlineExplanation:
     """Why a reservation has the deadline that it has; and the days counted towards it, where banking days are counted."""
 
     sentence: str
-    days: Sequence[CountedDay] = ()
+    days: Sequence[DeadlineDay] = ()
 
 
 def explain_deadline(reservation: Reservation, transitions: Sequence[Transition]) -> DeadlineExplanation:
@@ -66,12 +67,12 @@ def explain_deadline(reservation: Reservation, transitions: Sequence[Transition]
     set_by = next((transition for transition in own if transition.deadline == reservation.expires_at), None)
     if set_by is None:
         return DeadlineExplanation("History does not show what set this deadline.")
-    if set_by.event == Event.EXTENDED:
+    if set_by.event == ReservationEvent.EXTENDED:
         return DeadlineExplanation("Staff set this deadline by hand.")
-    if set_by.to_state == State.RESERVED:
+    if set_by.to_state == ReservationState.RESERVED:
         return DeadlineExplanation("It has 24 hours to start its transfer.")
     if reservation.expires_at != money_deadline(set_by.at):
         return DeadlineExplanation("This deadline was counted by an earlier calendar of banking days.")
     started = new_york_day(set_by.at)
     sentence = f"Its money may come until the end, in New York, of the fifth banking day after {started:%A, %B %d, %Y}."
-    return DeadlineExplanation(sentence, counted_days(started, BANKING_DAYS_FOR_MONEY))
+    return DeadlineExplanation(sentence, days_until_deadline(started, BANKING_DAYS_FOR_MONEY))

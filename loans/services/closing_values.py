@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 from django.db import connection
 
-from loans.domain.business_calendar import close_of, closed_banking_days
+from loans.domain.business_calendar import end_of_day, last_ended_banking_days
 from loans.domain.errors import Busy
 from loans.ledger import locks
 from loans.selectors.closing_values import loans_without_closing_value
@@ -49,8 +49,8 @@ def record_due_closing_values(now: datetime | None = None, *, batch: int = BATCH
     The values are those at the close, from history, so a late run records what one in time would have recorded.
     """
     recorded = 0
-    for day in closed_banking_days(database_now(now), DAYS_BACK):
-        loan_ids = loans_without_closing_value(day, close_of(day))
+    for day in last_ended_banking_days(database_now(now), DAYS_BACK):
+        loan_ids = loans_without_closing_value(day, end_of_day(day))
         for start in range(0, len(loan_ids), batch):
             try:
                 recorded += _record(loan_ids[start : start + batch], day, now)
@@ -65,6 +65,6 @@ def _record(loan_ids: list[int], day: date, now: datetime | None) -> int:
     with locks.short_transaction():
         locks.lock_loans(loan_ids=loan_ids, now=now)
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT_CLOSING_VALUES, {"loan_ids": loan_ids, "day": day, "close": close_of(day)})
+        cursor.execute(_INSERT_CLOSING_VALUES, {"loan_ids": loan_ids, "day": day, "close": end_of_day(day)})
         new: int = cursor.rowcount
         return new

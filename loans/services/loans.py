@@ -7,7 +7,7 @@ from typing import Any
 from cbsa.lookup import market_of
 from loans.domain.actors import Actor
 from loans.domain.errors import IllegalTransition, Invalid
-from loans.domain.states import LIVE, Event, LoanEvent, LoanStatus, State
+from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState
 from loans.ledger import locks
 from loans.ledger.unit_of_work import insert_draft, unit_of_work
 from loans.models import Loan, Reservation
@@ -100,8 +100,8 @@ def withdraw_loan(*, reference: str, actor: Actor, reason: str, now: datetime | 
         loan = work.loan
         if loan.status != LoanStatus.WITHDRAWN:
             work.change_loan(loan, LoanEvent.WITHDRAWN)
-            for reservation in Reservation.objects.filter(loan=loan, state__in=[*LIVE, State.SETTLED]).order_by("number"):
-                work.change_reservation(reservation, Event.LOAN_WITHDRAWN)
+            for reservation in Reservation.objects.filter(loan=loan, state__in=[*LIVE, ReservationState.SETTLED]).order_by("number"):
+                work.change_reservation(reservation, ReservationEvent.LOAN_WITHDRAWN)
         return loan
 
 
@@ -127,5 +127,5 @@ def close_loan_at_settled(*, reference: str, actor: Actor, reason: str, now: dat
         if is_open and not loan.settled:
             raise IllegalTransition(f"Nothing of {loan.reference} has settled; withdraw it instead.", state=loan.status)
         work.change_loan(loan, LoanEvent.CLOSED_AT_SETTLED, amount=loan.settled)
-        cancel_live_reservations(work, queue, Event.LOAN_FUNDED)
+        cancel_live_reservations(work, queue, ReservationEvent.LOAN_FUNDED)
         return loan

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from loans.domain.actors import BANK, Actor
-from loans.domain.states import Direction, Event, State, TransferEvent, TransferStatus
+from loans.domain.states import Direction, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 from loans.ledger import locks
 from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
@@ -122,7 +122,7 @@ def _money_cleared(work: UnitOfWork, notice: Notice, payments: Sequence[Transfer
         work.change_transfer(transfer, TransferEvent.RETURNED, occurred_at=failed_at)
         return "returned"
     reservation = transfer.reservation
-    if reservation.state == State.PENDING and not reservation.funded_at and _is_current(transfer):
+    if reservation.state == ReservationState.PENDING and not reservation.funded_at and _is_current(transfer):
         return _fund(work, notice, transfer)
     return _refund_late_money(work, notice, transfer)
 
@@ -134,7 +134,7 @@ def _fund(work: UnitOfWork, notice: Notice, transfer: Transfer) -> str:
         work.add_review_item("amount_differs", detail, reservation)
     if transfer.amount < reservation.amount:
         return "too_little"
-    work.change_reservation(reservation, Event.FUNDED, funded_at=work.at, expires_at=None)
+    work.change_reservation(reservation, ReservationEvent.FUNDED, funded_at=work.at, expires_at=None)
     settle_soon(reservation.loan_id)
     return "funded"
 
@@ -142,7 +142,7 @@ def _fund(work: UnitOfWork, notice: Notice, transfer: Transfer) -> str:
 def _refund_late_money(work: UnitOfWork, notice: Notice, transfer: Transfer) -> str:
     reservation = transfer.reservation
     late = f"{notice.amount} dollars for {notice.reference} came late."
-    expired_at = deadline_in_history(reservation) if reservation.cause == Event.EXPIRED else None
+    expired_at = deadline_in_history(reservation) if reservation.cause == ReservationEvent.EXPIRED else None
     if expired_at and notice.occurred_at < expired_at:
         detail = f"{late} It was there at {notice.occurred_at}, before the deadline of {expired_at}."
         work.add_review_item("deadline_missed", detail, reservation)
@@ -157,8 +157,8 @@ def _transfer_failed(work: UnitOfWork, notice: Notice, payments: Sequence[Transf
     reservation = transfer.reservation
     if transfer.status == TransferStatus.INITIATED:
         work.change_transfer(transfer, TransferEvent.FAILED, occurred_at=notice.occurred_at)
-        if reservation.state == State.PENDING and _is_current(transfer):
-            work.change_reservation(reservation, Event.TRANSFER_FAILED)
+        if reservation.state == ReservationState.PENDING and _is_current(transfer):
+            work.change_reservation(reservation, ReservationEvent.TRANSFER_FAILED)
             detail = f"The transfer {notice.reference} of {notice.amount} dollars failed."
             work.add_review_item("transfer_failed", detail, reservation)
         return "failed"
@@ -168,8 +168,8 @@ def _transfer_failed(work: UnitOfWork, notice: Notice, payments: Sequence[Transf
     # The newest payment of exactly this amount was returned, or else the newest.
     returned = next((payment for payment in reversed(cleared) if payment.amount == notice.amount), cleared[-1])
     work.change_transfer(returned, TransferEvent.RETURNED, occurred_at=notice.occurred_at)
-    if returned is transfer and reservation.state in {State.PENDING, State.SETTLED} and _is_current(transfer):
-        work.change_reservation(reservation, Event.PAYMENT_RETURNED)
+    if returned is transfer and reservation.state in {ReservationState.PENDING, ReservationState.SETTLED} and _is_current(transfer):
+        work.change_reservation(reservation, ReservationEvent.PAYMENT_RETURNED)
     else:
         work.void_refunds(reservation, returned.amount)
     return "returned"

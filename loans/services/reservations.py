@@ -5,11 +5,14 @@ from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
+from django.conf import settings
+
 from loans.domain import limits
 from loans.domain.actors import Actor
+from loans.domain.deadlines import TIME_TO_START_TRANSFER, money_deadline
 from loans.domain.errors import BelowMinimum, Busy, LoanNotOpen, NotAccredited, OverLimit, ReservationExpired
 from loans.domain.idempotency import AnsweredBefore, Key
-from loans.domain.states import Event, State
+from loans.domain.states import ReservationEvent, ReservationState
 from loans.ledger import locks
 from loans.ledger.admission import Admission, admit_reservation
 from loans.ledger.expiry import expire_lapsed
@@ -18,7 +21,6 @@ from loans.models import Investor, Reservation
 from loans.selectors.offers import InvestorOffer, LoanOffer, investor_offer
 from loans.selectors.reservations import deadline_in_history
 from loans.selectors.transfers import current_transfer
-from loans.services.deadlines import money_deadline, time_to_start_transfer
 
 ATTEMPTS = 3  # Others may take the room between our look at it and our lock; a third attempt is rare.
 
@@ -39,7 +41,7 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
         reference=reference,
         investor_id=investor.pk,
         amount=amount,
-        time_to_live=time_to_start_transfer(),
+        time_to_live=TIME_TO_START_TRANSFER / settings.TIME_LAPSE,
         actor=Actor("investor", investor.user_id),
         key=key,
     )
@@ -110,10 +112,10 @@ def start_transfer(
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
         reservation = work.reservation(reservation_id, investor_id)
         transfer = current_transfer(reservation)
-        if reservation.state in {State.PENDING, State.SETTLED} and transfer and transfer.method == method:
+        if reservation.state in {ReservationState.PENDING, ReservationState.SETTLED} and transfer and transfer.method == method:
             return reservation
         refuse_expired(reservation)
-        work.change_reservation(reservation, Event.TRANSFER_STARTED, expires_at=money_deadline(work.at))
+        work.change_reservation(reservation, ReservationEvent.TRANSFER_STARTED, expires_at=money_deadline(work.at, settings.TIME_LAPSE))
         work.start_transfer(reservation, method)
         return reservation
 
@@ -127,10 +129,10 @@ def cancel_reservation(*, reservation_id: UUID, actor: Actor, investor_id: int, 
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, now=now) as work:
         reservation = work.reservation(reservation_id, investor_id)
-        if reservation.cause == Event.CANCELED_BY_INVESTOR:
+        if reservation.cause == ReservationEvent.CANCELED_BY_INVESTOR:
             return reservation
         refuse_expired(reservation)
-        work.change_reservation(reservation, Event.CANCELED_BY_INVESTOR)
+        work.change_reservation(reservation, ReservationEvent.CANCELED_BY_INVESTOR)
         return reservation
 
 
@@ -140,7 +142,7 @@ def refuse_expired(reservation: Reservation) -> None:
     Raises:
         ReservationExpired: its cause is `expired`. A lapsed one has expired by now, since a unit of work begins with that.
     """
-    if reservation.cause == Event.EXPIRED:
+    if reservation.cause == ReservationEvent.EXPIRED:
         expired_at = deadline_in_history(reservation)
         raise ReservationExpired(
             f"This reservation expired at {expired_at}. Make a new one.", expired_at=expired_at, state=reservation.state

@@ -10,7 +10,7 @@ from django.db import InterfaceError, OperationalError
 
 from loans.domain.actors import SYSTEM, Actor
 from loans.domain.errors import IllegalTransition
-from loans.domain.states import LIVE, Event, LoanEvent, LoanStatus, State
+from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState
 from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Loan, Reservation
@@ -84,9 +84,11 @@ def apply_rule(work: UnitOfWork, loan: Loan, queue: Sequence[Reservation]) -> in
     allocations = allocations_due(loan, queue, work.at)
     for allocation in allocations:
         if allocation.amount:
-            work.change_reservation(allocation.reservation, Event.SETTLED, settled_amount=allocation.amount, rule=loan.settlement_rule)
+            work.change_reservation(
+                allocation.reservation, ReservationEvent.SETTLED, settled_amount=allocation.amount, rule=loan.settlement_rule
+            )
         else:
-            work.change_reservation(allocation.reservation, Event.NO_SHARE, rule=loan.settlement_rule)
+            work.change_reservation(allocation.reservation, ReservationEvent.NO_SHARE, rule=loan.settlement_rule)
     if allocations:
         _fund_if_sold_out(work, loan, queue)
     return len(allocations)
@@ -95,10 +97,10 @@ def apply_rule(work: UnitOfWork, loan: Loan, queue: Sequence[Reservation]) -> in
 def _fund_if_sold_out(work: UnitOfWork, loan: Loan, reservations: Iterable[Reservation]) -> None:
     if not loan.remaining:
         work.change_loan(loan, LoanEvent.FUNDED)
-        cancel_live_reservations(work, reservations, Event.LOAN_FUNDED)
+        cancel_live_reservations(work, reservations, ReservationEvent.LOAN_FUNDED)
 
 
-def cancel_live_reservations(work: UnitOfWork, reservations: Iterable[Reservation], cause: Event) -> None:
+def cancel_live_reservations(work: UnitOfWork, reservations: Iterable[Reservation], cause: ReservationEvent) -> None:
     """Cancel those of the reservations that are still live."""
     for reservation in reservations:
         if reservation.state in LIVE:
@@ -114,12 +116,12 @@ def settle_ahead_of_turn(*, reservation_id: UUID, actor: Actor, reason: str, now
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
         reservation = work.reservation(reservation_id)
-        if reservation.state == State.SETTLED:
+        if reservation.state == ReservationState.SETTLED:
             return reservation
         refuse_expired(reservation)
-        if reservation.state == State.PENDING and not reservation.funded_at:
+        if reservation.state == ReservationState.PENDING and not reservation.funded_at:
             raise IllegalTransition("Its money is not here yet, so it cannot be settled.", state=reservation.state)
         loan = work.loan
-        work.change_reservation(reservation, Event.SETTLED, settled_amount=min(reservation.amount, loan.remaining), rule="staff")
+        work.change_reservation(reservation, ReservationEvent.SETTLED, settled_amount=min(reservation.amount, loan.remaining), rule="staff")
         _fund_if_sold_out(work, loan, live_reservations([loan.pk]).exclude(pk=reservation.pk))
         return reservation

@@ -4,17 +4,19 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from django.conf import settings
+
 from loans.domain import limits
 from loans.domain.actors import Actor
+from loans.domain.deadlines import money_deadline, transfer_deadline
 from loans.domain.errors import IllegalTransition, Invalid, LoanNotOpen, NotFound, OverLimit
-from loans.domain.states import LIVE, Direction, Event, LoanStatus, State, TransferStatus
+from loans.domain.states import LIVE, Direction, LoanStatus, ReservationEvent, ReservationState, TransferStatus
 from loans.ledger import locks
 from loans.ledger.review_items import close_review_item
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Reservation, ReviewItem, Transfer
 from loans.selectors.reservations import last_event
 from loans.selectors.transfers import current_transfer
-from loans.services.deadlines import money_deadline, transfer_deadline
 from loans.services.payments import Notice, NoticeType, is_bank_event_recorded, record_bank_event, settle_soon
 from loans.services.reservations import refuse_expired
 from peerloans.database.clock import database_now
@@ -28,9 +30,9 @@ def cancel_by_staff(*, reservation_id: UUID, actor: Actor, reason: str, now: dat
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
         reservation = work.reservation(reservation_id)
-        if reservation.cause != Event.CANCELED_BY_STAFF:
+        if reservation.cause != ReservationEvent.CANCELED_BY_STAFF:
             refuse_expired(reservation)
-            work.change_reservation(reservation, Event.CANCELED_BY_STAFF)
+            work.change_reservation(reservation, ReservationEvent.CANCELED_BY_STAFF)
         return reservation
 
 
@@ -55,7 +57,7 @@ def extend_reservation(
         earliest = max(work.at, reservation.expires_at or work.at)
         if expires_at <= earliest:
             raise Invalid(f"Name an instant after {earliest}.")
-        work.change_reservation(reservation, Event.EXTENDED, expires_at=expires_at)
+        work.change_reservation(reservation, ReservationEvent.EXTENDED, expires_at=expires_at)
         return reservation
 
 
@@ -74,18 +76,18 @@ def accept_amount(*, reservation_id: UUID, actor: Actor, reason: str, now: datet
         received = transfer.amount if transfer and transfer.status == TransferStatus.CLEARED else None
         if reservation.funded_at and reservation.amount == received and _was_accepted(reservation):
             return reservation
-        if received is None or reservation.state != State.PENDING or reservation.funded_at:
+        if received is None or reservation.state != ReservationState.PENDING or reservation.funded_at:
             raise IllegalTransition("No smaller sum waits to be accepted.", state=reservation.state)
         if received < work.loan.minimum:
             raise Invalid(f"{received} came, which is below the loan's minimum of {work.loan.minimum}.")
-        work.change_reservation(reservation, Event.AMOUNT_ACCEPTED, amount=received)
-        work.change_reservation(reservation, Event.FUNDED, funded_at=work.at, expires_at=None)
+        work.change_reservation(reservation, ReservationEvent.AMOUNT_ACCEPTED, amount=received)
+        work.change_reservation(reservation, ReservationEvent.FUNDED, funded_at=work.at, expires_at=None)
         settle_soon(reservation.loan_id)
         return reservation
 
 
 def _was_accepted(reservation: Reservation) -> bool:
-    return reservation.transitions.filter(event=Event.AMOUNT_ACCEPTED).exists()
+    return reservation.transitions.filter(event=ReservationEvent.AMOUNT_ACCEPTED).exists()
 
 
 def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
@@ -102,23 +104,30 @@ def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, no
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
         reservation = work.reservation(reservation_id)
-        if reservation.state in LIVE and last_event(reservation) in {Event.REINSTATED_RESERVED, Event.REINSTATED_PENDING}:
+        if reservation.state in LIVE and last_event(reservation) in {
+            ReservationEvent.REINSTATED_RESERVED,
+            ReservationEvent.REINSTATED_PENDING,
+        }:
             return reservation
         _refuse_unless_reinstatable(work, reservation)
         transfer = current_transfer(reservation)
         if transfer and transfer.status == TransferStatus.CLEARED and transfer.amount >= reservation.amount:
-            work.change_reservation(reservation, Event.REINSTATED_PENDING, funded_at=transfer.cleared_at)
+            work.change_reservation(reservation, ReservationEvent.REINSTATED_PENDING, funded_at=transfer.cleared_at)
             settle_soon(reservation.loan_id)
         elif transfer and transfer.status == TransferStatus.INITIATED:
-            work.change_reservation(reservation, Event.REINSTATED_PENDING, expires_at=money_deadline(work.at))
+            work.change_reservation(
+                reservation, ReservationEvent.REINSTATED_PENDING, expires_at=money_deadline(work.at, settings.TIME_LAPSE)
+            )
         else:
-            work.change_reservation(reservation, Event.REINSTATED_RESERVED, expires_at=transfer_deadline(work.at))
+            work.change_reservation(
+                reservation, ReservationEvent.REINSTATED_RESERVED, expires_at=transfer_deadline(work.at, settings.TIME_LAPSE)
+            )
         return reservation
 
 
 def _refuse_unless_reinstatable(work: UnitOfWork, reservation: Reservation) -> None:
     loan = work.loan
-    if reservation.state != State.CANCELED:
+    if reservation.state != ReservationState.CANCELED:
         raise IllegalTransition(f"This is {reservation.state}; only a canceled reservation can be reinstated.", state=reservation.state)
     if loan.status != LoanStatus.OPEN or not loan.closes_at or loan.closes_at <= work.at:
         raise LoanNotOpen(
