@@ -116,7 +116,7 @@ def start_transfer(reservation: Reservation, *, method: str = "ach", now: dateti
 
 def inbound(reservation: Reservation) -> Transfer:
     """Return the newest transfer that was started for the reservation."""
-    return reservation.transfers.filter(direction=Direction.INBOUND, payment=1).latest("created_at")
+    return reservation.transfers.filter(direction=Direction.INBOUND, payment_number=1).latest("created_at")
 
 
 def notice(kind: str, reference: str, amount: Decimal | int | str, *, occurred_at: datetime = NOON, event: str = "") -> Notice:

@@ -1,4 +1,4 @@
-"""Draw how a loan filled over time: fold its history into a bounded number of points.
+"""Compute how a loan filled over time, as a fixed number of points.
 
 Amounts are dollars with two places. A reservation counts with the state that history records, so a lapsed one counts until it
 is stored as expired.
@@ -43,7 +43,10 @@ class FillPoint:
 def fill_curve(
     changes: Iterable[FillChange], start: datetime, end: datetime, overbooking_rate: Decimal, points: int = POINTS
 ) -> list[FillPoint]:
-    """Return the loan at `points` instants, evenly spaced from `start` to `end`. `changes` are all of its history, oldest first."""
+    """Return the loan at `points` instants, evenly spaced from `start` to `end`.
+
+    `changes` are all of its history, oldest first; `overbooking_rate` is a fraction, as 0.20.
+    """
     remaining_changes = iter(changes)
     change = next(remaining_changes, None)
     reservations: dict[UUID, tuple[str, Decimal]] = {}

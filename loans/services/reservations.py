@@ -22,11 +22,11 @@ from loans.selectors.offers import InvestorOffer, LoanOffer, investor_offer
 from loans.selectors.reservations import deadline_in_history
 from loans.selectors.transfers import current_transfer
 
-ATTEMPTS = 3  # Others may take the room between our look at it and our lock; a third attempt is rare.
+ATTEMPTS = 3  # Other requests may take what is available between the reading of the offer and the next attempt; a third is rare.
 
 
 def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | None = None, now: datetime | None = None) -> Reservation:
-    """Reserve `amount` dollars of a loan for the investor. The reservation's place in the queue is fixed here.
+    """Reserve `amount` dollars of a loan for the investor, and return the reservation with its number in the queue.
 
     With a key, the key is kept with the reservation, and a repeat is not decided again.
 
@@ -51,25 +51,27 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
         if admission.refused:
             offer = investor_offer(investor.pk, reference, now)
             _raise_if_refused(offer, amount)
-            # There is room by now, or there is once lapsed reservations are canceled.
+            # The offer does not refuse it. It counts no lapsed reservations, which the admission still counts: cancel them.
             admission = _admit_after_expiry(admit, reference, amount, key, now)
         if admission.reservation:
             return admission.reservation
         if admission.first_answer:
             raise AnsweredBefore(admission.first_answer)
         if key and admission.key_in_use:
-            locks.lock_key(key)
+            # When the other request has ended, the next attempt finds its answer, or decides.
+            locks.wait_for_key(key)
+        # Still refused: other requests took what was available. The next attempt reads a new offer.
     raise Busy("Many investors are reserving this loan. Try again in a moment.")
 
 
 def _admit_after_expiry(admit: "partial[Admission]", reference: str, amount: Decimal, key: Key | None, now: datetime | None) -> Admission:
-    """Cancel lapsed reservations, the oldest first, until the amount fits, and try once more. They stay canceled in any case."""
+    """Cancel lapsed reservations, the oldest first, until the amount fits, and try once more. They stay canceled if that is refused."""
     with locks.short_transaction():
         if key:
-            locks.lock_key(key)
+            locks.hold_key(key)  # The lock order (see locks.py): the key before the loan.
         (loan,), at = locks.lock_loans(reference=reference, now=now)
-        room = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
-        expire_lapsed([loan], at, needed=amount - room)
+        unclaimed = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
+        expire_lapsed([loan], at, needed=amount - unclaimed)
         return admit(now=at)
 
 
@@ -101,9 +103,9 @@ def _closing(offer: LoanOffer) -> str:
 def start_transfer(
     *, reservation_id: UUID, method: str, actor: Actor, investor_id: int | None = None, reason: str = "", now: datetime | None = None
 ) -> Reservation:
-    """Make the reservation pending, and wait for its money until the end of the fifth banking day. A repeat changes nothing.
+    """Make the reservation pending, with a transfer for its money and a new deadline: the end of the fifth banking day.
 
-    `investor_id` is the investor who asks, and None where staff record the transfer.
+    `method` is ach or wire. `investor_id` is the investor who asks; None where staff record the transfer. A repeat changes nothing.
 
     Raises:
         NotFound: there is no such reservation, or it is another investor's.
@@ -137,10 +139,10 @@ def cancel_reservation(*, reservation_id: UUID, actor: Actor, investor_id: int, 
 
 
 def refuse_expired(reservation: Reservation) -> None:
-    """Refuse every event on an expired reservation.
+    """Refuse an expired reservation. Call it in a unit of work, which begins by canceling lapsed ones, so that they are refused too.
 
     Raises:
-        ReservationExpired: its cause is `expired`. A lapsed one has expired by now, since a unit of work begins with that.
+        ReservationExpired: its cause is `expired`.
     """
     if reservation.cause == ReservationEvent.EXPIRED:
         expired_at = deadline_in_history(reservation)
