@@ -72,7 +72,9 @@ def lapsed_shares_chart(rows: Sequence[WeeklyExits]) -> SafeString:
             "third",
             [shares.get((monday, ReservationState.RESERVED), Decimal("0.0")) for monday in mondays],
         ),
-        Series("Pending, no money came", "first", [shares.get((monday, ReservationState.PENDING), Decimal("0.0")) for monday in mondays]),
+        Series(
+            "Pending, no money received", "first", [shares.get((monday, ReservationState.PENDING), Decimal("0.0")) for monday in mondays]
+        ),
     ]
     description = "Of the reservations that left each state in a week, the share whose time had run out."
     return charts.curve("Share that lapsed", description, mondays, lines=lines, unit="%", stepped=False)

@@ -88,7 +88,7 @@ def pending(loan: Loan, amount: Decimal | int | str = 10_000, *, now: datetime =
 
 
 def funded(loan: Loan, amount: Decimal | int | str = 10_000, *, now: datetime = NOON, investor: Investor | None = None) -> Reservation:
-    """Make a reservation whose money is here."""
+    """Make a reservation whose money was received."""
     reservation = pending(loan, amount, now=now, investor=investor)
     money_comes(reservation, now=now)
     return fresh(reservation)

@@ -88,7 +88,7 @@ def _list_drift(at: datetime) -> int:
         try:
             drift = remaining_cache.compare(loan_ids[start : start + BATCH_SHOWN]).drift
         except RedisError as error:
-            logger.warning("Redis is away and was not compared: %s", error)
+            logger.warning("Redis cannot be reached and was not compared: %s", error)
             break
         report_drift(drift, at)
         number += len(drift)

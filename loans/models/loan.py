@@ -85,7 +85,8 @@ class Loan(models.Model):
             ),
         ]
 
-    # Fields that staff or the market lookup may change, besides money and dates. History stores each change.
+    # The facts of a loan: the fields that staff or the market lookup may change, besides its amount and its dates. History stores each
+    # change of them (Transition.facts).
     FACTS = (
         "title",
         "address",

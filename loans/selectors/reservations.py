@@ -60,9 +60,9 @@ class DeadlineExplanation:
 def explain_deadline(reservation: Reservation, transitions: Sequence[Transition]) -> DeadlineExplanation:
     """Explain the reservation's deadline from its history, whose transitions are given oldest first."""
     if reservation.state not in LIVE:
-        return DeadlineExplanation(f"It is {reservation.state}, so no clock runs.")
+        return DeadlineExplanation(f"It is {reservation.state}, so it has no deadline.")
     if reservation.expires_at is None:
-        return DeadlineExplanation("Its money is here, which stopped the clock: it waits for its turn.")
+        return DeadlineExplanation("Its money was received, so it has no deadline: it waits for its turn.")
     own = (transition for transition in reversed(transitions) if transition.transfer_id is None)
     set_by = next((transition for transition in own if transition.deadline == reservation.expires_at), None)
     if set_by is None:
@@ -74,5 +74,5 @@ def explain_deadline(reservation: Reservation, transitions: Sequence[Transition]
     if reservation.expires_at != money_deadline(set_by.at):
         return DeadlineExplanation("This deadline was counted by an earlier calendar of banking days.")
     started = new_york_day(set_by.at)
-    sentence = f"Its money may come until the end, in New York, of the fifth banking day after {started:%A, %B %d, %Y}."
+    sentence = f"Its money must be received by the end, in New York, of the fifth banking day after {started:%A, %B %d, %Y}."
     return DeadlineExplanation(sentence, days_until_deadline(started, BANKING_DAYS_FOR_MONEY))

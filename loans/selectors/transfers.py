@@ -47,7 +47,7 @@ def transfers_of(reservation_ids: Collection[UUID], using: str = DEFAULT_DB_ALIA
 
 
 def current_transfer(reservation: Reservation) -> Transfer | None:
-    """Return the transfer by which the reservation's money is expected or came; None before one was started."""
+    """Return the transfer by which the reservation's money is expected or was received; None before one was started."""
     return current_of(reservation.transfers.all())
 
 

@@ -1,4 +1,8 @@
-"""Let staff change one reservation, record its money by hand, and close review items. Each change needs a reason, which is kept."""
+"""Let staff change one reservation, record its money by hand, and close review items. Each change needs a reason, which history keeps.
+
+record_money, reverse_payment and mark_refund_paid record what the bank would report. They return one of `payments.OUTCOMES`. Their
+`notice_id` identifies one confirmation by staff: the same one again changes nothing.
+"""
 
 from datetime import datetime
 from decimal import Decimal
@@ -23,7 +27,7 @@ from peerloans.database.clock import database_now
 
 
 def cancel_by_staff(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
-    """Cancel a live reservation, and refund the money that is here. A repeat changes nothing.
+    """Cancel a live reservation, and refund the money that it has received. A repeat changes nothing.
 
     Raises:
         NotFound, ReservationExpired, IllegalTransition, Busy.
@@ -53,20 +57,20 @@ def extend_reservation(
             return reservation
         refuse_expired(reservation)
         if reservation.funded_at:
-            raise IllegalTransition("Its money is here, so no clock is running that could be extended.", state=reservation.state)
+            raise IllegalTransition("Its money was received, so it has no deadline to extend.", state=reservation.state)
         earliest = max(work.at, reservation.expires_at or work.at)
         if expires_at <= earliest:
-            raise Invalid(f"Name an instant after {earliest}.")
+            raise Invalid(f"Choose a time after {earliest}.")
         work.change_reservation(reservation, ReservationEvent.EXTENDED, expires_at=expires_at)
         return reservation
 
 
 def accept_amount(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
-    """Lower the amount of a reservation to the smaller sum that came for it, so that it is funded. A repeat changes nothing.
+    """Lower the amount of a reservation to the smaller amount that was received, so that it is funded. A repeat changes nothing.
 
     Raises:
-        IllegalTransition: no smaller sum waits.
-        Invalid: the sum is below the loan's minimum.
+        IllegalTransition: no smaller amount waits.
+        Invalid: the received amount is below the loan's minimum.
         NotFound, ReservationExpired, Busy.
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
@@ -77,9 +81,9 @@ def accept_amount(*, reservation_id: UUID, actor: Actor, reason: str, now: datet
         if reservation.funded_at and reservation.amount == received and _was_accepted(reservation):
             return reservation
         if received is None or reservation.state != ReservationState.PENDING or reservation.funded_at:
-            raise IllegalTransition("No smaller sum waits to be accepted.", state=reservation.state)
+            raise IllegalTransition("No smaller amount waits to be accepted.", state=reservation.state)
         if received < work.loan.minimum:
-            raise Invalid(f"{received} came, which is below the loan's minimum of {work.loan.minimum}.")
+            raise Invalid(f"{received} dollars were received, which is below the loan's minimum of {work.loan.minimum}.")
         work.change_reservation(reservation, ReservationEvent.AMOUNT_ACCEPTED, amount=received)
         work.change_reservation(reservation, ReservationEvent.FUNDED, funded_at=work.at, expires_at=None)
         settle_soon(reservation.loan_id)
@@ -91,10 +95,10 @@ def _was_accepted(reservation: Reservation) -> bool:
 
 
 def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
-    """Bring a canceled reservation back at its old place in the queue, if the loan has room for it. A repeat changes nothing.
+    """Make a canceled reservation live again, with its old number in the queue, if so much is available. A repeat changes nothing.
 
-    If its money is here, it waits for its turn and its refund is void. If its transfer is on the way, it has five new banking days;
-    otherwise 24 new hours to start one.
+    If its whole amount was received, it is funded again and its refund is voided. If its transfer is on the way, it has five new
+    banking days for its money; otherwise 24 new hours to start a transfer.
 
     Raises:
         IllegalTransition: it is not canceled, or a refund of it has been paid.
@@ -140,7 +144,7 @@ def _refuse_unless_reinstatable(work: UnitOfWork, reservation: Reservation) -> N
         raise IllegalTransition("A refund of it has been paid, so it cannot be reinstated.", state=reservation.state)
 
 
-# --- Bank events recorded by hand. `notice_id` identifies one deed of staff: the same deed again changes nothing. ---------
+# --- Bank events recorded by hand ---------------------------------------------------------------------------------------
 def record_money(
     *,
     reservation_id: UUID,
@@ -151,7 +155,7 @@ def record_money(
     amount: Decimal | None = None,
     now: datetime | None = None,
 ) -> str:
-    """Record that the money of a reservation cleared: `amount` dollars, or all that was expected. Return the outcome.
+    """Record that the money of a reservation cleared: `amount` dollars, by default what was expected. Return the outcome.
 
     Raises:
         NotFound, Busy.
@@ -169,7 +173,7 @@ def reverse_payment(
     """Record that the bank took the money of a reservation back, which cancels it without a refund. Return the outcome.
 
     Raises:
-        IllegalTransition: no transfer has been started, or its money is not here.
+        IllegalTransition: no transfer has been started, or its money was not received.
         NotFound, Busy.
     """
     with locks.short_transaction():
@@ -177,7 +181,7 @@ def reverse_payment(
         notice = _notice(notice_id, "transfer.failed", transfer, transfer.amount, occurred_at)
         if transfer.status != TransferStatus.CLEARED and not is_bank_event_recorded(notice):
             raise IllegalTransition(
-                f"The transfer {transfer.reference} is {transfer.status}: no money of it is here.", state=transfer.status
+                f"The transfer {transfer.reference} is {transfer.status}: its money was not received.", state=transfer.status
             )
         return record_bank_event(notice, actor=actor, reason=reason, now=now)
 
@@ -213,7 +217,7 @@ def mark_refund_paid(
 
 
 def resolve_review_item(*, review_item_id: int, actor: Actor, reason: str, now: datetime | None = None) -> ReviewItem:
-    """Take a review item off the list. `reason` says what was done about it.
+    """Close a review item. `reason` says what was done about it.
 
     Raises:
         IllegalTransition: it has been closed before.

@@ -24,7 +24,7 @@ def test_the_page_explains_the_deadline_and_shows_the_history(superuser: Client)
     cancel_by_staff(reservation_id=reservation.pk, actor=STAFF, reason="She asked by phone.")
     content = read_page(superuser, url)
     assert "<q>She asked by phone.</q>" in content
-    assert "so no clock runs" in content
+    assert "so it has no deadline" in content
 
 
 def test_search_finds_a_reservation_by_its_id(superuser: Client) -> None:
