@@ -58,7 +58,7 @@ def _closing(title: str, subject: str, points: Sequence[ClosingPoint]) -> SafeSt
         Series("Remaining", "first", [point.remaining for point in points]),
         Series("Claimed", "third", [point.claimed for point in points]),
     ]
-    description = f"What remained of {subject} at the close of each banking day, and what was claimed."
+    description = f"What remained of {subject} at the end of each banking day, and what was claimed."
     return charts.curve(title, description, [point.day for point in points], lines=lines, stepped=False)
 
 

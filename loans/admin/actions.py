@@ -242,13 +242,13 @@ ACTIONS = [
         TransferEvent.PAID,
     ),
     StaffAction(
-        "close",
-        "Close",
+        "resolve",
+        "Resolve",
         REVIEW_ITEM,
         "loans.resolve_reviewitem",
         resolve_review_item,
         ActionForm,
-        "The review item leaves the list. The reason is stored as its note.",
+        "The review item is resolved. The reason is stored as its note.",
     ),
     StaffAction(
         "run",

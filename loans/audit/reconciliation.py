@@ -63,7 +63,7 @@ def _breaches(invariant: Invariant, at: datetime) -> list[Breach]:
 
 def _missing_closing_values(at: datetime) -> list[Breach]:
     (day,) = last_ended_banking_days(at - CLOSING_VALUES_WITHIN, 1)
-    sentence = "A loan that was open or funded at the close of a banking day has a closing value"
+    sentence = "A loan that was open or funded at the end of a banking day has a closing value"
     loan_ids = loans_without_closing_value(day, end_of_day(day))[:MOST_LISTED]
     return [Breach(sentence, loan_id, None, f"one of {day}", "none") for loan_id in loan_ids]
 

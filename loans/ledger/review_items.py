@@ -1,4 +1,4 @@
-"""Open review items, which wait for a decision of staff, and close them."""
+"""Open review items, which wait for a decision of staff, and mark them as resolved."""
 
 from datetime import datetime
 from uuid import UUID
@@ -15,7 +15,7 @@ def open_review_item(kind: str, detail: str, *, at: datetime, loan_id: int | Non
     ReviewItem.objects.bulk_create([item], ignore_conflicts=True)
 
 
-def close_review_item(review_item: ReviewItem, *, user_id: int | None, note: str, at: datetime) -> None:
-    """Close a review item. The same finding opens a new one."""
+def mark_resolved(review_item: ReviewItem, *, user_id: int | None, note: str, at: datetime) -> None:
+    """Resolve a review item; `note` says how. The same finding opens a new one."""
     review_item.resolved_at, review_item.resolved_by_id, review_item.note = at, user_id, note
     review_item.save(update_fields=["resolved_at", "resolved_by", "note"])

@@ -113,7 +113,7 @@ class Loan(models.Model):
 
 
 class ClosingValue(models.Model):
-    """A loan's totals at the close of a banking day, in dollars."""
+    """A loan's totals at the end of a banking day, in dollars."""
 
     loan = models.ForeignKey(Loan, models.PROTECT, related_name="closing_values", db_index=False)
     day = models.DateField()

@@ -27,7 +27,7 @@ class Refreshed:
 
 
 def refresh_remaining_cache(now: datetime | None = None, *, batch: int = BATCH_SHOWN) -> Refreshed:
-    """Rebuild the remaining value of each loan in Redis. List wrong values for staff before repairing them. Stop when Redis cannot be reached."""
+    """Rebuild the remaining value of each loan in Redis. Wrong values are listed for staff first. Stop if Redis cannot be reached."""
     loans = drifted = 0
     loan_ids = all_loan_ids()
     for start in range(0, len(loan_ids), batch):

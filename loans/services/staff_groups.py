@@ -70,7 +70,7 @@ GROUPS = {
 
 
 @transaction.atomic
-def grant_new_get_or_create_permissions() -> None:
+def grant_new_permissions() -> None:
     """Make the groups at the first installation; later, grant them only the permissions that are new in this version.
 
     Runs after each migration, and logs what it grants. A permission that an administrator took from a group is not

@@ -1,4 +1,4 @@
-"""Let staff change one reservation, record its money by hand, and close review items. Each change needs a reason, which history keeps.
+"""Let staff change one reservation, record its money by hand, and resolve review items. Each change needs a reason, which history keeps.
 
 record_money, reverse_payment and mark_refund_paid record what the bank would report. They return one of `payments.OUTCOMES`. Their
 `notice_id` identifies one confirmation by staff: the same one again changes nothing.
@@ -16,7 +16,7 @@ from loans.domain.deadlines import money_deadline, transfer_deadline
 from loans.domain.errors import IllegalTransition, Invalid, LoanNotOpen, NotFound, OverLimit
 from loans.domain.states import LIVE, Direction, LoanStatus, ReservationEvent, ReservationState, TransferStatus
 from loans.ledger import locks
-from loans.ledger.review_items import close_review_item
+from loans.ledger.review_items import mark_resolved
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Reservation, ReviewItem, Transfer
 from loans.selectors.reservations import last_event
@@ -217,10 +217,10 @@ def mark_refund_paid(
 
 
 def resolve_review_item(*, review_item_id: int, actor: Actor, reason: str, now: datetime | None = None) -> ReviewItem:
-    """Close a review item. `reason` says what was done about it.
+    """Resolve a review item. `reason` says what was done about it.
 
     Raises:
-        IllegalTransition: it has been closed before.
+        IllegalTransition: it has been resolved before.
         NotFound, Busy.
     """
     with locks.short_transaction():
@@ -228,6 +228,6 @@ def resolve_review_item(*, review_item_id: int, actor: Actor, reason: str, now: 
         if not review_item:
             raise NotFound(f"There is no review item {review_item_id}.")
         if review_item.resolved_at:
-            raise IllegalTransition(f"It was closed at {review_item.resolved_at}.")
-        close_review_item(review_item, user_id=actor.user_id, note=reason, at=database_now(now))
+            raise IllegalTransition(f"It was resolved at {review_item.resolved_at}.")
+        mark_resolved(review_item, user_id=actor.user_id, note=reason, at=database_now(now))
         return review_item

@@ -111,7 +111,7 @@ ROWS: dict[tuple[type[Model], str], Callable[[], Model]] = {
     (Reservation, "settle_ahead"): funded_now,
     (Reservation, "reverse"): funded_now,
     (Transfer, "mark_paid"): refund_due,
-    (ReviewItem, "close"): open_review_item,
+    (ReviewItem, "resolve"): open_review_item,
     (PeriodicTask, "run"): lambda: PeriodicTask.objects.get(task="loans.tasks.expire"),
 }
 FIELD_VALUES = {"closes_at": "2099-01-01T12:00", "expires_at": "2099-01-01T12:00"}
@@ -415,7 +415,7 @@ def test_the_page_of_a_row_offers_only_permitted_actions(client: Client) -> None
         (reserved_now, {"cancel", "extend", "record_transfer", "record_money", "reverse"}),
         (canceled_now, {"reinstate", "record_money", "reverse"}),
         (refund_due, {"mark_paid"}),
-        (open_review_item, {"close"}),
+        (open_review_item, {"resolve"}),
     ],
 )
 def test_the_page_of_a_row_offers_only_actions_that_its_state_allows(
@@ -441,11 +441,11 @@ def test_a_job_that_staff_run_is_logged_and_sent_after_the_commit(operator: Clie
 
 def test_closing_a_review_item_stores_the_reason_as_its_note(operator: Client) -> None:
     review_item = open_review_item()
-    page = Page(operator, find(ReviewItem, "close"), review_item)
+    page = Page(operator, find(ReviewItem, "resolve"), review_item)
     page.confirm()
     review_item.refresh_from_db()
     assert (review_item.note, review_item.resolved_by and review_item.resolved_by.get_username()) == (REASON, "olga")
-    assert "It was closed at" in page.confirm()
+    assert "It was resolved at" in page.confirm()
 
 
 def test_a_payment_can_be_reversed_only_after_it_cleared(operator: Client) -> None:
