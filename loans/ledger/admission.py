@@ -45,7 +45,7 @@ _ADMIT = Prepared(
         WHERE user_id = %(user_id)s AND key = %(key)s AND created_at <= clock_timestamp() - %(kept_for)s RETURNING id
     ), admitted AS (
         -- Decide, lock the loan and count the reservation. PostgreSQL checks the conditions again on the locked row, if another
-        -- transaction has changed it. RETURNING reads the clock once the lock has come: that is the reservation's instant.
+        -- transaction has changed it. RETURNING reads the clock when the loan is locked: that is the reservation's instant.
         UPDATE loans_loan
         SET claimed = claimed + %(amount)s, last_number = last_number + 1, version = version + 1
         WHERE reference = %(reference)s AND status = 'open' AND COALESCE(%(now)s::timestamptz, clock_timestamp()) < closes_at

@@ -5,9 +5,9 @@ statement writes that, the loans' totals, the refunds of money that was received
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -75,7 +75,7 @@ _EXPIRE_OLDEST = f"""
         -- Their loans. One that another transaction holds is skipped, and left for the next run.
         SELECT id FROM loans_loan WHERE id IN (SELECT loan_id FROM oldest) ORDER BY id FOR UPDATE SKIP LOCKED
     ), under_lock AS MATERIALIZED (
-        -- The clock is read once the locks have come, so that a loan's history never runs backwards.
+        -- The clock is read when all are locked, so that a loan's history never runs backwards.
         SELECT COALESCE(%(now)s::timestamptz, clock_timestamp()) AS at FROM (SELECT count(*) FROM locked) AS all_locks
     ), lapsed AS MATERIALIZED (
         -- Those of the batch whose loans are locked.
@@ -103,27 +103,35 @@ def expire_lapsed(loans: Sequence[Loan], at: datetime, needed: Decimal | None = 
     return expired
 
 
-@dataclass(frozen=True)
-class ExpiredBatch:
-    """A batch over all loans: how many reservations had lapsed, how many of them were canceled, and which was the last."""
+class BatchEnd(NamedTuple):
+    """The last reservation of a batch, by its deadline and id. The next batch continues after it."""
+
+    expires_at: datetime
+    reservation_id: UUID
+
+
+BEFORE_ALL = BatchEnd(datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
+
+
+class ExpiredBatch(NamedTuple):
+    """A batch over all loans: how many reservations had lapsed, how many of them were canceled, and where it ended."""
 
     lapsed: int
     canceled: int
-    last_expires_at: datetime
-    last_id: UUID
+    end: BatchEnd
 
 
-BEFORE_ALL = ExpiredBatch(0, 0, datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
-
-
-def expire_oldest(*, at: datetime, size: int, after: ExpiredBatch = BEFORE_ALL, now: datetime | None = None) -> ExpiredBatch | None:
-    """Cancel up to `size` reservations of any loans that have lapsed by `at`: the oldest that come after the batch `after`.
+def expire_oldest(*, at: datetime, size: int, after: BatchEnd = BEFORE_ALL, now: datetime | None = None) -> ExpiredBatch | None:
+    """Cancel up to `size` reservations of any loans that have lapsed by `at`, the oldest first, after the end of the batch before.
 
     `at` only selects; it is one instant for all batches of a run. `now` is the instant that history records; None is the database's
     clock once the loans are locked. Loans that another transaction holds are skipped. Return None if no lapsed reservation is left.
     """
-    values = {"at": at, "now": now, "size": size, "actor": SYSTEM.kind, "after": after.last_expires_at, "after_id": after.last_id}
+    values = {"at": at, "now": now, "size": size, "actor": SYSTEM.kind, "after": after.expires_at, "after_id": after.reservation_id}
     with connection.cursor() as cursor:
         cursor.execute(_EXPIRE_OLDEST, values)
         row = cursor.fetchone()
-    return ExpiredBatch(*row) if row else None
+    if not row:
+        return None
+    lapsed, canceled, *end = row
+    return ExpiredBatch(lapsed, canceled, BatchEnd(*end))

@@ -26,17 +26,17 @@ def expire_due(now: datetime | None = None, *, batch: int = BATCH) -> int:
     not stop the others. A loan's failure opens a review item, unless the error is temporary.
     """
     at = database_now(now)
-    canceled, last = 0, BEFORE_ALL
+    canceled, batch_end = 0, BEFORE_ALL
     for _ in range(MOST_BATCHES):
         try:
-            expired = expire_oldest(at=at, size=batch, after=last, now=now)
+            expired = expire_oldest(at=at, size=batch, after=batch_end, now=now)
         except Error:
             logger.exception("A batch of lapsed reservations could not be canceled at once")
             return canceled + sum(_expire_one_loan(loan_id, now) for loan_id in loans_with_lapsed_reservations(at))
         if expired is None:
             break
         canceled += expired.canceled
-        last = expired
+        batch_end = expired.end
         if expired.lapsed < batch:
             break
     return canceled
