@@ -6,7 +6,7 @@ from decimal import Decimal
 from django.utils.safestring import SafeString
 
 from loans.domain.fill_curve import FillPoint
-from loans.domain.states import State
+from loans.domain.states import ReservationState
 from loans.models import Loan
 from loans.selectors.closing_values import ClosingPoint
 from loans.selectors.dashboard import WeeklyExits
@@ -58,7 +58,7 @@ def _closing(title: str, subject: str, points: Sequence[ClosingPoint]) -> SafeSt
         Series("Remaining", "first", [point.remaining for point in points]),
         Series("Claimed", "third", [point.claimed for point in points]),
     ]
-    description = f"What remained of {subject} at the close of each banking day, and what was claimed."
+    description = f"What remained of {subject} at the end of each banking day, and what was claimed."
     return charts.curve(title, description, [point.day for point in points], lines=lines, stepped=False)
 
 
@@ -67,8 +67,14 @@ def lapsed_shares_chart(rows: Sequence[WeeklyExits]) -> SafeString:
     mondays = sorted({row.monday for row in rows})
     shares = {(row.monday, row.state): (Decimal(100 * row.lapsed) / row.exits).quantize(TENTH) for row in rows}
     lines = [
-        Series("Reserved, no transfer started", "third", [shares.get((monday, State.RESERVED), Decimal("0.0")) for monday in mondays]),
-        Series("Pending, no money came", "first", [shares.get((monday, State.PENDING), Decimal("0.0")) for monday in mondays]),
+        Series(
+            "Reserved, no transfer started",
+            "third",
+            [shares.get((monday, ReservationState.RESERVED), Decimal("0.0")) for monday in mondays],
+        ),
+        Series(
+            "Pending, no money received", "first", [shares.get((monday, ReservationState.PENDING), Decimal("0.0")) for monday in mondays]
+        ),
     ]
     description = "Of the reservations that left each state in a week, the share whose time had run out."
     return charts.curve("Share that lapsed", description, mondays, lines=lines, unit="%", stepped=False)

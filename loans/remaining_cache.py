@@ -1,7 +1,7 @@
 """Keep what remains of each loan in Redis, for showing. No decision reads it.
 
 A value is the text "version dollars instant". A settlement publishes it after its commit, with the loan's version, so a late or
-repeated write never replaces a newer value. A value that Redis lacks, or all of them while Redis is away, is taken from the rows
+repeated write never replaces a newer value. A value that Redis lacks, or all of them while Redis cannot be reached, is taken from the rows
 that the caller has read anyway.
 """
 
@@ -72,7 +72,7 @@ class Comparison:
 
 
 def publish(values: Mapping[int, Remaining]) -> None:
-    """Show these values from now on, by loan id, in one round trip. While Redis is away this only logs a warning."""
+    """Show these values from now on, by loan id, in one round trip. If Redis cannot be reached, only log a warning."""
     try:
         _write(values)
     except RedisError as error:
@@ -100,7 +100,7 @@ def compare(loan_ids: Sequence[int]) -> Comparison:
     just committed; one that a second read finds unchanged counts as wrong.
 
     Raises:
-        RedisError: Redis is away.
+        RedisError: Redis cannot be reached.
     """
     cached = _read(loan_ids)
     loans = {loan.pk: loan for loan in Loan.objects.filter(pk__in=loan_ids).annotate(as_of=_StatementTime()).order_by("pk")}
@@ -116,7 +116,7 @@ def repair(comparison: Comparison) -> None:
     """Write what the database said. A value that a settlement has published since then stays.
 
     Raises:
-        RedisError: Redis is away.
+        RedisError: Redis cannot be reached.
     """
     _write(comparison.rows, comparison.distrusted)
 

@@ -11,7 +11,7 @@ from loans.notifications import deliveries
 from loans.services.cache_refresh import refresh_remaining_cache
 from loans.services.closing_values import record_due_closing_values
 from loans.services.expiry import expire_due
-from loans.services.retention import delete_ended_tokens, delete_old_idempotency_keys
+from loans.services.retention import delete_ended_access_data, delete_old_idempotency_keys
 from loans.services.settlement import settle_due, settle_one_loan
 
 
@@ -44,7 +44,7 @@ def deliver() -> str:
 def refresh_remaining() -> str:
     """Write what remains of each loan to Redis anew; list what differed for staff first."""
     done = refresh_remaining_cache()
-    missing = "" if done.complete else " Redis is away; the rest comes from the database."
+    missing = "" if done.complete else " Redis cannot be reached; the rest comes from the database."
     return f"{done.loans} values were refreshed, {done.drifted} had drifted.{missing}"
 
 
@@ -63,4 +63,4 @@ def reconcile() -> str:
 @shared_task
 def delete_old_records() -> str:
     """Delete idempotency keys that no repeat may use any more, and tokens that ended long ago."""
-    return f"{delete_old_idempotency_keys()} idempotency keys and {delete_ended_tokens()} tokens were deleted."
+    return f"{delete_old_idempotency_keys()} idempotency keys and {delete_ended_access_data()} tokens were deleted."

@@ -54,7 +54,7 @@ def results() -> dict[str, JobResult]:
     """Return the result of each task that has run since Redis was last emptied, by its name.
 
     Raises:
-        RedisError: Redis is away.
+        RedisError: Redis cannot be reached.
     """
     by_task: dict[str, JobResult] = {}
     for name, value in sorted(get_redis_connection("default").hgetall(_key()).items()):

@@ -299,7 +299,7 @@ SPECTACULAR_SETTINGS = {
         "LoanStatus": "loans.selectors.loans.PUBLIC",
         "PaymentStatus": "loans.domain.states.INBOUND_STATUSES",
         "RefundStatus": ["due", "paid"],
-        "ReservationState": "loans.domain.states.State",
+        "ReservationState": "loans.domain.states.ReservationState",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -88,7 +88,7 @@ def pending(loan: Loan, amount: Decimal | int | str = 10_000, *, now: datetime =
 
 
 def funded(loan: Loan, amount: Decimal | int | str = 10_000, *, now: datetime = NOON, investor: Investor | None = None) -> Reservation:
-    """Make a reservation whose money is here."""
+    """Make a reservation whose money was received."""
     reservation = pending(loan, amount, now=now, investor=investor)
     money_comes(reservation, now=now)
     return fresh(reservation)
@@ -116,7 +116,7 @@ def start_transfer(reservation: Reservation, *, method: str = "ach", now: dateti
 
 def inbound(reservation: Reservation) -> Transfer:
     """Return the newest transfer that was started for the reservation."""
-    return reservation.transfers.filter(direction=Direction.INBOUND, payment=1).latest("created_at")
+    return reservation.transfers.filter(direction=Direction.INBOUND, payment_number=1).latest("created_at")
 
 
 def notice(kind: str, reference: str, amount: Decimal | int | str, *, occurred_at: datetime = NOON, event: str = "") -> Notice:

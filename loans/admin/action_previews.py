@@ -17,7 +17,7 @@ from django.db.models import Model
 
 from loans.admin.actions import StaffAction
 from loans.domain.actors import Actor
-from loans.domain.states import Event
+from loans.domain.states import ReservationEvent
 from loans.ledger import locks
 from loans.models import Reservation, ReviewItem, Transition
 from loans.selectors.offers import LoanOffer, loan_offer
@@ -119,7 +119,7 @@ def _overtaken(transitions: Sequence[Transition], queue: Sequence[Reservation]) 
         if transition.reservation is None or transition.transfer is not None:
             continue
         number = transition.reservation.number
-        if transition.event in {Event.REINSTATED_RESERVED, Event.REINSTATED_PENDING}:
+        if transition.event in {ReservationEvent.REINSTATED_RESERVED, ReservationEvent.REINSTATED_PENDING}:
             overtaken += [reservation for reservation in queue if reservation.number > number]
         elif transition.rule == "staff":
             overtaken += [reservation for reservation in queue if reservation.number < number]
@@ -149,7 +149,7 @@ def _digest(
                 "rule": transition.rule,
             }
             for transition in transitions
-            if transition.event != Event.EXPIRED
+            if transition.event != ReservationEvent.EXPIRED
         ],
     }
     return hashlib.sha256(json.dumps(outcome, default=str, sort_keys=True).encode()).hexdigest()

@@ -12,15 +12,15 @@ from loans.domain.states import (
     LOAN_TRANSITIONS,
     RESERVATION_TRANSITIONS,
     TRANSFER_TRANSITIONS,
-    Event,
     LoanEvent,
+    ReservationEvent,
     TransferEvent,
     possible_events,
 )
 from loans.models import Loan, Reservation, ReviewItem, Transfer
 from loans.services.loans import close_loan_at_settled, extend_loan, open_loan, withdraw_loan
 from loans.services.reservations import start_transfer
-from loans.services.scheduled_jobs import run_scheduled_job
+from loans.services.run_job_now import run_scheduled_job
 from loans.services.settlement import settle_ahead_of_turn
 from loans.services.staff_overrides import (
     accept_amount,
@@ -147,7 +147,7 @@ ACTIONS = [
         cancel_by_staff,
         ActionForm,
         "The live reservation is canceled, and the money received for it is refunded.",
-        Event.CANCELED_BY_STAFF,
+        ReservationEvent.CANCELED_BY_STAFF,
     ),
     StaffAction(
         "reinstate",
@@ -157,7 +157,7 @@ ACTIONS = [
         reinstate_reservation,
         ActionForm,
         "The canceled reservation becomes live again, with its old position in the queue.",
-        Event.REINSTATED_RESERVED,
+        ReservationEvent.REINSTATED_RESERVED,
     ),
     StaffAction(
         "extend",
@@ -167,7 +167,7 @@ ACTIONS = [
         extend_reservation,
         DeadlineForm,
         "The live reservation gets a later deadline.",
-        Event.EXTENDED,
+        ReservationEvent.EXTENDED,
     ),
     StaffAction(
         "record_transfer",
@@ -177,7 +177,7 @@ ACTIONS = [
         start_transfer,
         TransferForm,
         "The reservation becomes pending, as if its investor had started the transfer.",
-        Event.TRANSFER_STARTED,
+        ReservationEvent.TRANSFER_STARTED,
     ),
     StaffAction(
         "record_money",
@@ -196,7 +196,7 @@ ACTIONS = [
         accept_amount,
         ActionForm,
         "The reservation's amount becomes the amount that was received.",
-        Event.AMOUNT_ACCEPTED,
+        ReservationEvent.AMOUNT_ACCEPTED,
     ),
     StaffAction(
         "settle_ahead",
@@ -206,7 +206,7 @@ ACTIONS = [
         settle_ahead_of_turn,
         ActionForm,
         "The funded reservation is settled now, up to what remains of the loan.",
-        Event.SETTLED,
+        ReservationEvent.SETTLED,
     ),
     StaffAction(
         "reverse",
@@ -228,13 +228,13 @@ ACTIONS = [
         TransferEvent.PAID,
     ),
     StaffAction(
-        "close",
-        "Close",
+        "resolve",
+        "Resolve",
         REVIEW_ITEM,
         "loans.resolve_reviewitem",
         resolve_review_item,
         ActionForm,
-        "The review item leaves the list. The reason is stored as its note.",
+        "The review item is resolved. The reason is stored as its note.",
     ),
     StaffAction(
         "run",

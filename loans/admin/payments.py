@@ -12,7 +12,7 @@ from peerloans.admin.base import ReadOnlyAdmin
 class TransferAdmin(ReadOnlyAdmin, StaffActionsAdmin):
     list_display = [
         "reference",
-        "payment",
+        "payment_number",
         "reservation",
         "direction",
         "method",

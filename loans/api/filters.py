@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from rest_framework.request import Request
 
-from loans.domain.states import State
+from loans.domain.states import ReservationState
 from loans.models import Reservation
 from loans.models.fields import choices
 from peerloans.api.strict_fields import refuse_ambiguous_parameters, refuse_unknown_parameters
@@ -28,7 +28,7 @@ class StrictFilterBackend(filters.DjangoFilterBackend):
 
 class ReservationFilter(filters.FilterSet):
     loan = filters.CharFilter("loan__reference", max_length=20, label="The loan's reference.")
-    state = filters.ChoiceFilter(choices=choices(State))
+    state = filters.ChoiceFilter(choices=choices(ReservationState))
 
     class Meta:
         model = Reservation

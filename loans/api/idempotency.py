@@ -8,7 +8,7 @@ Two decorators store them at different moments:
 - `idempotent` stores the key, lets the view decide, and stores its answer, all in one transaction. A refusal is caught inside
   that transaction; the service's own `short_transaction` has already undone what the refusal must not leave behind.
 - `idempotent_in_service` is for the one view that must cost one statement, a new reservation. Its service stores the key in the
-  statement that writes the reservation, without a body: history has all that a repeat needs. A refusal, which writes nothing, is
+  statement that writes the reservation, without a body: history has all that a repeat needs. A refusal, which writes no answer, is
   stored afterwards.
 """
 

@@ -15,7 +15,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from loans.domain.limits import CENT
-from loans.domain.states import CAUSES, INBOUND_STATUSES, State, TransferStatus
+from loans.domain.states import CAUSES, INBOUND_STATUSES, ReservationState, TransferStatus
 from loans.models import Reservation, Transition
 from loans.selectors.loans import PUBLIC
 from loans.selectors.queue import queue_position_of
@@ -197,7 +197,7 @@ class ReservationSerializer(serializers.Serializer):
     loan = serializers.CharField(help_text="The loan's reference.")
     amount = MoneyField()
     settled_amount = MoneyField(help_text="What the reservation has bought.")
-    state = serializers.ChoiceField(list(State))
+    state = serializers.ChoiceField(list(ReservationState))
     cause = serializers.CharField(allow_null=True, help_text=f"Why it was canceled, else null: {', '.join(CAUSES)}.")
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField(allow_null=True, help_text="The deadline; null if the reservation cannot expire.")
@@ -262,7 +262,7 @@ class TransitionSerializer(serializers.Serializer):
 
 
 class StateTotalSerializer(serializers.Serializer):
-    state = serializers.ChoiceField(list(State))
+    state = serializers.ChoiceField(list(ReservationState))
     count = serializers.IntegerField()
     amount = MoneyField()
 

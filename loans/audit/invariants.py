@@ -80,7 +80,7 @@ INVARIANTS = [
         """,
     ),
     Invariant(
-        "A reservation has a deadline if it is live and its money is not here, and only then",
+        "A reservation has a deadline if it is live and not funded, and only then",
         """
         SELECT loan_id, id, CASE WHEN clock_runs THEN 'a deadline' ELSE 'none' END, COALESCE(expires_at::text, 'none')
         FROM (
@@ -134,7 +134,7 @@ INVARIANTS = [
         """,
     ),
     Invariant(
-        "Money that came is settled, refunded, or waits for the turn of its reservation",
+        "Received money is settled, refunded, or waits for the turn of its reservation",
         """
         SELECT loan_id, id,
             CASE WHEN state = 'pending' AND funded_at IS NOT NULL THEN amount || ' waiting'

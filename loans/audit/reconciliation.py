@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from loans import remaining_cache
 from loans.audit.invariants import INVARIANTS, SWEPT_WITHIN, Invariant
-from loans.domain.business_calendar import close_of, closed_banking_days
+from loans.domain.business_calendar import end_of_day, last_ended_banking_days
 from loans.ledger.review_items import open_review_item
 from loans.models import ReviewItem
 from loans.selectors.closing_values import loans_without_closing_value
@@ -62,9 +62,9 @@ def _breaches(invariant: Invariant, at: datetime) -> list[Breach]:
 
 
 def _missing_closing_values(at: datetime) -> list[Breach]:
-    (day,) = closed_banking_days(at - CLOSING_VALUES_WITHIN, 1)
-    sentence = "A loan that was open or funded at the close of a banking day has a closing value"
-    loan_ids = loans_without_closing_value(day, close_of(day))[:MOST_LISTED]
+    (day,) = last_ended_banking_days(at - CLOSING_VALUES_WITHIN, 1)
+    sentence = "A loan that was open or funded at the end of a banking day has a closing value"
+    loan_ids = loans_without_closing_value(day, end_of_day(day))[:MOST_LISTED]
     return [Breach(sentence, loan_id, None, f"one of {day}", "none") for loan_id in loan_ids]
 
 
@@ -88,7 +88,7 @@ def _list_drift(at: datetime) -> int:
         try:
             drift = remaining_cache.compare(loan_ids[start : start + BATCH_SHOWN]).drift
         except RedisError as error:
-            logger.warning("Redis is away and was not compared: %s", error)
+            logger.warning("Redis cannot be reached and was not compared: %s", error)
             break
         report_drift(drift, at)
         number += len(drift)

@@ -10,16 +10,16 @@ from decimal import Decimal
 from uuid import UUID
 
 from loans.domain.errors import IllegalTransition
-from loans.domain.money import ZERO
+from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import (
     LIVE,
     LOAN_TRANSITIONS,
     RESERVATION_TRANSITIONS,
     TRANSFER_TRANSITIONS,
-    Event,
     LoanEvent,
     LoanStatus,
-    State,
+    ReservationEvent,
+    ReservationState,
     TransferEvent,
     TransferStatus,
     state_after,
@@ -47,11 +47,11 @@ class ReplayedLoan:
     """A loan as its history describes it. `settled` and `claimed` are the sums of its reservations."""
 
     status: str = ""
-    amount: Decimal = ZERO
+    amount: Decimal = ZERO_DOLLARS
     opens_at: datetime | None = None
     closes_at: datetime | None = None
-    settled: Decimal = ZERO
-    claimed: Decimal = ZERO
+    settled: Decimal = ZERO_DOLLARS
+    claimed: Decimal = ZERO_DOLLARS
     last_number: int = 0
     facts: dict[str, str] = field(default_factory=dict)
 
@@ -64,13 +64,13 @@ class ReplayedReservation:
     created_at: datetime
     state: str = ""
     cause: str = ""
-    amount: Decimal = ZERO
-    settled_amount: Decimal = ZERO
+    amount: Decimal = ZERO_DOLLARS
+    settled_amount: Decimal = ZERO_DOLLARS
     expires_at: datetime | None = None
     funded: bool = False
-    received: Decimal = ZERO
-    refunded: Decimal = ZERO
-    lost: Decimal = ZERO
+    received: Decimal = ZERO_DOLLARS
+    refunded: Decimal = ZERO_DOLLARS
+    lost: Decimal = ZERO_DOLLARS
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class ReplayedTransfer:
     reservation: UUID
     created_at: datetime
     status: str = ""
-    amount: Decimal = ZERO
+    amount: Decimal = ZERO_DOLLARS
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,35 +158,35 @@ def _apply_to_loan(loan: ReplayedLoan, row: TransitionRow) -> None:
 
 
 def _apply_to_reservation(result: Replay, row: TransitionRow, reservation_id: UUID) -> None:
-    event = Event(row.event)
-    if event == Event.RESERVED and reservation_id not in result.reservations:
+    event = ReservationEvent(row.event)
+    if event == ReservationEvent.RESERVED and reservation_id not in result.reservations:
         _expect("from_state", row.from_state, "")
-        _expect("to_state", row.to_state, State.RESERVED)
+        _expect("to_state", row.to_state, ReservationState.RESERVED)
         result.loan.last_number += 1
         reservation = ReplayedReservation(number=result.loan.last_number, created_at=row.at, amount=row.amount)
         result.reservations[reservation_id] = reservation
     else:
         reservation = _reservation(result, reservation_id)
         _expect("from_state", row.from_state, reservation.state)
-        _expect("to_state", row.to_state, state_after(RESERVATION_TRANSITIONS, State(reservation.state), event))
+        _expect("to_state", row.to_state, state_after(RESERVATION_TRANSITIONS, ReservationState(reservation.state), event))
         _apply_amount(reservation, row, event)
     reservation.state = row.to_state
     reservation.expires_at = row.deadline
-    if event == Event.LOST:
+    if event == ReservationEvent.LOST:
         return  # the loss of refunded money changes neither the state nor its cause
     reservation.cause = ""
-    if reservation.state == State.CANCELED:
-        reservation.cause, reservation.settled_amount, reservation.funded = event, ZERO, False
-    elif event == Event.FUNDED or (event == Event.REINSTATED_PENDING and row.deadline is None):
+    if reservation.state == ReservationState.CANCELED:
+        reservation.cause, reservation.settled_amount, reservation.funded = event, ZERO_DOLLARS, False
+    elif event == ReservationEvent.FUNDED or (event == ReservationEvent.REINSTATED_PENDING and row.deadline is None):
         reservation.funded = True
 
 
-def _apply_amount(reservation: ReplayedReservation, row: TransitionRow, event: Event) -> None:
-    if event == Event.LOST:
+def _apply_amount(reservation: ReplayedReservation, row: TransitionRow, event: ReservationEvent) -> None:
+    if event == ReservationEvent.LOST:
         reservation.lost += row.amount
-    elif event == Event.SETTLED:
+    elif event == ReservationEvent.SETTLED:
         reservation.settled_amount = row.amount
-    elif event == Event.AMOUNT_ACCEPTED:
+    elif event == ReservationEvent.AMOUNT_ACCEPTED:
         reservation.amount = row.amount
     else:
         _expect("amount", row.amount, reservation.settled_amount or reservation.amount)

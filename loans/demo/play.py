@@ -14,7 +14,7 @@ from random import Random
 from typing import NamedTuple
 
 from loans.domain.actors import Actor
-from loans.domain.business_calendar import NEW_YORK, banking_days_after, closed_banking_days, new_york_day
+from loans.domain.business_calendar import NEW_YORK, banking_days_after, last_ended_banking_days, new_york_day
 from loans.models import Investor, Reservation
 from loans.services.expiry import expire_due
 from loans.services.payments import Notice, record_bank_event
@@ -48,7 +48,7 @@ class Play:
         self.staff = Actor("staff", staff_id)
         today = new_york_day(now)
         self._midnight = datetime.combine(today, time(), NEW_YORK).astimezone(UTC)
-        self._days = [*closed_banking_days(self._midnight, -FIRST_DAY), today, *banking_days_after(today, LAST_DAY)]
+        self._days = [*last_ended_banking_days(self._midnight, -FIRST_DAY), today, *banking_days_after(today, LAST_DAY)]
         self._random = Random(SEED)  # noqa: S311  nothing secret
         self._order = count()  # scenes of the same instant act in the order in which they were added
         self._coming: list[tuple[datetime, int, Moment, Scene]] = []

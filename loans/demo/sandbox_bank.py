@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from standardwebhooks import Webhook
 
-from loans.domain.states import Direction, State, TransferStatus
+from loans.domain.states import Direction, ReservationState, TransferStatus
 from loans.models import Transfer
 from loans.services.payments import Notice
 
@@ -67,7 +67,7 @@ def notice_of(transfer: Transfer, habits: Habits, at: datetime) -> Notice | None
 
 def _is_too_late(transfer: Transfer, at: datetime) -> bool:
     reservation = transfer.reservation
-    return reservation.state == State.CANCELED or (reservation.expires_at is not None and reservation.expires_at <= at)
+    return reservation.state == ReservationState.CANCELED or (reservation.expires_at is not None and reservation.expires_at <= at)
 
 
 def signed_request(notice: Notice, secret: str) -> tuple[dict[bytes | str, bytes | str], bytes]:

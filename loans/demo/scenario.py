@@ -19,7 +19,7 @@ from loans.demo.plans import PLANS, LoanPlan
 from loans.demo.play import Moment, Play, Scene
 from loans.demo.stories import Story
 from loans.domain.business_calendar import new_york_day
-from loans.domain.states import LoanStatus, State, TransferStatus
+from loans.domain.states import LoanStatus, ReservationState, TransferStatus
 from loans.models import Investor, Loan, Reservation, Transfer
 from loans.notifications import outbox
 from loans.selectors.loans import all_loan_ids
@@ -138,7 +138,7 @@ def give_addresses() -> None:
 def summary() -> str:
     """Return what there is now, in lines for a terminal."""
     statuses = [f"{Loan.objects.filter(status=status).count()} {status}" for status in LoanStatus]
-    states = [f"{Reservation.objects.filter(state=state).count()} {state}" for state in State]
+    states = [f"{Reservation.objects.filter(state=state).count()} {state}" for state in ReservationState]
     due = Transfer.objects.filter(status=TransferStatus.DUE).count()
     return "\n".join(
         [

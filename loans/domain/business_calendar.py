@@ -1,4 +1,4 @@
-"""Compute deadlines, and count the banking days that they depend on.
+"""Count banking days, and say when a day ends.
 
 Banking days are those of the Federal Reserve Banks: weekdays except their holidays. The Monday after a holiday on a Sunday is a
 holiday too; the Friday before a holiday on a Saturday is a banking day. Days begin and end in New York.
@@ -7,16 +7,15 @@ Source: Board of Governors of the Federal Reserve System, K.8, "Holidays Observe
 """
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
 from holidays.financial.federal_reserve import FederalReserve
 
 NEW_YORK = ZoneInfo("America/New_York")
-TIME_TO_START_TRANSFER = timedelta(hours=24)
-BANKING_DAYS_FOR_MONEY = 5
-CLOSE = time(18)
+END_OF_DAY = time(18)
+"""When a day's closing values are taken, in New York."""
 
 
 @cache
@@ -41,55 +40,43 @@ def banking_days_after(day: date, count: int) -> list[date]:
 
 
 @dataclass(frozen=True)
-class CountedDay:
-    """A day before a deadline: its number among the banking days; or None, and why it does not count."""
+class DeadlineDay:
+    """A day on the way to a deadline: its number among the banking days; or None, and the reason why it is not counted."""
 
     day: date
     number: int | None
-    why: str
+    reason_not_counted: str
 
 
-def counted_days(day: date, count: int) -> list[CountedDay]:
-    """Return each day after `day` up to its `count`th banking day."""
+def days_until_deadline(day: date, count: int) -> list[DeadlineDay]:
+    """Return each day after `day`, up to and including its `count`th banking day."""
     last, number, days = banking_days_after(day, count)[-1], 0, []
     while day < last:
         day += timedelta(days=1)
         if is_banking_day(day):
             number += 1
-            days.append(CountedDay(day, number, ""))
+            days.append(DeadlineDay(day, number, ""))
         else:
-            days.append(CountedDay(day, None, "weekend" if day.weekday() >= 5 else _holidays(day.year)[day]))
+            days.append(DeadlineDay(day, None, "weekend" if day.weekday() >= 5 else _holidays(day.year)[day]))
     return days
 
 
 def new_york_day(at: datetime) -> date:
-    """Return the day that it is in New York at that instant."""
+    """Return the date in New York at that instant."""
     return at.astimezone(NEW_YORK).date()
 
 
-def close_of(day: date) -> datetime:
-    """Return the instant at which the day closes, 18:00 in New York; closing values are those of this instant."""
-    return datetime.combine(day, CLOSE, NEW_YORK)
+def end_of_day(day: date) -> datetime:
+    """Return the end of the day for closing values: 18:00 in New York. Deadlines count calendar days instead, until midnight."""
+    return datetime.combine(day, END_OF_DAY, NEW_YORK)
 
 
-def closed_banking_days(at: datetime, count: int) -> list[date]:
-    """Return the last `count` banking days that had closed by `at`, oldest first."""
+def last_ended_banking_days(at: datetime, count: int) -> list[date]:
+    """Return the last `count` banking days whose `end_of_day` was not after `at`, oldest first."""
     days: list[date] = []
     day = new_york_day(at)
     while len(days) < count:
-        if is_banking_day(day) and close_of(day) <= at:
+        if is_banking_day(day) and end_of_day(day) <= at:
             days.append(day)
         day -= timedelta(days=1)
     return days[::-1]
-
-
-def transfer_deadline(at: datetime) -> datetime:
-    """Return when a reservation made at `at` lapses unless its transfer is started: 24 hours later, also when clocks change."""
-    return (at.astimezone(UTC) + TIME_TO_START_TRANSFER).astimezone(at.tzinfo)
-
-
-def money_deadline(at: datetime) -> datetime:
-    """Return when a transfer started at `at` lapses unless its money comes: the end of the fifth banking day after that day."""
-    last_day = banking_days_after(new_york_day(at), BANKING_DAYS_FOR_MONEY)[-1]
-    midnight = datetime.combine(last_day + timedelta(days=1), time(), NEW_YORK)
-    return midnight.astimezone(at.tzinfo)

@@ -1,4 +1,8 @@
-"""List the refusals of the loan rules. Each class has a stable code; `data` holds what helps the caller to go on."""
+"""Define the refusals of the loan rules.
+
+Each class has a stable code for programs. Its docstring names the entries of `data`, which tell the caller what is possible instead.
+Where a docstring says `Raises: NotFound, Busy.` without more, these have the meaning that they have here.
+"""
 
 from peerloans.errors import Problem
 
@@ -18,7 +22,7 @@ class NotAccredited(Problem):
 
 
 class BelowMinimum(Problem):
-    """The amount is below the loan's minimum and is not the closing piece. `minimum`: the least that would do."""
+    """The amount is below the loan's minimum and is not the closing piece. `minimum`: the smallest amount that is accepted."""
 
     code = "below_minimum"
     title = "Below the minimum"
@@ -56,7 +60,7 @@ class ReservationExpired(Problem):
 
 
 class IllegalTransition(Problem):
-    """The present state does not allow the event. `state`: the present one; `possible`: the events that it allows."""
+    """The present state does not allow the event. `state`: the present state; `possible`: the events that it allows."""
 
     code = "illegal_transition"
     title = "Not possible in this state"
@@ -70,14 +74,14 @@ class Busy(Problem):
 
 
 class InvalidSignature(Problem):
-    """The request is not signed by the bank, or its time lies too far away."""
+    """The request is not signed by the bank, or its timestamp differs too much from the present time."""
 
     code = "invalid_signature"
     title = "Invalid signature"
 
 
 class IdempotencyKeyReused(Problem):
-    """The key came with another request before."""
+    """The key was used before, with another request."""
 
     code = "idempotency_key_reused"
     title = "Idempotency-Key reused"

@@ -1,4 +1,4 @@
-"""Draw how a loan filled over time: fold its history into a bounded number of points.
+"""Compute how a loan filled over time, as a fixed number of points.
 
 Amounts are dollars with two places. A reservation counts with the state that history records, so a lapsed one counts until it
 is stored as expired.
@@ -13,8 +13,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from loans.domain import limits
-from loans.domain.money import ZERO
-from loans.domain.states import State
+from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.states import ReservationState
 
 POINTS = 120
 
@@ -43,24 +43,29 @@ class FillPoint:
 def fill_curve(
     changes: Iterable[FillChange], start: datetime, end: datetime, overbooking_rate: Decimal, points: int = POINTS
 ) -> list[FillPoint]:
-    """Return the loan at `points` instants, evenly spaced from `start` to `end`. `changes` are all of its history, oldest first."""
+    """Return the loan at `points` instants, evenly spaced from `start` to `end`.
+
+    `changes` are all of its history, oldest first; `overbooking_rate` is a fraction, as 0.20.
+    """
     remaining_changes = iter(changes)
     change = next(remaining_changes, None)
     reservations: dict[UUID, tuple[str, Decimal]] = {}
-    sums: defaultdict[str, Decimal] = defaultdict(lambda: ZERO)
-    amount = ZERO
+    sums: defaultdict[str, Decimal] = defaultdict(lambda: ZERO_DOLLARS)
+    amount = ZERO_DOLLARS
     curve = []
     for instant in _instants(start, end, points):
         while change and change.at <= instant:
             if change.reservation is None:
                 amount = change.amount
             else:
-                former_state, former_amount = reservations.get(change.reservation, (change.state, ZERO))
+                former_state, former_amount = reservations.get(change.reservation, (change.state, ZERO_DOLLARS))
                 sums[former_state] -= former_amount
                 sums[change.state] += change.amount
                 reservations[change.reservation] = change.state, change.amount
             change = next(remaining_changes, None)
-        settled, pending, reserved = (sums[state] for state in (State.SETTLED, State.PENDING, State.RESERVED))
+        settled, pending, reserved = (
+            sums[state] for state in (ReservationState.SETTLED, ReservationState.PENDING, ReservationState.RESERVED)
+        )
         limit = limits.limit(amount - settled, overbooking_rate)
         curve.append(FillPoint(instant, settled, pending, reserved, amount, limit))
     return curve

@@ -1,4 +1,7 @@
-"""Name the parts of an idempotent request: its key, and the first answer, which a repeat gets again."""
+"""Define the parts of an idempotent request: its key, and the first answer, which a repeat gets again.
+
+A key that is used again with another request is refused: `loans/api/idempotency.py` compares the two digests.
+"""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +14,7 @@ KEPT_FOR = timedelta(hours=24)
 
 @dataclass(frozen=True)
 class Key:
-    """An Idempotency-Key of a user, and the digest of the request that it came with."""
+    """An Idempotency-Key of a user, and the digest of the request that carries it."""
 
     user_id: int
     text: str
@@ -31,7 +34,7 @@ class FirstAnswer(NamedTuple):
 
 
 class AnsweredBefore(Exception):
-    """The key has a first answer, so the request is not decided again."""
+    """The key has a first answer, so the request is not decided again. The API answers it, after comparing the digests."""
 
     def __init__(self, first: FirstAnswer) -> None:
         super().__init__()

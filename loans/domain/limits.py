@@ -1,5 +1,10 @@
 """Compute how many dollars a new reservation may take.
 
+- remaining: the loan's amount minus what has settled.
+- claimed: the amounts of the loan's live reservations, added up.
+- overbooking rate: by which fraction of what remains the claimed dollars may exceed it. With 0.20 they may reach 120 %, since some
+  reservations lapse.
+
 Amounts are dollars with two places. `loans/ledger/admission.py` says the same rules in SQL, in the one statement that takes a
 reservation in; tests/loans/ledger/test_admission.py holds the two together.
 """
@@ -12,12 +17,12 @@ DEFAULT_OVERBOOKING_RATE = Decimal("0.20")
 
 
 def limit(remaining: Decimal, overbooking_rate: Decimal) -> Decimal:
-    """Return how many dollars may be claimed at once, rounded down to the cent. It shrinks with what remains."""
+    """Return how many dollars may be claimed at once, rounded down to the cent. `overbooking_rate` is a fraction, as 0.20."""
     return (remaining * (1 + overbooking_rate)).quantize(CENT, ROUND_DOWN)
 
 
 def available(remaining: Decimal, overbooking_rate: Decimal, claimed: Decimal) -> Decimal:
-    """Return how many dollars one new reservation may take of an open loan on which `claimed` dollars are live."""
+    """Return how many dollars one new reservation of an open loan may take; `overbooking_rate` is a fraction."""
     return max(Decimal("0.00"), min(remaining, limit(remaining, overbooking_rate) - claimed))
 
 

@@ -14,7 +14,7 @@ from loans.domain.limits import CENT
 
 
 class QueuedReservation(Protocol):
-    """What a rule reads of a reservation. `funded_at` is when its money was here, None before that."""
+    """What a rule reads of a reservation. `funded_at` is when its whole amount was received, None before that."""
 
     number: int
     amount: Decimal
@@ -23,39 +23,40 @@ class QueuedReservation(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """Settle `amount` dollars of a reservation of the queue. With 0 dollars it ends with nothing."""
+    """Settle `amount` dollars of a reservation of the queue. With 0 dollars the reservation is canceled."""
 
-    reservation: Any  # the very object from the queue; typed Any so that a caller gets back its own type
+    reservation: Any  # The same object as in the queue. Its type is Any, since each caller's queue has its own type.
     amount: Decimal
 
 
 Queue = Sequence[QueuedReservation]
 Rule = Callable[[Queue, Decimal, bool], list[Allocation]]
-"""Takes the queue, the dollars that remain, and whether the loan's closing has passed."""
+"""Takes the queue, the dollars that remain, and whether the loan's closing has passed. Allocations settle in their order."""
 
 
 def fifo(queue: Queue, remaining: Decimal, closed: bool) -> list[Allocation]:
-    """Settle first in, first out: no reservation takes what a live one before it is entitled to.
+    """Settle in queue order (first in, first out). No reservation takes dollars that one before it may still need.
 
-    Walk the queue and set aside for each reservation what it asks for, until nothing remains. A funded reservation settles if
-    that is its whole amount, or if it is the rest of the loan and every reservation before it is decided.
+    Walk the queue and set aside for each reservation its amount, or what is left, until nothing is left. A funded reservation
+    settles if its whole amount is set aside. It settles with less only if all before it settle too: otherwise one of them may still
+    be canceled, and leave more for it. The allocations are in queue order.
     """
     allocations: list[Allocation] = []
-    all_before_decided = True
+    all_before_settle = True
     for reservation in queue:
         share = min(reservation.amount, remaining)
         if share == 0:
             break
-        if reservation.funded_at and (share == reservation.amount or all_before_decided):
+        if reservation.funded_at and (share == reservation.amount or all_before_settle):
             allocations.append(Allocation(reservation, share))
         else:
-            all_before_decided = False
+            all_before_settle = False
         remaining -= share
     return allocations
 
 
 def first_funded(queue: Queue, remaining: Decimal, closed: bool) -> list[Allocation]:
-    """Settle as `fifo` does, but only the funded reservations, in the order in which their money came; ties by queue order."""
+    """Settle as `fifo` does, but only the funded reservations, in the order in which they were funded; ties by queue order."""
     funded = [(reservation.funded_at, reservation.number, reservation) for reservation in queue if reservation.funded_at]
     return fifo([reservation for _, _, reservation in sorted(funded, key=lambda entry: entry[:2])], remaining, closed)
 
@@ -64,24 +65,26 @@ def pro_rata(queue: Queue, remaining: Decimal, closed: bool) -> list[Allocation]
     """Settle the same fraction of each funded reservation, to the cent, at most all of it.
 
     Wait until the funded reservations reach what remains; or until the closing has passed and every live reservation is
-    funded. The cents that rounding leaves over go to the largest remainders, ties by queue order.
+    funded. The cents that rounding leaves over go to the largest remainders, ties by queue order. The allocations
+    are in queue order. One of them has 0 dollars where a share is less than a cent.
 
     Source of the rounding: the largest remainder method, also named after Hamilton.
     """
     funded = [reservation for reservation in queue if reservation.funded_at]
     wanted = sum(_cents(reservation.amount) for reservation in funded)
-    all_money_is_here = len(funded) == len(queue)
-    if not funded or (wanted < _cents(remaining) and not (closed and all_money_is_here)):
+    all_are_funded = len(funded) == len(queue)
+    if not funded or (wanted < _cents(remaining) and not (closed and all_are_funded)):
         return []
     to_give = min(wanted, _cents(remaining))
-    # For each reservation, by its number: whole cents, and the remainder of the division.
-    shares = {reservation.number: divmod(_cents(reservation.amount) * to_give, wanted) for reservation in funded}
-    cents_left = to_give - sum(cents for cents, _ in shares.values())
-    largest_remainders_first = sorted(shares, key=lambda number: (-shares[number][1], number))
-    get_one_more = set(largest_remainders_first[:cents_left])
-    return [
-        Allocation(reservation, (shares[reservation.number][0] + (reservation.number in get_one_more)) * CENT) for reservation in funded
-    ]
+    # Both by the reservation's number: its whole cents, and the remainder of the division that gave them.
+    cents, remainders = {}, {}
+    for reservation in funded:
+        cents[reservation.number], remainders[reservation.number] = divmod(_cents(reservation.amount) * to_give, wanted)
+    cents_left = to_give - sum(cents.values())
+    largest_remainders_first = sorted(remainders, key=lambda number: (-remainders[number], number))
+    for number in largest_remainders_first[:cents_left]:
+        cents[number] += 1
+    return [Allocation(reservation, cents[reservation.number] * CENT) for reservation in funded]
 
 
 def _cents(amount: Decimal) -> int:

@@ -1,7 +1,16 @@
 """List the states of loans, reservations and transfers, and which event leads from one to another.
 
-There is one table of transitions for each. Every pair of state and event that a table does not name is refused. History
-records the event. The event that cancels a reservation is also the cause that its investor sees.
+There is one table of transitions for each. A pair of state and event that its table does not have is refused. The events that
+create a loan, a reservation or a transfer are in no table, since no state comes before them. History records each event. The event
+that cancels a reservation is also the cause that its investor sees.
+
+Words that are easily confused:
+
+- funded: of a loan, all of it has settled. Of a reservation, its whole amount was received (`funded_at`); it is pending, has no
+  deadline any more, and waits for its turn to settle.
+- lapsed: the deadline of a live reservation has passed. From that instant it counts nowhere, though it is still stored as live.
+- expired: a lapsed reservation that is stored as canceled with the cause `expired`. A job does that each minute, and every unit of
+  work for its own loans.
 """
 
 from collections.abc import Mapping
@@ -25,7 +34,7 @@ class LoanEvent(StrEnum):
 
     CREATED = "created"
     EDITED = "edited"
-    MARKET_FOUND = "market_found"  # its metropolitan area by the ZIP data in use
+    MARKET_FOUND = "market_found"  # The ZIP data in use gave the loan another metropolitan area.
     OPENED = "opened"
     EXTENDED = "extended"
     FUNDED = "funded"
@@ -47,7 +56,7 @@ LOAN_TRANSITIONS = {
 }
 
 
-class State(StrEnum):
+class ReservationState(StrEnum):
     """The state of a reservation."""
 
     RESERVED = "reserved"
@@ -56,72 +65,77 @@ class State(StrEnum):
     CANCELED = "canceled"
 
 
-LIVE = (State.RESERVED, State.PENDING)
+LIVE = (ReservationState.RESERVED, ReservationState.PENDING)
 
 
-class Event(StrEnum):
+class ReservationEvent(StrEnum):
     """What happens to a reservation."""
 
     RESERVED = "reserved"
     TRANSFER_STARTED = "transfer_started"
-    FUNDED = "funded"  # its money is here
+    FUNDED = "funded"  # Its whole amount was received.
     EXTENDED = "extended"
-    AMOUNT_ACCEPTED = "amount_accepted"  # the reservation shrinks to the money that came
+    AMOUNT_ACCEPTED = "amount_accepted"  # Staff lowered the amount to the money that was received.
     SETTLED = "settled"
     REINSTATED_RESERVED = "reinstated_reserved"
     REINSTATED_PENDING = "reinstated_pending"
-    LOST = "lost"  # the bank took back money that had been refunded already
+    LOST = "lost"  # The bank took back money that had already been refunded.
     # The causes of a cancellation:
     CANCELED_BY_INVESTOR = "canceled_by_investor"
     CANCELED_BY_STAFF = "canceled_by_staff"
     EXPIRED = "expired"
     TRANSFER_FAILED = "transfer_failed"
     PAYMENT_RETURNED = "payment_returned"
-    NO_SHARE = "no_share"  # the settlement rule left nothing for it
+    NO_SHARE = "no_share"  # The settlement rule allocated 0 dollars to it.
     LOAN_FUNDED = "loan_funded"
     LOAN_WITHDRAWN = "loan_withdrawn"
 
 
 RESERVATION_TRANSITIONS = {
-    (State.RESERVED, Event.TRANSFER_STARTED): State.PENDING,
-    (State.RESERVED, Event.EXTENDED): State.RESERVED,
-    (State.RESERVED, Event.CANCELED_BY_INVESTOR): State.CANCELED,
-    (State.RESERVED, Event.CANCELED_BY_STAFF): State.CANCELED,
-    (State.RESERVED, Event.EXPIRED): State.CANCELED,
-    (State.RESERVED, Event.LOAN_FUNDED): State.CANCELED,
-    (State.RESERVED, Event.LOAN_WITHDRAWN): State.CANCELED,
-    (State.PENDING, Event.FUNDED): State.PENDING,
-    (State.PENDING, Event.EXTENDED): State.PENDING,
-    (State.PENDING, Event.AMOUNT_ACCEPTED): State.PENDING,
-    (State.PENDING, Event.SETTLED): State.SETTLED,
-    (State.PENDING, Event.CANCELED_BY_STAFF): State.CANCELED,
-    (State.PENDING, Event.EXPIRED): State.CANCELED,
-    (State.PENDING, Event.TRANSFER_FAILED): State.CANCELED,
-    (State.PENDING, Event.PAYMENT_RETURNED): State.CANCELED,
-    (State.PENDING, Event.NO_SHARE): State.CANCELED,
-    (State.PENDING, Event.LOAN_FUNDED): State.CANCELED,
-    (State.PENDING, Event.LOAN_WITHDRAWN): State.CANCELED,
-    (State.SETTLED, Event.PAYMENT_RETURNED): State.CANCELED,
-    (State.SETTLED, Event.LOAN_WITHDRAWN): State.CANCELED,
-    (State.CANCELED, Event.REINSTATED_RESERVED): State.RESERVED,
-    (State.CANCELED, Event.REINSTATED_PENDING): State.PENDING,
-    **{(state, Event.LOST): state for state in State},
+    (ReservationState.RESERVED, ReservationEvent.TRANSFER_STARTED): ReservationState.PENDING,
+    (ReservationState.RESERVED, ReservationEvent.EXTENDED): ReservationState.RESERVED,
+    (ReservationState.RESERVED, ReservationEvent.CANCELED_BY_INVESTOR): ReservationState.CANCELED,
+    (ReservationState.RESERVED, ReservationEvent.CANCELED_BY_STAFF): ReservationState.CANCELED,
+    (ReservationState.RESERVED, ReservationEvent.EXPIRED): ReservationState.CANCELED,
+    (ReservationState.RESERVED, ReservationEvent.LOAN_FUNDED): ReservationState.CANCELED,
+    (ReservationState.RESERVED, ReservationEvent.LOAN_WITHDRAWN): ReservationState.CANCELED,
+    (ReservationState.PENDING, ReservationEvent.FUNDED): ReservationState.PENDING,
+    (ReservationState.PENDING, ReservationEvent.EXTENDED): ReservationState.PENDING,
+    (ReservationState.PENDING, ReservationEvent.AMOUNT_ACCEPTED): ReservationState.PENDING,
+    (ReservationState.PENDING, ReservationEvent.SETTLED): ReservationState.SETTLED,
+    (ReservationState.PENDING, ReservationEvent.CANCELED_BY_STAFF): ReservationState.CANCELED,
+    (ReservationState.PENDING, ReservationEvent.EXPIRED): ReservationState.CANCELED,
+    (ReservationState.PENDING, ReservationEvent.TRANSFER_FAILED): ReservationState.CANCELED,
+    (ReservationState.PENDING, ReservationEvent.PAYMENT_RETURNED): ReservationState.CANCELED,
+    (ReservationState.PENDING, ReservationEvent.NO_SHARE): ReservationState.CANCELED,
+    (ReservationState.PENDING, ReservationEvent.LOAN_FUNDED): ReservationState.CANCELED,
+    (ReservationState.PENDING, ReservationEvent.LOAN_WITHDRAWN): ReservationState.CANCELED,
+    (ReservationState.SETTLED, ReservationEvent.PAYMENT_RETURNED): ReservationState.CANCELED,
+    (ReservationState.SETTLED, ReservationEvent.LOAN_WITHDRAWN): ReservationState.CANCELED,
+    (ReservationState.CANCELED, ReservationEvent.REINSTATED_RESERVED): ReservationState.RESERVED,
+    (ReservationState.CANCELED, ReservationEvent.REINSTATED_PENDING): ReservationState.PENDING,
+    **{(state, ReservationEvent.LOST): state for state in ReservationState},
 }
 
+# Why a reservation can be canceled, each once. A loss leaves a canceled reservation canceled, so it is no cause.
 CAUSES = list(
-    dict.fromkeys(event for (_, event), state in RESERVATION_TRANSITIONS.items() if state == State.CANCELED and event != Event.LOST)
+    dict.fromkeys(
+        event
+        for (_, event), state in RESERVATION_TRANSITIONS.items()
+        if state == ReservationState.CANCELED and event != ReservationEvent.LOST
+    )
 )
 
 
 class Direction(StrEnum):
     """Which way the money of a transfer goes."""
 
-    INBOUND = "inbound"  # investor to us
-    REFUND = "refund"  # us to investor
+    INBOUND = "inbound"  # From the investor to us.
+    REFUND = "refund"  # From us to the investor.
 
 
 class TransferStatus(StrEnum):
-    """The state of a transfer: the first four of an inbound one, the others of a refund."""
+    """The state of a transfer: the first four are for an inbound one, the others for a refund."""
 
     INITIATED = "initiated"
     CLEARED = "cleared"
@@ -151,14 +165,14 @@ class TransferEvent(StrEnum):
 TRANSFER_TRANSITIONS = {
     (TransferStatus.INITIATED, TransferEvent.CLEARED): TransferStatus.CLEARED,
     (TransferStatus.INITIATED, TransferEvent.FAILED): TransferStatus.FAILED,
-    (TransferStatus.FAILED, TransferEvent.CLEARED): TransferStatus.CLEARED,  # late money is always recorded
+    (TransferStatus.FAILED, TransferEvent.CLEARED): TransferStatus.CLEARED,  # Money that comes late is recorded too.
     (TransferStatus.CLEARED, TransferEvent.RETURNED): TransferStatus.RETURNED,
     (TransferStatus.DUE, TransferEvent.PAID): TransferStatus.PAID,
     (TransferStatus.DUE, TransferEvent.VOIDED): TransferStatus.VOID,
 }
 
-# Recorded in any state without changing it. They follow from other things, so no one can ask for them.
-AUTOMATIC_EVENTS: set[StrEnum] = {LoanEvent.MARKET_FOUND, Event.LOST}
+# These can happen in every state and change none, so a refusal does not list them as possible.
+ANY_STATE_EVENTS: set[StrEnum] = {LoanEvent.MARKET_FOUND, ReservationEvent.LOST}
 
 AnyState = TypeVar("AnyState", bound=StrEnum)
 AnyEvent = TypeVar("AnyEvent", bound=StrEnum)
@@ -181,5 +195,5 @@ def state_after(transitions: Mapping[tuple[AnyState, AnyEvent], AnyState], state
 
 
 def possible_events(transitions: Mapping[tuple[AnyState, AnyEvent], AnyState], state: AnyState) -> list[str]:
-    """Return the events that somebody can bring about from `state`."""
-    return [str(event) for (origin, event) in transitions if origin == state and event not in AUTOMATIC_EVENTS]
+    """Return the events that the table has for `state`, without those of ANY_STATE_EVENTS."""
+    return [str(event) for (origin, event) in transitions if origin == state and event not in ANY_STATE_EVENTS]

@@ -1,28 +1,30 @@
 """Take a new reservation into a loan's queue, or refuse it, in one statement.
 
-One statement decides, counts, writes the reservation, its history and the Idempotency-Key, and commits. So the row of the loan is
-locked only while the statement runs, and a refusal locks and writes nothing. Its plan is kept (see docs/performance.md).
+One statement decides, counts, and writes the reservation, its history and the Idempotency-Key. Alone, it is also its transaction,
+so the row of the loan is locked only while it runs; inside a longer transaction its locks last until that ends. A refusal locks no
+loan row; it may delete an outdated key. The statement's plan is kept (see docs/performance.md).
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.db import IntegrityError, connection
 from psycopg.errors import UniqueViolation
 
 from loans.domain.actors import Actor
 from loans.domain.idempotency import KEPT_FOR, FirstAnswer, Key
-from loans.domain.states import State
-from loans.ledger.bulk_write import exact
+from loans.domain.states import ReservationState
+from loans.ledger.bulk_write import refuse_extra_decimals
 from loans.ledger.locks import KEY_LOCK
 from loans.models import KEY_UNIQUE, Loan, Reservation
 from loans.selectors.offers import MAY_BUY
 from peerloans.database.prepared import Prepared
 
-# The rules of loans/domain/limits.py once more, over the columns of loans_loan.
+# The rules of loans/domain/limits.py again, over the columns of loans_loan. MAY_BUY, from the selectors, reads the parameters
+# `investor_id` and `now`.
 REMAINING = "(amount - settled)"
 LIMIT = "trunc((amount - settled) * (1 + overbooking_rate), 2)"
 MEETS_MINIMUM = f"(%(amount)s >= minimum OR ({REMAINING} < minimum AND %(amount)s = {REMAINING}))"
@@ -38,11 +40,12 @@ _ADMIT = Prepared(
         SELECT digest, status, body, reservation_id FROM loans_idempotencykey
         WHERE user_id = %(user_id)s AND key = %(key)s AND created_at > clock_timestamp() - %(kept_for)s::interval
     ), outdated AS (
-        -- Delete an answer that no longer counts, to make place for the new one.
+        -- Delete an answer that no longer counts, so that the new one can be inserted.
         DELETE FROM loans_idempotencykey
         WHERE user_id = %(user_id)s AND key = %(key)s AND created_at <= clock_timestamp() - %(kept_for)s RETURNING id
     ), admitted AS (
-        -- Decide, lock the loan and count the reservation. The instant is read again once the lock has come.
+        -- Decide, lock the loan and count the reservation. PostgreSQL checks the conditions again on the locked row, if another
+        -- transaction has changed it. RETURNING reads the clock when the loan is locked: that is the reservation's instant.
         UPDATE loans_loan
         SET claimed = claimed + %(amount)s, last_number = last_number + 1, version = version + 1
         WHERE reference = %(reference)s AND status = 'open' AND COALESCE(%(now)s::timestamptz, clock_timestamp()) < closes_at
@@ -68,6 +71,7 @@ _ADMIT = Prepared(
         FROM reserved CROSS JOIN (SELECT count(*) FROM outdated) AS deleted
         WHERE %(key)s IS NOT NULL
     )
+    -- Always one row.
     SELECT key.is_ours, answered.digest, answered.status, answered.body, answered.reservation_id,
         reserved.loan_id, reserved.number, reserved.amount, reserved.created_at, reserved.expires_at
     FROM key LEFT JOIN answered ON true LEFT JOIN reserved ON true
@@ -76,25 +80,25 @@ _ADMIT = Prepared(
 
 
 class _Row(NamedTuple):
-    """The one row that the statement returns. Fields of what does not exist are None."""
+    """The one row that the statement returns."""
 
     key_is_ours: bool
-    # The first answer to the key:
-    digest: Any
-    status: Any
-    body: Any
-    reservation_id: Any
-    # The new reservation:
-    loan_id: Any
-    number: Any
-    amount: Any
-    created_at: Any
-    expires_at: Any
+    # The first answer to the key, else None. Its `reservation_id` is None too unless it was a new reservation.
+    answer_digest: str | None
+    answer_status: int
+    answer_body: str
+    answer_reservation_id: UUID | None
+    # The new reservation, else None.
+    loan_id: int | None
+    number: int
+    amount: Decimal
+    created_at: datetime
+    expires_at: datetime
 
 
 @dataclass(frozen=True)
 class Admission:
-    """What became of a request: a reservation, the first answer to its key, or a key that another request holds; else a refusal."""
+    """The result of a request: a reservation, the first answer to its key, or a key that another request holds; else a refusal."""
 
     reservation: Reservation | None = None
     first_answer: FirstAnswer | None = None
@@ -102,7 +106,7 @@ class Admission:
 
     @property
     def refused(self) -> bool:
-        """Return whether the loan is not open, has too little available, or the investor or the amount does not qualify."""
+        """Return whether the rules refuse it: by the loan's state, its closing, what is available, the minimum or the investor."""
         return not (self.reservation or self.first_answer or self.key_in_use)
 
 
@@ -116,19 +120,21 @@ def admit_reservation(
     key: Key | None = None,
     now: datetime | None = None,
 ) -> Admission:
-    """Take a reservation of `amount` dollars into the loan's queue, if the rules allow it, and keep the key with it.
+    """Take a reservation of `amount` dollars into the loan's queue if the rules allow it, and keep the key with it.
 
-    Without `now`, the database's clock decides. Whatever does not lead to a reservation changes nothing.
+    The reservation lapses after `time_to_live`. Without a reservation no row of a loan is locked or changed; an outdated key may be
+    deleted. The key's lock is taken without waiting.
 
     Raises:
         ValueError: the amount has fractions of a cent.
+        OperationalError: the lock of the loan does not come in time; `locks.busy_if_late` translates it.
     """
     reservation_id = uuid4()
     values: dict[str, Any] = {
         "id": reservation_id,
         "reference": reference,
         "investor_id": investor_id,
-        "amount": exact(amount),
+        "amount": refuse_extra_decimals(amount),
         "time_to_live": time_to_live,
         "actor": actor.kind,
         "user_id": actor.user_id,
@@ -141,7 +147,7 @@ def admit_reservation(
         try:
             cursor.execute(_ADMIT, values)
         except IntegrityError as error:
-            # Another request took the key after this statement had begun to look.
+            # Another request answered the key after this statement began, and released the key's lock before this one tried it.
             if isinstance(error.__cause__, UniqueViolation) and error.__cause__.diag.constraint_name == KEY_UNIQUE:
                 return Admission(key_in_use=True)
             raise
@@ -153,12 +159,12 @@ def admit_reservation(
             investor_id=investor_id,
             number=row.number,
             amount=row.amount,
-            state=State.RESERVED,
+            state=ReservationState.RESERVED,
             created_at=row.created_at,
             expires_at=row.expires_at,
         )
         reservation._state.adding = False
         return Admission(reservation)
-    if row.digest:
-        return Admission(first_answer=FirstAnswer(row.digest, row.status, row.body, row.reservation_id))
+    if row.answer_digest:
+        return Admission(first_answer=FirstAnswer(row.answer_digest, row.answer_status, row.answer_body, row.answer_reservation_id))
     return Admission(key_in_use=not row.key_is_ours)

@@ -1,7 +1,7 @@
 """Write the changes of a unit of work in one statement, whatever their number.
 
-The rows of each table come as one array a column. A value that its column cannot hold is refused, as by a plain INSERT; a number
-with more places than its column, which PostgreSQL would round, is refused here.
+Each column of each table is sent as one array. PostgreSQL refuses a value that its column cannot hold, as in a plain INSERT. It
+would round a number with more decimal places than its column, so that is refused here.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _RESERVATION_COLUMNS = (
     "lost",
 )
 _TRANSFER_CHANGES = ("status", "amount", "cleared_at", "ended_at", "occurred_at")
-_TRANSFER_COLUMNS = ("id", "reservation_id", "direction", "method", "reference", "payment", "created_at", *_TRANSFER_CHANGES)
+_TRANSFER_COLUMNS = ("id", "reservation_id", "direction", "method", "reference", "payment_number", "created_at", *_TRANSFER_CHANGES)
 _TRANSITION_COLUMNS = (
     "at",
     "loan_id",
@@ -48,17 +48,18 @@ _TRANSITION_COLUMNS = (
 def write_changes(
     loans: Sequence[Loan], reservations: Sequence[Reservation], transfers: Sequence[Transfer], transitions: Sequence[Transition]
 ) -> None:
-    """Write the loans and reservations as they are, the transfers, new or changed, and append the transitions in their order.
+    """Update the loans and reservations, insert or update the transfers, and append the transitions in their order.
 
     Raises:
-        ValueError: a number has more places than its column.
+        ValueError: a number has more decimal places than its column.
         django.db.DataError: a text is too long for its column, or a number too large.
         django.db.IntegrityError: a constraint does not hold.
     """
-    new_loans, loan_arrays = _rows(Loan, _LOAN_COLUMNS, loans)
+    # The arrays follow in the order in which the statement names their tables.
     new_reservations, reservation_arrays = _rows(Reservation, _RESERVATION_COLUMNS, reservations)
     new_transfers, transfer_arrays = _rows(Transfer, _TRANSFER_COLUMNS, transfers)
     new_transitions, transition_arrays = _rows(Transition, _TRANSITION_COLUMNS, transitions)
+    new_loans, loan_arrays = _rows(Loan, _LOAN_COLUMNS, loans)
     statement = f"""
         WITH reservations AS (
             UPDATE loans_reservation AS old SET {_assign(_RESERVATION_COLUMNS[1:], "new")}
@@ -78,11 +79,11 @@ def write_changes(
         cursor.execute(statement, [*reservation_arrays, *transfer_arrays, *transition_arrays, *loan_arrays])
 
 
-def exact(number: Decimal, places: int = 2) -> Decimal:
-    """Return the number.
+def refuse_extra_decimals(number: Decimal, places: int = 2) -> Decimal:
+    """Return the number as it is.
 
     Raises:
-        ValueError: it has more than so many decimal places, so that PostgreSQL would round it.
+        ValueError: it has more than `places` decimal places, so PostgreSQL would round it.
     """
     if round(number, places) != number:
         raise ValueError(f"{number} has more than {places} decimal places.")
@@ -90,15 +91,15 @@ def exact(number: Decimal, places: int = 2) -> Decimal:
 
 
 def _rows(model: type[models.Model], columns: Sequence[str], instances: Sequence[models.Model]) -> tuple[str, list[list[Any]]]:
-    """Return SQL for a table `new` with the columns of the instances, each with its `line`; and an array for each column."""
+    """Return the SQL of a table `new` with these columns and the row's number `line`; and its parameters, an array for each column."""
     types, arrays = [], []
     for column in columns:
         field = model._meta.get_field(column)
-        assert isinstance(field, models.Field)  # noqa: S101 - for mypy: a column's name is that of no reverse relation
+        assert isinstance(field, models.Field)  # noqa: S101 - for mypy: no column has the name of a reverse relation
         values = [getattr(instance, column) for instance in instances]
         if isinstance(field, models.DecimalField):
-            values = [value if value is None else exact(value, field.decimal_places) for value in values]
-        # The type without its length: a cast to varchar(10) would cut what is longer, an INSERT refuses it.
+            values = [value if value is None else refuse_extra_decimals(value, field.decimal_places) for value in values]
+        # The type without its length: a cast to varchar(10) would cut a longer text, where an INSERT refuses it.
         types.append(str(field.db_type(connection)).partition("(")[0])
         arrays.append(values)
     unnested = ", ".join(f"%s::{type_}[]" for type_ in types)

@@ -1,13 +1,13 @@
 """Cancel lapsed reservations: of the loans in a unit of work, and of all loans when the job runs.
 
-A reservation has lapsed when its deadline has passed. It has expired once it is stored as canceled with the cause `expired`. That is
-written in one statement together with the loans' totals, the refunds of money that had come, and history.
+A reservation has lapsed when its deadline has passed. It has expired once it is stored as canceled with the cause `expired`. One
+statement writes that, the loans' totals, the refunds of money that was received, and history.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -17,27 +17,28 @@ from loans.models import Loan
 
 _LAPSED_COLUMNS = "id, loan_id, state, amount, expires_at, received, refunded, lost"
 
-# The part that both statements share. Each defines `lapsed` before it: the reservations to cancel, and the instant `at` of the change.
+# What both statements share. Each begins with a CTE `lapsed`: the reservations to cancel, and `at`, the instant that history records.
 _EXPIRE = """
     canceled AS (
-        -- Cancel them. One that has changed since `lapsed` read it is left for the next run.
+        -- Cancel them. `lapsed` may have read a reservation before its loan was locked: one that another transaction has changed since
+        -- is left for the next run.
         UPDATE loans_reservation AS reservation
         SET state = 'canceled', cause = 'expired', expires_at = NULL, refunded = lapsed.received + lapsed.lost
         FROM lapsed
         WHERE reservation.id = lapsed.id AND reservation.expires_at = lapsed.expires_at AND reservation.state = lapsed.state
             AND reservation.received = lapsed.received AND reservation.refunded = lapsed.refunded
         RETURNING reservation.id, reservation.loan_id, lapsed.state, reservation.amount, lapsed.expires_at, lapsed.at,
-            lapsed.received + lapsed.lost - lapsed.refunded AS owed
+            lapsed.received + lapsed.lost - lapsed.refunded AS to_refund
     ), released AS (
         -- Take them out of their loans' totals.
         UPDATE loans_loan SET claimed = claimed - freed.amount, version = version + 1
         FROM (SELECT loan_id, sum(amount) AS amount FROM canceled GROUP BY loan_id) AS freed
         WHERE loans_loan.id = freed.loan_id
     ), refunds AS (
-        -- Owe the money that had come, too little to fund them.
-        INSERT INTO loans_transfer (id, reservation_id, direction, method, reference, payment, status, amount, created_at)
-        SELECT refund, id, 'refund', '', 'R-' || upper(left(replace(refund::text, '-', ''), 12)), 1, 'due', owed, at
-        FROM (SELECT gen_random_uuid() AS refund, id, owed, at FROM canceled WHERE owed > 0) AS owing
+        -- Refund the money that they received, which was too little to fund them.
+        INSERT INTO loans_transfer (id, reservation_id, direction, method, reference, payment_number, status, amount, created_at)
+        SELECT refund, id, 'refund', '', 'R-' || upper(left(replace(refund::text, '-', ''), 12)), 1, 'due', to_refund, at
+        FROM (SELECT gen_random_uuid() AS refund, id, to_refund, at FROM canceled WHERE to_refund > 0) AS unfunded
         RETURNING id, reservation_id, amount
     ), history AS (
         -- Record the cancellations and the refunds.
@@ -52,7 +53,7 @@ _EXPIRE = """
 
 _EXPIRE_OF_LOANS = f"""
     WITH lapsed AS MATERIALIZED (
-        -- The oldest ones, until those before free the dollars that are needed.
+        -- In each loan the oldest ones, as long as the still older ones free fewer dollars than are needed.
         SELECT * FROM (
             SELECT {_LAPSED_COLUMNS}, %(at)s::timestamptz AS at,
                 sum(amount) OVER (PARTITION BY loan_id ORDER BY expires_at, id) - amount AS freed_by_older
@@ -66,15 +67,16 @@ _EXPIRE_OF_LOANS = f"""
 
 _EXPIRE_OLDEST = f"""
     WITH oldest AS MATERIALIZED (
-        -- The next batch.
+        -- The next batch. It needs no condition on the state: a constraint allows a deadline only to live reservations that are not
+        -- funded.
         SELECT {_LAPSED_COLUMNS} FROM loans_reservation
         WHERE expires_at <= %(at)s AND (expires_at, id) > (%(after)s, %(after_id)s) ORDER BY expires_at, id LIMIT %(size)s
     ), locked AS MATERIALIZED (
-        -- A loan that another transaction holds is left for the next run.
+        -- Their loans. One that another transaction holds is skipped, and left for the next run.
         SELECT id FROM loans_loan WHERE id IN (SELECT loan_id FROM oldest) ORDER BY id FOR UPDATE SKIP LOCKED
     ), under_lock AS MATERIALIZED (
-        -- The clock is read once the locks have come, so that a loan's history never runs backwards.
-        SELECT COALESCE(%(now)s::timestamptz, clock_timestamp()) AS at FROM (SELECT count(*) FROM locked) AS all_of_them
+        -- The clock is read when all are locked, so that a loan's history never runs backwards.
+        SELECT COALESCE(%(now)s::timestamptz, clock_timestamp()) AS at FROM (SELECT count(*) FROM locked) AS all_locks
     ), lapsed AS MATERIALIZED (
         -- Those of the batch whose loans are locked.
         SELECT oldest.*, under_lock.at FROM under_lock, oldest JOIN locked ON locked.id = oldest.loan_id
@@ -85,9 +87,10 @@ _EXPIRE_OLDEST = f"""
 
 
 def expire_lapsed(loans: Sequence[Loan], at: datetime, needed: Decimal | None = None) -> int:
-    """Cancel the reservations of loans under lock that have lapsed by `at`, and return how many.
+    """Cancel the reservations of these loans that have lapsed by `at`, and return how many.
 
-    With `needed`, stop in each loan once that many dollars are freed, the oldest first. The given loans get the new totals.
+    The caller holds the locks of the loans. `needed` is in dollars: in each loan, stop once so many are freed, the oldest first; None
+    cancels all. The objects in `loans` get the new totals and versions.
     """
     by_id = {loan.pk: loan for loan in loans}
     expired = 0
@@ -100,26 +103,35 @@ def expire_lapsed(loans: Sequence[Loan], at: datetime, needed: Decimal | None = 
     return expired
 
 
-@dataclass(frozen=True)
-class ExpiredBatch:
-    """A batch over all loans: how many reservations had lapsed, how many were canceled, and which was the last."""
+class BatchEnd(NamedTuple):
+    """The last reservation of a batch, by its deadline and id. The next batch continues after it."""
+
+    expires_at: datetime
+    reservation_id: UUID
+
+
+BEFORE_ALL = BatchEnd(datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
+
+
+class ExpiredBatch(NamedTuple):
+    """A batch over all loans: how many reservations had lapsed, how many of them were canceled, and where it ended."""
 
     lapsed: int
     canceled: int
-    last_expires_at: datetime
-    last_id: UUID
+    end: BatchEnd
 
 
-BEFORE_ALL = ExpiredBatch(0, 0, datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
+def expire_oldest(*, at: datetime, size: int, after: BatchEnd = BEFORE_ALL, now: datetime | None = None) -> ExpiredBatch | None:
+    """Cancel up to `size` reservations of any loans that have lapsed by `at`, the oldest first, after the end of the batch before.
 
-
-def expire_oldest(*, at: datetime, size: int, after: ExpiredBatch = BEFORE_ALL, now: datetime | None = None) -> ExpiredBatch | None:
-    """Cancel up to `size` reservations of any loans that have lapsed by `at`: the oldest beyond the batch `after`.
-
-    Return None where none is left. Without `now`, history gets the instant at which the loans were under lock.
+    `at` only selects; it is one instant for all batches of a run. `now` is the instant that history records; None is the database's
+    clock once the loans are locked. Loans that another transaction holds are skipped. Return None if no lapsed reservation is left.
     """
-    values = {"at": at, "now": now, "size": size, "actor": SYSTEM.kind, "after": after.last_expires_at, "after_id": after.last_id}
+    values = {"at": at, "now": now, "size": size, "actor": SYSTEM.kind, "after": after.expires_at, "after_id": after.reservation_id}
     with connection.cursor() as cursor:
         cursor.execute(_EXPIRE_OLDEST, values)
         row = cursor.fetchone()
-    return ExpiredBatch(*row) if row else None
+    if not row:
+        return None
+    lapsed, canceled, *end = row
+    return ExpiredBatch(lapsed, canceled, BatchEnd(*end))

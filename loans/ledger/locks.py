@@ -1,8 +1,8 @@
-"""Lock loans, and turn a lock that does not come in time into a refusal.
+"""Lock loans and Idempotency-Keys, and refuse a request whose lock does not come in time.
 
 The row of a loan is the lock for the loan, its reservations, their transfers and its history: nothing writes any of them without
-it. To exclude deadlocks, several loans are locked in the order of their ids, and an Idempotency-Key before any loan. A lock comes
-within PostgreSQL's `lock_timeout`, or not at all.
+it. To exclude deadlocks, several loans are locked in the order of their ids, and an Idempotency-Key before any loan. A wait for a
+lock ends after PostgreSQL's `lock_timeout`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,18 +20,19 @@ from loans.models import Loan
 from peerloans.errors import Problem
 
 KEY_LOCK = "hashtextextended(%(user_id)s::bigint || ' ' || %(key)s, 0)"
-"""SQL: the number of the advisory lock of an Idempotency-Key. When two keys share a number, one waits for the other without need."""
+"""SQL: the number of the advisory lock of an Idempotency-Key. Two keys may share a number; then one only waits for the other."""
 
 
 class LockedLoans(NamedTuple):
-    """Loans under lock, in the order of their ids. `at` is the instant of the decisions, read once all locks had come."""
+    """Loans under lock, in the order of their ids. `at` is the instant of the decisions, read when all were locked."""
 
     loans: list[Loan]
     at: datetime
 
 
 @contextmanager
-def _refuse(errors: tuple[type[Exception], ...], problem: type[Problem], detail: str) -> Iterator[None]:
+def _translate_lock_error(errors: tuple[type[Exception], ...], problem: type[Problem], detail: str) -> Iterator[None]:
+    """Raise the problem in place of an OperationalError that one of these PostgreSQL errors caused."""
     try:
         yield
     except OperationalError as error:
@@ -43,18 +44,18 @@ def _refuse(errors: tuple[type[Exception], ...], problem: type[Problem], detail:
 def busy_if_late() -> AbstractContextManager[None]:
     """Raise Busy when the lock of a loan does not come in time."""
     detail = "Another request is changing this loan. Try again in a moment."
-    return _refuse((LockNotAvailable, DeadlockDetected), Busy, detail)
+    return _translate_lock_error((LockNotAvailable, DeadlockDetected), Busy, detail)
 
 
 def in_progress_if_late() -> AbstractContextManager[None]:
     """Raise RequestInProgress when the lock of an Idempotency-Key does not come in time."""
     detail = "The first request with this Idempotency-Key is still running. Try again in a moment."
-    return _refuse((LockNotAvailable,), RequestInProgress, detail)
+    return _translate_lock_error((LockNotAvailable,), RequestInProgress, detail)
 
 
 @contextmanager
 def short_transaction() -> Iterator[None]:
-    """Open a transaction that holds locks, so decide and write inside and do nothing else.
+    """Open a transaction that holds locks. Only decide and write inside: a call to another server would make others wait.
 
     Raises:
         Busy: the lock of a loan did not come in time.
@@ -63,8 +64,17 @@ def short_transaction() -> Iterator[None]:
         yield
 
 
-def lock_key(key: Key) -> None:
-    """Wait until no other request with the key is being decided. Inside a transaction, hold the key until its end.
+def wait_for_key(key: Key) -> None:
+    """Wait until no other request holds the key, without holding it. Call it outside a transaction.
+
+    Raises:
+        RequestInProgress: the other request took too long.
+    """
+    hold_key(key)  # The lock ends with the statement, which is a transaction by itself.
+
+
+def hold_key(key: Key) -> None:
+    """Wait until no other request holds the key, then hold it until the end of the transaction.
 
     Raises:
         RequestInProgress: the other request took too long.
@@ -80,10 +90,13 @@ def lock_loans(
     reservation_id: UUID | None = None,
     now: datetime | None = None,
 ) -> LockedLoans:
-    """Lock the loans of these ids, the loan of this reference, or the loan of this reservation. Name one of the three.
+    """Lock the loans of these ids, the loan of this reference, or the loan of this reservation. Pass one of the three.
+
+    Ids that no loan has are skipped.
 
     Raises:
-        NotFound: there is no such loan or reservation.
+        NotFound: no loan was found.
+        OperationalError: a lock does not come in time; `short_transaction` translates it to Busy.
     """
     value: Any
     if reservation_id is not None:
@@ -92,7 +105,7 @@ def lock_loans(
         condition, value = "reference = %s", reference
     else:
         condition, value = "id = ANY(%s)", list(loan_ids or ())
-    # The clock is read outside of the SELECT that locks, so after all locks have come.
+    # The clock is read outside of the SELECT that locks, so when all loans are locked.
     statement = f"""
         WITH locked AS MATERIALIZED (SELECT * FROM loans_loan WHERE {condition} ORDER BY id FOR UPDATE)
         SELECT locked.*, COALESCE(%s::timestamptz, clock_timestamp()) AS at FROM locked ORDER BY id

@@ -16,7 +16,7 @@ from django.db import transaction
 from psycopg.types.json import Jsonb
 
 from loans import remaining_cache
-from loans.domain import money
+from loans.domain import reservation_money
 from loans.domain.actors import Actor
 from loans.domain.errors import NotFound
 from loans.domain.states import (
@@ -25,10 +25,10 @@ from loans.domain.states import (
     RESERVATION_TRANSITIONS,
     TRANSFER_TRANSITIONS,
     Direction,
-    Event,
     LoanEvent,
     LoanStatus,
-    State,
+    ReservationEvent,
+    ReservationState,
     TransferEvent,
     TransferStatus,
     state_after,
@@ -43,7 +43,12 @@ DELIVER_TASK = "loans.tasks.deliver"
 
 
 def insert_draft(loan: Loan, *, actor: Actor, at: datetime) -> Loan:
-    """Insert a new draft, with the first row of its history."""
+    """Insert a new draft with the first row of its history, and return it. The caller has a transaction open.
+
+    Raises:
+        django.db.IntegrityError: a constraint does not hold, as that references are unique.
+        django.db.DataError: a value is too long or too large for its column.
+    """
     loan.created_at = at
     loan.save(force_insert=True)
     Transition.objects.create(
@@ -71,7 +76,8 @@ def unit_of_work(
 ) -> Iterator["UnitOfWork"]:
     """Lock loans, cancel their lapsed reservations, and write what the block has changed when it ends; in one transaction.
 
-    Name the loans by their ids, by the reference of one, or by one reservation. An exception in the block undoes everything.
+    Pass the ids of loans, the reference of one, or one reservation's id. `actor` and `reason` go into history with each change. An
+    exception in the block undoes everything, also the cancellation of lapsed reservations.
 
     Raises:
         NotFound: there is no such loan or reservation.
@@ -87,7 +93,8 @@ def unit_of_work(
 class UnitOfWork:
     """Loans under lock, without lapsed reservations, and the changes decided on them at the instant `at`.
 
-    `expired` is how many lapsed reservations were canceled at the beginning.
+    Its methods change the objects that are passed to them and note the changes with their history; `write` writes all. `loans` are the
+    locked loans by id. `expired` is how many lapsed reservations were canceled at the beginning.
     """
 
     def __init__(self, loans: Sequence[Loan], at: datetime, *, actor: Actor, reason: str, expired: int) -> None:
@@ -103,15 +110,18 @@ class UnitOfWork:
 
     @property
     def loan(self) -> Loan:
-        """The loan, when there is only one."""
+        """The only loan. With several, this raises ValueError."""
         (loan,) = self.loans.values()
         return loan
 
     def reservation(self, reservation_id: UUID, investor_id: int | None = None) -> Reservation:
-        """Read a reservation of the loans, as it is under their lock.
+        """Read a reservation of the locked loans from the database, each time as a new object.
+
+        Call it once for each reservation: changes of two objects of the same row would overwrite each other. With `investor_id`, it
+        must be that investor's.
 
         Raises:
-            NotFound: there is none, or it is not the investor's.
+            NotFound: there is none, or it is another investor's.
         """
         reservation = Reservation.objects.select_related("loan").filter(pk=reservation_id).first()
         if not reservation or (investor_id is not None and reservation.investor_id != investor_id):
@@ -119,7 +129,7 @@ class UnitOfWork:
         return reservation
 
     def change_loan(self, loan: Loan, event: LoanEvent, **changes: Any) -> None:
-        """Let `event` happen to a loan. `changes` are its new amount, opens_at, closes_at or facts.
+        """Apply `event` to a loan. `changes` are the new values of its amount, opens_at, closes_at or editable fields (`Loan.FACTS`).
 
         Raises:
             IllegalTransition: the state of the loan does not allow it.
@@ -132,21 +142,25 @@ class UnitOfWork:
         facts = _facts(changes)
         self._record(loan, event, from_state, loan.status, loan.amount, deadline=loan.closes_at, facts=Jsonb(facts) if facts else None)
 
-    def change_reservation(self, reservation: Reservation, event: Event, *, rule: str = "", **changes: Any) -> None:
-        """Let `event` happen to a reservation, with all that follows from it for the loan and for refunds.
+    def change_reservation(self, reservation: Reservation, event: ReservationEvent, *, rule: str = "", **changes: Any) -> None:
+        """Apply `event` to a reservation, and do what follows from it:
 
-        `changes` are its new amount, settled_amount, expires_at or funded_at; a canceled reservation loses the last three.
-        `rule` is the settlement rule that decided.
+        - the loan's claimed and settled dollars change with the reservation's;
+        - a funded loan of which something remains again is reopened;
+        - money that the reservation does not keep is refunded; refunds of money that it keeps again are voided.
+
+        `changes` are the new values of its amount, settled_amount, expires_at or funded_at. A canceled reservation has none of the
+        last three. `rule` names the settlement rule that decided, for history.
 
         Raises:
             IllegalTransition: the state of the reservation does not allow it.
         """
         loan = self.loans[reservation.loan_id]
-        from_state, settled_before = State(reservation.state), reservation.settled_amount
+        from_state, settled_before = ReservationState(reservation.state), reservation.settled_amount
         to_state = state_after(RESERVATION_TRANSITIONS, from_state, event)
-        canceled = to_state == State.CANCELED
+        canceled = to_state == ReservationState.CANCELED
         if canceled:
-            changes |= {"settled_amount": money.ZERO, "expires_at": None, "funded_at": None}
+            changes |= {"settled_amount": reservation_money.ZERO_DOLLARS, "expires_at": None, "funded_at": None}
 
         _count_in_totals(reservation, loan, sign=-1)
         reservation.state, reservation.cause = to_state, event if canceled else ""
@@ -155,7 +169,8 @@ class UnitOfWork:
         _count_in_totals(reservation, loan, sign=1)
         self._changed_loans[loan.pk] = loan
 
-        # History has the dollars that settled, or that no longer are; otherwise those of the whole reservation.
+        # The dollars that the event is about: those that have settled, or had until now; else the reservation's amount. Closing values
+        # and the replay of history rely on it.
         amount = reservation.settled_amount or settled_before or reservation.amount
         self._record_reservation(reservation, event, from_state, amount, rule=rule)
         if loan.status == LoanStatus.FUNDED and loan.remaining:
@@ -163,41 +178,48 @@ class UnitOfWork:
         self._adjust_refunds(reservation)
 
     def _adjust_refunds(self, reservation: Reservation) -> None:
-        """Refund the money that the reservation does not keep, or void refunds of money that it keeps again or that is gone."""
-        owed = money.owed(
-            reservation.state, funded=reservation.funded_at is not None, amount=reservation.amount, waiting=reservation.waiting
+        """Refund the money that the reservation does not keep, or void refunds of money that it keeps or no longer has."""
+        adjustment = reservation_money.refund_adjustment(
+            reservation.state, funded=reservation.funded_at is not None, amount=reservation.amount, waiting_dollars=reservation.waiting
         )
-        if owed > 0:
-            self.refund(reservation, owed)
-        elif owed < 0:
-            self.void_refunds(reservation, -owed)
+        if adjustment > 0:
+            self.refund(reservation, adjustment)
+        elif adjustment < 0:
+            self.void_refunds(reservation, -adjustment)
 
     def refund(self, reservation: Reservation, amount: Decimal) -> None:
-        """Owe the investor `amount` dollars."""
+        """Add a refund of `amount` dollars, which is due until the bank reports it as paid."""
         refund = Transfer(reservation=reservation, direction=Direction.REFUND, status=TransferStatus.DUE, amount=amount)
         refund.reference = "R-" + refund.pk.hex[:12].upper()
         reservation.refunded += amount
         self._add_transfer(refund, TransferEvent.DUE)
 
     def void_refunds(self, reservation: Reservation, amount: Decimal) -> None:
-        """Void due refunds of `amount` dollars, the newest first. What lies beyond the due refunds has been paid and is lost."""
+        """Void whole due refunds, the newest first, until `amount` dollars are covered.
+
+        If the last one is larger than needed, add a refund of the excess. If all due refunds together are too small, the rest has been
+        paid: it is lost.
+        """
         for refund in reservation.transfers.filter(status=TransferStatus.DUE).order_by("-created_at", "-id"):
-            if amount > 0:
-                refund.reservation = reservation
-                self.change_transfer(refund, TransferEvent.VOIDED)
-                amount -= refund.amount
+            if amount <= 0:
+                break
+            refund.reservation = reservation
+            self.change_transfer(refund, TransferEvent.VOIDED)
+            amount -= refund.amount
         if amount > 0:
             self._lose(reservation, amount)
-        elif amount < 0:  # the last refund was larger than what had to be voided
-            self.refund(reservation, -amount)
+        elif amount < 0:
+            excess = -amount
+            self.refund(reservation, excess)
 
     def _lose(self, reservation: Reservation, amount: Decimal) -> None:
+        """Count dollars that were refunded and then taken back by the bank, and open a review item."""
         reservation.lost += amount
-        self._record_reservation(reservation, Event.LOST, reservation.state, amount)
+        self._record_reservation(reservation, ReservationEvent.LOST, reservation.state, amount)
         self.add_review_item("loss", f"{amount} dollars were refunded and then taken back by the bank.", reservation)
 
     def start_transfer(self, reservation: Reservation, method: str) -> None:
-        """Expect the reservation's money by `method`, under a new reference."""
+        """Add the inbound transfer by which the reservation's money is expected, with a new reference. `method` is ach or wire."""
         transfer = Transfer(
             reservation=reservation,
             direction=Direction.INBOUND,
@@ -208,15 +230,15 @@ class UnitOfWork:
         transfer.reference = "T-" + transfer.pk.hex[:12].upper()
         self._add_transfer(transfer, TransferEvent.INITIATED)
 
-    def refund_further_payment(self, transfer: Transfer, payment: int, amount: Decimal, occurred_at: datetime) -> None:
-        """Record money that came again under the transfer's reference, as its payment of that number, and refund all of it."""
+    def refund_further_payment(self, transfer: Transfer, payment_number: int, amount: Decimal, occurred_at: datetime) -> None:
+        """Record a further payment under the transfer's reference, and refund all of it. The transfer itself is payment number 1."""
         reservation = transfer.reservation
         further = Transfer(
             reservation=reservation,
             direction=Direction.INBOUND,
             method=transfer.method,
             reference=transfer.reference,
-            payment=payment,
+            payment_number=payment_number,
             status=TransferStatus.CLEARED,
             amount=amount,
             cleared_at=self.at,
@@ -229,9 +251,9 @@ class UnitOfWork:
     def change_transfer(
         self, transfer: Transfer, event: TransferEvent, *, amount: Decimal | None = None, occurred_at: datetime | None = None
     ) -> None:
-        """Let `event` happen to a transfer, and count it in what its reservation has received and been refunded.
+        """Apply `event` to a transfer, and count it in its reservation's `received` or `refunded`.
 
-        `amount` is what came, where that is not what was expected; `occurred_at` is the bank's time.
+        `amount` is the received amount, where it can differ from the expected one; `occurred_at` is the bank's time.
 
         Raises:
             IllegalTransition: the status of the transfer does not allow it.
@@ -252,7 +274,7 @@ class UnitOfWork:
         self._record_transfer(transfer, event, from_status)
 
     def add_review_item(self, kind: str, detail: str, reservation: Reservation) -> None:
-        """List something about a reservation for staff."""
+        """Open a review item about a reservation, at once in this transaction."""
         open_review_item(kind, detail, at=self.at, loan_id=reservation.loan_id, reservation_id=reservation.pk)
 
     def _add_transfer(self, transfer: Transfer, event: TransferEvent) -> None:
@@ -260,7 +282,9 @@ class UnitOfWork:
         self._record_transfer(transfer, event, "")
 
     # --- History: each changed row is noted together with its transition ------------------------------------------------
-    def _record_reservation(self, reservation: Reservation, event: Event, from_state: str, amount: Decimal, *, rule: str = "") -> None:
+    def _record_reservation(
+        self, reservation: Reservation, event: ReservationEvent, from_state: str, amount: Decimal, *, rule: str = ""
+    ) -> None:
         self._changed_reservations[reservation.pk] = reservation
         loan, to_state = self.loans[reservation.loan_id], reservation.state
         self._record(loan, event, from_state, to_state, amount, reservation=reservation, deadline=reservation.expires_at, rule=rule)
@@ -280,15 +304,15 @@ class UnitOfWork:
 
     # --- Writing ---------------------------------------------------------------------------------------------------------
     def write(self) -> None:
-        """Write all changes in one statement. After the commit, publish what remains and have investors notified."""
+        """Write all changes in one statement. After the commit, update the remaining cache and send the notification job."""
         if not self._transitions:
             return
         loans = list(self._changed_loans.values())
         write_changes(loans, list(self._changed_reservations.values()), list(self._changed_transfers.values()), self._transitions)
         for loan in loans:
-            loan.version += 1  # as in the database
+            loan.version += 1  # The statement has done the same in the database.
         transaction.on_commit(self._publish_remaining, robust=True)
-        transaction.on_commit(_deliver_soon, robust=True)
+        transaction.on_commit(_notify_soon, robust=True)
 
     def _publish_remaining(self) -> None:
         loans = self._changed_loans.values()
@@ -305,10 +329,10 @@ def _facts(changes: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(changes[name]) for name in Loan.FACTS if name in changes}
 
 
-def _deliver_soon() -> None:
-    """Have the deliver job run in a second, once for all commits until then. Otherwise beat sends it within a minute.
+def _notify_soon() -> None:
+    """Send the job that notifies investors, to run in a second, once for all commits of that second.
 
-    A new reservation waits for beat, since sending a job would make it slower.
+    The schedule sends it each minute anyway. A new reservation waits for that, since sending a job would make it slower.
     """
     if cache.add("deliver_soon", 1, timeout=1):
         current_app.send_task(DELIVER_TASK, countdown=1)

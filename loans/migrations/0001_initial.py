@@ -375,7 +375,7 @@ class Migration(migrations.Migration):
                 ("method", models.CharField(blank=True, choices=[("ach", "Ach"), ("wire", "Wire")], max_length=10)),
                 ("reference", models.CharField(help_text="The reference that is written on the payment.", max_length=40)),
                 (
-                    "payment",
+                    "payment_number",
                     models.PositiveSmallIntegerField(default=1, help_text="2 and higher: further payments with the same reference."),
                 ),
                 (
@@ -409,7 +409,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "ordering": ["created_at", "payment", "id"],
+                "ordering": ["created_at", "payment_number", "id"],
                 "permissions": [
                     ("record_transfer", "Can record a transfer or cleared money by hand"),
                     ("accept_transfer", "Can accept a differing amount"),
@@ -686,7 +686,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="transfer",
-            constraint=models.UniqueConstraint(fields=("reference", "payment"), name="transfer_reference_unique"),
+            constraint=models.UniqueConstraint(fields=("reference", "payment_number"), name="transfer_reference_unique"),
         ),
         migrations.AddConstraint(
             model_name="transfer",

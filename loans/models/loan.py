@@ -7,7 +7,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from loans.domain.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
-from loans.domain.money import ZERO
+from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.settlement_rules import DEFAULT_RULE
 from loans.domain.states import LoanStatus
 from loans.models.fields import choices, dollars
@@ -39,9 +39,9 @@ class Loan(models.Model):
     status = models.CharField(max_length=10, choices=choices(LoanStatus), default=LoanStatus.DRAFT, editable=False)
     opens_at = models.DateTimeField(null=True, editable=False)
     closes_at = models.DateTimeField(null=True, editable=False)
-    settled = dollars(default=ZERO, editable=False)
+    settled = dollars(default=ZERO_DOLLARS, editable=False)
     claimed = dollars(
-        default=ZERO,
+        default=ZERO_DOLLARS,
         editable=False,
         help_text="Dollars of reserved and pending reservations, including lapsed ones that are not yet marked expired.",
     )
@@ -86,7 +86,8 @@ class Loan(models.Model):
             ),
         ]
 
-    # Fields that staff or the market lookup may change, besides money and dates. History stores each change.
+    # The facts of a loan: the fields that staff or the market lookup may change, besides its amount and its dates. History stores each
+    # change of them (Transition.facts).
     FACTS = (
         "title",
         "address",
@@ -113,7 +114,7 @@ class Loan(models.Model):
 
 
 class ClosingValue(models.Model):
-    """A loan's totals at the close of a banking day, in dollars."""
+    """A loan's totals at the end of a banking day, in dollars."""
 
     loan = models.ForeignKey(Loan, models.PROTECT, related_name="closing_values", db_index=False)
     day = models.DateField()

@@ -6,8 +6,9 @@ from decimal import Decimal
 from django.db import models
 from django.db.models import F, Q
 
-from loans.domain import money
-from loans.domain.states import LIVE, State
+from loans.domain import reservation_money
+from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.states import LIVE, ReservationState
 from loans.models.fields import choices, dollars
 from loans.models.investor import Investor
 from loans.models.loan import Loan
@@ -24,15 +25,15 @@ class Reservation(models.Model):
     investor = models.ForeignKey(Investor, models.PROTECT, related_name="reservations", db_index=False)
     number = models.PositiveBigIntegerField()
     amount = dollars()
-    settled_amount = dollars(default=money.ZERO)
-    state = models.CharField(max_length=10, choices=choices(State))
+    settled_amount = dollars(default=ZERO_DOLLARS)
+    state = models.CharField(max_length=10, choices=choices(ReservationState))
     cause = models.CharField(max_length=30, blank=True, help_text="The event that canceled it.")
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, help_text="Null when it cannot expire.")
     funded_at = models.DateTimeField(null=True, help_text="When its money had been received in full.")
-    received = dollars(default=money.ZERO, help_text="Inbound money that cleared.")
-    refunded = dollars(default=money.ZERO, help_text="Refunds due or paid.")
-    lost = dollars(default=money.ZERO, help_text="Refunds that were paid before the bank took the refunded payment back.")
+    received = dollars(default=ZERO_DOLLARS, help_text="Inbound money that cleared.")
+    refunded = dollars(default=ZERO_DOLLARS, help_text="Refunds due or paid.")
+    lost = dollars(default=ZERO_DOLLARS, help_text="Refunds that were paid before the bank took the refunded payment back.")
 
     class Meta:
         ordering = ["-created_at", "-id"]
@@ -48,24 +49,26 @@ class Reservation(models.Model):
             models.CheckConstraint(name="reservation_amount_positive", condition=Q(amount__gt=0)),
             models.CheckConstraint(
                 name="reservation_state_agrees",
-                condition=Q(state=State.RESERVED, cause="", settled_amount=0, expires_at__isnull=False, funded_at__isnull=True)
-                | Q(state=State.PENDING, cause="", settled_amount=0, expires_at__isnull=False, funded_at__isnull=True)
-                | Q(state=State.PENDING, cause="", settled_amount=0, expires_at__isnull=True, funded_at__isnull=False)
-                | Q(state=State.SETTLED, cause="", settled_amount__gt=0, expires_at__isnull=True, funded_at__isnull=False)
-                | (Q(state=State.CANCELED, settled_amount=0, expires_at__isnull=True, funded_at__isnull=True) & ~Q(cause="")),
+                condition=Q(state=ReservationState.RESERVED, cause="", settled_amount=0, expires_at__isnull=False, funded_at__isnull=True)
+                | Q(state=ReservationState.PENDING, cause="", settled_amount=0, expires_at__isnull=False, funded_at__isnull=True)
+                | Q(state=ReservationState.PENDING, cause="", settled_amount=0, expires_at__isnull=True, funded_at__isnull=False)
+                | Q(state=ReservationState.SETTLED, cause="", settled_amount__gt=0, expires_at__isnull=True, funded_at__isnull=False)
+                | (Q(state=ReservationState.CANCELED, settled_amount=0, expires_at__isnull=True, funded_at__isnull=True) & ~Q(cause="")),
             ),
             models.CheckConstraint(name="reservation_settled_within_amount", condition=Q(settled_amount__lte=F("amount"))),
             models.CheckConstraint(
                 name="reservation_money_adds_up",
                 condition=Q(received__gte=0, refunded__gte=0, lost__gte=0)
                 & Q(received__gte=F("settled_amount") + F("refunded") - F("lost"))
-                & (Q(funded_at__isnull=True) | Q(state=State.SETTLED) | Q(received__gte=F("amount") + F("refunded") - F("lost"))),
+                & (
+                    Q(funded_at__isnull=True) | Q(state=ReservationState.SETTLED) | Q(received__gte=F("amount") + F("refunded") - F("lost"))
+                ),
             ),
         ]
         indexes = [
             models.Index(fields=["loan", "expires_at"], name="reservation_live", condition=Q(state__in=LIVE)),
             models.Index(fields=["expires_at", "id"], name="reservation_due", condition=Q(expires_at__isnull=False)),
-            models.Index(fields=["loan"], name="reservation_funded", condition=Q(state=State.PENDING, expires_at__isnull=True)),
+            models.Index(fields=["loan"], name="reservation_funded", condition=Q(state=ReservationState.PENDING, expires_at__isnull=True)),
             models.Index(fields=["investor", "-created_at", "-id"], name="reservation_of_investor"),
             models.Index(fields=["-created_at", "-id"], name="reservation_newest"),
         ]
@@ -80,4 +83,4 @@ class Reservation(models.Model):
     @property
     def waiting(self) -> Decimal:
         """Money that was received and is neither settled nor refunded, in dollars."""
-        return money.waiting(received=self.received, lost=self.lost, refunded=self.refunded, settled_amount=self.settled_amount)
+        return reservation_money.waiting(received=self.received, lost=self.lost, refunded=self.refunded, settled_amount=self.settled_amount)

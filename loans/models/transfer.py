@@ -18,7 +18,7 @@ class Transfer(models.Model):
     direction = models.CharField(max_length=10, choices=choices(Direction))
     method = models.CharField(max_length=10, blank=True, choices=choices(["ach", "wire"]))
     reference = models.CharField(max_length=40, help_text="The reference that is written on the payment.")
-    payment = models.PositiveSmallIntegerField(default=1, help_text="2 and higher: further payments with the same reference.")
+    payment_number = models.PositiveSmallIntegerField(default=1, help_text="2 and higher: further payments with the same reference.")
     status = models.CharField(max_length=10, choices=choices(TransferStatus))
     amount = dollars(help_text="The expected amount while initiated, the received amount once cleared.")
     created_at = models.DateTimeField()
@@ -27,7 +27,7 @@ class Transfer(models.Model):
     occurred_at = models.DateTimeField(null=True, help_text="The bank's time of its last event.")
 
     class Meta:
-        ordering = ["created_at", "payment", "id"]
+        ordering = ["created_at", "payment_number", "id"]
         indexes = [models.Index(fields=["-created_at", "-id"], name="transfer_newest")]
         permissions = [
             ("record_transfer", "Can record a transfer or cleared money by hand"),
@@ -35,7 +35,7 @@ class Transfer(models.Model):
             ("pay_refund", "Can mark refunds paid"),
         ]
         constraints = [
-            models.UniqueConstraint(fields=["reference", "payment"], name="transfer_reference_unique"),
+            models.UniqueConstraint(fields=["reference", "payment_number"], name="transfer_reference_unique"),
             models.UniqueConstraint(fields=["reservation"], condition=Q(status=TransferStatus.INITIATED), name="transfer_initiated_once"),
             models.CheckConstraint(name="transfer_amount_positive", condition=Q(amount__gt=0)),
             models.CheckConstraint(

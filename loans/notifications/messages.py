@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from loans.domain.states import Event, TransferEvent
+from loans.domain.states import ReservationEvent, TransferEvent
 from loans.models import Delivery, Transition
 from peerloans.api.renderers import as_json
 
@@ -31,22 +31,24 @@ def _canceled(why: str) -> Message:
 _REINSTATED = Message("reservation.reinstated", "Your reservation of loan {loan} is active again", "reinstated")
 
 OF_RESERVATION = {
-    Event.RESERVED: Message("reservation.reserved", "You reserved part of loan {loan}", "reserved"),
-    Event.TRANSFER_STARTED: Message("reservation.transfer_started", "Send your payment for loan {loan}", "transfer_started"),
-    Event.FUNDED: Message("reservation.funded", "We received your payment for loan {loan}", "funded"),
-    Event.EXTENDED: Message("reservation.extended", "You have more time for loan {loan}", "extended"),
-    Event.AMOUNT_ACCEPTED: Message("reservation.amount_accepted", "Your reservation of loan {loan} has a new amount", "amount_accepted"),
-    Event.SETTLED: Message("reservation.settled", "You bought part of loan {loan}", "settled"),
-    Event.REINSTATED_RESERVED: _REINSTATED,
-    Event.REINSTATED_PENDING: _REINSTATED,
-    Event.CANCELED_BY_INVESTOR: _canceled("You canceled it."),
-    Event.CANCELED_BY_STAFF: _canceled("Our staff canceled it."),
-    Event.EXPIRED: _canceled("Its deadline passed."),
-    Event.TRANSFER_FAILED: _canceled("Your bank reported that the transfer failed."),
-    Event.PAYMENT_RETURNED: _canceled("Your payment was returned to your bank."),
-    Event.NO_SHARE: _canceled("The loan was sold to other investors, and nothing was left for this reservation."),
-    Event.LOAN_FUNDED: _canceled("The loan is fully sold."),
-    Event.LOAN_WITHDRAWN: _canceled("The loan was withdrawn."),
+    ReservationEvent.RESERVED: Message("reservation.reserved", "You reserved part of loan {loan}", "reserved"),
+    ReservationEvent.TRANSFER_STARTED: Message("reservation.transfer_started", "Send your payment for loan {loan}", "transfer_started"),
+    ReservationEvent.FUNDED: Message("reservation.funded", "We received your payment for loan {loan}", "funded"),
+    ReservationEvent.EXTENDED: Message("reservation.extended", "You have more time for loan {loan}", "extended"),
+    ReservationEvent.AMOUNT_ACCEPTED: Message(
+        "reservation.amount_accepted", "Your reservation of loan {loan} has a new amount", "amount_accepted"
+    ),
+    ReservationEvent.SETTLED: Message("reservation.settled", "You bought part of loan {loan}", "settled"),
+    ReservationEvent.REINSTATED_RESERVED: _REINSTATED,
+    ReservationEvent.REINSTATED_PENDING: _REINSTATED,
+    ReservationEvent.CANCELED_BY_INVESTOR: _canceled("You canceled it."),
+    ReservationEvent.CANCELED_BY_STAFF: _canceled("Our staff canceled it."),
+    ReservationEvent.EXPIRED: _canceled("Its deadline passed."),
+    ReservationEvent.TRANSFER_FAILED: _canceled("Your bank reported that the transfer failed."),
+    ReservationEvent.PAYMENT_RETURNED: _canceled("Your payment was returned to your bank."),
+    ReservationEvent.NO_SHARE: _canceled("The loan was sold to other investors, and nothing was left for this reservation."),
+    ReservationEvent.LOAN_FUNDED: _canceled("The loan is fully sold."),
+    ReservationEvent.LOAN_WITHDRAWN: _canceled("The loan was withdrawn."),
 }
 OF_TRANSFER = {
     TransferEvent.DUE: Message("refund.due", "You will get a refund for loan {loan}", "refund_due"),
@@ -63,7 +65,7 @@ def message_of(transition: Transition) -> Message:
     """Return the message about the transition. Raises KeyError or ValueError where its event is not announced."""
     if transition.transfer_id:
         return OF_TRANSFER[TransferEvent(transition.event)]
-    return OF_RESERVATION[Event(transition.event)]
+    return OF_RESERVATION[ReservationEvent(transition.event)]
 
 
 def message_id(transition: Transition) -> str:
@@ -78,7 +80,7 @@ def message_data(delivery: Delivery) -> dict[str, Any]:
     """
     transition, reservation = delivery.transition, delivery.reservation
     transfer = transition.transfer
-    if transition.event == Event.TRANSFER_STARTED:
+    if transition.event == ReservationEvent.TRANSFER_STARTED:
         transfer = next((inbound for inbound in reservation.transfers.all() if inbound.created_at == transition.at), None)
     return {
         "reservation": reservation.pk,

@@ -14,7 +14,7 @@ DAYS_OF_TOTALS = 90  # by the calendar
 
 
 class ClosingPoint(NamedTuple):
-    """Dollars that remained, and dollars of live reservations, at the close of a banking day."""
+    """Dollars that remained, and dollars of live reservations, at the end of a banking day."""
 
     day: date
     remaining: Decimal
@@ -33,20 +33,20 @@ def closing_totals(now: datetime) -> list[ClosingPoint]:
     return [ClosingPoint(*row) for row in recent.values_list("day").annotate(Sum("remaining"), Sum("claimed"))]
 
 
-# A withdrawn loan lacks the value only where it was withdrawn after the close.
+# A withdrawn loan lacks the value only where it was withdrawn after the end of the day.
 _LOANS_WITHOUT_VALUE = """
     SELECT id FROM loans_loan AS loan
-    WHERE opens_at <= %(close)s
+    WHERE opens_at <= %(end_of_day)s
         AND NOT EXISTS (SELECT FROM loans_closingvalue WHERE loan_id = loan.id AND day = %(day)s)
         AND (status <> 'withdrawn' OR NOT EXISTS (
-            SELECT FROM loans_transition WHERE loan_id = loan.id AND event = 'withdrawn' AND at <= %(close)s
+            SELECT FROM loans_transition WHERE loan_id = loan.id AND event = 'withdrawn' AND at <= %(end_of_day)s
         ))
     ORDER BY id
 """
 
 
-def loans_without_closing_value(day: date, close: datetime) -> list[int]:
-    """Return the ids of the loans that were open or funded at the close of the day and lack its closing value, in order."""
+def loans_without_closing_value(day: date, end_of_day: datetime) -> list[int]:
+    """Return the ids of the loans that were open or funded at the end of the day and lack its closing value, in order."""
     with connection.cursor() as cursor:
-        cursor.execute(_LOANS_WITHOUT_VALUE, {"day": day, "close": close})
+        cursor.execute(_LOANS_WITHOUT_VALUE, {"day": day, "end_of_day": end_of_day})
         return [loan_id for (loan_id,) in cursor.fetchall()]

@@ -11,8 +11,8 @@ from django.db.models import Count, DateField, F, Q, QuerySet, Sum
 from django.db.models.functions import TruncWeek
 
 from loans.domain.business_calendar import NEW_YORK, new_york_day
-from loans.domain.money import ZERO
-from loans.domain.states import LIVE, Event, LoanStatus, State, TransferEvent
+from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.states import LIVE, LoanStatus, ReservationEvent, ReservationState, TransferEvent
 from loans.models import Reservation, Transition
 from loans.selectors.loans import market_loans
 from loans.selectors.offers import loan_offers
@@ -34,10 +34,10 @@ class Total:
 
 
 _HAPPENED = (
-    ("Reserved", Q(transfer=None, event=Event.RESERVED)),
-    ("Transfers started", Q(transfer=None, event=Event.TRANSFER_STARTED)),
-    ("Settled", Q(transfer=None, event=Event.SETTLED)),
-    ("Canceled", Q(transfer=None, reservation__isnull=False, to_state=State.CANCELED) & ~Q(event=Event.LOST)),
+    ("Reserved", Q(transfer=None, event=ReservationEvent.RESERVED)),
+    ("Transfers started", Q(transfer=None, event=ReservationEvent.TRANSFER_STARTED)),
+    ("Settled", Q(transfer=None, event=ReservationEvent.SETTLED)),
+    ("Canceled", Q(transfer=None, reservation__isnull=False, to_state=ReservationState.CANCELED) & ~Q(event=ReservationEvent.LOST)),
     ("Refunds that became due", Q(transfer__isnull=False, event=TransferEvent.DUE)),
     ("Refunds paid", Q(transfer__isnull=False, event=TransferEvent.PAID)),
 )
@@ -59,7 +59,7 @@ def totals_lapsing(now: datetime) -> list[Total]:
 def _totals(rows: QuerySet[Transition] | QuerySet[Reservation], kinds: Sequence[tuple[str, Q]]) -> list[Total]:
     """Count the rows of each kind and add up their amounts, in one query."""
     counts = {f"count{number}": Count("pk", filter=condition) for number, (_, condition) in enumerate(kinds)}
-    sums = {f"dollars{number}": Sum("amount", filter=condition, default=ZERO) for number, (_, condition) in enumerate(kinds)}
+    sums = {f"dollars{number}": Sum("amount", filter=condition, default=ZERO_DOLLARS) for number, (_, condition) in enumerate(kinds)}
     values = rows.aggregate(**counts, **sums)
     return [Total(label, values[f"count{number}"], values[f"dollars{number}"]) for number, (label, _) in enumerate(kinds)]
 
@@ -83,7 +83,7 @@ def _weekly_exits(now: datetime) -> list[tuple[date, str, int, int]]:
     exits = Transition.objects.filter(at__gt=now - timedelta(weeks=WEEKS_SHOWN), transfer=None, from_state__in=LIVE)
     exits = exits.exclude(to_state=F("from_state")).order_by()
     weekly = exits.annotate(week=TruncWeek("at", tzinfo=NEW_YORK, output_field=DateField())).values_list("week", "from_state")
-    return list(weekly.annotate(exits=Count("pk"), lapsed=Count("pk", filter=Q(event=Event.EXPIRED))))
+    return list(weekly.annotate(exits=Count("pk"), lapsed=Count("pk", filter=Q(event=ReservationEvent.EXPIRED))))
 
 
 def open_loans(now: datetime) -> list[LoanFunding]:
@@ -94,6 +94,10 @@ def open_loans(now: datetime) -> list[LoanFunding]:
     sums = live.order_by().values_list("loan_id", "state").annotate(Sum("amount"))
     dollars = {(loan_id, state): amount for loan_id, state, amount in sums}
     return [
-        LoanFunding(offer, dollars.get((offer.loan.pk, State.PENDING), ZERO), dollars.get((offer.loan.pk, State.RESERVED), ZERO))
+        LoanFunding(
+            offer,
+            dollars.get((offer.loan.pk, ReservationState.PENDING), ZERO_DOLLARS),
+            dollars.get((offer.loan.pk, ReservationState.RESERVED), ZERO_DOLLARS),
+        )
         for offer in offers
     ]

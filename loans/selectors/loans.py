@@ -7,7 +7,7 @@ from django.db.models import Case, F, Q, QuerySet, When
 from django.db.models.functions import Now
 
 from loans.domain.fill_curve import FillChange, FillPoint, fill_curve
-from loans.domain.states import Event, LoanStatus, State
+from loans.domain.states import LoanStatus, ReservationEvent, ReservationState
 from loans.models import Loan, Reservation, Transition
 from loans.selectors.offers import LoanOffer
 from peerloans.database import replica
@@ -51,7 +51,7 @@ def loan_fill_curve(offer: LoanOffer) -> list[FillPoint]:
     loan = offer.loan
     if loan.opens_at is None:
         return []
-    history = Transition.objects.filter(loan=loan, transfer=None).exclude(event=Event.LOST).order_by("id")
+    history = Transition.objects.filter(loan=loan, transfer=None).exclude(event=ReservationEvent.LOST).order_by("id")
     changes = history.values_list("at", "reservation_id", "to_state", "amount")
     last = None if loan.status == LoanStatus.OPEN else history.values_list("at", flat=True).last()
     return fill_curve(map(FillChange._make, changes.iterator()), loan.opens_at, last or offer.at, loan.overbooking_rate)
@@ -64,7 +64,7 @@ def all_loan_ids() -> list[int]:
 
 def loans_with_waiting_money() -> list[int]:
     """Return the ids of the loans with funded reservations that wait for their turn, in order."""
-    return _loan_ids(Reservation.objects.filter(state=State.PENDING, expires_at=None))
+    return _loan_ids(Reservation.objects.filter(state=ReservationState.PENDING, expires_at=None))
 
 
 def loans_with_lapsed_reservations(at: datetime) -> list[int]:

@@ -10,10 +10,10 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from loans.domain.money import ZERO
-from loans.domain.states import State
+from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.states import ReservationState
 
-HELD = (State.RESERVED, State.PENDING, State.SETTLED)
+HELD = (ReservationState.RESERVED, ReservationState.PENDING, ReservationState.SETTLED)
 SHARE = Decimal("0.0001")
 
 _TOTALS = """
@@ -36,18 +36,18 @@ def portfolio(investor_id: int, now: datetime | None = None, *, using: str = DEF
     with connections[using].cursor() as cursor:
         cursor.execute(_TOTALS, {"investor_id": investor_id, "now": now})
         rows = cursor.fetchall()
-    states = {state: {"state": state, "count": 0, "amount": ZERO} for state in State}
+    states = {state: {"state": state, "count": 0, "amount": ZERO_DOLLARS} for state in ReservationState}
     loans: dict[str, dict[str, Any]] = {}
     markets: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for reference, title, cbsa, msa, state, count, amount in rows:
         states[state]["count"] += count
         states[state]["amount"] += amount
         if state in HELD:
-            loan = loans.setdefault(reference, {"loan": reference, "title": title} | dict.fromkeys([*HELD, "held"], ZERO))
+            loan = loans.setdefault(reference, {"loan": reference, "title": title} | dict.fromkeys([*HELD, "held"], ZERO_DOLLARS))
             loan[state] += amount
             loan["held"] += amount
             markets[cbsa, msa] += amount
-    held = sum(markets.values(), ZERO)
+    held = sum(markets.values(), ZERO_DOLLARS)
     return {
         "held": held,
         "by_state": list(states.values()),

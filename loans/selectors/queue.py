@@ -13,9 +13,9 @@ from uuid import UUID
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
 
-from loans.domain.money import ZERO
+from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.settlement_rules import RULES, Allocation
-from loans.domain.states import LIVE, LoanStatus, State
+from loans.domain.states import LIVE, LoanStatus, ReservationState
 from loans.models import Loan, Reservation
 from loans.selectors.offers import LoanOffer
 
@@ -77,7 +77,7 @@ class LoanFunding:
 
 def loan_funding(offer: LoanOffer, queue: Sequence[QueueEntry]) -> LoanFunding:
     """Return the funding of a loan whose queue has been read."""
-    dollars: defaultdict[str, Decimal] = defaultdict(lambda: ZERO)
+    dollars: defaultdict[str, Decimal] = defaultdict(lambda: ZERO_DOLLARS)
     for entry in queue:
         dollars[entry.reservation.state] += entry.reservation.amount
-    return LoanFunding(offer, dollars[State.PENDING], dollars[State.RESERVED])
+    return LoanFunding(offer, dollars[ReservationState.PENDING], dollars[ReservationState.RESERVED])

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from loans.domain.business_calendar import BANKING_DAYS_FOR_MONEY, CountedDay, counted_days, money_deadline, new_york_day
+from loans.domain.business_calendar import DeadlineDay, days_until_deadline, new_york_day
+from loans.domain.deadlines import BANKING_DAYS_FOR_MONEY, money_deadline
 from loans.domain.errors import NotFound
-from loans.domain.states import LIVE, Event, State
+from loans.domain.states import LIVE, ReservationEvent, ReservationState
 from loans.models import Reservation, Transition
 
 
@@ -25,7 +26,7 @@ def reservation_of_investor(investor_id: int, reservation_id: UUID) -> Reservati
 
 def reservation_as_created(reservation_id: UUID) -> Reservation:
     """Return the reservation as it was when it was made, from history. Do not save the instance."""
-    reserved = Transition.objects.select_related("loan").get(reservation=reservation_id, event=Event.RESERVED)
+    reserved = Transition.objects.select_related("loan").get(reservation=reservation_id, event=ReservationEvent.RESERVED)
     return Reservation(
         id=reservation_id,
         loan=reserved.loan,
@@ -53,25 +54,25 @@ class DeadlineExplanation:
     """Why a reservation has the deadline that it has; and the days counted towards it, where banking days are counted."""
 
     sentence: str
-    days: Sequence[CountedDay] = ()
+    days: Sequence[DeadlineDay] = ()
 
 
 def explain_deadline(reservation: Reservation, transitions: Sequence[Transition]) -> DeadlineExplanation:
     """Explain the reservation's deadline from its history, whose transitions are given oldest first."""
     if reservation.state not in LIVE:
-        return DeadlineExplanation(f"It is {reservation.state}, so no clock runs.")
+        return DeadlineExplanation(f"It is {reservation.state}, so it has no deadline.")
     if reservation.expires_at is None:
-        return DeadlineExplanation("Its money is here, which stopped the clock: it waits for its turn.")
+        return DeadlineExplanation("Its money was received, so it has no deadline: it waits for its turn.")
     own = (transition for transition in reversed(transitions) if transition.transfer_id is None)
     set_by = next((transition for transition in own if transition.deadline == reservation.expires_at), None)
     if set_by is None:
         return DeadlineExplanation("History does not show what set this deadline.")
-    if set_by.event == Event.EXTENDED:
+    if set_by.event == ReservationEvent.EXTENDED:
         return DeadlineExplanation("Staff set this deadline by hand.")
-    if set_by.to_state == State.RESERVED:
+    if set_by.to_state == ReservationState.RESERVED:
         return DeadlineExplanation("It has 24 hours to start its transfer.")
     if reservation.expires_at != money_deadline(set_by.at):
         return DeadlineExplanation("This deadline was counted by an earlier calendar of banking days.")
     started = new_york_day(set_by.at)
-    sentence = f"Its money may come until the end, in New York, of the fifth banking day after {started:%A, %B %d, %Y}."
-    return DeadlineExplanation(sentence, counted_days(started, BANKING_DAYS_FOR_MONEY))
+    sentence = f"Its money must be received by the end, in New York, of the fifth banking day after {started:%A, %B %d, %Y}."
+    return DeadlineExplanation(sentence, days_until_deadline(started, BANKING_DAYS_FOR_MONEY))

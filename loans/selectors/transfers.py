@@ -18,7 +18,7 @@ class TransferRow(NamedTuple):
     pk: UUID
     reservation_id: UUID
     direction: str
-    payment: int
+    payment_number: int
     reference: str
     method: str
     status: str
@@ -30,7 +30,7 @@ AnyTransfer = TypeVar("AnyTransfer", Transfer, TransferRow)
 # The ids of a page are one array: as a hundred parameters they take 1 ms to write into the statement and to parse out of it.
 _TRANSFERS_OF = Prepared(
     """
-    SELECT id, reservation_id, direction, payment, reference, method, status, created_at
+    SELECT id, reservation_id, direction, payment_number, reference, method, status, created_at
     FROM loans_transfer WHERE reservation_id = ANY(%s)
     """
 )
@@ -47,11 +47,11 @@ def transfers_of(reservation_ids: Collection[UUID], using: str = DEFAULT_DB_ALIA
 
 
 def current_transfer(reservation: Reservation) -> Transfer | None:
-    """Return the transfer by which the reservation's money is expected or came; None before one was started."""
+    """Return the transfer by which the reservation's money is expected or was received; None before one was started."""
     return current_of(reservation.transfers.all())
 
 
 def current_of(transfers: Iterable[AnyTransfer]) -> AnyTransfer | None:
     """Return the newest inbound transfer that was started. A second payment under its reference is a transfer too, and is left out."""
-    started = [transfer for transfer in transfers if transfer.direction == Direction.INBOUND and transfer.payment == 1]
+    started = [transfer for transfer in transfers if transfer.direction == Direction.INBOUND and transfer.payment_number == 1]
     return max(started, key=lambda transfer: (transfer.created_at, transfer.pk), default=None)

@@ -19,7 +19,7 @@ BATCH_SHOWN = 500  # Keys in one command to Redis: a few tens of kilobytes.
 
 @dataclass(frozen=True)
 class Refreshed:
-    """How many loans' values were rebuilt, how many of them had drifted, and whether Redis could be reached to the end."""
+    """How many loans' values were rebuilt, how many of them were wrong before, and whether Redis answered until the end."""
 
     loans: int
     drifted: int
@@ -27,7 +27,7 @@ class Refreshed:
 
 
 def refresh_remaining_cache(now: datetime | None = None, *, batch: int = BATCH_SHOWN) -> Refreshed:
-    """Rebuild the remaining value of each loan in Redis. Drift is reported before it is repaired. Stop where Redis is away."""
+    """Rebuild the remaining value of each loan in Redis. Wrong values are listed for staff first. Stop if Redis cannot be reached."""
     loans = drifted = 0
     loan_ids = all_loan_ids()
     for start in range(0, len(loan_ids), batch):
@@ -36,7 +36,7 @@ def refresh_remaining_cache(now: datetime | None = None, *, batch: int = BATCH_S
             report_drift(comparison.drift, now)
             remaining_cache.repair(comparison)
         except RedisError as error:
-            logger.warning("Redis is away, so what remains of each loan was not refreshed beyond %s loans: %s", loans, error)
+            logger.warning("Redis cannot be reached, so what remains of each loan was not refreshed beyond %s loans: %s", loans, error)
             return Refreshed(loans, drifted, complete=False)
         loans += len(comparison.rows)
         drifted += len(comparison.drift)
@@ -44,7 +44,7 @@ def refresh_remaining_cache(now: datetime | None = None, *, batch: int = BATCH_S
 
 
 def report_drift(drift: Iterable[remaining_cache.Drift], now: datetime | None = None) -> None:
-    """List for staff each loan of which Redis does not show what remains."""
+    """Open a review item for each loan whose remaining value in Redis is wrong."""
     for entry in drift:
         shown = "holds something unreadable" if entry.cached is None else f"shows {entry.cached} dollars"
         detail = f"Redis {shown} for {entry.loan.reference}, of which {entry.remaining} dollars remain."

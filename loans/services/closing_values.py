@@ -1,11 +1,11 @@
-"""Record what remained of each loan at the close of each banking day."""
+"""Record what remained of each loan at the end of each banking day."""
 
 import logging
 from datetime import date, datetime
 
 from django.db import connection
 
-from loans.domain.business_calendar import close_of, closed_banking_days
+from loans.domain.business_calendar import end_of_day, last_ended_banking_days
 from loans.domain.errors import Busy
 from loans.ledger import locks
 from loans.selectors.closing_values import loans_without_closing_value
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 BATCH_CLOSED = 100  # Loans whose history is summed up in one statement.
 DAYS_BACK = 10  # Banking days that are recorded later where the job did not run; after a longer pause there is a gap.
 
-# The values come from history as of the close, so it does not matter when the statement runs.
+# The values come from history up to the end of the day, so it does not matter when the statement runs.
 _INSERT_CLOSING_VALUES = """
     INSERT INTO loans_closingvalue (loan_id, day, remaining, settled, claimed)
     SELECT loan.id, %(day)s, offered.amount - settled, settled, claimed
@@ -24,17 +24,18 @@ _INSERT_CLOSING_VALUES = """
     -- The loan's status and amount: its own last transition.
     CROSS JOIN LATERAL (
         SELECT to_state, amount FROM loans_transition
-        WHERE loan_id = loan.id AND reservation_id IS NULL AND at <= %(close)s ORDER BY id DESC LIMIT 1
+        WHERE loan_id = loan.id AND reservation_id IS NULL AND at <= %(end_of_day)s ORDER BY id DESC LIMIT 1
     ) AS offered
-    -- Each reservation's state, amount and deadline: its own last transition. A loss is not a change of state.
+    -- Each reservation's state, amount and deadline: its own last transition. The amount of one that leads to `settled` is what has
+    -- settled. A loss is not a change of state.
     CROSS JOIN LATERAL (
         SELECT COALESCE(sum(amount) FILTER (WHERE to_state = 'settled'), 0) AS settled,
             COALESCE(
-                sum(amount) FILTER (WHERE to_state IN ('reserved', 'pending') AND (deadline IS NULL OR deadline > %(close)s)), 0
+                sum(amount) FILTER (WHERE to_state IN ('reserved', 'pending') AND (deadline IS NULL OR deadline > %(end_of_day)s)), 0
             ) AS claimed
         FROM (
             SELECT DISTINCT ON (reservation_id) to_state, amount, deadline FROM loans_transition
-            WHERE loan_id = loan.id AND reservation_id IS NOT NULL AND transfer_id IS NULL AND event <> 'lost' AND at <= %(close)s
+            WHERE loan_id = loan.id AND reservation_id IS NOT NULL AND transfer_id IS NULL AND event <> 'lost' AND at <= %(end_of_day)s
             ORDER BY reservation_id, id DESC
         ) AS reservation
     ) AS reservations
@@ -46,25 +47,25 @@ _INSERT_CLOSING_VALUES = """
 def record_due_closing_values(now: datetime | None = None, *, batch: int = BATCH_CLOSED) -> int:
     """Record the missing closing values of the last banking days, for loans that were open or funded; return how many are new.
 
-    The values are those at the close, from history, so a late run records what one in time would have recorded.
+    They come from history, so a late run records the same values as one in time. A batch whose loans are busy is left for the next run.
     """
     recorded = 0
-    for day in closed_banking_days(database_now(now), DAYS_BACK):
-        loan_ids = loans_without_closing_value(day, close_of(day))
+    for day in last_ended_banking_days(database_now(now), DAYS_BACK):
+        loan_ids = loans_without_closing_value(day, end_of_day(day))
         for start in range(0, len(loan_ids), batch):
             try:
                 recorded += _record(loan_ids[start : start + batch], day, now)
-            except Busy as problem:  # The job runs again soon.
+            except Busy as problem:
                 logger.info("Closing values of %s are not complete: %s", day, problem)
     return recorded
 
 
 def _record(loan_ids: list[int], day: date, now: datetime | None) -> int:
-    # A transaction that holds one of the loans may have an instant before the close and not have committed yet: wait for it. One
-    # that begins later has a later instant, so the locks are not held while the statement runs.
+    # Only wait for running transactions: one that holds a loan may have an instant before the end of the day and commit later. A
+    # transaction that locks the loan after this has a later instant, so the statement needs no lock.
     with locks.short_transaction():
         locks.lock_loans(loan_ids=loan_ids, now=now)
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT_CLOSING_VALUES, {"loan_ids": loan_ids, "day": day, "close": close_of(day)})
+        cursor.execute(_INSERT_CLOSING_VALUES, {"loan_ids": loan_ids, "day": day, "end_of_day": end_of_day(day)})
         new: int = cursor.rowcount
         return new

@@ -1,4 +1,4 @@
-"""Cancel the reservations of all loans whose deadline has passed: the job that runs each minute."""
+"""Cancel the lapsed reservations of all loans: the job that runs each minute."""
 
 import logging
 from datetime import datetime
@@ -15,28 +15,28 @@ from peerloans.database.clock import database_now
 
 logger = logging.getLogger(__name__)
 
-BATCH = 5_000  # Costs a third more than one statement for all, but holds no lock for long.
-MOST_BATCHES = 2_000  # Ten million reservations. What is left after that, the next run cancels.
+BATCH = 5_000  # Takes a third longer than one statement for all, but holds no lock for long.
+MOST_BATCHES = 2_000  # Ten million reservations. The next run cancels the rest.
 
 
 def expire_due(now: datetime | None = None, *, batch: int = BATCH) -> int:
     """Cancel every lapsed reservation, the oldest first, and return how many were canceled.
 
-    A loan that another transaction holds is left for the next run. A batch that fails is repeated loan by loan, so that one bad
-    loan does not stop the others; the failure of a loan becomes a review item for staff.
+    A loan that another transaction holds is left for the next run. If a batch fails, cancel loan by loan, so that one bad loan does
+    not stop the others. A loan's failure opens a review item, unless the error is temporary.
     """
     at = database_now(now)
-    canceled, last = 0, BEFORE_ALL
+    canceled, batch_end = 0, BEFORE_ALL
     for _ in range(MOST_BATCHES):
         try:
-            expired = expire_oldest(at=at, size=batch, after=last, now=now)
+            expired = expire_oldest(at=at, size=batch, after=batch_end, now=now)
         except Error:
             logger.exception("A batch of lapsed reservations could not be canceled at once")
             return canceled + sum(_expire_one_loan(loan_id, now) for loan_id in loans_with_lapsed_reservations(at))
         if expired is None:
             break
         canceled += expired.canceled
-        last = expired
+        batch_end = expired.end
         if expired.lapsed < batch:
             break
     return canceled
@@ -46,8 +46,8 @@ def _expire_one_loan(loan_id: int, now: datetime | None) -> int:
     try:
         with unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work:
             return work.expired
-    except (Busy, OperationalError, InterfaceError) as trouble:
-        logger.warning("The lapsed reservations of loan %s were not canceled: %s", loan_id, trouble)
+    except (Busy, OperationalError, InterfaceError) as temporary_error:
+        logger.warning("The lapsed reservations of loan %s were not canceled: %s", loan_id, temporary_error)
     except Error as error:
         logger.exception("The lapsed reservations of loan %s could not be canceled", loan_id)
         open_review_item("job_failed", f"Its lapsed reservations could not be canceled: {error}", at=database_now(now), loan_id=loan_id)

@@ -7,7 +7,7 @@ from typing import Any
 from cbsa.lookup import market_of
 from loans.domain.actors import Actor
 from loans.domain.errors import IllegalTransition, Invalid
-from loans.domain.states import LIVE, Event, LoanEvent, LoanStatus, State
+from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState
 from loans.ledger import locks
 from loans.ledger.unit_of_work import insert_draft, unit_of_work
 from loans.models import Loan, Reservation
@@ -19,7 +19,7 @@ TIME_OPEN = timedelta(weeks=3)
 
 
 def create_loan(loan: Loan, *, actor: Actor, now: datetime | None = None) -> Loan:
-    """Insert a new draft. Its market follows from its ZIP.
+    """Insert a new draft, with the market of its ZIP, and return it.
 
     Raises:
         Busy.
@@ -30,10 +30,10 @@ def create_loan(loan: Loan, *, actor: Actor, now: datetime | None = None) -> Loa
 
 
 def edit_loan(*, reference: str, facts: Mapping[str, Any], actor: Actor, now: datetime | None = None) -> Loan:
-    """Change the amount of a draft and its facts, those of `Loan.FACTS`. What is not changed is not recorded.
+    """Change the amount and the facts of a draft, the fields in `Loan.FACTS`. Values that stay the same are not recorded.
 
     Raises:
-        Invalid: `facts` names something else.
+        Invalid: `facts` names another field.
         IllegalTransition: the loan is not a draft any more.
         NotFound, Busy.
     """
@@ -54,7 +54,7 @@ def _market(zip_code: str) -> tuple[str, str]:
 
 
 def open_loan(*, reference: str, actor: Actor, closes_at: datetime | None = None, reason: str = "", now: datetime | None = None) -> Loan:
-    """Open a draft for reservations until `closes_at`, by default three weeks from now. A repeat changes nothing.
+    """Open a draft for reservations until `closes_at`, by default for three weeks. If the loan is open already, change nothing.
 
     Raises:
         Invalid: `closes_at` has passed.
@@ -70,7 +70,7 @@ def open_loan(*, reference: str, actor: Actor, closes_at: datetime | None = None
 
 
 def extend_loan(*, reference: str, closes_at: datetime, actor: Actor, reason: str, now: datetime | None = None) -> Loan:
-    """Let an open loan take reservations until `closes_at`, also when its closing has passed. A repeat changes nothing.
+    """Let an open loan take reservations until `closes_at`, even if it has closed before. A repeat changes nothing.
 
     Raises:
         Invalid: `closes_at` has passed, or is not later than the former one.
@@ -87,7 +87,7 @@ def extend_loan(*, reference: str, closes_at: datetime, actor: Actor, reason: st
 
 def _refuse_unless_after(closes_at: datetime, at: datetime) -> None:
     if closes_at <= at:
-        raise Invalid(f"Name a closing after {at}.")
+        raise Invalid(f"Choose a closing time after {at}.")
 
 
 def withdraw_loan(*, reference: str, actor: Actor, reason: str, now: datetime | None = None) -> Loan:
@@ -100,15 +100,16 @@ def withdraw_loan(*, reference: str, actor: Actor, reason: str, now: datetime | 
         loan = work.loan
         if loan.status != LoanStatus.WITHDRAWN:
             work.change_loan(loan, LoanEvent.WITHDRAWN)
-            for reservation in Reservation.objects.filter(loan=loan, state__in=[*LIVE, State.SETTLED]).order_by("number"):
-                work.change_reservation(reservation, Event.LOAN_WITHDRAWN)
+            for reservation in Reservation.objects.filter(loan=loan, state__in=[*LIVE, ReservationState.SETTLED]).order_by("number"):
+                work.change_reservation(reservation, ReservationEvent.LOAN_WITHDRAWN)
         return loan
 
 
 def close_loan_at_settled(*, reference: str, actor: Actor, reason: str, now: datetime | None = None) -> Loan:
-    """Make what has settled the whole amount of an open loan whose closing has passed, so that it is funded.
+    """Lower the amount of an open loan whose closing has passed to what has settled, so that it is funded.
 
-    First the settlement rule runs once more. What is live after that is canceled, and its money refunded. A repeat changes nothing.
+    First apply the settlement rule once more. Then cancel the reservations that are still live, and refund their money. A repeat
+    changes nothing.
 
     Raises:
         IllegalTransition: the closing has not passed, nothing has settled, or the loan is not open.
@@ -122,10 +123,10 @@ def close_loan_at_settled(*, reference: str, actor: Actor, reason: str, now: dat
         queue = list(live_reservations([loan.pk]))
         if is_open:
             apply_rule(work, loan, queue)
-        if loan.status == LoanStatus.FUNDED:  # before, or by the rule just now
+        if loan.status == LoanStatus.FUNDED:  # It was before, or the rule has just settled all of it.
             return loan
         if is_open and not loan.settled:
             raise IllegalTransition(f"Nothing of {loan.reference} has settled; withdraw it instead.", state=loan.status)
         work.change_loan(loan, LoanEvent.CLOSED_AT_SETTLED, amount=loan.settled)
-        cancel_live_reservations(work, queue, Event.LOAN_FUNDED)
+        cancel_live_reservations(work, queue, ReservationEvent.LOAN_FUNDED)
         return loan

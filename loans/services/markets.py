@@ -27,7 +27,13 @@ def preview_market_changes(dataset_id: int) -> list[str]:
 
 
 def resolve_loan_markets(now: datetime | None = None, *, batch: int = 500) -> int:
-    """Set the market of each loan by the ZIP data in use, and return how many changed. Only loans that change are locked."""
+    """Set the market of each loan by the ZIP data in use, and return how many changed.
+
+    Only loans that change are locked, `batch` loans in one transaction.
+
+    Raises:
+        Busy: a lock did not come in time. The batches before stay changed.
+    """
     changed = 0
     loan_ids = sorted(change.loan_id for change in _market_changes())
     for start in range(0, len(loan_ids), batch):
@@ -36,7 +42,7 @@ def resolve_loan_markets(now: datetime | None = None, *, batch: int = 500) -> in
 
 
 def _market_changes(dataset_id: int | None = None) -> Iterator[_MarketChange]:
-    """Return the loans whose market differs by the dataset; by the one in use where none is named."""
+    """Return the loans whose market in the dataset is another one; None is the dataset in use."""
     loans = list(Loan.objects.values_list("id", "reference", "zip", "market_cbsa", "market_msa"))
     markets = markets_of({zip_code for _, _, zip_code, _, _ in loans}, dataset_id)
     for loan_id, reference, zip_code, cbsa, msa in loans:
@@ -46,7 +52,7 @@ def _market_changes(dataset_id: int | None = None) -> Iterator[_MarketChange]:
 
 
 def _resolve(loan_ids: Sequence[int], now: datetime | None) -> int:
-    # Look once more under lock: the ZIP may have been edited meanwhile.
+    # Look the market up again under lock: the ZIP may have been edited meanwhile.
     changed = 0
     with unit_of_work(loan_ids=loan_ids, actor=SYSTEM, now=now) as work:
         markets = markets_of([loan.zip for loan in work.loans.values()])

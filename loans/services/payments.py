@@ -1,7 +1,8 @@
-"""Record what the bank reports about money, and let the reservations follow it.
+"""Record what the bank reports about money, and change the reservations accordingly.
 
-Money that came is recorded in any case, whatever the state of its reservation. The bank's events may arrive late, twice and in any
-order. Staff record money by hand through the same functions.
+A `Notice` is what was received: a report of the bank, or of staff, who record money by hand through the same functions. A `BankEvent`
+is the row that stores it, with its outcome. Notices may arrive late, twice and in any order. Money that was received is recorded
+whatever the state of its reservation.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from loans.domain.actors import BANK, Actor
-from loans.domain.states import Direction, Event, State, TransferEvent, TransferStatus
+from loans.domain.states import Direction, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 from loans.ledger import locks
 from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
@@ -25,17 +26,17 @@ from loans.selectors.transfers import current_transfer
 from peerloans.database.clock import database_now
 
 OUTCOMES = (
-    "funded",
-    "too_little",
-    "late_money",
-    "second_payment",
-    "failed",
-    "already_failed",
-    "returned",
-    "paid",
-    "already_paid",
-    "refund_differs",
-    "unknown_reference",
+    "funded",  # The whole amount of the reservation was received.
+    "too_little",  # Less was received. It waits until staff accept it, or the reservation lapses.
+    "late_money",  # Money was received that the reservation no longer expects; it is refunded.
+    "second_payment",  # Money was received again under the same reference; it is refunded.
+    "failed",  # The transfer failed before money was received.
+    "already_failed",  # The same, reported again; or all its money was taken back before.
+    "returned",  # The bank took back money that was received.
+    "paid",  # A refund was paid.
+    "already_paid",  # The same, reported again.
+    "refund_differs",  # A refund was paid that is void, or with another amount; staff decide.
+    "unknown_reference",  # No transfer has the reference; staff decide.
 )
 SETTLE_TASK = "loans.tasks.settle_loan"
 
@@ -44,7 +45,14 @@ NoticeType = Literal["transfer.cleared", "transfer.failed", "refund.paid"]
 
 @dataclass(frozen=True)
 class Notice:
-    """What the bank reports: `amount` dollars for `reference` cleared, failed or were paid out, at `occurred_at` by its clock."""
+    """A report about `amount` dollars for the transfer or refund `reference`. It happened at `occurred_at`, by the bank's clock.
+
+    - `transfer.cleared`: the money was received.
+    - `transfer.failed`: the money will not be received; or, after it was received, the bank took it back.
+    - `refund.paid`: the money was paid to the investor.
+
+    A notice with the same id is a repetition.
+    """
 
     id: str
     type: NoticeType
@@ -56,23 +64,23 @@ class Notice:
 def record_bank_event(notice: Notice, *, actor: Actor = BANK, reason: str = "", now: datetime | None = None) -> str:
     """Record the notice, do what follows from it, and return the outcome, one of OUTCOMES.
 
-    A notice with the same id is not recorded again and gets the first outcome. A reference that no transfer has is listed for staff.
+    A repeated notice changes nothing and gets the first outcome. A reference that no transfer has opens a review item.
 
     Raises:
         Busy.
     """
     direction = Direction.REFUND if notice.type == "refund.paid" else Direction.INBOUND
-    payments = Transfer.objects.filter(reference=notice.reference, direction=direction)
-    reservation_id = payments.values_list("reservation_id", flat=True).first()
+    transfers = Transfer.objects.filter(reference=notice.reference, direction=direction)
+    reservation_id = transfers.values_list("reservation_id", flat=True).first()
     if reservation_id is None:
         with locks.short_transaction():
             return _record_unknown_reference(notice, database_now(now))
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
-        event, is_new = _bank_event(notice, work.at)
+        bank_event, is_new = _store(notice, work.at)
         if is_new:
-            event.outcome = _FOLLOW_UPS[notice.type](work, notice, _sharing_one_reservation(payments))
-            event.save(update_fields=["outcome"])
-        return event.outcome
+            bank_event.outcome = _FOLLOW_UPS[notice.type](work, notice, _read_transfers(transfers))
+            bank_event.save(update_fields=["outcome"])
+        return bank_event.outcome
 
 
 def is_bank_event_recorded(notice: Notice) -> bool:
@@ -80,49 +88,52 @@ def is_bank_event_recorded(notice: Notice) -> bool:
     return BankEvent.objects.filter(pk=notice.id).exists()
 
 
-def _bank_event(notice: Notice, at: datetime) -> tuple[BankEvent, bool]:
-    """Return the event of this id, and whether it is new."""
-    event, is_new = BankEvent.objects.get_or_create(pk=notice.id, defaults=vars(notice) | {"recorded_at": at, "outcome": ""})
-    if (event.type, event.reference, event.amount) != (notice.type, notice.reference, notice.amount):
-        again = f"{notice.type} of {notice.amount} dollars for {notice.reference}"
-        open_review_item("event_differs", f"The bank's event {notice.id} came again as {again}; what it said at first stands.", at=at)
-    return event, is_new
+def _store(notice: Notice, at: datetime) -> tuple[BankEvent, bool]:
+    """Return the bank event with the notice's id, and whether it is new."""
+    bank_event, is_new = BankEvent.objects.get_or_create(pk=notice.id, defaults=vars(notice) | {"recorded_at": at, "outcome": ""})
+    if (bank_event.type, bank_event.reference, bank_event.amount) != (notice.type, notice.reference, notice.amount):
+        repetition = f"{notice.type} of {notice.amount} dollars for {notice.reference}"
+        detail = f"The bank's event {notice.id} was received again as {repetition}; what was received first stands."
+        open_review_item("event_differs", detail, at=at)
+    return bank_event, is_new
 
 
 def _record_unknown_reference(notice: Notice, at: datetime) -> str:
-    event, is_new = _bank_event(notice, at)
+    bank_event, is_new = _store(notice, at)
     if is_new:
-        event.outcome = "unknown_reference"
-        event.save(update_fields=["outcome"])
+        bank_event.outcome = "unknown_reference"
+        bank_event.save(update_fields=["outcome"])
         detail = f"{notice.type} of {notice.amount} dollars names {notice.reference}, which is none of our transfers (event {notice.id})."
         open_review_item("unknown_reference", detail, at=at)
-    return event.outcome
+    return bank_event.outcome
 
 
-def _sharing_one_reservation(payments: QuerySet[Transfer]) -> list[Transfer]:
-    """Read the payments under one reference, the first one first. All refer to the same reservation object, so that it changes once."""
-    transfers = list(payments.select_related("reservation__loan").order_by("payment"))
+def _read_transfers(queryset: QuerySet[Transfer]) -> list[Transfer]:
+    """Read the transfers with one reference, by payment number. They share one reservation object, so that it is changed only once."""
+    transfers = list(queryset.select_related("reservation__loan").order_by("payment_number"))
     for transfer in transfers:
         transfer.reservation = transfers[0].reservation
     return transfers
 
 
-# --- What follows from a notice. Each function returns the outcome. -------------------------------------------------------
-def _money_cleared(work: UnitOfWork, notice: Notice, payments: Sequence[Transfer]) -> str:
-    transfer = payments[0]
-    if transfer.status not in {TransferStatus.INITIATED, TransferStatus.FAILED}:  # its money has come before
-        work.refund_further_payment(transfer, payment=len(payments) + 1, amount=notice.amount, occurred_at=notice.occurred_at)
-        detail = f"{notice.amount} dollars came again for {notice.reference}; they go back."
+# --- What follows from a notice. Each function returns the outcome. `transfers` have the notice's reference: first the one that was
+# started, then a transfer for each further payment. A refund is alone. ------------------------------------------------------
+def _money_cleared(work: UnitOfWork, notice: Notice, transfers: Sequence[Transfer]) -> str:
+    transfer = transfers[0]
+    if transfer.status not in {TransferStatus.INITIATED, TransferStatus.FAILED}:
+        payment_number = len(transfers) + 1
+        work.refund_further_payment(transfer, payment_number, amount=notice.amount, occurred_at=notice.occurred_at)
+        detail = f"{notice.amount} dollars were received again for {notice.reference}; they are refunded."
         work.add_review_item("second_payment", detail, transfer.reservation)
         return "second_payment"
     failed_at = transfer.occurred_at if transfer.status == TransferStatus.FAILED else None
     work.change_transfer(transfer, TransferEvent.CLEARED, amount=notice.amount, occurred_at=notice.occurred_at)
     if failed_at and notice.occurred_at < failed_at:
-        # The two events came in the wrong order: the money was here and went back.
+        # The two notices arrived in the wrong order: the money was received, and then taken back.
         work.change_transfer(transfer, TransferEvent.RETURNED, occurred_at=failed_at)
         return "returned"
     reservation = transfer.reservation
-    if reservation.state == State.PENDING and not reservation.funded_at and _is_current(transfer):
+    if reservation.state == ReservationState.PENDING and not reservation.funded_at and _is_current(transfer):
         return _receive_expected_money(work, notice, transfer)
     return _refund_late_money(work, notice, transfer)
 
@@ -130,53 +141,62 @@ def _money_cleared(work: UnitOfWork, notice: Notice, payments: Sequence[Transfer
 def _receive_expected_money(work: UnitOfWork, notice: Notice, transfer: Transfer) -> str:
     reservation = transfer.reservation
     if transfer.amount != reservation.amount:
-        detail = f"{transfer.amount} dollars came for {notice.reference}, {reservation.amount} were expected."
+        detail = f"{transfer.amount} dollars were received for {notice.reference}, {reservation.amount} were expected."
         work.add_review_item("amount_differs", detail, reservation)
     if transfer.amount < reservation.amount:
         return "too_little"
-    work.change_reservation(reservation, Event.FUNDED, funded_at=work.at, expires_at=None)
+    work.change_reservation(reservation, ReservationEvent.FUNDED, funded_at=work.at, expires_at=None)
     settle_soon(reservation.loan_id)
     return "funded"
 
 
 def _refund_late_money(work: UnitOfWork, notice: Notice, transfer: Transfer) -> str:
     reservation = transfer.reservation
-    late = f"{notice.amount} dollars for {notice.reference} came late."
-    expired_at = deadline_in_history(reservation) if reservation.cause == Event.EXPIRED else None
+    late = f"{notice.amount} dollars for {notice.reference} were received late."
+    expired_at = deadline_in_history(reservation) if reservation.cause == ReservationEvent.EXPIRED else None
     if expired_at and notice.occurred_at < expired_at:
-        detail = f"{late} It was there at {notice.occurred_at}, before the deadline of {expired_at}."
+        # The money cleared in time and only the notice was late. Staff may reinstate the reservation, which voids the refund.
+        detail = f"{late} They cleared at {notice.occurred_at}, before the deadline of {expired_at}."
         work.add_review_item("deadline_missed", detail, reservation)
     else:
-        work.add_review_item("late_money", f"{late} It goes back.", reservation)
+        work.add_review_item("late_money", f"{late} They are refunded.", reservation)
     work.refund(reservation, transfer.amount)
     return "late_money"
 
 
-def _transfer_failed(work: UnitOfWork, notice: Notice, payments: Sequence[Transfer]) -> str:
-    transfer = payments[0]
+def _transfer_failed(work: UnitOfWork, notice: Notice, transfers: Sequence[Transfer]) -> str:
+    transfer = transfers[0]
+    if transfer.status != TransferStatus.INITIATED:
+        return _payment_returned(work, notice, transfers)
     reservation = transfer.reservation
-    if transfer.status == TransferStatus.INITIATED:
-        work.change_transfer(transfer, TransferEvent.FAILED, occurred_at=notice.occurred_at)
-        if reservation.state == State.PENDING and _is_current(transfer):
-            work.change_reservation(reservation, Event.TRANSFER_FAILED)
-            detail = f"The transfer {notice.reference} of {notice.amount} dollars failed."
-            work.add_review_item("transfer_failed", detail, reservation)
-        return "failed"
-    cleared = [payment for payment in payments if payment.status == TransferStatus.CLEARED]
+    work.change_transfer(transfer, TransferEvent.FAILED, occurred_at=notice.occurred_at)
+    if reservation.state == ReservationState.PENDING and _is_current(transfer):
+        work.change_reservation(reservation, ReservationEvent.TRANSFER_FAILED)
+        detail = f"The transfer {notice.reference} of {notice.amount} dollars failed."
+        work.add_review_item("transfer_failed", detail, reservation)
+    return "failed"
+
+
+def _payment_returned(work: UnitOfWork, notice: Notice, transfers: Sequence[Transfer]) -> str:
+    transfer = transfers[0]
+    reservation = transfer.reservation
+    cleared = [candidate for candidate in transfers if candidate.status == TransferStatus.CLEARED]
     if not cleared:
         return "already_failed"
-    # The newest payment of exactly this amount was returned, or else the newest.
-    returned = next((payment for payment in reversed(cleared) if payment.amount == notice.amount), cleared[-1])
+    # The notice does not say which payment was returned: take the newest of exactly this amount, or else the newest.
+    returned = next((candidate for candidate in reversed(cleared) if candidate.amount == notice.amount), cleared[-1])
     work.change_transfer(returned, TransferEvent.RETURNED, occurred_at=notice.occurred_at)
-    if returned is transfer and reservation.state in {State.PENDING, State.SETTLED} and _is_current(transfer):
-        work.change_reservation(reservation, Event.PAYMENT_RETURNED)
-    else:  # this money has been refunded, when it came or when the reservation was canceled
+    is_live_or_settled = reservation.state in {ReservationState.PENDING, ReservationState.SETTLED}
+    if returned is transfer and is_live_or_settled and _is_current(transfer):
+        work.change_reservation(reservation, ReservationEvent.PAYMENT_RETURNED)
+    else:
+        # This money was already being refunded, so its refund is voided; if that has been paid, the amount is lost.
         work.void_refunds(reservation, returned.amount)
     return "returned"
 
 
-def _refund_paid(work: UnitOfWork, notice: Notice, payments: Sequence[Transfer]) -> str:
-    refund = payments[0]
+def _refund_paid(work: UnitOfWork, notice: Notice, transfers: Sequence[Transfer]) -> str:
+    refund = transfers[0]
     if notice.amount != refund.amount or refund.status == TransferStatus.VOID:
         detail = f"The bank paid {notice.amount} dollars for refund {refund.reference}, which is {refund.status} with {refund.amount}."
         work.add_review_item("refund_differs", detail, refund.reservation)
@@ -191,13 +211,13 @@ _FOLLOW_UPS = {"transfer.cleared": _money_cleared, "transfer.failed": _transfer_
 
 
 def _is_current(transfer: Transfer) -> bool:
-    """Return whether the reservation expects its money by this transfer, and not by a newer one."""
+    """Return whether this is the reservation's newest started transfer. A reinstated reservation can have an older one."""
     current = current_transfer(transfer.reservation)
     return current is not None and current.pk == transfer.pk
 
 
 def settle_soon(loan_id: int) -> None:
-    """Have the loan's settlement rule applied after this transaction has committed. Without that, the job comes within minutes."""
+    """Send the job that settles this loan, after this transaction has committed. The schedule settles all loans each few minutes anyway."""
 
     def send() -> None:
         current_app.send_task(SETTLE_TASK, [loan_id])

@@ -5,11 +5,14 @@ from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
+from django.conf import settings
+
 from loans.domain import limits
 from loans.domain.actors import Actor
+from loans.domain.deadlines import TIME_TO_START_TRANSFER, money_deadline
 from loans.domain.errors import BelowMinimum, Busy, LoanNotOpen, NotAccredited, OverLimit, ReservationExpired
 from loans.domain.idempotency import AnsweredBefore, Key
-from loans.domain.states import Event, State
+from loans.domain.states import ReservationEvent, ReservationState
 from loans.ledger import locks
 from loans.ledger.admission import Admission, admit_reservation
 from loans.ledger.expiry import expire_lapsed
@@ -18,13 +21,12 @@ from loans.models import Investor, Reservation
 from loans.selectors.offers import InvestorOffer, LoanOffer, investor_offer
 from loans.selectors.reservations import deadline_in_history
 from loans.selectors.transfers import current_transfer
-from loans.services.deadlines import money_deadline, time_to_start_transfer
 
-ATTEMPTS = 3  # Others may take the room between our look at it and our lock; a third attempt is rare.
+ATTEMPTS = 3  # Other requests may take what is available between the reading of the offer and the next attempt; a third is rare.
 
 
 def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | None = None, now: datetime | None = None) -> Reservation:
-    """Reserve `amount` dollars of a loan for the investor. The reservation's place in the queue is fixed here.
+    """Reserve `amount` dollars of a loan for the investor, and return the reservation with its number in the queue.
 
     With a key, the key is kept with the reservation, and a repeat is not decided again.
 
@@ -39,7 +41,7 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
         reference=reference,
         investor_id=investor.pk,
         amount=amount,
-        time_to_live=time_to_start_transfer(),
+        time_to_live=TIME_TO_START_TRANSFER / settings.TIME_LAPSE,
         actor=Actor("investor", investor.user_id),
         key=key,
     )
@@ -49,25 +51,27 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
         if admission.refused:
             offer = investor_offer(investor.pk, reference, now)
             _raise_if_refused(offer, amount)
-            # There is room by now, or there is once lapsed reservations are canceled.
+            # The offer does not refuse it. It counts no lapsed reservations, which the admission still counts: cancel them.
             admission = _admit_after_expiry(admit, reference, amount, key, now)
         if admission.reservation:
             return admission.reservation
         if admission.first_answer:
             raise AnsweredBefore(admission.first_answer)
         if key and admission.key_in_use:
-            locks.lock_key(key)
+            # When the other request has ended, the next attempt finds its answer, or decides.
+            locks.wait_for_key(key)
+        # Still refused: other requests took what was available. The next attempt reads a new offer.
     raise Busy("Many investors are reserving this loan. Try again in a moment.")
 
 
 def _admit_after_expiry(admit: "partial[Admission]", reference: str, amount: Decimal, key: Key | None, now: datetime | None) -> Admission:
-    """Cancel lapsed reservations, the oldest first, until the amount fits, and try once more. They stay canceled in any case."""
+    """Cancel lapsed reservations, the oldest first, until the amount fits, and try once more. They stay canceled if that is refused."""
     with locks.short_transaction():
         if key:
-            locks.lock_key(key)
+            locks.hold_key(key)  # The lock order (see locks.py): the key before the loan.
         (loan,), at = locks.lock_loans(reference=reference, now=now)
-        room = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
-        expire_lapsed([loan], at, needed=amount - room)
+        unclaimed = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
+        expire_lapsed([loan], at, needed=amount - unclaimed)
         return admit(now=at)
 
 
@@ -99,9 +103,9 @@ def _closing(offer: LoanOffer) -> str:
 def start_transfer(
     *, reservation_id: UUID, method: str, actor: Actor, investor_id: int | None = None, reason: str = "", now: datetime | None = None
 ) -> Reservation:
-    """Make the reservation pending, and wait for its money until the end of the fifth banking day. A repeat changes nothing.
+    """Make the reservation pending, with a transfer for its money and a new deadline: the end of the fifth banking day.
 
-    `investor_id` is the investor who asks, and None where staff record the transfer.
+    `method` is ach or wire. `investor_id` is the investor who asks; None where staff record the transfer. A repeat changes nothing.
 
     Raises:
         NotFound: there is no such reservation, or it is another investor's.
@@ -110,10 +114,10 @@ def start_transfer(
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
         reservation = work.reservation(reservation_id, investor_id)
         transfer = current_transfer(reservation)
-        if reservation.state in {State.PENDING, State.SETTLED} and transfer and transfer.method == method:
+        if reservation.state in {ReservationState.PENDING, ReservationState.SETTLED} and transfer and transfer.method == method:
             return reservation
         refuse_expired(reservation)
-        work.change_reservation(reservation, Event.TRANSFER_STARTED, expires_at=money_deadline(work.at))
+        work.change_reservation(reservation, ReservationEvent.TRANSFER_STARTED, expires_at=money_deadline(work.at, settings.TIME_LAPSE))
         work.start_transfer(reservation, method)
         return reservation
 
@@ -127,20 +131,20 @@ def cancel_reservation(*, reservation_id: UUID, actor: Actor, investor_id: int, 
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, now=now) as work:
         reservation = work.reservation(reservation_id, investor_id)
-        if reservation.cause == Event.CANCELED_BY_INVESTOR:
+        if reservation.cause == ReservationEvent.CANCELED_BY_INVESTOR:
             return reservation
         refuse_expired(reservation)
-        work.change_reservation(reservation, Event.CANCELED_BY_INVESTOR)
+        work.change_reservation(reservation, ReservationEvent.CANCELED_BY_INVESTOR)
         return reservation
 
 
 def refuse_expired(reservation: Reservation) -> None:
-    """Refuse every event on an expired reservation.
+    """Refuse an expired reservation. Call it in a unit of work, which begins by canceling lapsed ones, so that they are refused too.
 
     Raises:
-        ReservationExpired: its cause is `expired`. A lapsed one has expired by now, since a unit of work begins with that.
+        ReservationExpired: its cause is `expired`.
     """
-    if reservation.cause == Event.EXPIRED:
+    if reservation.cause == ReservationEvent.EXPIRED:
         expired_at = deadline_in_history(reservation)
         raise ReservationExpired(
             f"This reservation expired at {expired_at}. Make a new one.", expired_at=expired_at, state=reservation.state

@@ -10,16 +10,16 @@ from loans.domain.idempotency import KEPT_FOR
 from loans.models import IdempotencyKey
 from peerloans.database.clock import database_now
 
-ENDED_TOKENS_KEPT = timedelta(days=30)  # For so long an ended token is answered with `token_expired`, then as unknown.
+ENDED_TOKENS_KEPT = timedelta(days=30)  # So long a request with an ended token gets `token_expired`, later the answer to an unknown token.
 
 
 def delete_old_idempotency_keys(now: datetime | None = None) -> int:
-    """Delete the keys whose answer a repeat no longer gets. Return how many."""
+    """Delete the keys that are older than 24 hours, whose answer a repeat no longer gets. Return how many."""
     count, _ = IdempotencyKey.objects.filter(created_at__lte=database_now(now) - KEPT_FOR).delete()
     return count
 
 
-def delete_ended_tokens(now: datetime | None = None) -> int:
+def delete_ended_access_data(now: datetime | None = None) -> int:
     """Delete tokens and failed log-ins that are older than a month, and sessions that have ended. Return how many tokens."""
     at = database_now(now)
     count: int = AuthToken.objects.filter(expiry__lte=at - ENDED_TOKENS_KEPT).delete()[0]

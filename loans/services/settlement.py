@@ -10,7 +10,7 @@ from django.db import InterfaceError, OperationalError
 
 from loans.domain.actors import SYSTEM, Actor
 from loans.domain.errors import IllegalTransition
-from loans.domain.states import LIVE, Event, LoanEvent, LoanStatus, State
+from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState
 from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Loan, Reservation
@@ -22,13 +22,14 @@ from peerloans.errors import Problem
 
 logger = logging.getLogger(__name__)
 
-BATCH_LOANS = 50  # Large enough to save round trips, small enough to hold the locks of these loans for a short time.
+BATCH_LOANS = 50  # Enough to save round trips, few enough to hold their locks only for a short time.
 
 
 def settle_due(now: datetime | None = None) -> int:
     """Apply the rule of each loan with funded reservations, in order of ids, and return how many reservations were decided.
 
-    A batch that fails is repeated loan by loan, so that one bad loan does not stop the others; see `settle_one_loan`.
+    A reservation is decided when it settles, or is canceled because the rule has no share for it. If a batch fails, settle loan by
+    loan, so that one bad loan does not stop the others; see `settle_one_loan`.
     """
     loan_ids = loans_with_waiting_money()
     decided = 0
@@ -38,7 +39,7 @@ def settle_due(now: datetime | None = None) -> int:
             decided += settle_loans(batch, now=now)
         except SoftTimeLimitExceeded:
             raise
-        except Exception:  # noqa: BLE001 - whatever it is, settle_one_loan meets it again and reports it
+        except Exception:  # noqa: BLE001 - settle_one_loan meets the same error again and reports it
             decided += sum(settle_one_loan(loan_id, now) for loan_id in batch)
     return decided
 
@@ -46,17 +47,17 @@ def settle_due(now: datetime | None = None) -> int:
 def settle_one_loan(loan_id: int, now: datetime | None = None) -> int:
     """Apply one loan's rule, and return how many reservations were decided; 0 where that fails.
 
-    A passing trouble is logged, since the next run comes soon. Any other failure becomes a review item for staff.
+    A temporary error is only logged, since the job runs again soon. Any other error opens a review item.
 
     Raises:
-        SoftTimeLimitExceeded: the job has run too long, which says nothing about this loan.
+        SoftTimeLimitExceeded: the job has run too long; this loan is not the cause.
     """
     try:
         return settle_loans([loan_id], now=now)
     except SoftTimeLimitExceeded:
         raise
-    except (Problem, OperationalError, InterfaceError) as trouble:  # the loan is busy, or the database cannot be reached
-        logger.warning("Loan %s was not settled: %s", loan_id, trouble)
+    except (Problem, OperationalError, InterfaceError) as temporary_error:  # The loan is busy, or the database cannot be reached.
+        logger.warning("Loan %s was not settled: %s", loan_id, temporary_error)
     except Exception as error:
         logger.exception("Loan %s could not be settled", loan_id)
         open_review_item("job_failed", f"It could not be settled: {error}", at=database_now(now), loan_id=loan_id)
@@ -79,14 +80,17 @@ def settle_loans(loan_ids: Sequence[int], *, actor: Actor = SYSTEM, now: datetim
 def apply_rule(work: UnitOfWork, loan: Loan, queue: Sequence[Reservation]) -> int:
     """Settle what the loan's rule allocates to its live reservations, and return how many were decided.
 
-    If nothing remains of the loan then, it is funded and the other live reservations are canceled.
+    `loan` is open and one of the unit of work's; `queue` are all its live reservations, in queue order. An allocation of 0 dollars
+    cancels its reservation. If nothing remains of the loan after that, fund it and cancel the reservations that are still live.
     """
     allocations = allocations_due(loan, queue, work.at)
     for allocation in allocations:
         if allocation.amount:
-            work.change_reservation(allocation.reservation, Event.SETTLED, settled_amount=allocation.amount, rule=loan.settlement_rule)
+            work.change_reservation(
+                allocation.reservation, ReservationEvent.SETTLED, settled_amount=allocation.amount, rule=loan.settlement_rule
+            )
         else:
-            work.change_reservation(allocation.reservation, Event.NO_SHARE, rule=loan.settlement_rule)
+            work.change_reservation(allocation.reservation, ReservationEvent.NO_SHARE, rule=loan.settlement_rule)
     if allocations:
         _fund_if_sold_out(work, loan, queue)
     return len(allocations)
@@ -95,11 +99,11 @@ def apply_rule(work: UnitOfWork, loan: Loan, queue: Sequence[Reservation]) -> in
 def _fund_if_sold_out(work: UnitOfWork, loan: Loan, reservations: Iterable[Reservation]) -> None:
     if not loan.remaining:
         work.change_loan(loan, LoanEvent.FUNDED)
-        cancel_live_reservations(work, reservations, Event.LOAN_FUNDED)
+        cancel_live_reservations(work, reservations, ReservationEvent.LOAN_FUNDED)
 
 
-def cancel_live_reservations(work: UnitOfWork, reservations: Iterable[Reservation], cause: Event) -> None:
-    """Cancel those of the reservations that are still live."""
+def cancel_live_reservations(work: UnitOfWork, reservations: Iterable[Reservation], cause: ReservationEvent) -> None:
+    """Cancel those reservations that are still live; `cause` is the event that does."""
     for reservation in reservations:
         if reservation.state in LIVE:
             work.change_reservation(reservation, cause)
@@ -109,17 +113,17 @@ def settle_ahead_of_turn(*, reservation_id: UUID, actor: Actor, reason: str, now
     """Settle a funded reservation before its turn, up to what remains. History names the rule `staff`. A repeat changes nothing.
 
     Raises:
-        IllegalTransition: its money is not here.
+        IllegalTransition: its money has not been received.
         NotFound, ReservationExpired, Busy.
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
         reservation = work.reservation(reservation_id)
-        if reservation.state == State.SETTLED:
+        if reservation.state == ReservationState.SETTLED:
             return reservation
         refuse_expired(reservation)
-        if reservation.state == State.PENDING and not reservation.funded_at:
-            raise IllegalTransition("Its money is not here yet, so it cannot be settled.", state=reservation.state)
+        if reservation.state == ReservationState.PENDING and not reservation.funded_at:
+            raise IllegalTransition("Its money has not been received, so it cannot be settled.", state=reservation.state)
         loan = work.loan
-        work.change_reservation(reservation, Event.SETTLED, settled_amount=min(reservation.amount, loan.remaining), rule="staff")
+        work.change_reservation(reservation, ReservationEvent.SETTLED, settled_amount=min(reservation.amount, loan.remaining), rule="staff")
         _fund_if_sold_out(work, loan, live_reservations([loan.pk]).exclude(pk=reservation.pk))
         return reservation

@@ -76,14 +76,16 @@ def grant_new_permissions() -> None:
     Runs after each migration, and logs what it grants. A permission that an administrator took from a group is not
     granted again, and a group that an administrator deleted or renamed is not made again.
     """
-    permissions = _permissions()
+    permissions = _get_or_create_permissions()
     for name, names in GROUPS.items():
         granted = set(StaffGroupGrant.objects.filter(group_name=name).values_list("permission", flat=True))
         new = sorted(names & permissions.keys() - granted)
         if not new:
             continue
-        group = Group.objects.filter(name=name).first() or (None if granted else Group.objects.create(name=name))
-        if group is None:
+        group = Group.objects.filter(name=name).first()
+        if not group and not granted:
+            group = Group.objects.create(name=name)
+        if not group:
             logger.warning("The group %s does not exist, so these new permissions are not granted to it: %s", name, ", ".join(new))
             continue
         group.permissions.add(*(permissions[permission] for permission in new))
@@ -94,15 +96,15 @@ def grant_new_permissions() -> None:
 @transaction.atomic
 def repair_groups() -> None:
     """Make the groups that are missing, and give each exactly the permissions that it has in a new installation."""
-    permissions = _permissions()
+    permissions = _get_or_create_permissions()
     for name, names in GROUPS.items():
         group, _ = Group.objects.get_or_create(name=name)
         group.permissions.set([permissions[permission] for permission in sorted(names & permissions.keys())])
         _record_grants(name, sorted(names))
 
 
-def _permissions() -> dict[str, Permission]:
-    """Return all permissions by name, as in `loans.open_loan`."""
+def _get_or_create_permissions() -> dict[str, Permission]:
+    """Return all permissions by name, such as `loans.open_loan`. Create the one that no model declares."""
     # The model is a library's, so its Meta cannot declare the permission.
     job_type = ContentType.objects.get_for_model(PeriodicTask)
     Permission.objects.get_or_create(codename="run_periodictask", content_type=job_type, defaults={"name": "Can run a job now"})

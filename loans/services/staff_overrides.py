@@ -1,36 +1,42 @@
-"""Let staff change one reservation, record its money by hand, and close review items. Each change needs a reason, which is kept."""
+"""Let staff change one reservation, record its money by hand, and resolve review items. Each change needs a reason, which history keeps.
+
+record_money, reverse_payment and mark_refund_paid record what the bank would report. They return one of `payments.OUTCOMES`. Their
+`notice_id` identifies one confirmation by staff: the same one again changes nothing.
+"""
 
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from django.conf import settings
+
 from loans.domain import limits
 from loans.domain.actors import Actor
+from loans.domain.deadlines import money_deadline, transfer_deadline
 from loans.domain.errors import IllegalTransition, Invalid, LoanNotOpen, NotFound, OverLimit
-from loans.domain.states import LIVE, Direction, Event, LoanStatus, State, TransferStatus
+from loans.domain.states import LIVE, Direction, LoanStatus, ReservationEvent, ReservationState, TransferStatus
 from loans.ledger import locks
-from loans.ledger.review_items import close_review_item
+from loans.ledger.review_items import mark_resolved
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Reservation, ReviewItem, Transfer
 from loans.selectors.reservations import last_event
 from loans.selectors.transfers import current_transfer
-from loans.services.deadlines import money_deadline, transfer_deadline
 from loans.services.payments import Notice, NoticeType, is_bank_event_recorded, record_bank_event, settle_soon
 from loans.services.reservations import refuse_expired
 from peerloans.database.clock import database_now
 
 
 def cancel_by_staff(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
-    """Cancel a live reservation, and refund the money that is here. A repeat changes nothing.
+    """Cancel a live reservation, and refund the money that it has received. A repeat changes nothing.
 
     Raises:
         NotFound, ReservationExpired, IllegalTransition, Busy.
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
         reservation = work.reservation(reservation_id)
-        if reservation.cause != Event.CANCELED_BY_STAFF:
+        if reservation.cause != ReservationEvent.CANCELED_BY_STAFF:
             refuse_expired(reservation)
-            work.change_reservation(reservation, Event.CANCELED_BY_STAFF)
+            work.change_reservation(reservation, ReservationEvent.CANCELED_BY_STAFF)
         return reservation
 
 
@@ -51,20 +57,20 @@ def extend_reservation(
             return reservation
         refuse_expired(reservation)
         if reservation.funded_at:
-            raise IllegalTransition("Its money is here, so no clock is running that could be extended.", state=reservation.state)
+            raise IllegalTransition("Its money was received, so it has no deadline to extend.", state=reservation.state)
         earliest = max(work.at, reservation.expires_at or work.at)
         if expires_at <= earliest:
-            raise Invalid(f"Name an instant after {earliest}.")
-        work.change_reservation(reservation, Event.EXTENDED, expires_at=expires_at)
+            raise Invalid(f"Choose a time after {earliest}.")
+        work.change_reservation(reservation, ReservationEvent.EXTENDED, expires_at=expires_at)
         return reservation
 
 
 def accept_amount(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
-    """Lower the amount of a reservation to the smaller sum that came for it, so that it is funded. A repeat changes nothing.
+    """Lower the amount of a reservation to the smaller amount that was received, so that it is funded. A repeat changes nothing.
 
     Raises:
-        IllegalTransition: no smaller sum waits.
-        Invalid: the sum is below the loan's minimum.
+        IllegalTransition: no smaller amount waits.
+        Invalid: the received amount is below the loan's minimum.
         NotFound, ReservationExpired, Busy.
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
@@ -74,25 +80,25 @@ def accept_amount(*, reservation_id: UUID, actor: Actor, reason: str, now: datet
         received = transfer.amount if transfer and transfer.status == TransferStatus.CLEARED else None
         if reservation.funded_at and reservation.amount == received and _was_accepted(reservation):
             return reservation
-        if received is None or reservation.state != State.PENDING or reservation.funded_at:
-            raise IllegalTransition("No smaller sum waits to be accepted.", state=reservation.state)
+        if received is None or reservation.state != ReservationState.PENDING or reservation.funded_at:
+            raise IllegalTransition("No smaller amount waits to be accepted.", state=reservation.state)
         if received < work.loan.minimum:
-            raise Invalid(f"{received} came, which is below the loan's minimum of {work.loan.minimum}.")
-        work.change_reservation(reservation, Event.AMOUNT_ACCEPTED, amount=received)
-        work.change_reservation(reservation, Event.FUNDED, funded_at=work.at, expires_at=None)
+            raise Invalid(f"{received} dollars were received, which is below the loan's minimum of {work.loan.minimum}.")
+        work.change_reservation(reservation, ReservationEvent.AMOUNT_ACCEPTED, amount=received)
+        work.change_reservation(reservation, ReservationEvent.FUNDED, funded_at=work.at, expires_at=None)
         settle_soon(reservation.loan_id)
         return reservation
 
 
 def _was_accepted(reservation: Reservation) -> bool:
-    return reservation.transitions.filter(event=Event.AMOUNT_ACCEPTED).exists()
+    return reservation.transitions.filter(event=ReservationEvent.AMOUNT_ACCEPTED).exists()
 
 
 def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
-    """Bring a canceled reservation back at its old place in the queue, if the loan has room for it. A repeat changes nothing.
+    """Make a canceled reservation live again, with its old number in the queue, if so much is available. A repeat changes nothing.
 
-    If its money is here, it waits for its turn and its refund is void. If its transfer is on the way, it has five new banking days;
-    otherwise 24 new hours to start one.
+    If its whole amount was received, it is funded again and its refund is voided. If its transfer is on the way, it has five new
+    banking days for its money; otherwise 24 new hours to start a transfer.
 
     Raises:
         IllegalTransition: it is not canceled, or a refund of it has been paid.
@@ -102,23 +108,30 @@ def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, no
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
         reservation = work.reservation(reservation_id)
-        if reservation.state in LIVE and last_event(reservation) in {Event.REINSTATED_RESERVED, Event.REINSTATED_PENDING}:
+        if reservation.state in LIVE and last_event(reservation) in {
+            ReservationEvent.REINSTATED_RESERVED,
+            ReservationEvent.REINSTATED_PENDING,
+        }:
             return reservation
         _refuse_unless_reinstatable(work, reservation)
         transfer = current_transfer(reservation)
         if transfer and transfer.status == TransferStatus.CLEARED and transfer.amount >= reservation.amount:
-            work.change_reservation(reservation, Event.REINSTATED_PENDING, funded_at=transfer.cleared_at)
+            work.change_reservation(reservation, ReservationEvent.REINSTATED_PENDING, funded_at=transfer.cleared_at)
             settle_soon(reservation.loan_id)
         elif transfer and transfer.status == TransferStatus.INITIATED:
-            work.change_reservation(reservation, Event.REINSTATED_PENDING, expires_at=money_deadline(work.at))
+            work.change_reservation(
+                reservation, ReservationEvent.REINSTATED_PENDING, expires_at=money_deadline(work.at, settings.TIME_LAPSE)
+            )
         else:
-            work.change_reservation(reservation, Event.REINSTATED_RESERVED, expires_at=transfer_deadline(work.at))
+            work.change_reservation(
+                reservation, ReservationEvent.REINSTATED_RESERVED, expires_at=transfer_deadline(work.at, settings.TIME_LAPSE)
+            )
         return reservation
 
 
 def _refuse_unless_reinstatable(work: UnitOfWork, reservation: Reservation) -> None:
     loan = work.loan
-    if reservation.state != State.CANCELED:
+    if reservation.state != ReservationState.CANCELED:
         raise IllegalTransition(f"This is {reservation.state}; only a canceled reservation can be reinstated.", state=reservation.state)
     if loan.status != LoanStatus.OPEN or not loan.closes_at or loan.closes_at <= work.at:
         raise LoanNotOpen(
@@ -131,7 +144,7 @@ def _refuse_unless_reinstatable(work: UnitOfWork, reservation: Reservation) -> N
         raise IllegalTransition("A refund of it has been paid, so it cannot be reinstated.", state=reservation.state)
 
 
-# --- Bank events recorded by hand. `notice_id` identifies one deed of staff: the same deed again changes nothing. ---------
+# --- Bank events recorded by hand ---------------------------------------------------------------------------------------
 def record_money(
     *,
     reservation_id: UUID,
@@ -142,7 +155,7 @@ def record_money(
     amount: Decimal | None = None,
     now: datetime | None = None,
 ) -> str:
-    """Record that the money of a reservation cleared: `amount` dollars, or all that was expected. Return the outcome.
+    """Record that the money of a reservation cleared: `amount` dollars, by default what was expected. Return the outcome.
 
     Raises:
         NotFound, Busy.
@@ -160,7 +173,7 @@ def reverse_payment(
     """Record that the bank took the money of a reservation back, which cancels it without a refund. Return the outcome.
 
     Raises:
-        IllegalTransition: no transfer has been started, or its money is not here.
+        IllegalTransition: no transfer has been started, or its money was not received.
         NotFound, Busy.
     """
     with locks.short_transaction():
@@ -168,7 +181,7 @@ def reverse_payment(
         notice = _notice(notice_id, "transfer.failed", transfer, transfer.amount, occurred_at)
         if transfer.status != TransferStatus.CLEARED and not is_bank_event_recorded(notice):
             raise IllegalTransition(
-                f"The transfer {transfer.reference} is {transfer.status}: no money of it is here.", state=transfer.status
+                f"The transfer {transfer.reference} is {transfer.status}: its money was not received.", state=transfer.status
             )
         return record_bank_event(notice, actor=actor, reason=reason, now=now)
 
@@ -204,10 +217,10 @@ def mark_refund_paid(
 
 
 def resolve_review_item(*, review_item_id: int, actor: Actor, reason: str, now: datetime | None = None) -> ReviewItem:
-    """Take a review item off the list. `reason` says what was done about it.
+    """Resolve a review item. `reason` says what was done about it.
 
     Raises:
-        IllegalTransition: it has been closed before.
+        IllegalTransition: it has been resolved before.
         NotFound, Busy.
     """
     with locks.short_transaction():
@@ -215,6 +228,6 @@ def resolve_review_item(*, review_item_id: int, actor: Actor, reason: str, now: 
         if not review_item:
             raise NotFound(f"There is no review item {review_item_id}.")
         if review_item.resolved_at:
-            raise IllegalTransition(f"It was closed at {review_item.resolved_at}.")
-        close_review_item(review_item, user_id=actor.user_id, note=reason, at=database_now(now))
+            raise IllegalTransition(f"It was resolved at {review_item.resolved_at}.")
+        mark_resolved(review_item, user_id=actor.user_id, note=reason, at=database_now(now))
         return review_item

@@ -74,8 +74,8 @@ def test_the_steps_of_the_handbook(staff: Page) -> None:
     assert (reservation.amount, reservation.funded_at is not None) == (reservation.received, True)
 
     staff.goto(reverse("admin:loans_reviewitem_change", args=[review_item.pk]))
-    staff.get_by_role("button", name="Close…").click()
+    staff.get_by_role("button", name="Resolve…").click()
     staff.get_by_label("Reason").fill("Accepted what came.")
-    staff.get_by_role("button", name="Close", exact=True).click()
-    expect(staff.get_by_text("Close: done for")).to_be_visible()
+    staff.get_by_role("button", name="Resolve", exact=True).click()
+    expect(staff.get_by_text("Resolve: done for")).to_be_visible()
     assert ReviewItem.objects.get(pk=review_item.pk).note == "Accepted what came."

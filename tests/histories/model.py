@@ -7,7 +7,7 @@ needs no job, no locks and no late events.
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from loans.domain.business_calendar import money_deadline
+from loans.domain.deadlines import money_deadline
 
 MINIMUM = 1_000_00
 LIVE = ("reserved", "pending")

@@ -151,7 +151,9 @@ class History(RuleBasedStateMachine):
             lambda: self.model.start_transfer(reservation),
         )
         if reservation.transfers and reservation.transfers[-1] not in self.references:
-            newest_transfer = Transfer.objects.filter(reservation=reservation_id, direction="inbound", payment=1).latest("created_at")
+            newest_transfer = Transfer.objects.filter(reservation=reservation_id, direction="inbound", payment_number=1).latest(
+                "created_at"
+            )
             self.references[reservation.transfers[-1]] = newest_transfer.reference
 
     @have_reservations

@@ -220,7 +220,7 @@ def test_a_settlement_published_between_the_two_reads_is_no_drift(monkeypatch: p
 def test_the_refresh_without_redis_reports_it(caplog: pytest.LogCaptureFixture) -> None:
     open_loan()
     assert refresh_remaining_cache(LATER) == Refreshed(loans=0, drifted=0, complete=False)
-    assert "Redis is away" in caplog.text
+    assert "Redis cannot be reached" in caplog.text
 
 
 @pytest.mark.django_db

@@ -111,7 +111,7 @@ ROWS: dict[tuple[type[Model], str], Callable[[], Model]] = {
     (Reservation, "settle_ahead"): funded_now,
     (Reservation, "reverse"): funded_now,
     (Transfer, "mark_paid"): refund_due,
-    (ReviewItem, "close"): open_review_item,
+    (ReviewItem, "resolve"): open_review_item,
     (PeriodicTask, "run"): lambda: PeriodicTask.objects.get(task="loans.tasks.expire"),
 }
 FIELD_VALUES = {"closes_at": "2099-01-01T12:00", "expires_at": "2099-01-01T12:00"}
@@ -204,7 +204,7 @@ def test_fields_of_an_action_are_validated(operator: Client) -> None:
     page = Page(operator, find(Loan, "extend"), loan, closes_at="")
     assert "This field is required." in page.confirm()
     page.data["closes_at"] = "2000-01-01T00:00"
-    assert "Name a closing after" in page.preview()
+    assert "Choose a closing time after" in page.preview()
 
 
 # --- Concurrent changes --------------------------------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ def test_the_preview_of_settling_ahead_names_the_reservations_it_overtakes_and_s
 def test_the_preview_of_a_different_amount_shows_the_new_review_item(operator: Client) -> None:
     page = Page(operator, find(Reservation, "record_money"), pending_now(), amount="6000")
     (preview,) = page.response.context["previews"]
-    assert preview.review_items[0].detail.startswith("6000.00 dollars came")
+    assert preview.review_items[0].detail.startswith("6000.00 dollars were received")
     assert preview.review_items[0].get_kind_display() == "Amount differs"
     assert ("due", Decimal("1000.00")) in [(transition.event, transition.amount) for transition in preview.transitions]
 
@@ -415,7 +415,7 @@ def test_the_page_of_a_row_offers_only_permitted_actions(client: Client) -> None
         (reserved_now, {"cancel", "extend", "record_transfer", "record_money", "reverse"}),
         (canceled_now, {"reinstate", "record_money", "reverse"}),
         (refund_due, {"mark_paid"}),
-        (open_review_item, {"close"}),
+        (open_review_item, {"resolve"}),
     ],
 )
 def test_the_page_of_a_row_offers_only_actions_that_its_state_allows(
@@ -441,17 +441,17 @@ def test_a_job_that_staff_run_is_logged_and_sent_after_the_commit(operator: Clie
 
 def test_closing_a_review_item_stores_the_reason_as_its_note(operator: Client) -> None:
     review_item = open_review_item()
-    page = Page(operator, find(ReviewItem, "close"), review_item)
+    page = Page(operator, find(ReviewItem, "resolve"), review_item)
     page.confirm()
     review_item.refresh_from_db()
     assert (review_item.note, review_item.resolved_by and review_item.resolved_by.get_username()) == (REASON, "olga")
-    assert "It was closed at" in page.confirm()
+    assert "It was resolved at" in page.confirm()
 
 
 def test_a_payment_can_be_reversed_only_after_it_cleared(operator: Client) -> None:
     reservation = pending_now()
     page = Page(operator, find(Reservation, "reverse"), reservation)
-    assert f"The transfer {inbound(reservation).reference} is initiated: no money of it is here." in page.text
+    assert f"The transfer {inbound(reservation).reference} is initiated: its money was not received." in page.text
 
 
 def test_a_withdrawn_loan_cannot_be_opened(operator: Client) -> None:

@@ -39,7 +39,7 @@ def test_the_share_that_lapsed_in_each_state() -> None:
     rows = weekly_exits(now + timedelta(days=1))
     assert sum(row.exits for row in rows if row.state == "reserved") == 5
     assert sum(row.lapsed for row in rows if row.state == "reserved") == 1
-    assert "Pending, no money came" in lapsed_shares_chart(rows)
+    assert "Pending, no money received" in lapsed_shares_chart(rows)
 
 
 def test_the_page_takes_the_same_queries_for_more_rows(superuser: Client, django_assert_max_num_queries: Any) -> None:

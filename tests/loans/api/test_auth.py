@@ -11,7 +11,7 @@ from knox.models import AuthToken
 
 from loans.api import authentication
 from loans.models import User
-from loans.services.retention import delete_ended_tokens
+from loans.services.retention import delete_ended_access_data
 from tests.loans.api.conftest import Caller, problem
 
 
@@ -105,5 +105,5 @@ def test_a_log_in_ignores_the_idempotency_key(investor: Caller) -> None:
 def test_tokens_that_ended_long_ago_are_deleted(investor: Caller) -> None:
     AuthToken.objects.create(investor.user)
     AuthToken.objects.update(expiry=timezone.now() - timedelta(days=29))
-    assert delete_ended_tokens() == 0
-    assert delete_ended_tokens(timezone.now() + timedelta(days=2)) == 2
+    assert delete_ended_access_data() == 0
+    assert delete_ended_access_data(timezone.now() + timedelta(days=2)) == 2

@@ -170,19 +170,19 @@ PLANTED = {
     "a reservation's money": (
         set_column("amount", "1400", "funded"),
         "funded",
-        "Money that came",
+        "Received money",
         ["1400.00 waiting", "1500.00 (1500.00 received"],
     ),
     "money kept of a canceled reservation": (
         set_column("state", "'canceled'", "funded"),
         "funded",
-        "Money that came",
+        "Received money",
         ["nothing waiting while canceled", "1500.00"],
     ),
     "too little money that is enough": (
         set_column("funded_at", "NULL", "funded"),
         "funded",
-        "Money that came",
+        "Received money",
         ["less than 1500.00 waiting", "1500.00 ("],
     ),
     "loan beside history": (

@@ -19,8 +19,8 @@ from loans.audit.verify_history import verify_loan_history
 from loans.demo import scenario
 from loans.demo.play import FIRST_DAY
 from loans.domain.actors import Actor
-from loans.domain.business_calendar import NEW_YORK, closed_banking_days, is_banking_day, new_york_day
-from loans.domain.states import LIVE, Direction, LoanStatus, State, TransferStatus
+from loans.domain.business_calendar import NEW_YORK, is_banking_day, last_ended_banking_days, new_york_day
+from loans.domain.states import LIVE, Direction, LoanStatus, ReservationState, TransferStatus
 from loans.models import Delivery, Investor, Loan, Reservation, ReviewItem, Transfer, Transition, User
 from loans.notifications import outbox
 from loans.selectors.loans import all_loan_ids
@@ -46,7 +46,7 @@ def test_it_shows_every_state_and_leaves_something_to_try(settings: Settings) ->
     assert "password demo" in output
     assert Loan.objects.filter(market_msa__gt="").values("market_msa").distinct().count() >= 12
     assert set(Loan.objects.values_list("status", flat=True)) == set(LoanStatus)
-    assert set(Reservation.objects.values_list("state", flat=True)) == set(State)
+    assert set(Reservation.objects.values_list("state", flat=True)) == set(ReservationState)
     assert set(Transfer.objects.values_list("status", flat=True)) == set(TransferStatus) - {TransferStatus.VOID}
     assert set(ReviewItem.objects.values_list("kind", flat=True)) == {
         "transfer_failed",
@@ -67,7 +67,7 @@ def test_it_shows_every_state_and_leaves_something_to_try(settings: Settings) ->
     assert outbox.fan_out() == 0  # investors are not notified of what was played, but of what comes
     assert not Delivery.objects.exists()
 
-    reserved = Reservation.objects.filter(state=State.RESERVED, expires_at__gt=timezone.now()).first()
+    reserved = Reservation.objects.filter(state=ReservationState.RESERVED, expires_at__gt=timezone.now()).first()
     assert reserved
     cancel_reservation(reservation_id=reserved.pk, actor=Actor("investor"), investor_id=reserved.investor_id)
     transfer = Transfer.objects.filter(status=TransferStatus.INITIATED, reservation__expires_at__gt=timezone.now()).first()
@@ -120,7 +120,7 @@ def pattern(day: date) -> tuple[int, ...]:
 
 
 def banking_days_before(day: date) -> list[date]:
-    return closed_banking_days(datetime.combine(day, time(), NEW_YORK), -FIRST_DAY)
+    return last_ended_banking_days(datetime.combine(day, time(), NEW_YORK), -FIRST_DAY)
 
 
 @cache
@@ -158,7 +158,7 @@ def assert_the_money_adds_up(now: datetime) -> None:
     for reservation in reservations:
         waiting = reservation.total_received - reservation.settled_amount - reservation.total_refunded
         assert waiting == reservation.waiting >= 0
-        assert not waiting or reservation.state == State.PENDING
+        assert not waiting or reservation.state == ReservationState.PENDING
     for loan in Loan.objects.all():
         sums = loan.reservations.aggregate(
             settled=Coalesce(Sum("settled_amount"), ZERO), claimed=Coalesce(Sum("amount", filter=Q(state__in=LIVE)), ZERO)

@@ -1,23 +1,16 @@
-"""Check banking days against the Federal Reserve's holidays, and deadlines over weekends, holidays and changes of the clock."""
+"""Check banking days against the Federal Reserve's holidays."""
 
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from threading import Barrier
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from loans.domain.business_calendar import (
-    NEW_YORK,
-    banking_days_after,
-    counted_days,
+    days_until_deadline,
     is_banking_day,
-    money_deadline,
-    new_york_day,
-    transfer_deadline,
 )
 
 # The weekdays on which the Federal Reserve is closed. In a year with ten, an eleventh falls on a Saturday and is not kept.
@@ -35,8 +28,8 @@ YEARS = range(2024, 2031)
 
 
 def test_the_days_before_a_deadline_say_why_some_do_not_count() -> None:
-    days = counted_days(date(2026, 11, 20), 5)
-    assert [(day.day.day, day.number, day.why) for day in days] == [
+    days = days_until_deadline(date(2026, 11, 20), 5)
+    assert [(day.day.day, day.number, day.reason_not_counted) for day in days] == [
         (21, None, "weekend"),
         (22, None, "weekend"),
         (23, 1, ""),
@@ -99,55 +92,3 @@ def test_each_day_of_a_year_is_a_banking_day_unless_it_is_a_weekend_or_a_holiday
     days = [date(year, 1, 1) + timedelta(n) for n in range(366)]
     assert [day for day in days if day.year == year and day.weekday() < 5 and not is_banking_day(day)] == sorted(by_rule(year))
     assert not [day for day in days if day.weekday() >= 5 and is_banking_day(day)]
-
-
-@pytest.mark.parametrize(
-    ("started", "last_day"),
-    [
-        ("2026-07-02", "2026-07-09"),  # the Friday before a Saturday holiday is a banking day
-        ("2026-07-04", "2026-07-10"),  # from a Saturday, and a holiday
-        ("2026-07-05", "2026-07-10"),  # from a Sunday
-        ("2026-09-04", "2026-09-14"),  # over Labor Day
-        ("2026-11-23", "2026-12-01"),  # over Thanksgiving
-        ("2027-12-23", "2027-12-30"),  # Christmas on a Saturday: Friday the 24th counts
-        ("2027-12-28", "2028-01-04"),  # New Year's Day on a Saturday: Friday the 31st counts
-        ("2027-07-01", "2027-07-09"),  # Independence Day on a Sunday: Monday the 5th does not count
-    ],
-)
-def test_money_has_five_banking_days(started: str, last_day: str) -> None:
-    day = date.fromisoformat(started)
-    assert banking_days_after(day, 5)[-1] == date.fromisoformat(last_day)
-    noon = datetime(day.year, day.month, day.day, 12, tzinfo=NEW_YORK)
-    midnight = datetime.fromisoformat(last_day).replace(tzinfo=NEW_YORK) + timedelta(days=1)
-    assert money_deadline(noon) == midnight
-
-
-@pytest.mark.parametrize(
-    ("started", "deadline"),
-    [
-        # Midnight in New York is 05:00 UTC in winter and 04:00 in summer.
-        ("2026-03-05T12:00:00Z", "2026-03-13T04:00:00Z"),  # into summer time
-        ("2026-10-29T12:00:00Z", "2026-11-06T05:00:00Z"),  # into winter time
-        ("2026-07-03T03:59:59Z", "2026-07-10T04:00:00Z"),  # still 2 July in New York
-        ("2026-07-03T04:00:00Z", "2026-07-11T04:00:00Z"),  # already 3 July in New York
-    ],
-)
-def test_the_end_of_the_fifth_banking_day_is_midnight_in_new_york(started: str, deadline: str) -> None:
-    assert money_deadline(datetime.fromisoformat(started)) == datetime.fromisoformat(deadline)
-
-
-@pytest.mark.parametrize("reserved", ["2026-03-07T18:00:00Z", "2026-10-31T18:00:00Z", "2026-07-01T16:00:00Z"])
-def test_24_hours_are_24_hours_also_when_the_clocks_change(reserved: str) -> None:
-    at = datetime.fromisoformat(reserved)
-    assert transfer_deadline(at) - at == timedelta(hours=24)
-    assert transfer_deadline(at.astimezone(NEW_YORK)).astimezone(UTC) == transfer_deadline(at)
-
-
-@given(st.datetimes(datetime(2024, 1, 1), datetime(2030, 12, 1), timezones=st.just(UTC)))  # noqa: DTZ001
-def test_the_money_deadline_leaves_five_whole_banking_days(at: datetime) -> None:
-    deadline = money_deadline(at)
-    between = [new_york_day(at) + timedelta(n) for n in range(1, 20) if new_york_day(at) + timedelta(n) < new_york_day(deadline)]
-    assert [is_banking_day(day) for day in between].count(True) == 5
-    assert is_banking_day(between[-1])
-    local = deadline.astimezone(NEW_YORK)
-    assert (local.hour, local.minute, local.second, local.microsecond) == (0, 0, 0, 0)

@@ -6,24 +6,24 @@ import pytest
 
 from loans.domain.errors import IllegalTransition
 from loans.domain.states import (
-    AUTOMATIC_EVENTS,
+    ANY_STATE_EVENTS,
     INBOUND_STATUSES,
     LIVE,
     LOAN_TRANSITIONS,
     REFUND_STATUSES,
     RESERVATION_TRANSITIONS,
     TRANSFER_TRANSITIONS,
-    Event,
     LoanEvent,
     LoanStatus,
-    State,
+    ReservationEvent,
+    ReservationState,
     TransferEvent,
     TransferStatus,
     possible_events,
     state_after,
 )
 
-RESERVED, PENDING, SETTLED, CANCELED = State
+RESERVED, PENDING, SETTLED, CANCELED = ReservationState
 
 # The diagram once more, as a reader of it would write it down: from where, what may happen, to where.
 DIAGRAM = {
@@ -56,7 +56,7 @@ TRANSFERS = {
     "void": {},
 }
 TABLES = [
-    (RESERVATION_TRANSITIONS, DIAGRAM, State, Event),
+    (RESERVATION_TRANSITIONS, DIAGRAM, ReservationState, ReservationEvent),
     (LOAN_TRANSITIONS, LOANS, LoanStatus, LoanEvent),
     (TRANSFER_TRANSITIONS, TRANSFERS, TransferStatus, TransferEvent),
 ]
@@ -74,7 +74,7 @@ def test_every_pair_of_state_and_event(transitions, diagram, state, event) -> No
         with pytest.raises(IllegalTransition) as refusal:
             state_after(transitions, state, event)
         assert refusal.value.data == {"state": state, "possible": possible_events(transitions, state)}
-        assert {*refusal.value.data["possible"]} == {event for events in diagram[state].values() for event in events} - AUTOMATIC_EVENTS
+        assert {*refusal.value.data["possible"]} == {event for events in diagram[state].values() for event in events} - ANY_STATE_EVENTS
 
 
 def test_groups_of_states_are_complete_and_do_not_overlap() -> None:

@@ -99,7 +99,7 @@ def test_a_number_in_the_queue_is_given_once() -> None:
 
 
 ANOTHER_TRANSFER = """
-    INSERT INTO loans_transfer (id, reservation_id, direction, method, reference, payment, status, amount, created_at, ended_at)
+    INSERT INTO loans_transfer (id, reservation_id, direction, method, reference, payment_number, status, amount, created_at, ended_at)
     SELECT gen_random_uuid(), reservation_id, direction, method, {values}, amount, created_at, {ended_at} FROM loans_transfer
     WHERE id = %s
 """

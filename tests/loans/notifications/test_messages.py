@@ -6,7 +6,7 @@ import pytest
 from django.core import mail
 from standardwebhooks import Webhook
 
-from loans.domain.states import RESERVATION_TRANSITIONS, Event, State
+from loans.domain.states import RESERVATION_TRANSITIONS, ReservationEvent, ReservationState
 from loans.models import Delivery, Investor, Reservation
 from loans.notifications.deliveries import deliver_due
 from loans.notifications.messages import OF_RESERVATION, OF_TRANSFER, message_of
@@ -22,8 +22,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def test_every_event_of_a_reservation_has_a_message() -> None:
     """Except a loss, which is ours and not the investor's."""
-    assert OF_RESERVATION.keys() == ({event for _, event in RESERVATION_TRANSITIONS} | {Event.RESERVED}) - {Event.LOST}
-    causes = {event for (_, event), state in RESERVATION_TRANSITIONS.items() if state == State.CANCELED} - {Event.LOST}
+    assert OF_RESERVATION.keys() == ({event for _, event in RESERVATION_TRANSITIONS} | {ReservationEvent.RESERVED}) - {
+        ReservationEvent.LOST
+    }
+    causes = {event for (_, event), state in RESERVATION_TRANSITIONS.items() if state == ReservationState.CANCELED} - {
+        ReservationEvent.LOST
+    }
     assert causes == {event for event, message in OF_RESERVATION.items() if message.why}
 
 

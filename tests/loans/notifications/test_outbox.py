@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import pytest
 from django.db import connection, transaction
 
-from loans.domain.states import Event
+from loans.domain.states import ReservationEvent
 from loans.models import Delivery, OutboxCursor, ReviewItem, Transition, WebhookEndpoint
 from loans.notifications import deliveries, outbox
 from tests import factories
@@ -52,7 +52,7 @@ def test_nothing_is_skipped_when_a_later_transaction_commits_first() -> None:
         factories.reserved(loans[1], 22_000)
         assert outbox.fan_out(NOON) == 0  # the open transaction may be the older one
         commit()
-    first, second = Transition.objects.filter(event=Event.RESERVED).order_by("id")
+    first, second = Transition.objects.filter(event=ReservationEvent.RESERVED).order_by("id")
     assert first.amount == 11_000
     assert first.txid < second.txid
     assert outbox.fan_out(NOON) == 2
@@ -71,7 +71,10 @@ def test_nothing_is_skipped_when_a_lower_id_appears_after_a_higher_one_was_read(
         assert outbox.fan_out(NOON) == 1
         commit()
     assert outbox.fan_out(NOON) == 1
-    assert list(Transition.objects.filter(event=Event.RESERVED).order_by("id").values_list("amount", flat=True)) == [22_000, 11_000]
+    assert list(Transition.objects.filter(event=ReservationEvent.RESERVED).order_by("id").values_list("amount", flat=True)) == [
+        22_000,
+        11_000,
+    ]
     assert [delivery.transition.amount for delivery in Delivery.objects.order_by("id")] == [11_000, 22_000]
 
 
@@ -91,7 +94,7 @@ def test_each_batch_continues_where_the_last_one_ended() -> None:
     while count := outbox.fan_out(NOON, batch=2):
         counts.append(count)
     assert counts == [2, 2, 1]
-    assert announced_events() == [Event.RESERVED] * 3
+    assert announced_events() == [ReservationEvent.RESERVED] * 3
     last = Transition.objects.order_by("-txid", "-id")[0]
     assert (OutboxCursor.objects.get().txid, OutboxCursor.objects.get().transition_id) == (last.txid, last.pk)
 
@@ -106,7 +109,7 @@ def test_two_readers_at_once_make_no_delivery_twice() -> None:
     with open_transaction(hold_the_cursor):
         assert outbox.fan_out(NOON) == 0
     assert outbox.fan_out(NOON) > 0
-    assert announced_events() == [Event.RESERVED]
+    assert announced_events() == [ReservationEvent.RESERVED]
 
 
 def test_a_restored_history_becomes_a_review_item_whose_remedy_works() -> None:
@@ -117,9 +120,9 @@ def test_a_restored_history_becomes_a_review_item_whose_remedy_works() -> None:
     factories.reserved(loan)
     deliveries.deliver_due(NOON)
     review_item = ReviewItem.objects.get(kind="job_failed")
-    assert announced_events() == [Event.RESERVED]
+    assert announced_events() == [ReservationEvent.RESERVED]
     with connection.cursor() as cursor:
         cursor.execute(review_item.detail.split("until you run: ")[1])
     factories.reserved(loan)
     outbox.fan_out(NOON)
-    assert announced_events() == [Event.RESERVED] * 3
+    assert announced_events() == [ReservationEvent.RESERVED] * 3

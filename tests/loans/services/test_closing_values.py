@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from loans.domain.business_calendar import close_of, closed_banking_days
+from loans.domain.business_calendar import end_of_day, last_ended_banking_days
 from loans.models import ClosingValue
 from loans.services.closing_values import record_due_closing_values
 from loans.services.expiry import expire_due
@@ -27,7 +27,7 @@ from tests.factories import (
 MONDAY = datetime(2026, 3, 2, 15, tzinfo=UTC)  # ten o'clock in New York
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-CLOSE = close_of(date(2026, 3, 2))
+CLOSE = end_of_day(date(2026, 3, 2))
 
 pytestmark = pytest.mark.django_db
 
@@ -49,7 +49,7 @@ CLOSED = [
 
 @pytest.mark.parametrize(("at", "days"), CLOSED)
 def test_a_banking_day_has_closed_at_18_in_new_york(at: datetime, days: list[str]) -> None:
-    assert [day.isoformat() for day in closed_banking_days(at, 2)] == days
+    assert [day.isoformat() for day in last_ended_banking_days(at, 2)] == days
 
 
 def test_the_value_is_that_of_the_close_without_lapsed_reservations() -> None:

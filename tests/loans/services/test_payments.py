@@ -161,7 +161,7 @@ def test_a_second_payment_is_refunded_whole(state) -> None:
     assert refunds(reservation) == [("due", 300), ("due", 10_000)]
     after = fresh(reservation)
     assert (after.state, after.settled_amount, after.waiting) == (before.state, before.settled_amount, before.waiting)
-    assert list(reservation.transfers.filter(direction="inbound").values_list("payment", flat=True)) == [1, 2, 3]
+    assert list(reservation.transfers.filter(direction="inbound").values_list("payment_number", flat=True)) == [1, 2, 3]
     assert len({t.reference for t in reservation.transfers.filter(direction="inbound")}) == 1
 
 

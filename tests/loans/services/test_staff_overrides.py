@@ -121,7 +121,7 @@ def test_extending_gives_more_time(state, locks_first) -> None:
 @pytest.mark.parametrize("expires_at", [NOON, NOON + HOURS_24 - timedelta(microseconds=1)])
 def test_extending_does_not_shorten(expires_at: datetime) -> None:
     reservation = reserved(LoanFactory())
-    with pytest.raises(Invalid, match="Name an instant after"):
+    with pytest.raises(Invalid, match="Choose a time after"):
         act(extend_reservation, reservation, expires_at=expires_at)
     assert fresh(reservation).expires_at == NOON + HOURS_24
 

@@ -1,4 +1,7 @@
-"""Let staff run a scheduled job now: send it to the workers as beat does, and record who asked for it."""
+"""Run a scheduled job now, at the request of staff: send it to the workers, as the scheduler does, and record who asked.
+
+The jobs' schedules are rows that staff edit; loans/migrations/0003_schedules.py inserts the first ones.
+"""
 
 import json
 
@@ -13,18 +16,18 @@ from peerloans.admin.audit_log import log_admin_action
 
 
 def run_scheduled_job(*, job_id: int, actor: Actor, reason: str) -> PeriodicTask:
-    """Send a job to the workers, after the audit log has committed who asked for it and why.
+    """Record in the audit log who asks for the job and why; then send it to the workers, and return it.
 
     Raises:
         NotFound: there is no such job.
         IllegalTransition: the actor is not signed in.
-        Busy: the broker does not take the job.
+        Busy: the broker does not answer. The request stays in the audit log.
     """
     job = PeriodicTask.objects.filter(pk=job_id).first()
     if not job:
         raise NotFound(f"There is no job {job_id}.")
     if actor.user_id is None:
-        raise IllegalTransition("Only somebody signed in can have a job run.")
+        raise IllegalTransition("Sign in to run a job.")
 
     def send() -> None:
         try:
