@@ -173,7 +173,7 @@ def reverse_payment(
     """Record that the bank took the money of a reservation back, which cancels it without a refund. Return the outcome.
 
     Raises:
-        IllegalTransition: no transfer has been started, or its money was not received.
+        IllegalTransition: no transfer has been started, or it has no received money.
         NotFound, Busy.
     """
     with locks.short_transaction():
@@ -181,7 +181,8 @@ def reverse_payment(
         notice = _notice(notice_id, "transfer.failed", transfer, transfer.amount, occurred_at)
         if transfer.status != TransferStatus.CLEARED and not is_bank_event_recorded(notice):
             raise IllegalTransition(
-                f"The transfer {transfer.reference} is {transfer.status}: its money was not received.", state=transfer.status
+                f"The transfer {transfer.reference} is {transfer.status}: it has no received money that could be returned.",
+                state=transfer.status,
             )
         return record_bank_event(notice, actor=actor, reason=reason, now=now)
 

@@ -451,7 +451,7 @@ def test_closing_a_review_item_stores_the_reason_as_its_note(operator: Client) -
 def test_a_payment_can_be_reversed_only_after_it_cleared(operator: Client) -> None:
     reservation = pending_now()
     page = Page(operator, find(Reservation, "reverse"), reservation)
-    assert f"The transfer {inbound(reservation).reference} is initiated: its money was not received." in page.text
+    assert f"The transfer {inbound(reservation).reference} is initiated: it has no received money that could be returned." in page.text
 
 
 def test_a_withdrawn_loan_cannot_be_opened(operator: Client) -> None:
