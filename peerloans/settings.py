@@ -194,7 +194,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_SOFT_TIME_LIMIT = 240
 CELERY_TASK_TIME_LIMIT = 300
 # These configure the log of workers and beat, and count runs of tasks.
-CELERY_IMPORTS = ["peerloans.monitoring.logging", "peerloans.jobs"]
+CELERY_IMPORTS = ["peerloans.monitoring.logging", "peerloans.job_runs"]
 CELERY_TIMEZONE = "UTC"
 # Beat saves its state after each job, so that monitoring can see it.
 CELERY_BEAT_SYNC_EVERY = 1

@@ -14,8 +14,8 @@ from loans.domain.actors import Actor
 from loans.domain.states import Direction
 from loans.models import Investor, Loan, Reservation, Transfer, User
 from loans.services import reservations as reservation_services
+from loans.services.bank_notices import Notice, record_bank_event
 from loans.services.loans import create_loan, open_loan
-from loans.services.payments import Notice, record_bank_event
 from loans.services.reservations import reserve
 from loans.services.settlement import settle_ahead_of_turn
 from loans.services.staff_overrides import cancel_by_staff

@@ -21,7 +21,8 @@ from loans.api.authentication import IsInvestor
 from loans.api.serializers import MoneyField
 from loans.notifications.messages import TYPES
 from peerloans.api.caching import ConditionalView
-from peerloans.api.problem_details import MEDIA_TYPE, RETRY_AFTER_SECONDS, STATUSES, problem_document
+from peerloans.api.error_statuses import RETRY_AFTER_SECONDS, STATUSES
+from peerloans.api.problem_details import MEDIA_TYPE, problem_document
 from peerloans.api.strict_fields import StrictSerializer
 from peerloans.errors import Problem
 

@@ -54,7 +54,7 @@ from loans.selectors.offers import loan_offer
 from loans.selectors.portfolio import portfolio
 from loans.selectors.reservations import reservation_of_investor
 from loans.selectors.transfers import TransferRow, transfers_of
-from loans.services.payments import Notice, record_bank_event
+from loans.services.bank_notices import Notice, record_bank_event
 from loans.services.reservations import cancel_reservation, reserve, start_transfer
 from peerloans.api.caching import ConditionalView, PublicView
 from peerloans.api.pagination import KeysetPagination
@@ -134,7 +134,7 @@ class LoanList(PublicView, generics.ListAPIView):
     def get_queryset(self) -> QuerySet[Any]:
         loans = public_loans().annotate(read_at=Now())
         # Rows, since a hundred instances of a model cost as much as reading them does.
-        return loans.order_by("-opens_at").values_list("pk", "remaining", "version", "read_at", *LoanSerializer.COLUMNS, named=True)
+        return loans.values_list("pk", "remaining", "version", "read_at", *LoanSerializer.COLUMNS, named=True)
 
     def paginate_queryset(self, queryset: Any) -> Any:
         page = super().paginate_queryset(queryset) or []

@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-from loans.models.constraints import AppendOnly
+from loans.models.append_only import AppendOnly
 
 
 class Migration(migrations.Migration):

@@ -5,7 +5,7 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Func, Q
 
-from loans.models.constraints import AppendOnly
+from loans.models.append_only import AppendOnly
 from loans.models.fields import TransactionId, dollars
 from loans.models.loan import Loan
 from loans.models.reservation import Reservation

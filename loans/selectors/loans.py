@@ -16,8 +16,8 @@ PUBLIC = (LoanStatus.OPEN, LoanStatus.FUNDED)
 
 
 def public_loans() -> QuerySet[Loan]:
-    """Return the open and funded loans, each with the dollars that are `remaining`. Read them as rows."""
-    loans = Loan.objects.using(replica.for_anyone()).filter(status__in=PUBLIC)
+    """Return the open and funded loans, newest first, each with the dollars that are `remaining`. Read them as rows."""
+    loans = Loan.objects.using(replica.for_anyone()).filter(status__in=PUBLIC).order_by("-opens_at")
     return loans.annotate(remaining=F("amount") - F("settled"))  # type: ignore[no-redef]
 
 

@@ -17,7 +17,7 @@ from loans.domain.states import Direction, LoanStatus, TransferStatus
 from loans.models import Loan, ReviewItem, Transfer
 from loans.selectors import dashboard
 from loans.selectors.closing_values import closing_totals
-from peerloans import jobs
+from peerloans import job_runs
 from peerloans.database.clock import database_now
 
 register = template.Library()
@@ -76,22 +76,23 @@ def jobs_run(context: dict[str, Any]) -> list[dict[str, Any]]:
     if not request.user.has_perm("django_celery_beat.view_periodictask"):
         return []
     try:
-        results = jobs.results()
+        results = job_runs.results()
     except RedisError:
         return []
     return [
-        _job_row(job, results.get(job.task, jobs.NEVER_RUN)) for job in jobs.SCHEDULED.filter(task__startswith="loans.").order_by("name")
+        _job_row(job, results.get(job.task, job_runs.NEVER_RUN))
+        for job in job_runs.SCHEDULED.filter(task__startswith="loans.").order_by("name")
     ]
 
 
-def _job_row(job: PeriodicTask, result: jobs.JobResult) -> dict[str, Any]:
+def _job_row(job: PeriodicTask, result: job_runs.JobResult) -> dict[str, Any]:
     return {
         "name": job.name,
         "address": reverse("admin:django_celery_beat_periodictask_change", args=[job.pk]),
         "succeeded_at": result.succeeded_at,
         "failed": result.runs.get("failure", 0),
         "enabled": job.enabled,
-        "late": job.enabled and not job.one_off and jobs.lag_seconds(job, result) > jobs.LATE_SECONDS,
+        "late": job.enabled and not job.one_off and job_runs.lag_seconds(job, result) > job_runs.LATE_SECONDS,
     }
 
 

@@ -20,7 +20,7 @@ from loans.selectors.loan_filter import LoanFilter
 from loans.selectors.loans import PUBLIC, loan_fill_curve, market_loans, public_places
 from loans.selectors.offers import LoanOffer, loan_offer
 from loans.web.loan_cards import LoanCard, loan_cards
-from peerloans.api import problem_details
+from peerloans.api import error_statuses
 from peerloans.api.caching import public_page
 from peerloans.errors import Problem
 from peerloans.web import charts
@@ -161,7 +161,7 @@ def zip_detail(request: HttpRequest, zip_code: str) -> HttpResponse:
 
 
 def _zip_problem(request: HttpRequest, zip_code: str, problem: Problem) -> HttpResponse:
-    return render(request, "loans/zip.html", {"zip_code": zip_code, "problem": problem}, status=problem_details.STATUSES[problem.code])
+    return render(request, "loans/zip.html", {"zip_code": zip_code, "problem": problem}, status=error_statuses.STATUSES[problem.code])
 
 
 def _metro_values(answer: lookup.ZipAnswer) -> dict[str, Any]:

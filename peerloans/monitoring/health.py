@@ -10,7 +10,7 @@ from django_redis import get_redis_connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from peerloans import jobs
+from peerloans import job_runs
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ def _check_broker() -> None:
 
 
 def _check_beat() -> None:
-    seconds_late = jobs.beat_lag_seconds()
-    if seconds_late > jobs.LATE_SECONDS:
+    seconds_late = job_runs.beat_lag_seconds()
+    if seconds_late > job_runs.LATE_SECONDS:
         raise PartDown(f"a job has not been sent for {seconds_late:.0f} seconds since it was due")
 
 

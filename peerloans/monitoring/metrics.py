@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from redis.exceptions import RedisError
 
-from peerloans import jobs
+from peerloans import job_runs
 from peerloans.monitoring import figures, health
 
 SHARED_FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -56,18 +56,20 @@ class _CurrentValues:
                     yield _gauge(f"peerloans_{figure.name}", figure.help, figure.label, figure.values.items())
             with contextlib.suppress(RedisError):
                 yield from _job_metrics()
-            yield _gauge("peerloans_beat_late_seconds", "How late beat is with the job due longest.", "", [("", jobs.beat_lag_seconds())])
+            yield _gauge(
+                "peerloans_beat_late_seconds", "How late beat is with the job due longest.", "", [("", job_runs.beat_lag_seconds())]
+            )
 
 
 def _job_metrics() -> Iterator[Metric]:
-    results = jobs.results()
+    results = job_runs.results()
     counter = CounterMetricFamily("peerloans_job_runs", "Runs of a task by how they ended.", labels=["job", "state"])
     for task, result in results.items():
         for state, count in result.runs.items():
             counter.add_metric([task, state], count)
     yield counter
     help_text = "How long ago a scheduled task should have succeeded again."
-    yield _gauge("peerloans_job_lag_seconds", help_text, "job", jobs.lags_seconds(results).items())
+    yield _gauge("peerloans_job_lag_seconds", help_text, "job", job_runs.lags_seconds(results).items())
 
 
 def _gauge(name: str, help_text: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:

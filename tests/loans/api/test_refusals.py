@@ -15,7 +15,7 @@ from loans.api import examples
 from loans.ledger import locks
 from loans.models import Investor, Loan, User
 from peerloans.api import throttling
-from peerloans.api.problem_details import STATUSES
+from peerloans.api.error_statuses import STATUSES
 from tests.factories import funded
 from tests.loans.api.conftest import Caller, problem
 

@@ -12,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 
 from loans.domain.actors import Actor
 from loans.models import Loan, Reservation
+from loans.services.bank_notices import Notice, record_bank_event
 from loans.services.loans import withdraw_loan
-from loans.services.payments import Notice, record_bank_event
 from loans.services.settlement import settle_loans
 from tests.loans.api.conftest import Caller, problem
 

@@ -24,7 +24,7 @@ from loans.domain.states import LIVE, Direction, LoanStatus, ReservationState, T
 from loans.models import Delivery, Investor, Loan, Reservation, ReviewItem, Transfer, Transition, User
 from loans.notifications import outbox
 from loans.selectors.loans import all_loan_ids
-from loans.services.payments import Notice, record_bank_event
+from loans.services.bank_notices import Notice, record_bank_event
 from loans.services.reservations import cancel_reservation
 
 pytestmark = pytest.mark.django_db

@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from loans.models import Transition
-from loans.models.constraints import AppendOnly
+from loans.models.append_only import AppendOnly
 from tests.factories import LoanFactory, settled
 
 pytestmark = pytest.mark.django_db

@@ -15,6 +15,7 @@ import cbsa.errors
 import loans.domain.errors
 from loans.domain.errors import Busy, OverLimit
 from peerloans.api import problem_details
+from peerloans.api.error_statuses import STATUSES
 from peerloans.errors import Problem
 
 
@@ -60,7 +61,7 @@ def test_one_shape(error: Exception, status: int, code: str) -> None:
 def test_every_problem_has_a_status(app: ModuleType) -> None:
     codes = {kind.code for kind in vars(app).values() if isinstance(kind, type) and issubclass(kind, Problem) and kind is not Problem}
     assert codes
-    assert codes <= problem_details.STATUSES.keys()
+    assert codes <= STATUSES.keys()
 
 
 def test_data_and_headers() -> None:

@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisAway
 
 from loans import tasks
 from loans.models import ReviewItem
-from peerloans import jobs
+from peerloans import job_runs
 from peerloans.monitoring import health, metrics
 from tests.factories import LoanFactory, reserved
 
@@ -87,9 +87,9 @@ def test_a_broker_that_is_away_is_reported_within_seconds(client: Client, monkey
 
 
 def test_beat_is_down_when_a_job_is_late_by_minutes(beat_ticks: None) -> None:
-    assert jobs.beat_lag_seconds() == 0
+    assert job_runs.beat_lag_seconds() == 0
     PeriodicTask.objects.filter(task="loans.tasks.expire").update(last_run_at=timezone.now() - timedelta(minutes=5))
-    assert jobs.beat_lag_seconds() == pytest.approx(240, abs=5)
+    assert job_runs.beat_lag_seconds() == pytest.approx(240, abs=5)
     assert health._is_up("beat", health._check_beat) is False
     PeriodicTask.objects.filter(task="loans.tasks.expire").update(enabled=False)
     assert health._is_up("beat", health._check_beat)
@@ -108,8 +108,8 @@ def test_metrics_show_what_happened(beat_ticks: None, client: Client) -> None:
     loan = LoanFactory()
     reserved(loan, 2_000)
     ReviewItem.objects.create(kind="drift", loan=loan, detail="It differs.", opened_at=timezone.now())
-    jobs._count_run(tasks.delete_old_records, "SUCCESS")
-    jobs._count_run(tasks.delete_old_records, "FAILURE")
+    job_runs._count_run(tasks.delete_old_records, "SUCCESS")
+    job_runs._count_run(tasks.delete_old_records, "FAILURE")
     before = metrics.exposition().decode()
     refused = 'peerloans_requests_total{method="POST",outcome="not_authenticated",status="401",view="api:reservation-create"}'
     client.post(f"/api/v1/loans/{loan.reference}/reservations/", "{}", content_type="application/json")
@@ -128,7 +128,7 @@ def test_metrics_show_what_happened(beat_ticks: None, client: Client) -> None:
 
 
 def test_metrics_leave_out_what_is_down(beat_ticks: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "results", fail(RedisAway("away")))
+    monkeypatch.setattr(job_runs, "results", fail(RedisAway("away")))
     monkeypatch.setitem(health.PARTS, "redis", fail(RedisAway("away")))
     text = metrics.exposition().decode()
     assert figure(text, 'peerloans_up{part="redis"}') == 0
@@ -138,5 +138,5 @@ def test_metrics_leave_out_what_is_down(beat_ticks: None, monkeypatch: pytest.Mo
 
 def test_a_job_that_last_succeeded_long_ago_is_late(beat_ticks: None) -> None:
     long_ago = timezone.now() - timedelta(hours=3)
-    results = {"loans.tasks.refresh_remaining": jobs.JobResult({}, long_ago)}
-    assert jobs.lags_seconds(results)["loans.tasks.refresh_remaining"] == pytest.approx(2 * 3600, abs=5)
+    results = {"loans.tasks.refresh_remaining": job_runs.JobResult({}, long_ago)}
+    assert job_runs.lags_seconds(results)["loans.tasks.refresh_remaining"] == pytest.approx(2 * 3600, abs=5)
