@@ -83,14 +83,14 @@ def grant_new_permissions() -> None:
         if not new:
             continue
         group = Group.objects.filter(name=name).first()
-        if not group and not granted:
-            group = Group.objects.create(name=name)
-            logger.info("Created the group %s with %s permissions.", name, len(new))
-        elif group:
-            logger.info("Granted to the group %s: %s", name, ", ".join(new))
-        if not group:
+        if not group and granted:
             logger.warning("The group %s does not exist, so these new permissions are not granted to it: %s", name, ", ".join(new))
             continue
+        if not group:
+            group = Group.objects.create(name=name)
+            logger.info("Created the group %s with %s permissions.", name, len(new))
+        else:
+            logger.info("Granted to the group %s: %s", name, ", ".join(new))
         group.permissions.add(*(permissions[permission] for permission in new))
         _record_grants(name, new)
 
