@@ -14,11 +14,11 @@ from loans.domain.actors import Actor
 from loans.domain.states import Direction
 from loans.models import Investor, Loan, Reservation, Transfer, User
 from loans.services import reservations as reservation_services
-from loans.services.bank_notices import Notice, record_bank_event
 from loans.services.loans import create_loan, open_loan
 from loans.services.reservations import reserve
 from loans.services.settlement import settle_ahead_of_turn
 from loans.services.staff_overrides import cancel_by_staff
+from loans.services.transfers import Notice, record_bank_event
 
 NOON = datetime(2026, 7, 1, 16, 0, tzinfo=UTC)  # a Wednesday, noon in New York
 HOURS_24 = timedelta(hours=24)

@@ -20,7 +20,7 @@ from loans.models import Reservation, Transition
 from loans.selectors.loans import PUBLIC
 from loans.selectors.queue import queue_position_of
 from loans.selectors.transfers import TransferRow, current_of
-from loans.services.bank_notices import OUTCOMES
+from loans.services.transfers import OUTCOMES
 from peerloans.api.strict_fields import StrictSerializer
 
 DOLLARS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,2})?")

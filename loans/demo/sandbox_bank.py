@@ -11,7 +11,7 @@ from standardwebhooks import Webhook
 
 from loans.domain.states import Direction, ReservationState, TransferStatus
 from loans.models import Transfer
-from loans.services.bank_notices import Notice
+from loans.services.transfers import Notice
 
 MOST_AT_ONCE = 1_000
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)

@@ -21,8 +21,8 @@ from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Reservation, ReviewItem, Transfer
 from loans.selectors.reservations import last_event
 from loans.selectors.transfers import current_transfer
-from loans.services.bank_notices import Notice, NoticeType, is_bank_event_recorded, record_bank_event, settle_soon
 from loans.services.reservations import refuse_expired
+from loans.services.transfers import Notice, NoticeType, is_bank_event_recorded, record_bank_event, settle_soon
 from peerloans.database.clock import database_now
 
 

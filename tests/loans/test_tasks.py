@@ -15,7 +15,7 @@ from loans import tasks
 from loans.domain.business_calendar import NEW_YORK
 from loans.ledger.unit_of_work import DELIVER_TASK
 from loans.models import Reservation
-from loans.services.bank_notices import SETTLE_TASK
+from loans.services.transfers import SETTLE_TASK
 from peerloans.celery import app
 from tests import factories
 from tests.factories import LoanFactory

@@ -6,7 +6,7 @@ from rest_framework.serializers import Serializer
 
 from loans.api import serializers
 from loans.models import Loan, Transfer
-from loans.services.bank_notices import Notice, record_bank_event
+from loans.services.transfers import Notice, record_bank_event
 from tests.loans.api.conftest import Caller
 
 

@@ -12,9 +12,9 @@ from django.test.utils import CaptureQueriesContext
 
 from loans.domain.actors import Actor
 from loans.models import Loan, Reservation
-from loans.services.bank_notices import Notice, record_bank_event
 from loans.services.loans import withdraw_loan
 from loans.services.settlement import settle_loans
+from loans.services.transfers import Notice, record_bank_event
 from tests.loans.api.conftest import Caller, problem
 
 FIELDS = {"id", "loan", "amount", "settled_amount", "state", "cause", "created_at", "expires_at", "transfer", "refund"}

@@ -24,8 +24,8 @@ from loans.domain.states import LIVE, Direction, LoanStatus, ReservationState, T
 from loans.models import Delivery, Investor, Loan, Reservation, ReviewItem, Transfer, Transition, User
 from loans.notifications import outbox
 from loans.selectors.loans import all_loan_ids
-from loans.services.bank_notices import Notice, record_bank_event
 from loans.services.reservations import cancel_reservation
+from loans.services.transfers import Notice, record_bank_event
 
 pytestmark = pytest.mark.django_db
 ZERO = Decimal(0)

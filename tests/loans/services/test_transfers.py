@@ -11,10 +11,10 @@ from django.db.models import Sum
 
 from loans.domain.states import Direction, TransferStatus
 from loans.models import BankEvent, Reservation, ReviewItem, Transfer, Transition
-from loans.services.bank_notices import record_bank_event
 from loans.services.expiry import expire_due
 from loans.services.settlement import settle_loans
 from loans.services.staff_overrides import accept_amount, cancel_by_staff, reinstate_reservation
+from loans.services.transfers import record_bank_event
 from tests.factories import (
     NOON,
     STAFF,
