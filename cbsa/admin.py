@@ -55,7 +55,8 @@ class DatasetAdmin(ReadOnlyAdmin):
             try:
                 service.activate(vintage=dataset.vintage, actor=str(request.user), reason=reason, **choices)
             except ImportRefused as refusal:
-                form.add_error(None, refusal.detail)
+                remedy = " Tick the box if that is meant." if "lost" in refusal.data else ""
+                form.add_error(None, refusal.detail + remedy)
             else:
                 log_admin_action(request.user.pk, dataset, f"Brought into use: {reason}")
                 self.message_user(request, f"{dataset} is in use.", messages.SUCCESS)
@@ -63,7 +64,7 @@ class DatasetAdmin(ReadOnlyAdmin):
         changes = service.changes(dataset)
         shown = {"expected_in_use": changes.in_use.vintage if changes.in_use else ""}
         form.data, form.initial = {**form.data, **shown} if form.is_bound else {}, shown
-        if not changes.loses_much:
+        if not changes.doubtful:
             del form.fields["force"]
         return _page(self, request, f"Bring {dataset} into use", form, "Bring into use", changes=changes)
 

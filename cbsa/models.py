@@ -102,6 +102,9 @@ class ImportRun(models.Model):
     counts = models.JSONField(default=dict)
     rejects = models.JSONField(default=list)
     absent = models.JSONField("CBSAs that the census file lacks", default=dict)
+    left_out = models.JSONField("ZIPs left out, because of bad rows", default=list)
+    warnings = models.JSONField(default=list)
+    changes = models.JSONField("what changed against the data in use", default=dict)
 
     class Meta:
         verbose_name = "import"

@@ -113,6 +113,9 @@ class Migration(migrations.Migration):
                 ("counts", models.JSONField(default=dict)),
                 ("rejects", models.JSONField(default=list)),
                 ("absent", models.JSONField(default=dict, verbose_name="CBSAs that the census file lacks")),
+                ("left_out", models.JSONField(default=list, verbose_name="ZIPs left out, because of bad rows")),
+                ("warnings", models.JSONField(default=list)),
+                ("changes", models.JSONField(default=dict, verbose_name="what changed against the data in use")),
                 (
                     "dataset",
                     models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="runs", to="cbsa.dataset"),

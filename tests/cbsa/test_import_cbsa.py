@@ -59,7 +59,7 @@ def test_bad_rows_are_printed_one_a_line(pair: list[str], write: Write) -> None:
     assert err.splitlines()[0] == f"{path}:10: ZIP '1000X' is not five digits."
     status, out, _ = command(*pair, "--skip-bad-rows", "1")
     assert status == 0
-    assert f"Passed over: {path}:10: ZIP '1000X' is not five digits." in out
+    assert f"Left out: {path}:10: ZIP '1000X' is not five digits." in out
 
 
 @pytest.mark.django_db
@@ -78,7 +78,10 @@ def test_earlier_datasets(run: Import) -> None:
     run()
     run(vintage="2016")
     assert [line[:6] for line in command("--list")[1].splitlines()] == ["* 2016", "  2015"]
-    assert command("--activate", "2015")[:2] == (0, "2015, imported earlier, is in use again.\n")
+    assert command("--activate", "2015")[:2] == (
+        0,
+        "Against 2016: 0 ZIPs are new, 0 lost, 0 in another area.\n2015, imported earlier, is in use again.\n",
+    )
     assert [line[:6] for line in command("--list")[1].splitlines()] == ["  2016", "* 2015"]
     assert command("--prune", "0")[1] == "Deleted: 2016.\n"
     status, _, err = command("--activate", "2016")
