@@ -59,6 +59,8 @@ class XmlCheck:
             case "c":
                 self._start_cell(attributes)
             case "row":
+                if self._kind:
+                    self._end_cell()
                 self.row, self.column = _row(attributes.get("r", str(self.row + 1))), 0
             case "f":
                 self._kind = self._kind or "formula"

@@ -174,7 +174,7 @@ def as_text(run: ImportRun) -> str:
 
 def changes_as_text(changes: dict[str, Any]) -> list[str]:
     lines = [
-        f"Against {changes['in_use']}: {changes['new']:,} ZIPs are new, {changes['lost']:,} lost, {changes['moved']:,} in another area."
+        f"ZIPs against {changes['in_use']}: {changes['new']:,} new, {changes['lost']:,} lost, {changes['moved']:,} in another area."
     ]
     if examples := changes["lost_examples"]:
         lines.append(f"Lost: {', '.join(examples)}{', …' if changes['lost'] > len(examples) else ''}.")
