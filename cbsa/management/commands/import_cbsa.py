@@ -173,9 +173,7 @@ def as_text(run: ImportRun) -> str:
 
 
 def changes_as_text(changes: dict[str, Any]) -> list[str]:
-    lines = [
-        f"ZIPs against {changes['in_use']}: {changes['new']:,} new, {changes['lost']:,} lost, {changes['moved']:,} in another area."
-    ]
+    lines = [f"ZIPs against {changes['in_use']}: {changes['new']:,} new, {changes['lost']:,} lost, {changes['moved']:,} in another area."]
     if examples := changes["lost_examples"]:
         lines.append(f"Lost: {', '.join(examples)}{', …' if changes['lost'] > len(examples) else ''}.")
     return [*lines, *changes["consequences"]]
