@@ -165,12 +165,12 @@ def _page(page: admin.ModelAdmin, request: HttpRequest, title: str, form: Any, b
 
 @admin.register(Zip)
 class ZipAdmin(ReadOnlyAdmin):
-    list_display = ["zip", "cbsa", "effective_cbsa", "msa", "dataset"]
-    list_select_related = ["msa", "dataset"]
+    list_display = ["zip", "cbsa", "effective_cbsa", "area", "dataset"]
+    list_select_related = ["area", "dataset"]
     list_filter = ["dataset__active", "dataset"]
-    search_fields = ["zip__startswith", "cbsa__exact", "effective_cbsa__exact", "msa__name"]
-    search_help_text = "The first digits of a ZIP, a CBSA's code, or part of an MSA's name"
-    fields = ["dataset", "zip", "cbsa", "effective_cbsa", "msa", "matches"]
+    search_fields = ["zip__startswith", "cbsa__exact", "effective_cbsa__exact", "area__name"]
+    search_help_text = "The first digits of a ZIP, a CBSA's code, or part of the name of its area"
+    fields = ["dataset", "zip", "cbsa", "effective_cbsa", "area", "matches"]
 
     @admin.display(description="HUD's rows, the chosen one first")
     def matches(self, zip_: Zip) -> SafeString:

@@ -15,6 +15,16 @@ class UnknownZip(Problem):
     title = "Unknown ZIP code"
 
 
+class UnknownVintage(Problem):
+    code = "unknown_vintage"
+    title = "Unknown vintage"
+
+
+class UnknownArea(Problem):
+    code = "unknown_cbsa"
+    title = "Unknown CBSA"
+
+
 class NoDataset(Problem):
     code = "no_dataset"
     title = "No ZIP data imported yet"

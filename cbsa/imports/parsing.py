@@ -16,15 +16,14 @@ from cbsa.errors import ImportRefused
 from cbsa.imports.sources import Progress, Source
 from cbsa.imports.tables import Row, Sheet
 from cbsa.imports.xlsx import FORMULA, cell_name
-from cbsa.rules import METROPOLITAN, MICROPOLITAN, NO_CBSA, Share, rank
+from cbsa.rules import COUNTY, DIVISION, METROPOLITAN, MICROPOLITAN, NO_CBSA, Share, rank
 
 RATIOS = ("TOT_RATIO", "RES_RATIO", "BUS_RATIO", "OTH_RATIO")
 ZIP_COLUMNS = ("ZIP", "CBSA", *RATIOS)
 ZIP_ALIASES = {"GEOID": "CBSA"}  # HUD's API calls the other area of every crosswalk so
 METRO_COLUMNS = ("CBSA", "MDIV", "NAME", "LSAD")
 POPULATION = re.compile(r"POPESTIMATE([0-9]{4})")
-DIVISION, COUNTY = "Metropolitan Division", "County or equivalent"
-KINDS = (METROPOLITAN, MICROPOLITAN, DIVISION, COUNTY)
+LSADS = (METROPOLITAN, MICROPOLITAN, DIVISION, COUNTY)
 
 HEADER_WITHIN_ROWS = 20  # captions may stand above it
 AREAS_LIMIT = 50_000  # a census file has about 3,000 rows, and they are held in memory
@@ -169,7 +168,7 @@ def _read_census_file(source: Source, census: Census, findings: Findings, progre
             continue
         if not area.name.isascii() and (doubt := _doubt(area.name)):
             findings.warn_at(line, doubt)
-        if area.lsad not in KINDS:
+        if area.lsad not in LSADS:
             findings.warn_at(line, f"LSAD {area.lsad[:60]!r} is none that the rule knows, so the row gives no ZIP its metro")
         if len(census.areas) > AREAS_LIMIT:
             source.refuse(f"it has more than {AREAS_LIMIT:,} rows, which no census file does.")
@@ -534,7 +533,7 @@ def _words(column: str, text: str) -> str:
 
 def _kind(text: str) -> str:
     """Return LSAD, with the kinds that the rule knows in one spelling."""
-    return next((kind for kind in KINDS if kind.casefold() == text.casefold()), text)
+    return next((kind for kind in LSADS if kind.casefold() == text.casefold()), text)
 
 
 def _doubt(name: str) -> str:

@@ -19,11 +19,12 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from cbsa import lookup
+from cbsa.area_names import search_text
 from cbsa.errors import ImportRefused
 from cbsa.imports.parsing import LEFT_OUT_KEPT, Census, Crosswalk, Findings, check_codes, read_census, read_crosswalk
 from cbsa.imports.sources import Limits, Progress, Source, fetch
 from cbsa.models import Area, Dataset, ImportRun, Zip, ZipShare
-from cbsa.rules import METROPOLITAN, MICROPOLITAN, NO_CBSA, effective_cbsa
+from cbsa.rules import DIVISION, METROPOLITAN, MICROPOLITAN, NO_CBSA, effective_cbsa
 from cbsa.signals import dataset_activated, dataset_previewed
 from peerloans.errors import Problem
 
@@ -245,23 +246,37 @@ def _load(checksums: dict[str, str], census: Census, crosswalk: Crosswalk, rows:
     """
     from psycopg.types.json import Json
 
-    dataset = Dataset.objects.create(vintage=uuid.uuid4().hex, **checksums)
-    columns = "dataset_id, cbsa, mdiv, stcou, name, lsad, population"
+    latest_year = max(int(year) for area in census.areas for year in area.population)
+    facts = {"zips": len(crosswalk.cbsa_of_zip), "latest_year": latest_year}
+    dataset = Dataset.objects.create(vintage=uuid.uuid4().hex, **checksums, **facts)
+    zips = _zips_by_area(census, crosswalk)
+    columns = "dataset_id, cbsa, mdiv, stcou, name, lsad, population, people, zips, search_text"
     with connection.cursor() as cursor, cursor.copy(f"COPY {Area._meta.db_table} ({columns}) FROM STDIN") as copy:
         for area in census.areas:
-            copy.write_row((dataset.pk, *area[:-1], Json(area.population)))
+            code = {METROPOLITAN: area.cbsa, MICROPOLITAN: area.cbsa, DIVISION: area.mdiv}.get(area.lsad, "")
+            people = area.population[max(area.population)]
+            words = search_text(area.name, is_county=not code)
+            copy.write_row((dataset.pk, *area[:-1], Json(area.population), people, zips[code], words))
     rows.seek(0)
     good_rows = (row for row in rows if row[:5] not in crosswalk.left_out) if crosswalk.left_out else rows
     _copy_lines(ZipShare._meta.db_table, "zip, cbsa, tot_ratio, res_ratio, bus_ratio, oth_ratio", dataset, good_rows)
-    msa_ids = dict(Area.objects.filter(dataset=dataset, lsad=METROPOLITAN).values_list("cbsa", "pk"))
-    _copy_lines(Zip._meta.db_table, "zip, cbsa, effective_cbsa, msa_id", dataset, _zip_lines(census, crosswalk, msa_ids))
+    area_ids = dict(Area.objects.filter(dataset=dataset, lsad__in=[METROPOLITAN, MICROPOLITAN]).values_list("cbsa", "pk"))
+    _copy_lines(Zip._meta.db_table, "zip, cbsa, effective_cbsa, area_id", dataset, _zip_lines(census, crosswalk, area_ids))
     return dataset
 
 
-def _zip_lines(census: Census, crosswalk: Crosswalk, msa_ids: dict[str, int]) -> Iterator[str]:
+def _zips_by_area(census: Census, crosswalk: Crosswalk) -> Counter[str]:
+    """Count the ZIPs that the rule places in each CBSA and in each division."""
+    zips = Counter(crosswalk.cbsa_of_zip.values())
+    for division, cbsa in census.divided.items():
+        zips[cbsa] += zips[division]
+    return zips
+
+
+def _zip_lines(census: Census, crosswalk: Crosswalk, area_ids: dict[str, int]) -> Iterator[str]:
     for zip_code, cbsa in crosswalk.cbsa_of_zip.items():
         effective = effective_cbsa(cbsa, census.divided)
-        yield f"{zip_code}\t{cbsa}\t{effective}\t{msa_ids.get(effective, NULL)}\n"
+        yield f"{zip_code}\t{cbsa}\t{effective}\t{area_ids.get(effective, NULL)}\n"
 
 
 def _copy_lines(table: str, columns: str, dataset: Dataset, lines: Iterator[str] | IO[str]) -> None:

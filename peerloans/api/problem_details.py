@@ -27,7 +27,7 @@ from peerloans.errors import Problem
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-PATHS_OF_PROGRAMS = ("/api/", "/ziptocbsa")
+PATHS_OF_PROGRAMS = ("/api/", "/ziptocbsa", "/cbsa")
 
 # Every code that an answer can carry, from the apps and from libraries.
 STATUSES = {
@@ -40,6 +40,8 @@ STATUSES = {
     "not_accredited": 403,
     "permission_denied": 403,
     "not_found": 404,
+    "unknown_cbsa": 404,
+    "unknown_vintage": 404,
     "unknown_zip": 404,
     "method_not_allowed": 405,
     "not_acceptable": 406,

@@ -14,6 +14,7 @@ from cbsa.imports import service
 from cbsa.lookup import has_dataset, zip_answer, zip_answers
 from cbsa.models import ImportRun, Zip
 from tests.cbsa.conftest import Import
+from tests.cbsa.imports.test_service import facts
 from tests.cbsa.publishers import METROS, ZIPS
 
 pytestmark = pytest.mark.django_db
@@ -146,9 +147,9 @@ TEXTS = {
 @pytest.mark.parametrize("zips", TEXTS.values(), ids=TEXTS.keys())
 def test_other_forms_of_the_crosswalk_give_the_same_answers(imported: Callable[..., ImportRun], zips: str | bytes) -> None:
     imported()
-    expected = [vars(zip_answer(zip_code)) for zip_code in sorted(KNOWN)]
+    expected = facts(*KNOWN)
     record = imported(zips, force=True)
-    assert [vars(zip_answer(zip_code)) for zip_code in sorted(KNOWN)] == expected
+    assert facts(*KNOWN) == expected
     assert (record.counts["zips"], record.rejects) == (6, [])
 
 
