@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import lru_cache
 
 STATES = {
     "al": "alabama",
@@ -78,6 +79,7 @@ ALIASES = {
 ALIASED_STATES = {"new york": "ny", "washington": "dc", "san jose": "ca", "philadelphia": "pa"}
 """The state of the area that is meant where several areas begin with such a city."""
 
+NAMES_REMEMBERED = 5_000  # a census file has about 3,000
 SHORT_WORDS = {"saint": "st", "sainte": "ste", "fort": "ft", "mount": "mt"}
 FILLERS = {"area", "cbsa", "greater", "metro", "metropolitan", "micropolitan", "msa", "statistical", "the"}
 
@@ -101,8 +103,10 @@ def words_of(text: str) -> list[str]:
 
 
 def query_words(text: str) -> list[str]:
-    """Return the words to look for. Fillers such as "metro" count only where nothing else is left."""
+    """Return the words to look for. Fillers such as "metro" count only in an alias, or where nothing else is left."""
     words = words_of(text)
+    if any(" ".join(words) in aliases for aliases in ALIASES.values()):
+        return words
     telling = [word for word in words if word not in FILLERS]
     return telling or words
 
@@ -112,6 +116,12 @@ def without_begun_filler(words: Sequence[str]) -> list[str]:
     *others, last = words
     begun = any(filler.startswith(last) for filler in FILLERS)
     return others if others and begun else list(words)
+
+
+@lru_cache(maxsize=NAMES_REMEMBERED)
+def area_name(name: str) -> "AreaName":
+    """Return the parts of a name. They are remembered, as a search of one letter ranks hundreds of names."""
+    return AreaName(name)
 
 
 class AreaName:

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Q, QuerySet, Sum
 
-from cbsa.area_names import AreaName, Match, query_words, without_begun_filler
+from cbsa.area_names import Match, area_name, query_words, without_begun_filler
 from cbsa.errors import UnknownArea
 from cbsa.lookup import dataset_of
 from cbsa.models import Area, Dataset, Zip, ZipShare
@@ -228,7 +228,7 @@ def _ranked(rows: Sequence[Sequence[Any]], words: Sequence[str]) -> list[AreaFou
     """Return each CBSA once, by its best match, then by the population of what matched."""
     best: dict[str, AreaFound] = {}
     for cbsa, name, lsad, people, zips, matched, matched_people, _, _ in rows:
-        match = AreaName(matched).match(words)
+        match = area_name(matched).match(words)
         found = AreaFound(cbsa, name, kind_of(cbsa, lsad), people, zips, matched, matched_people, match)
         if cbsa not in best or found.match < best[cbsa].match:
             best[cbsa] = found

@@ -32,7 +32,7 @@ from cbsa.lookup import (
 )
 from cbsa.rules import five_digits
 from cbsa.table import COLUMNS, table_rows
-from peerloans.api.caching import PublicView, CrossOriginView, allow_any_origin
+from peerloans.api.caching import CrossOriginView, PublicView, allow_any_origin
 from peerloans.api.strict_fields import refuse_unknown_parameters
 
 SHOWN_CHARACTERS = 20  # of what is no ZIP

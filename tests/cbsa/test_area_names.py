@@ -32,7 +32,14 @@ def test_words(text: str, words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("LA metro", ["la"]), ("the greater Boston area", ["boston"]), ("metro", ["metro"]), ("", []), ("msa 31080", ["31080"])],
+    [
+        ("LA metro", ["la"]),
+        ("Bay Area", ["bay", "area"]),
+        ("the greater Boston area", ["boston"]),
+        ("metro", ["metro"]),
+        ("", []),
+        ("msa 31080", ["31080"]),
+    ],
 )
 def test_fillers_count_only_where_nothing_else_is_left(text: str, words: list[str]) -> None:
     assert query_words(text) == words
@@ -73,6 +80,8 @@ def test_a_filler_that_is_being_typed(words: list[str], without: list[str]) -> N
         ("Nashville-Davidson--Murfreesboro--Franklin, TN", "murfreesboro", Match.OTHER_CITY),
         ("Louisville/Jefferson County, KY-IN", "louisville", Match.FIRST_CITY),
         ("Washington-Arlington-Alexandria, DC-VA-MD-WV", "dc", Match.FIRST_CITY),
+        ("San Francisco-Oakland-Hayward, CA", "the bay area", Match.WORDS),
+        ("San Francisco-Oakland-Hayward, CA", "bay area", Match.FIRST_CITY),
         ("Washington, NC", "dc", Match.WORDS),
         ("Orange County, CA", "orange county", Match.FIRST_CITY),
         ("St. Louis, MO-IL", "saint louis", Match.FIRST_CITY),
