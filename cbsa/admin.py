@@ -61,12 +61,20 @@ class DatasetAdmin(ReadOnlyAdmin):
                 log_admin_action(request.user.pk, dataset, f"Brought into use: {reason}")
                 self.message_user(request, f"{dataset} is in use.", messages.SUCCESS)
                 return redirect("admin:cbsa_dataset_change", pk)
-        changes = service.changes(dataset)
+        changes = service.compare(dataset)
         shown = {"expected_in_use": changes.in_use.vintage if changes.in_use else ""}
         form.data, form.initial = {**form.data, **shown} if form.is_bound else {}, shown
         if not changes.doubtful:
             del form.fields["force"]
-        return _page(self, request, f"Bring {dataset} into use", form, "Bring into use", changes=changes)
+        return _page(
+            self,
+            request,
+            f"Bring {dataset} into use",
+            form,
+            "Bring into use",
+            changes=changes,
+            consequences=service.preview_consequences(dataset),
+        )
 
     def prune(self, request: HttpRequest) -> HttpResponse:
         """Ask for a reason and delete old datasets."""
@@ -127,7 +135,7 @@ class ImportRequestAdmin(ReadOnlyAdmin):
             loaded = import_request.state == ImportRequest.State.LOADED and dataset and not dataset.active
             context["may_cancel"] = self.has_add_permission(request) and (running or loaded)
             if loaded and dataset:
-                context["changes"] = service.changes(dataset)
+                context |= {"changes": service.compare(dataset), "consequences": service.preview_consequences(dataset)}
         response = super().change_view(request, object_id, form_url, (extra_context or {}) | context)
         if running:
             response["Refresh"] = str(REFRESH_SECONDS)

@@ -185,13 +185,17 @@ class Crosswalk:
     left_out: frozenset[str] = frozenset()
 
 
+OneRow = tuple[int, tuple[str, float, float, float, float]]
+"""What is remembered of a ZIP with one row: its line, and the share. Plain tuples cost the collector of garbage nothing."""
+
+
 class _SplitZip:
-    """What is remembered of a ZIP with several rows: the sum of TOT_RATIO, the share that decides, and all codes."""
+    """What is remembered of a ZIP with several rows: the line of the first, the sum of TOT_RATIO, the deciding share, all codes."""
 
-    __slots__ = ("codes", "deciding", "total")
+    __slots__ = ("codes", "deciding", "line", "total")
 
-    def __init__(self, first: Share) -> None:
-        self.total, self.deciding = first.tot_ratio, first
+    def __init__(self, line: int, first: Share) -> None:
+        self.line, self.total, self.deciding = line, first.tot_ratio, first
         self.codes: tuple[str, ...] = (first.cbsa,)
 
     def add(self, zip_code: str, share: Share) -> None:
@@ -210,8 +214,7 @@ class _CrosswalkRows:
     def __init__(self, table: "Table") -> None:
         self.table, self.width = table, table.width
         self.pick = itemgetter(*(table.header[column] for column in ZIP_COLUMNS))
-        self.first_rows: dict[str, tuple[int, tuple[str, float, float, float, float]]] = {}  # of each ZIP: the line, and a Share
-        self.split_zips: dict[str, _SplitZip] = {}
+        self.zips: dict[str, OneRow | _SplitZip] = {}
         self.cbsas: dict[str, str] = {}  # each code once, so that the ZIPs share it in memory
         self.ratios: dict[str, float] = {}  # by their texts, in a form that COPY takes
 
@@ -220,7 +223,7 @@ class _CrosswalkRows:
         if len(row) != self.width or self.table.problems:
             self.table.check_row(line, row, ZIP_COLUMNS)
         zip_code, cbsa, tot, res, bus, oth = self.pick(row)
-        if zip_code not in self.first_rows:
+        if zip_code not in self.zips:
             zip_code = _code("ZIP", zip_code)
         ratios = self.ratios
         try:
@@ -228,35 +231,39 @@ class _CrosswalkRows:
         except KeyError:
             cbsa, tot, res, bus, oth = self._check_texts(cbsa, tot, res, bus, oth)
             share = self.cbsas[cbsa], ratios[tot], ratios[res], ratios[bus], ratios[oth]
-        if zip_code in self.first_rows:
-            self._add_to_split_zip(zip_code, Share(*share))
+        if zip_code in self.zips:
+            self._split_zip(zip_code).add(zip_code, Share(*share))
         else:
-            self.first_rows[zip_code] = line, share
+            self.zips[zip_code] = line, share
         return f"{zip_code}\t{cbsa}\t{tot}\t{res}\t{bus}\t{oth}\n"
 
-    def _add_to_split_zip(self, zip_code: str, share: Share) -> None:
-        split_zip = self.split_zips.get(zip_code)
-        if split_zip is None:
-            split_zip = self.split_zips[zip_code] = _SplitZip(Share(*self.first_rows[zip_code][1]))
-        split_zip.add(zip_code, share)
+    def _split_zip(self, zip_code: str) -> _SplitZip:
+        """Return what is remembered of a ZIP of which a further row has come."""
+        rows = self.zips[zip_code]
+        if isinstance(rows, tuple):
+            line, first = rows
+            rows = self.zips[zip_code] = _SplitZip(line, Share(*first))
+        return rows
 
     def totals(self) -> Iterator[tuple[str, int, float]]:
         """Yield each ZIP, the line of its first row, and the sum of its TOT_RATIO."""
-        for zip_code, (line, (_, tot_ratio, *_)) in self.first_rows.items():
-            split_zip = self.split_zips.get(zip_code)
-            yield zip_code, line, split_zip.total if split_zip else tot_ratio
+        for zip_code, rows in self.zips.items():
+            yield (zip_code, rows.line, rows.total) if isinstance(rows, _SplitZip) else (zip_code, rows[0], rows[1][1])
 
     def crosswalk(self, left_out: frozenset[str]) -> Crosswalk:
-        """Return the choice for each ZIP that is not left out."""
-        cbsa_of_zip = {zip_code: share[0] for zip_code, (_, share) in self.first_rows.items()}
-        rows = len(cbsa_of_zip)
-        for zip_code, split_zip in self.split_zips.items():
-            cbsa_of_zip[zip_code] = split_zip.deciding.cbsa
-            rows += len(split_zip.codes) - 1
-        for zip_code in left_out:
-            if cbsa_of_zip.pop(zip_code, None):
-                rows -= len(self.split_zips[zip_code].codes) if zip_code in self.split_zips else 1
-        return Crosswalk(cbsa_of_zip, rows, left_out)
+        """Return the choice for each ZIP that is not left out. The rows are forgotten, so that memory does not hold both."""
+        cbsa_of_zip, count = {}, 0
+        for zip_code in list(self.zips):
+            rows = self.zips.pop(zip_code)
+            if zip_code in left_out:
+                continue
+            if isinstance(rows, _SplitZip):
+                cbsa_of_zip[zip_code] = rows.deciding.cbsa
+                count += len(rows.codes)
+            else:
+                cbsa_of_zip[zip_code] = rows[1][0]
+                count += 1
+        return Crosswalk(cbsa_of_zip, count, left_out)
 
     def _check_texts(self, cbsa: str, *ratios: str) -> list[str]:
         """Check a CBSA and its ratios, remember them, and return them in a form that COPY takes. Raises ValueError."""
@@ -306,7 +313,7 @@ def read_crosswalk(source: Source, findings: Findings, progress: Progress, copy:
                 spoilt[rows.zip_of(row)] = None
         if len(rows.cbsas) > CODES_LIMIT:
             source.refuse(f"it names more than {CODES_LIMIT:,} CBSAs, which no crosswalk does.")
-    if not rows.first_rows:
+    if not rows.zips:
         findings.check()
         source.refuse("below the header there is no row.")
     _check_sums(source, rows, spoilt, findings)
@@ -316,7 +323,7 @@ def read_crosswalk(source: Source, findings: Findings, progress: Progress, copy:
 def _check_sums(source: Source, rows: _CrosswalkRows, spoilt: dict[str, None], findings: Findings) -> None:
     """Reject each ZIP whose TOT_RATIO do not add up to 1. Raises ImportRefused where that is true of most of them."""
     wrong = [(zip_code, line, total) for zip_code, line, total in rows.totals() if abs(total - 1) > SUM_TOLERANCE]
-    count = len(rows.first_rows)
+    count = len(rows.zips)
     if len(wrong) > max(2, count / 2):
         source.refuse(
             f"for {len(wrong):,} of its {count:,} ZIPs the TOT_RATIO do not add up to 1. It looks like HUD's reversed "

@@ -203,7 +203,7 @@ def _outcome(record: ImportRun, checksums: dict[str, str], *, force: bool, dry_r
 
 def _check_changes(record: ImportRun, dataset: Dataset, *, force: bool) -> None:
     """Note in the record what would change, and refuse what looks like a mistake."""
-    found = changes(dataset)
+    found = compare(dataset)
     record.changes = found.as_document()
     if found.cut_off:
         record.warnings.append(found.cut_off)
@@ -218,6 +218,7 @@ def _finish(record: ImportRun, dataset: Dataset) -> None:
     """Bring the dataset into use, leave it loaded, or undo the loading, as the outcome says."""
     match record.outcome:
         case Outcome.CHECKED:
+            record.changes["consequences"] = preview_consequences(dataset)
             record.dataset = None
             transaction.set_rollback(True)
         case Outcome.IMPORTED:
@@ -291,7 +292,7 @@ def _copy_lines(table: str, columns: str, dataset: Dataset, lines: Iterator[str]
 # --- Switch between datasets, and delete old ones ---------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Changes:
-    """What another dataset would change: how many ZIPs are new, lost or in another area, and a line for each other consequence.
+    """How a dataset differs from the one in use: how many ZIPs are new, lost or in another area.
 
     `lost_tail` counts the lost ZIPs above `last_zip`, the highest of the other dataset.
     """
@@ -304,7 +305,6 @@ class Changes:
     lost_tail: int
     last_zip: str
     lost_examples: list[str]
-    consequences: list[str]
 
     @property
     def cut_off(self) -> str:
@@ -322,7 +322,7 @@ class Changes:
         """Return the changes as JSON-ready values."""
         return {
             "in_use": self.in_use and self.in_use.vintage,
-            **{name: getattr(self, name) for name in ("held", "new", "lost", "moved", "lost_examples", "consequences")},
+            **{name: getattr(self, name) for name in ("held", "new", "lost", "moved", "lost_examples")},
         }
 
 
@@ -338,14 +338,18 @@ CROSS JOIN (SELECT max(zip) AS zip FROM cbsa_zip WHERE dataset_id = %(dataset)s)
 """
 
 
-def changes(dataset: Dataset) -> Changes:
-    """Return what bringing the dataset into use would change now."""
+def compare(dataset: Dataset) -> Changes:
+    """Compare the dataset with the one in use now."""
     in_use = Dataset.objects.filter(active=True).first()
     with connection.cursor() as cursor:
         cursor.execute(CHANGES, {"in_use": in_use.pk if in_use else 0, "dataset": dataset.pk, "examples": EXAMPLES})
         held, new, lost, moved, lost_tail, last_zip, lost_examples = cursor.fetchone()
-    consequences = [line for _, lines in dataset_previewed.send(Dataset, dataset_id=dataset.pk) for line in lines or ()]
-    return Changes(in_use, held, new, lost, moved, lost_tail, last_zip, lost_examples, consequences)
+    return Changes(in_use, held, new, lost, moved, lost_tail, last_zip, lost_examples)
+
+
+def preview_consequences(dataset: Dataset) -> list[str]:
+    """Return a line for each change that other apps would make if the dataset came into use."""
+    return [line for _, lines in dataset_previewed.send(Dataset, dataset_id=dataset.pk) for line in lines or ()]
 
 
 def activate(*, vintage: str, actor: str, reason: str = "", expected_in_use: str | None = None, force: bool = True) -> ImportRun:
@@ -394,7 +398,8 @@ def _switch(record: ImportRun) -> None:
     Dataset.objects.filter(active=True).update(active=False)
     Dataset.objects.filter(vintage=record.vintage).update(active=True)
     lookup.forget()
-    dataset_activated.send(Dataset, dataset_id=record.dataset_id)
+    answers = dataset_activated.send(Dataset, dataset_id=record.dataset_id)
+    record.changes["consequences"] = [line for _, lines in answers for line in lines or ()]
     record.finished_at = timezone.now()
     record.save()
 

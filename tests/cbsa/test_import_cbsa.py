@@ -19,8 +19,10 @@ from pytest_django import DjangoDbBlocker
 
 from cbsa.lookup import zip_answer
 from cbsa.models import Dataset, ImportRun, Zip
+from loans.models import Loan
 from tests.cbsa.conftest import Import
 from tests.cbsa.publishers import METROS, ZIPS
+from tests.factories import DraftFactory
 
 Write = Callable[[str, str | bytes], str]
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -181,9 +183,16 @@ def test_a_refusal_names_the_option_that_helps(pair: list[str], write: Write) ->
 @pytest.mark.django_db
 def test_what_would_change_is_printed(run: Import, pair: list[str], write: Write) -> None:
     run()
+    loan = DraftFactory(zip="10002")
     write("zips.csv", ZIPS.replace("10002,20004", "10002,10200").replace("10005,", "10006,"))
     pair[-1] = "2016"
+    change = f"{loan.reference}: Great City-Bay, CA-NV becomes Elsewhere-Town, TX"
     out = command(*pair, "--dry-run", "--force")[1]
+    assert f"\n{change}\n2016 could be imported; nothing has changed.\n" in out
+    assert json.loads(command(*pair, "--dry-run", "--force", "--json")[1])["changes"]["consequences"] == [change]
     assert "ZIPs against 2015: 1 new, 1 lost, 1 in another area.\nLost: 10005.\n" in out
     assert json.loads(command(*pair, "--dry-run", "--force", "--json")[1])["changes"]["moved"] == 1
+    assert Loan.objects.get().market_cbsa == "20000"
     assert "1 of the 6 ZIPs in use would be lost. If that is meant, repeat the import with --force." in command(*pair)[2]
+    assert f"\n{change}\n2016 is imported and in use.\n" in command(*pair, "--force")[1]
+    assert Loan.objects.get().market_cbsa == "10200"

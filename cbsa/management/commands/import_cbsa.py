@@ -167,13 +167,15 @@ def as_text(run: ImportRun) -> str:
     lines += [f"Read sheet {file['sheet']!r} of {file['name']}." for file in run.files.values() if "sheet" in file]
     lines += ["Left out: {file}:{line}: {reason}".format(**reject) for reject in run.rejects]
     lines += [f"Warning: {warning}" for warning in run.warnings]
-    if run.changes and run.changes["in_use"]:
+    if run.changes:
         lines += changes_as_text(run.changes)
     return "\n".join([*lines, OUTCOMES[run.outcome].format(run.vintage)])
 
 
 def changes_as_text(changes: dict[str, Any]) -> list[str]:
-    lines = [f"ZIPs against {changes['in_use']}: {changes['new']:,} new, {changes['lost']:,} lost, {changes['moved']:,} in another area."]
+    lines = []
+    if in_use := changes["in_use"]:
+        lines.append(f"ZIPs against {in_use}: {changes['new']:,} new, {changes['lost']:,} lost, {changes['moved']:,} in another area.")
     if examples := changes["lost_examples"]:
         lines.append(f"Lost: {', '.join(examples)}{', …' if changes['lost'] > len(examples) else ''}.")
     return [*lines, *changes["consequences"]]
