@@ -19,6 +19,7 @@ from tests.bench.servers import ROOT, Databases, psql
 REAL = ROOT.parent / "shared" / "data"
 MADE_ZIPS, MADE_AREAS = 39_464, 900
 A_ZIP = "10001"  # one of those that are made
+A_NAME = "town12"  # the beginning of eleven names of areas that are made
 CSV = {"newline": "", "encoding": "latin-1"}
 
 # The same rows into the same indexed tables, and the same answers worked out from them, in one transaction.
@@ -125,7 +126,7 @@ def make_files(folder: Path, times: int) -> tuple[Path, Path]:
         writer.writerow(["CBSA", "MDIV", "STCOU", "NAME", "LSAD", *(f"POPESTIMATE{year}" for year in range(2010, 2016))])
         for area in range(MADE_AREAS):
             code, kind = 10180 + area * 40, "Metropolitan" if area % 2 else "Micropolitan"
-            writer.writerow([code, "", "", f"Metro {area}, ST", f"{kind} Statistical Area", *range(100_000, 100_006)])
+            writer.writerow([code, "", "", f"Town{area}-Port{area % 40}, CA", f"{kind} Statistical Area", *range(100_000, 100_006)])
             writer.writerows(
                 [code, "", f"{area * 2 + county:05}", f"County {county}, ST", "County or equivalent", *range(6)] for county in (1, 2)
             )
