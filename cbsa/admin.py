@@ -55,17 +55,26 @@ class DatasetAdmin(ReadOnlyAdmin):
             try:
                 service.activate(vintage=dataset.vintage, actor=str(request.user), reason=reason, **choices)
             except ImportRefused as refusal:
-                form.add_error(None, refusal.detail)
+                remedy = " Tick the box if that is meant." if "lost" in refusal.data else ""
+                form.add_error(None, refusal.detail + remedy)
             else:
                 log_admin_action(request.user.pk, dataset, f"Brought into use: {reason}")
                 self.message_user(request, f"{dataset} is in use.", messages.SUCCESS)
                 return redirect("admin:cbsa_dataset_change", pk)
-        changes = service.changes(dataset)
+        changes = service.compare(dataset)
         shown = {"expected_in_use": changes.in_use.vintage if changes.in_use else ""}
         form.data, form.initial = {**form.data, **shown} if form.is_bound else {}, shown
-        if not changes.loses_much:
+        if not changes.doubtful:
             del form.fields["force"]
-        return _page(self, request, f"Bring {dataset} into use", form, "Bring into use", changes=changes)
+        return _page(
+            self,
+            request,
+            f"Bring {dataset} into use",
+            form,
+            "Bring into use",
+            changes=changes,
+            consequences=service.preview_consequences(dataset),
+        )
 
     def prune(self, request: HttpRequest) -> HttpResponse:
         """Ask for a reason and delete old datasets."""
@@ -126,7 +135,7 @@ class ImportRequestAdmin(ReadOnlyAdmin):
             loaded = import_request.state == ImportRequest.State.LOADED and dataset and not dataset.active
             context["may_cancel"] = self.has_add_permission(request) and (running or loaded)
             if loaded and dataset:
-                context["changes"] = service.changes(dataset)
+                context |= {"changes": service.compare(dataset), "consequences": service.preview_consequences(dataset)}
         response = super().change_view(request, object_id, form_url, (extra_context or {}) | context)
         if running:
             response["Refresh"] = str(REFRESH_SECONDS)
@@ -164,12 +173,12 @@ def _page(page: admin.ModelAdmin, request: HttpRequest, title: str, form: Any, b
 
 @admin.register(Zip)
 class ZipAdmin(ReadOnlyAdmin):
-    list_display = ["zip", "cbsa", "effective_cbsa", "msa", "dataset"]
-    list_select_related = ["msa", "dataset"]
+    list_display = ["zip", "cbsa", "effective_cbsa", "area", "dataset"]
+    list_select_related = ["area", "dataset"]
     list_filter = ["dataset__active", "dataset"]
-    search_fields = ["zip__startswith", "cbsa__exact", "effective_cbsa__exact", "msa__name"]
-    search_help_text = "The first digits of a ZIP, a CBSA's code, or part of an MSA's name"
-    fields = ["dataset", "zip", "cbsa", "effective_cbsa", "msa", "matches"]
+    search_fields = ["zip__startswith", "cbsa__exact", "effective_cbsa__exact", "area__name"]
+    search_help_text = "The first digits of a ZIP, a CBSA's code, or part of the name of its area"
+    fields = ["dataset", "zip", "cbsa", "effective_cbsa", "area", "matches"]
 
     @admin.display(description="HUD's rows, the chosen one first")
     def matches(self, zip_: Zip) -> SafeString:

@@ -1,5 +1,7 @@
 """Name the refusals of ZIP questions and of imports."""
 
+from typing import Any
+
 from peerloans.errors import Problem
 
 
@@ -13,13 +15,30 @@ class UnknownZip(Problem):
     title = "Unknown ZIP code"
 
 
+class UnknownVintage(Problem):
+    code = "unknown_vintage"
+    title = "Unknown vintage"
+
+
+class UnknownArea(Problem):
+    code = "unknown_cbsa"
+    title = "Unknown CBSA"
+
+
 class NoDataset(Problem):
     code = "no_dataset"
     title = "No ZIP data imported yet"
 
 
 class ImportRefused(Problem):
-    """An import, or a change of the dataset in use, was not made. Nothing has changed."""
+    """An import, or a change of the dataset in use, was not made. Nothing has changed.
+
+    `hint` is a sentence about an option of the command that helps; the admin, which has no options, leaves it out.
+    """
 
     code = "import_refused"
     title = "Import refused"
+
+    def __init__(self, detail: str, *, hint: str = "", **data: Any) -> None:
+        super().__init__(detail, **data)
+        self.hint = hint

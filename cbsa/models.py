@@ -1,9 +1,11 @@
 """Keep each imported pair of files as a dataset of its own. Datasets stand side by side, and one of them is in use."""
 
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVector
 from django.db import models
 from django.db.models import Q
 
-from cbsa.rules import METROPOLITAN
+from cbsa.rules import METROPOLITAN, MICROPOLITAN
 
 
 class Dataset(models.Model):
@@ -14,6 +16,8 @@ class Dataset(models.Model):
     imported_at = models.DateTimeField(auto_now_add=True)
     zips_sha256 = models.CharField("ZIP file's SHA-256", max_length=64)
     metros_sha256 = models.CharField("census file's SHA-256", max_length=64)
+    zips = models.PositiveIntegerField("ZIPs", default=0)
+    latest_year = models.PositiveSmallIntegerField("latest year of the estimates", null=True)
 
     class Meta:
         ordering = ["-imported_at", "-id"]
@@ -22,6 +26,11 @@ class Dataset(models.Model):
 
     def __str__(self) -> str:
         return self.vintage
+
+    @property
+    def version(self) -> str:
+        """Return what names the dataset in an ETag; other files under the same label have another."""
+        return f"{self.pk}-{self.zips_sha256[:8]}-{self.metros_sha256[:8]}"
 
 
 class Area(models.Model):
@@ -34,11 +43,20 @@ class Area(models.Model):
     name = models.CharField(max_length=100)
     lsad = models.CharField("kind", max_length=100)
     population = models.JSONField()
+    people = models.BigIntegerField("people by the latest estimate", null=True)
+    zips = models.PositiveIntegerField("ZIPs of a CBSA or a division", default=0)
+    search_text = models.TextField(editable=False)
 
     class Meta:
         ordering = ["dataset", "cbsa", "mdiv", "stcou"]
-        indexes = [models.Index(fields=["dataset", "cbsa"], name="area_by_code")]
-        constraints = [models.UniqueConstraint(fields=["dataset", "cbsa"], condition=Q(lsad=METROPOLITAN), name="one_msa_per_cbsa")]
+        indexes = [
+            models.Index(fields=["dataset", "cbsa"], name="area_by_code"),
+            models.Index(fields=["dataset", "mdiv"], condition=~Q(mdiv=""), name="area_by_division"),
+            GinIndex(SearchVector("search_text", config="simple"), name="area_by_word"),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["dataset", "cbsa"], condition=Q(lsad__in=[METROPOLITAN, MICROPOLITAN]), name="one_row_per_cbsa")
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -56,6 +74,9 @@ class ZipShare(models.Model):
     bus_ratio = models.FloatField()
     oth_ratio = models.FloatField()
 
+    class Meta:
+        indexes = [models.Index(fields=["dataset", "cbsa"], name="share_by_cbsa")]
+
     def __str__(self) -> str:
         return f"{self.zip} in {self.cbsa}"
 
@@ -67,8 +88,8 @@ class Zip(models.Model):
     zip = models.CharField("ZIP", max_length=5)
     cbsa = models.CharField("CBSA chosen", max_length=5)
     effective_cbsa = models.CharField("effective CBSA", max_length=5)
-    # Areas are deleted only with their dataset, and its ZIPs with them.
-    msa = models.ForeignKey(Area, models.DO_NOTHING, null=True, verbose_name="MSA")
+    # The CBSA's own row. Areas are deleted only with their dataset, and its ZIPs with them.
+    area = models.ForeignKey(Area, models.DO_NOTHING, null=True)
 
     class Meta:
         verbose_name = "ZIP"
@@ -102,6 +123,9 @@ class ImportRun(models.Model):
     counts = models.JSONField(default=dict)
     rejects = models.JSONField(default=list)
     absent = models.JSONField("CBSAs that the census file lacks", default=dict)
+    left_out = models.JSONField("ZIPs left out, because of bad rows", default=list)
+    warnings = models.JSONField(default=list)
+    changes = models.JSONField("what changed against the data in use", default=dict)
 
     class Meta:
         verbose_name = "import"

@@ -9,6 +9,7 @@ Statistical Areas" (2013), and of its successors.
 import re
 from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
+from enum import StrEnum
 from typing import NamedTuple
 
 from cbsa.errors import InvalidZip
@@ -18,6 +19,28 @@ NO_CBSA = "99999"
 
 METROPOLITAN = "Metropolitan Statistical Area"
 MICROPOLITAN = "Micropolitan Statistical Area"
+DIVISION = "Metropolitan Division"
+COUNTY = "County or equivalent"
+"""The kinds of area (LSAD) that the census file has."""
+
+
+class Kind(StrEnum):
+    """What kind of area a code is, and so why a ZIP has no MSA."""
+
+    METROPOLITAN = "metropolitan"
+    MICROPOLITAN = "micropolitan"
+    DIVISION = "division"  # of a metropolitan area; never the kind of a ZIP
+    NONE = "none"  # HUD says that the ZIP lies in no CBSA
+    ABSENT = "absent"  # a CBSA that the census file lacks
+
+
+KINDS = {METROPOLITAN: Kind.METROPOLITAN, MICROPOLITAN: Kind.MICROPOLITAN, DIVISION: Kind.DIVISION}
+
+
+def kind_of(code: str, lsad: str | None) -> Kind:
+    """Return the kind of a CBSA or division, given the LSAD of its row in the census file, or None where that lacks it."""
+    return KINDS[lsad] if lsad else Kind.NONE if code == NO_CBSA else Kind.ABSENT
+
 
 ZIP_CODE = re.compile(r"([0-9]{5})(?:-?[0-9]{4})?")
 

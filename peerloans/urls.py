@@ -22,7 +22,7 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", docs, name="docs"),
     # Comes last. It answers an unknown address of the API with a problem document in debug, too.
-    re_path(r"^(?:api|ziptocbsa)/", csrf_exempt(problem_details.not_found)),
+    re_path(r"^(?:api|ziptocbsa|cbsa)/", csrf_exempt(problem_details.not_found)),
 ]
 
 handler400 = problem_details.bad_request

@@ -49,7 +49,18 @@ OPEN = {
     "ziptocbsa/": ("400 " * 7, "400 " * 7),
     "ziptocbsa/<str:zip_code>": ("503 " * 7, "405 " * 7),
     "ziptocbsa/<str:zip_code>/": ("503 " * 7, "405 " * 7),
-    "^(?:api|ziptocbsa)/": ("404 " * 7, "404 " * 7),
+    "ziptocbsa.csv": ("503 " * 7, "405 " * 7),
+    "ziptocbsa/vintages": (EVERYBODY, "405 " * 7),
+    "ziptocbsa/vintages/": (EVERYBODY, "405 " * 7),
+    "ziptocbsa/<str:zip_code>/history": ("503 " * 7, "405 " * 7),
+    "ziptocbsa/<str:zip_code>/history/": ("503 " * 7, "405 " * 7),
+    "cbsa": ("400 " * 7, "405 " * 7),
+    "cbsa/": ("400 " * 7, "405 " * 7),
+    "cbsa/<str:code>": ("503 " * 7, "405 " * 7),
+    "cbsa/<str:code>/": ("503 " * 7, "405 " * 7),
+    "cbsa/<str:code>/zips": ("503 " * 7, "405 " * 7),
+    "cbsa/<str:code>/zips/": ("503 " * 7, "405 " * 7),
+    "^(?:api|ziptocbsa|cbsa)/": ("404 " * 7, "404 " * 7),
 }
 
 # --- Probes, which are answered before any address is resolved: GET for each of PEOPLE ------------------------------------------
@@ -181,7 +192,7 @@ def client_of(name: str, reservation: Reservation) -> tuple[Client, User | None]
 def filled(address: str, reservation: Reservation) -> str:
     values = {"reference": "LN-1", "reservation_id": str(reservation.pk), "zip_code": "90266"}
     path = re.sub(r"<(?:[\w-]+:)?(\w+)>", lambda match: values.get(match[1], "0"), address)
-    return "/" + {"^(?:api|ziptocbsa)/": "api/nowhere/", "admin/(?P<url>.*)$": "admin/nowhere/"}.get(path, path)
+    return "/" + {"^(?:api|ziptocbsa|cbsa)/": "api/nowhere/", "admin/(?P<url>.*)$": "admin/nowhere/"}.get(path, path)
 
 
 @pytest.mark.parametrize("name", PEOPLE)
@@ -191,7 +202,7 @@ def test_outside_of_the_admin(reservation: Reservation, name: str) -> None:
         headers = {"Authorization": f"Bearer {AuthToken.objects.create(user)[1]}"} if user else {}
         path = filled(address, reservation)
         got, posted = (int(statuses.split()[PEOPLE.index(name)]) for statuses in both)
-        assert client.get(path, headers=headers, follow=not path.startswith(("/api", "/ziptocbsa"))).status_code == got, address
+        assert client.get(path, headers=headers, follow=not path.startswith(("/api", "/ziptocbsa", "/cbsa"))).status_code == got, address
         for method in (client.put, client.patch, client.delete):
             refused = {404} if got == 404 == posted else {401, 403, 405}
             assert method(path, headers=headers).status_code in refused, address

@@ -1,67 +1,41 @@
-"""Answer questions about ZIPs over HTTP."""
+"""Answer questions about ZIPs over HTTP: one or several, their history, all vintages, and a whole vintage as CSV."""
 
+import csv
 import json
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from io import TextIOWrapper
+from typing import IO, Any, cast
 
-from django.http import HttpResponse
+from django.http import FileResponse, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import (
-    OpenApiExample,
-    OpenApiParameter,
-    OpenApiResponse,
-    PolymorphicProxySerializer,
-    extend_schema,
-    inline_serializer,
-)
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
+from rest_framework.response import Response
 
-from cbsa.api.serializers import ZIPS_LIMIT, UnknownZipSerializer, ZipAnswerSerializer, ZipsSerializer
-from cbsa.errors import InvalidZip, UnknownZip
-from cbsa.lookup import REMEMBERED_ZIPS, ZipAnswer, ZipAnswers, is_remembered, zip_answers
+from cbsa.api import schema
+from cbsa.api.serializers import ZIPS_LIMIT, ZipsSerializer
+from cbsa.errors import InvalidZip
+from cbsa.lookup import (
+    REMEMBERED_ZIPS,
+    ZipAnswer,
+    ZipAnswers,
+    dataset_of,
+    is_remembered,
+    unknown_zip,
+    vintages,
+    zip_answers,
+    zip_history,
+)
 from cbsa.rules import five_digits
-from peerloans.api.caching import CrossOriginView, allow_any_origin
+from cbsa.table import COLUMNS, table_rows
+from peerloans.api.caching import CrossOriginView, PublicView, allow_any_origin
 from peerloans.api.strict_fields import refuse_unknown_parameters
 
-ANSWER = {
-    "zip": "90266",
-    "cbsa": "31084",
-    "effective_cbsa": "31080",
-    "msa": "Los Angeles-Long Beach-Anaheim, CA",
-    "population": {"2014": 13254397, "2015": 13340068},
-    "growth_percent": 0.65,
-    "matches": [{"cbsa": "31084", "tot_ratio": 1.0, "res_ratio": 1.0, "bus_ratio": 1.0, "oth_ratio": 1.0}],
-    "vintage": "2015",
-}
-ONE = OpenApiExample("One ZIP", value=ANSWER, response_only=True, status_codes=["200"])
-SEVERAL = OpenApiExample(
-    "Several ZIPs", value={"results": [ANSWER, {"zip": "00000", "error": "unknown_zip"}]}, response_only=True, status_codes=["200"]
-)
-RESULTS = inline_serializer(
-    "ZipResults",
-    {
-        "results": PolymorphicProxySerializer(
-            component_name="ZipResult",
-            serializers=[ZipAnswerSerializer, UnknownZipSerializer],
-            resource_type_field_name=None,
-            many=True,
-        )
-    },
-)
-ONE_OR_SEVERAL = PolymorphicProxySerializer("ZipAnswers", [ZipAnswerSerializer, RESULTS], None)
-PROBLEM = (OpenApiTypes.OBJECT, "application/problem+json")
-REFUSALS = {
-    (status, PROBLEM[1]): OpenApiResponse(PROBLEM[0], description)
-    for status, description in (
-        (400, "`invalid_zip` or `invalid`"),
-        (404, "`unknown_zip`, where one ZIP was asked about"),
-        (500, "`server_error`"),
-        (503, "`no_dataset`: nothing imported yet; `unavailable`: try again after `Retry-After` seconds"),
-    )
-}
+SHOWN_CHARACTERS = 20  # of what is no ZIP
 
 
 class ZipToCbsaView(CrossOriginView):
@@ -74,19 +48,18 @@ class ZipToCbsaView(CrossOriginView):
         response.headers.setdefault("Cache-Control", "no-store")
         return super().finalize_response(request, response, *args, **kwargs)
 
-    def answer(self, request: Any, zips: list[str]) -> HttpResponseBase:
+    def answer(self, request: Any, texts: list[str], vintage: str | None = None) -> HttpResponseBase:
         """Answer the ZIPs of a GET: one ZIP by itself, several as a list."""
-        if len(zips) > ZIPS_LIMIT:
-            raise ValidationError({"zip": [f"At most {ZIPS_LIMIT:,} ZIPs at once, not {len(zips):,}."]})
-        zip_codes = [five_digits(text) for text in zips]
-        answers = zip_answers(zip_codes)
-        if len(zip_codes) > 1:
-            body = results(answers, zip_codes)
-        elif zip_codes[0] in answers.by_zip:
-            body = render(answers.by_zip[zip_codes[0]])
+        if len(texts) > ZIPS_LIMIT:
+            raise ValidationError({"zip": [f"At most {ZIPS_LIMIT:,} ZIPs at once, not {len(texts):,}."]})
+        if len(texts) == 1:
+            zip_code = five_digits(texts[0])
+            answers = zip_answers([zip_code], vintage)
+            if zip_code not in answers.by_zip:
+                raise unknown_zip(zip_code, vintage)
+            response = json_response(render(answers.by_zip[zip_code]), answers)
         else:
-            raise UnknownZip(f"ZIP {zip_codes[0]} is not in the data in use.", zip=zip_codes[0])
-        response = json_response(body, answers)
+            response = several(texts, vintage)
         response.headers["Cache-Control"] = "public, no-cache"
         return get_conditional_response(request, response.headers["ETag"], None, response) or response
 
@@ -98,70 +71,132 @@ class ZipDetail(ZipToCbsaView):
             return allow_any_origin(self.answer(request, [kwargs["zip_code"]]))
         return super().dispatch(request, *args, **kwargs)
 
-    @extend_schema(
-        operation_id="ziptocbsa_retrieve",
-        summary="The CBSA and the metropolitan area of a ZIP",
-        tags=["ziptocbsa"],
-        auth=[],
-        parameters=[OpenApiParameter("zip_code", str, "path", description="Five digits, or ZIP+4.")],
-        responses={200: ZipAnswerSerializer, **REFUSALS},
-        examples=[ONE],
-    )
+    @schema.zip_detail
     def get(self, request: Request, zip_code: str) -> HttpResponseBase:
-        refuse_unknown_parameters(request)
-        return self.answer(request, zip_code.split(","))
+        refuse_unknown_parameters(request, ["vintage"])
+        return self.answer(request, split([zip_code]), request.query_params.get("vintage"))
 
 
 class ZipList(ZipToCbsaView):
-    @extend_schema(
-        operation_id="ziptocbsa_list",
-        summary="The same for one ZIP or several",
-        tags=["ziptocbsa"],
-        auth=[],
-        parameters=[OpenApiParameter("zip", str, required=True, description="One ZIP, several with commas, or repeated; up to 1,000.")],
-        responses={200: ONE_OR_SEVERAL, **REFUSALS},
-        examples=[ONE, SEVERAL],
-    )
+    @schema.zip_list
     def get(self, request: Request) -> HttpResponseBase:
-        refuse_unknown_parameters(request, ["zip"])
-        zips = [text for value in request.query_params.getlist("zip") for text in value.split(",")]
-        if not zips:
-            raise InvalidZip("Which ZIP? Ask for /ziptocbsa/90266 or /ziptocbsa?zip=90266,32003.")
-        return self.answer(request, zips)
+        refuse_unknown_parameters(request, ["zip", "vintage"])
+        return self.answer(request, split(request.query_params.getlist("zip")), request.query_params.get("vintage"))
 
-    @extend_schema(
-        operation_id="ziptocbsa_create",
-        summary="The same for a list too long for an address",
-        tags=["ziptocbsa"],
-        auth=[],
-        request=ZipsSerializer,
-        responses={200: RESULTS, **REFUSALS},
-        examples=[OpenApiExample("Two ZIPs", value={"zips": ["90266", "00000"]}, request_only=True), SEVERAL],
-    )
+    @schema.zip_list_post
     def post(self, request: Request) -> HttpResponseBase:
-        refuse_unknown_parameters(request)
+        refuse_unknown_parameters(request, ["vintage"])
         question = ZipsSerializer(data=request.data)
         question.is_valid(raise_exception=True)
-        zip_codes = [five_digits(text) for text in question.validated_data["zips"]]
-        answers = zip_answers(zip_codes)
-        return json_response(results(answers, zip_codes), answers)
+        return several(question.validated_data["zips"], request.query_params.get("vintage"))
 
 
-def results(answers: ZipAnswers, zip_codes: list[str]) -> str:
-    """Return the answers in the order of `zip_codes`, as JSON."""
-    results = (
-        render(answers.by_zip[zip_code]) if zip_code in answers.by_zip else f'{{"zip":"{zip_code}","error":"unknown_zip"}}'
-        for zip_code in zip_codes
-    )
-    return f'{{"results":[{",".join(results)}]}}'
+def split(values: Sequence[str]) -> list[str]:
+    """Return the texts between commas, without empty ones. Raises InvalidZip where none is left."""
+    texts = [text for value in values for text in value.split(",") if text.strip()]
+    if not texts:
+        raise InvalidZip("Which ZIP? Ask for /ziptocbsa/90266 or /ziptocbsa?zip=90266,32003.")
+    return texts
+
+
+def several(texts: Sequence[str], vintage: str | None) -> HttpResponse:
+    """Answer several ZIPs in the order asked, as JSON. Each that is malformed or unknown is answered in its own place."""
+    zip_codes = [_zip_code(text) for text in texts]
+    answers = zip_answers([zip_code for zip_code in zip_codes if zip_code], vintage)
+    results = []
+    for text, zip_code in zip(texts, zip_codes, strict=True):
+        if zip_code is None:
+            results.append(json.dumps({"zip": text[:SHOWN_CHARACTERS], "error": "invalid_zip"}, separators=(",", ":")))
+        elif answer := answers.by_zip.get(zip_code):
+            results.append(render(answer))
+        else:
+            results.append(f'{{"zip":"{zip_code}","error":"unknown_zip"}}')
+    return json_response(f'{{"results":[{",".join(results)}]}}', answers)
+
+
+def _zip_code(text: str) -> str | None:
+    try:
+        return five_digits(text)
+    except InvalidZip:
+        return None
 
 
 @lru_cache(maxsize=REMEMBERED_ZIPS)
 def render(answer: ZipAnswer) -> str:
     """Return the answer as JSON. A remembered answer is rendered once."""
-    fields = vars(answer) | {"matches": [share._asdict() for share in answer.matches]}
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(as_document(answer), ensure_ascii=False, separators=(",", ":"))
+
+
+def as_document(answer: ZipAnswer) -> dict[str, Any]:
+    """Return the answer as JSON-ready values."""
+    matches = [share._asdict() for share in answer.matches]
+    return vars(answer) | {"matches": matches, "imported_at": as_instant(answer.imported_at)}
+
+
+def as_instant(moment: datetime) -> str:
+    """Return an instant in UTC as the API writes it, with a Z."""
+    return moment.isoformat().removesuffix("+00:00") + "Z"
 
 
 def json_response(body: str, answers: ZipAnswers) -> HttpResponse:
     return HttpResponse(body, content_type="application/json", headers={"ETag": f'"{answers.version}"'})
+
+
+# --- Vintages ------------------------------------------------------------------------------------------------------------------
+class VintageList(PublicView):
+    @schema.vintages
+    def get(self, request: Request) -> Response:
+        results = [
+            {
+                "vintage": dataset.vintage,
+                "imported_at": dataset.imported_at,
+                "in_use": dataset.active,
+                "latest_year": dataset.latest_year,
+                "zips": dataset.zips,
+            }
+            for dataset in vintages()
+        ]
+        return Response({"results": results})
+
+
+class ZipHistory(PublicView):
+    @schema.zip_history
+    def get(self, request: Request, zip_code: str) -> Response:
+        zip_code = five_digits(zip_code)
+        results = [
+            {
+                "vintage": entry.dataset.vintage,
+                "imported_at": entry.dataset.imported_at,
+                "in_use": entry.dataset.active,
+                "answer": entry.answer and as_document(entry.answer),
+                "changes": {name: {"before": before, "after": after} for name, (before, after) in entry.changes.items()},
+            }
+            for entry in zip_history(zip_code)
+        ]
+        return Response({"zip": zip_code, "results": results})
+
+
+class ZipTable(ZipToCbsaView):
+    @schema.zip_table
+    def get(self, request: Request) -> HttpResponseBase:
+        refuse_unknown_parameters(request, ["vintage"])
+        dataset = dataset_of(request.query_params.get("vintage"))
+        headers = {"ETag": f'"csv-{dataset.version}"', "Cache-Control": "public, no-cache"}
+        checked = get_conditional_response(cast("Any", request), headers["ETag"], None, HttpResponse(headers=headers))
+        if checked is not None and checked.status_code != 200:
+            return checked
+        # A file on disk takes the rows first, so that a slow client holds no connection to the database.
+        content = tempfile.TemporaryFile()  # noqa: SIM115  the response closes it
+        write_table(content, table_rows(dataset))
+        name = f"ziptocbsa-{dataset.vintage}.csv"
+        return FileResponse(content, as_attachment=True, filename=name, content_type="text/csv; charset=utf-8", headers=headers)
+
+
+def write_table(content: IO[bytes], rows: Any) -> None:
+    text = TextIOWrapper(content, encoding="utf-8", newline="", write_through=True)
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    writer.writerows(rows)
+    text.flush()
+    text.detach()
+    content.seek(0)

@@ -151,7 +151,7 @@ class _LeaseRenewal:
 
 
 def _finish_loaded(request: ImportRequest, record: ImportRun) -> None:
-    report = {name: getattr(record, name) for name in ("outcome", "counts", "absent", "rejects", "files")}
+    report = {name: getattr(record, name) for name in ("outcome", "counts", "absent", "rejects", "left_out", "warnings", "files")}
     if not _finish(request.pk, request.lease, State.LOADED, dataset_id=record.dataset_id, **report):
         raise LeaseLost
 

@@ -4,9 +4,11 @@ An import checks everything first, loads beside the data in use and switches ove
 readers see the old data or the new. Imports wait for each other.
 """
 
+import hashlib
 import tempfile
+import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -17,11 +19,12 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from cbsa import lookup
+from cbsa.area_names import search_text
 from cbsa.errors import ImportRefused
-from cbsa.imports.parsing import Census, Crosswalk, Rejects, read_census, read_crosswalk
-from cbsa.imports.sources import Limits, Progress, fetch
+from cbsa.imports.parsing import LEFT_OUT_KEPT, Census, Crosswalk, Findings, check_codes, read_census, read_crosswalk
+from cbsa.imports.sources import Limits, Progress, Source, fetch
 from cbsa.models import Area, Dataset, ImportRun, Zip, ZipShare
-from cbsa.rules import METROPOLITAN, MICROPOLITAN, NO_CBSA, effective_cbsa
+from cbsa.rules import DIVISION, METROPOLITAN, MICROPOLITAN, NO_CBSA, effective_cbsa
 from cbsa.signals import dataset_activated, dataset_previewed
 from peerloans.errors import Problem
 
@@ -30,6 +33,9 @@ Outcome = ImportRun.Outcome
 LOCK = 0x63627361  # an advisory lock of our own: "cbsa" in ASCII
 LOCK_WAIT_SECONDS = 120
 LOSS_TOLERATED = 0.1
+TAIL_TOLERATED = 100  # of the last ZIPs; a quarter's news takes away a few, a file that was cut off takes away thousands
+ABSENT_SUSPICIOUS = 0.01  # of the ZIPs; a matching pair lacks only Puerto Rico, 0.004
+EXAMPLES = 10
 COPY_LINES = 20_000
 NULL = r"\N"  # in the text form of COPY
 
@@ -38,9 +44,10 @@ NULL = r"\N"  # in the text form of COPY
 def run(
     *,
     zips: str | Path,
-    metros: str | Path,
+    metros: str | Path | Sequence[str | Path],
     vintage: str,
     actor: str,
+    sheet: str = "",
     skip_bad_rows: int = 0,
     force: bool = False,
     dry_run: bool = False,
@@ -51,38 +58,54 @@ def run(
 ) -> ImportRun:
     """Import HUD's crosswalk `zips` and the Census Bureau's estimates `metros` as the dataset `vintage`, and use it.
 
-    Each file is a path, `-` or an http(s) address. Without `use` the pair is only loaded beside the data in use, and
-    `loaded` is called with the record in the same transaction. The same files under the same label are not loaded again,
-    only brought into use. `force` replaces other files under that label, and accepts the loss of more than a tenth of
-    the ZIPs in use. Returns the record of what was done, unsaved where nothing changed.
+    Each file is a path, `-` or an http(s) address; `metros` may be several files, and `sheet` names the crosswalk's sheet in
+    a workbook. Up to `skip_bad_rows` bad rows are left out with the whole of their ZIPs. Without `use` the pair is only loaded
+    beside the data in use, and `loaded` is called with the record in the same transaction. The same files under the same label
+    are not loaded again, only brought into use. `force` replaces other files under that label, and accepts that most codes are
+    no CBSAs and that many ZIPs in use are lost. A dry run loads the files, looks at what would change, and undoes it. Returns
+    the record of what was done, unsaved where nothing changed.
 
     Raises:
         ImportRefused: a file or the label is wrong. Nothing has changed, and the refusal is recorded.
     """
     record = ImportRun(vintage=vintage.strip(), actor=actor, started_at=timezone.now())
+    addresses = [zips, *([metros] if isinstance(metros, str | Path) else metros)]
     with _record_refusal(record, dry_run), tempfile.TemporaryDirectory(prefix="cbsa-") as name:
         if not record.vintage or len(record.vintage) > 50 or not record.vintage.isprintable():
             raise ImportRefused("The label of a vintage has 1 to 50 printable characters, such as 2015 or 2023q3.")
-        if zips == metros == "-":
-            raise ImportRefused("Only one of the two files can come from standard input.")
-        sources = {}
-        for kind, address in (("zips", zips), ("metros", metros)):
-            progress(f"Fetching the {kind} file")
-            sources[kind] = source = fetch(address, Path(name, kind), limits)
-            record.files[kind] = {"name": source.name, "sha256": source.sha256, "bytes": source.size_bytes}
-        rejects = Rejects(skip_bad_rows)
+        if addresses.count("-") > 1:
+            raise ImportRefused("Only one of the files can come from standard input.")
+        sources = _fetch(record, addresses, Path(name), limits, progress)
+        findings = Findings(skip_bad_rows)
         with Path(name, "rows").open("w+", encoding="ascii") as rows:
-            census = read_census(sources["metros"], rejects, progress)
-            crosswalk = read_crosswalk(sources["zips"], rejects, progress, rows)
-            rejects.check()
-            record.rejects = [reject._asdict() for reject in rejects.rows]
-            _describe(record, census, crosswalk)
+            census = read_census(sources[1:], findings, progress)
+            crosswalk = read_crosswalk(sources[0], findings, progress, rows, sheet)
+            findings.check()
+            if not force:
+                check_codes(sources[0], crosswalk, census)
+            _describe(record, census, crosswalk, findings)
             progress("Loading")
             with transaction.atomic(), _exclusive():
-                record.outcome = _outcome(record, crosswalk, force=force, dry_run=dry_run, use=use)
-                _carry_out(record, census, crosswalk, rows)
+                checksums = _checksums(record, sheet)
+                record.outcome = _outcome(record, checksums, force=force, dry_run=dry_run, use=use)
+                dataset = record.dataset or _load(checksums, census, crosswalk, rows)
+                if use and record.outcome != Outcome.UNCHANGED:
+                    _check_changes(record, dataset, force=force)
+                _finish(record, dataset)
                 loaded(record)
     return record
+
+
+def _fetch(record: ImportRun, addresses: Sequence[str | Path], folder: Path, limits: Limits, progress: Progress) -> list[Source]:
+    """Fetch the files, the crosswalk first, and note in the record what came."""
+    sources = []
+    for number, address in enumerate(addresses):
+        kind = "zips" if number == 0 else "metros" if number == 1 else f"metros_{number}"
+        progress(f"Fetching the {'zips' if number == 0 else 'metros'} file")
+        source = fetch(address, folder / kind, limits)
+        record.files[kind] = {"name": source.name, "sha256": source.sha256, "bytes": source.size_bytes}
+        sources.append(source)
+    return sources
 
 
 @contextmanager
@@ -98,8 +121,8 @@ def _record_refusal(record: ImportRun, dry_run: bool) -> Iterator[None]:
         raise
 
 
-def _describe(record: ImportRun, census: Census, crosswalk: Crosswalk) -> None:
-    """Count the ZIPs by kind of area, and list the CBSAs that the census file lacks, each with its number of ZIPs."""
+def _describe(record: ImportRun, census: Census, crosswalk: Crosswalk, findings: Findings) -> None:
+    """Note in the record what the checks found: the ZIPs by kind of area, the CBSAs that the census file lacks, and warnings."""
     zips_by_kind: Counter[str] = Counter()
     absent: Counter[str] = Counter()
     divided = 0
@@ -123,22 +146,53 @@ def _describe(record: ImportRun, census: Census, crosswalk: Crosswalk) -> None:
         "absent": absent.total(),
         "divided": divided,
         "census_rows": len(census.areas),
-        "bad_rows": len(record.rejects),
+        "bad_rows": findings.bad_rows,
     }
+    record.rejects = [reject._asdict() for reject in findings.rejects]
+    record.left_out = sorted(crosswalk.left_out)[:LEFT_OUT_KEPT]
+    record.warnings = findings.warnings
+    for file in record.files.values():
+        if sheet := findings.sheets.get(file["name"]):
+            file["sheet"] = sheet
+    if crosswalk.left_out:
+        record.warnings.append(f"{_count(len(crosswalk.left_out), 'ZIP')} left out, because of bad rows: {_examples(record.left_out)}.")
+    if absent.total() > ABSENT_SUSPICIOUS * len(crosswalk.cbsa_of_zip):
+        record.warnings.append(
+            f"{absent.total():,} ZIPs are in CBSAs that the census file lacks, which is much for a pair of one year: "
+            "are both files of the same vintage?"
+        )
 
 
-def _outcome(record: ImportRun, crosswalk: Crosswalk, *, force: bool, dry_run: bool, use: bool) -> Outcome:
+def _count(number: int, noun: str) -> str:
+    return f"1 {noun} is" if number == 1 else f"{number:,} {noun}s are"
+
+
+def _examples(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:EXAMPLES]) + ", …" * (len(texts) > EXAMPLES)
+
+
+def _checksums(record: ImportRun, sheet: str) -> dict[str, str]:
+    """Return what identifies the content of a dataset: the files' checksums, and the sheet that was asked for."""
+    zips, *metros = (file["sha256"] for file in record.files.values())
+    return {"zips_sha256": _digest(zips, sheet), "metros_sha256": _digest(*sorted(metros))}
+
+
+def _digest(first: str, *others: str) -> str:
+    """Return one checksum for several texts; a checksum alone stays as it is."""
+    return hashlib.sha256("\n".join([first, *others]).encode()).hexdigest() if any(others) else first
+
+
+def _outcome(record: ImportRun, checksums: dict[str, str], *, force: bool, dry_run: bool, use: bool) -> Outcome:
     """Decide what becomes of the checked files, and note the dataset that holds them already. Raises ImportRefused."""
-    in_use = Dataset.objects.filter(active=True).first()
     same_label = Dataset.objects.filter(vintage=record.vintage).first()
-    same_files = same_label if same_label and _checksums(record) == _checksums_of(same_label) else None
+    same_files = same_label if same_label and checksums == {name: getattr(same_label, name) for name in checksums} else None
     if same_label and not same_files and not force:
-        remedy = "Choose another label, or replace them with --force." if use else "Choose another label."
-        raise ImportRefused(f"{record.vintage} holds other files already. {remedy}")
-    if in_use and use and not force:
-        _check_loss(in_use, crosswalk)
+        raise ImportRefused(
+            f"{record.vintage} holds other files already. Choose another label.",
+            hint="Or replace them with --force.",
+        )
     record.dataset = same_files
-    if same_files and (same_files == in_use or not use):
+    if same_files and (same_files.active or not use):
         return Outcome.UNCHANGED
     if dry_run:
         return Outcome.CHECKED
@@ -147,54 +201,83 @@ def _outcome(record: ImportRun, crosswalk: Crosswalk, *, force: bool, dry_run: b
     return Outcome.IMPORTED if use else Outcome.LOADED
 
 
-def _checksums(record: ImportRun) -> dict[str, str]:
-    return {f"{kind}_sha256": file["sha256"] for kind, file in record.files.items()}
-
-
-def _checksums_of(dataset: Dataset) -> dict[str, str]:
-    return {"zips_sha256": dataset.zips_sha256, "metros_sha256": dataset.metros_sha256}
-
-
-def _check_loss(in_use: Dataset, crosswalk: Crosswalk) -> None:
-    zip_codes = Zip.objects.filter(dataset=in_use).values_list("zip", flat=True)
-    lost = sum(1 for zip_code in zip_codes if zip_code not in crosswalk.cbsa_of_zip)
-    if lost > LOSS_TOLERATED * len(zip_codes):
+def _check_changes(record: ImportRun, dataset: Dataset, *, force: bool) -> None:
+    """Note in the record what would change, and refuse what looks like a mistake."""
+    found = compare(dataset)
+    record.changes = found.as_document()
+    if found.cut_off:
+        record.warnings.append(found.cut_off)
+    if found.doubtful and not force:
+        detail = f"{found.lost:,} of the {found.held:,} ZIPs in use would be lost."
         raise ImportRefused(
-            f"{lost:,} of the {len(zip_codes):,} ZIPs in use would be lost. If that is meant, repeat the import with --force.", lost=lost
+            " ".join(filter(None, [detail, found.cut_off])), hint="If that is meant, repeat the import with --force.", lost=found.lost
         )
 
 
-def _carry_out(record: ImportRun, census: Census, crosswalk: Crosswalk, rows: IO[str]) -> None:
-    """Write what the outcome asks for: load the files, bring their dataset into use, both, or neither."""
-    if record.outcome in {Outcome.IMPORTED, Outcome.LOADED}:
-        Dataset.objects.filter(vintage=record.vintage).delete()
-        record.dataset = Dataset.objects.create(vintage=record.vintage, **_checksums(record))
-        _load(record.dataset, census, crosswalk, rows)
-    if record.outcome in {Outcome.IMPORTED, Outcome.ACTIVATED}:
-        _switch(record)
-    elif record.outcome == Outcome.LOADED:
-        record.finished_at = timezone.now()
-        record.save()
+def _finish(record: ImportRun, dataset: Dataset) -> None:
+    """Bring the dataset into use, leave it loaded, or undo the loading, as the outcome says."""
+    match record.outcome:
+        case Outcome.CHECKED:
+            record.changes["consequences"] = preview_consequences(dataset)
+            record.dataset = None
+            transaction.set_rollback(True)
+        case Outcome.IMPORTED:
+            _label(record, dataset)
+            _switch(record)
+        case Outcome.ACTIVATED:
+            _switch(record)
+        case Outcome.LOADED:
+            _label(record, dataset)
+            record.finished_at = timezone.now()
+            record.save()
 
 
-def _load(dataset: Dataset, census: Census, crosswalk: Crosswalk, rows: IO[str]) -> None:
-    """Copy everything beside the data in use. The rows of both files have been checked, so none needs quoting."""
+def _label(record: ImportRun, dataset: Dataset) -> None:
+    """Give the new dataset its label, in place of the dataset that has it."""
+    Dataset.objects.filter(vintage=record.vintage).delete()
+    dataset.vintage = record.vintage
+    dataset.save()
+    record.dataset = dataset
+
+
+def _load(checksums: dict[str, str], census: Census, crosswalk: Crosswalk, rows: IO[str]) -> Dataset:
+    """Copy everything beside the data in use. Returns the new dataset, which gets its label in `_finish`.
+
+    The rows of all files have been checked, so none needs quoting.
+    """
     from psycopg.types.json import Json
 
-    columns = "dataset_id, cbsa, mdiv, stcou, name, lsad, population"
+    latest_year = max(int(year) for area in census.areas for year in area.population)
+    facts = {"zips": len(crosswalk.cbsa_of_zip), "latest_year": latest_year}
+    dataset = Dataset.objects.create(vintage=uuid.uuid4().hex, **checksums, **facts)
+    zips = _zips_by_area(census, crosswalk)
+    columns = "dataset_id, cbsa, mdiv, stcou, name, lsad, population, people, zips, search_text"
     with connection.cursor() as cursor, cursor.copy(f"COPY {Area._meta.db_table} ({columns}) FROM STDIN") as copy:
         for area in census.areas:
-            copy.write_row((dataset.pk, *area[:-1], Json(area.population)))
+            code = {METROPOLITAN: area.cbsa, MICROPOLITAN: area.cbsa, DIVISION: area.mdiv}.get(area.lsad, "")
+            people = area.population[max(area.population)]
+            words = search_text(area.name, is_county=not code)
+            copy.write_row((dataset.pk, *area[:-1], Json(area.population), people, zips[code], words))
     rows.seek(0)
-    _copy_lines(ZipShare._meta.db_table, "zip, cbsa, tot_ratio, res_ratio, bus_ratio, oth_ratio", dataset, rows)
-    msa_ids = dict(Area.objects.filter(dataset=dataset, lsad=METROPOLITAN).values_list("cbsa", "pk"))
-    _copy_lines(Zip._meta.db_table, "zip, cbsa, effective_cbsa, msa_id", dataset, _zip_lines(census, crosswalk, msa_ids))
+    good_rows = (row for row in rows if row[:5] not in crosswalk.left_out) if crosswalk.left_out else rows
+    _copy_lines(ZipShare._meta.db_table, "zip, cbsa, tot_ratio, res_ratio, bus_ratio, oth_ratio", dataset, good_rows)
+    area_ids = dict(Area.objects.filter(dataset=dataset, lsad__in=[METROPOLITAN, MICROPOLITAN]).values_list("cbsa", "pk"))
+    _copy_lines(Zip._meta.db_table, "zip, cbsa, effective_cbsa, area_id", dataset, _zip_lines(census, crosswalk, area_ids))
+    return dataset
 
 
-def _zip_lines(census: Census, crosswalk: Crosswalk, msa_ids: dict[str, int]) -> Iterator[str]:
+def _zips_by_area(census: Census, crosswalk: Crosswalk) -> Counter[str]:
+    """Count the ZIPs that the rule places in each CBSA and in each division."""
+    zips = Counter(crosswalk.cbsa_of_zip.values())
+    for division, cbsa in census.divided.items():
+        zips[cbsa] += zips[division]
+    return zips
+
+
+def _zip_lines(census: Census, crosswalk: Crosswalk, area_ids: dict[str, int]) -> Iterator[str]:
     for zip_code, cbsa in crosswalk.cbsa_of_zip.items():
         effective = effective_cbsa(cbsa, census.divided)
-        yield f"{zip_code}\t{cbsa}\t{effective}\t{msa_ids.get(effective, NULL)}\n"
+        yield f"{zip_code}\t{cbsa}\t{effective}\t{area_ids.get(effective, NULL)}\n"
 
 
 def _copy_lines(table: str, columns: str, dataset: Dataset, lines: Iterator[str] | IO[str]) -> None:
@@ -209,35 +292,64 @@ def _copy_lines(table: str, columns: str, dataset: Dataset, lines: Iterator[str]
 # --- Switch between datasets, and delete old ones ---------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Changes:
-    """What another dataset would change: how many ZIPs are new, lost or in another area, and a line for each other consequence."""
+    """How a dataset differs from the one in use: how many ZIPs are new, lost or in another area.
+
+    `lost_tail` counts the lost ZIPs above `last_zip`, the highest of the other dataset.
+    """
 
     in_use: Dataset | None
     held: int
     new: int
     lost: int
     moved: int
-    consequences: list[str]
+    lost_tail: int
+    last_zip: str
+    lost_examples: list[str]
 
     @property
-    def loses_much(self) -> bool:
-        return self.lost > LOSS_TOLERATED * self.held
+    def cut_off(self) -> str:
+        """Return a sentence where the lost ZIPs look like the end of a file that was cut off; else ""."""
+        if self.lost_tail < 2 or self.lost_tail < self.lost / 2:
+            return ""
+        return f"{self.lost_tail:,} of the lost ZIPs are all those above {self.last_zip}, the last ZIP of the new file: was it cut off?"
+
+    @property
+    def doubtful(self) -> bool:
+        """Return whether so many ZIPs are lost that somebody must confirm it."""
+        return self.lost > LOSS_TOLERATED * self.held or bool(self.cut_off and self.lost_tail > TAIL_TOLERATED)
+
+    def as_document(self) -> dict[str, object]:
+        """Return the changes as JSON-ready values."""
+        return {
+            "in_use": self.in_use and self.in_use.vintage,
+            **{name: getattr(self, name) for name in ("held", "new", "lost", "moved", "lost_examples")},
+        }
 
 
+# The join pairs the ZIPs of both datasets; a side without the ZIP is null.
 CHANGES = """
 SELECT count(old.zip), count(*) FILTER (WHERE old.zip IS NULL), count(*) FILTER (WHERE new.zip IS NULL),
-       count(*) FILTER (WHERE old.effective_cbsa <> new.effective_cbsa)
-FROM (SELECT * FROM cbsa_zip WHERE dataset_id = %s) old FULL JOIN (SELECT * FROM cbsa_zip WHERE dataset_id = %s) new USING (zip)
+       count(*) FILTER (WHERE old.effective_cbsa <> new.effective_cbsa),
+       count(*) FILTER (WHERE new.zip IS NULL AND old.zip > last.zip), coalesce(min(last.zip), ''),
+       coalesce((array_agg(old.zip ORDER BY old.zip) FILTER (WHERE new.zip IS NULL))[:%(examples)s], '{}')
+FROM (SELECT * FROM cbsa_zip WHERE dataset_id = %(in_use)s) old
+FULL JOIN (SELECT * FROM cbsa_zip WHERE dataset_id = %(dataset)s) new USING (zip)
+CROSS JOIN (SELECT max(zip) AS zip FROM cbsa_zip WHERE dataset_id = %(dataset)s) last
 """
 
 
-def changes(dataset: Dataset) -> Changes:
-    """Return what bringing the dataset into use would change now."""
+def compare(dataset: Dataset) -> Changes:
+    """Compare the dataset with the one in use now."""
     in_use = Dataset.objects.filter(active=True).first()
     with connection.cursor() as cursor:
-        cursor.execute(CHANGES, [in_use.pk if in_use else 0, dataset.pk])
-        held, new, lost, moved = cursor.fetchone()
-    consequences = [line for _, lines in dataset_previewed.send(Dataset, dataset_id=dataset.pk) for line in lines or ()]
-    return Changes(in_use, held, new, lost, moved, consequences)
+        cursor.execute(CHANGES, {"in_use": in_use.pk if in_use else 0, "dataset": dataset.pk, "examples": EXAMPLES})
+        held, new, lost, moved, lost_tail, last_zip, lost_examples = cursor.fetchone()
+    return Changes(in_use, held, new, lost, moved, lost_tail, last_zip, lost_examples)
+
+
+def preview_consequences(dataset: Dataset) -> list[str]:
+    """Return a line for each change that other apps would make if the dataset came into use."""
+    return [line for _, lines in dataset_previewed.send(Dataset, dataset_id=dataset.pk) for line in lines or ()]
 
 
 def activate(*, vintage: str, actor: str, reason: str = "", expected_in_use: str | None = None, force: bool = True) -> ImportRun:
@@ -246,8 +358,8 @@ def activate(*, vintage: str, actor: str, reason: str = "", expected_in_use: str
     `expected_in_use` is the label that the caller saw in use, "" for none; None does not check.
 
     Raises:
-        ImportRefused: there is no dataset of that label, another dataset than expected is in use, or, without `force`, more
-            than a tenth of the ZIPs in use would be lost.
+        ImportRefused: there is no dataset of that label, another dataset than expected is in use, or, without `force`, many of
+            the ZIPs in use would be lost.
     """
     record = ImportRun(vintage=vintage, actor=actor, detail=reason, started_at=timezone.now())
     with transaction.atomic(), _exclusive():
@@ -258,11 +370,10 @@ def activate(*, vintage: str, actor: str, reason: str = "", expected_in_use: str
         in_use = Dataset.objects.filter(active=True).values_list("vintage", flat=True).first() or ""
         if expected_in_use is not None and expected_in_use != in_use:
             raise ImportRefused(f"{in_use or 'No dataset'} is in use by now. Look again at what would change.")
-        if not force and changes(dataset).loses_much:
-            raise ImportRefused("More than a tenth of the ZIPs in use would be lost. Tick the box if that is meant.")
         record.dataset = dataset
         record.outcome = Outcome.UNCHANGED if dataset.active else Outcome.ACTIVATED
         if record.outcome == Outcome.ACTIVATED:
+            _check_changes(record, dataset, force=force)
             _switch(record)
     return record
 
@@ -287,7 +398,8 @@ def _switch(record: ImportRun) -> None:
     Dataset.objects.filter(active=True).update(active=False)
     Dataset.objects.filter(vintage=record.vintage).update(active=True)
     lookup.forget()
-    dataset_activated.send(Dataset, dataset_id=record.dataset_id)
+    answers = dataset_activated.send(Dataset, dataset_id=record.dataset_id)
+    record.changes["consequences"] = [line for _, lines in answers for line in lines or ()]
     record.finished_at = timezone.now()
     record.save()
 

@@ -1,15 +1,12 @@
-"""Read a publisher's file into rows of text, from a path, `-` or an address; plain, .gz, .zip or .xlsx.
+"""Fetch a publisher's file from a path, `-` or an address, and unpack it: plain, .gz, .zip or .xlsx. `tables.py` reads its rows.
 
 Everything is first copied into a private folder. So a slow or broken source fails before anything is read, a file that
 changes meanwhile does no harm, and memory stays flat for any size. The first bytes of a file decide what it is.
 """
 
-import codecs
 import contextlib
-import csv
 import gzip
 import hashlib
-import itertools
 import lzma
 import mmap
 import re
@@ -17,28 +14,27 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, NoReturn, cast
 from zipfile import BadZipFile, ZipFile
 
 from cbsa.errors import ImportRefused
-from cbsa.imports.xlsx import XmlCheck
+from cbsa.imports.tables import CHUNK_BYTES, ZIP_MAGIC, Row, Sheet, read_sheets
+from cbsa.imports.xlsx import Problems, XmlCheck, problems_by_sheet
 from peerloans import safe_http
 from peerloans.safe_http import CallLimits, TooSlow
 
-CHUNK_BYTES = 1 << 16
 WRAPPINGS = 2  # a workbook in a .zip in a .gz; no publisher goes deeper
 MEMBERS_LIMIT = 1_000  # of one archive; a workbook of a hundred sheets has less
-GZIP_MAGIC, ZIP_MAGIC, OLD_EXCEL_MAGIC = b"\x1f\x8b", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
+GZIP_MAGIC = b"\x1f\x8b"
 ZIP_ENTRY_MAGIC = b"PK\x01\x02"
 WORKBOOK = "xl/workbook.xml"
-ADDRESS = ("http://", "https://")
+ADDRESS = re.compile("https?://", re.I)
+OTHER_ADDRESS = re.compile("[a-z][a-z0-9+.-]+://", re.I)
 
 Progress = Callable[[str], None]
-Row = tuple[int, list[str]]
-"""A line number (in a workbook, the row's) and its cells."""
 
 
 @dataclass(frozen=True)
@@ -59,59 +55,32 @@ class Source:
     sha256: str
     size_bytes: int
     table: Path
+    problems: dict[str, Problems] = field(default_factory=dict)
+    """The cells of a workbook without a value, by sheet."""
 
-    def sheets(self) -> Iterator[Iterator[Row]]:
-        """Yield the rows of each sheet; a text file has one.
+    def sheets(self) -> Iterator[Sheet]:
+        """Yield the tables in the file, as `read_sheets` does.
 
         Raises:
-            ImportRefused: the rows cannot be read.
+            ImportRefused: the file or its rows cannot be read.
         """
-        if _starts_with(self.table, ZIP_MAGIC):
-            yield from self._workbook_sheets()
-        else:
-            yield self._text_rows()
+        with self._named_refusals():
+            for sheet in read_sheets(self.table, self.problems):
+                yield replace(sheet, rows=self._named_rows(sheet.rows))
+
+    def _named_rows(self, rows: Iterator[Row]) -> Iterator[Row]:
+        with self._named_refusals():
+            yield from rows
+
+    @contextlib.contextmanager
+    def _named_refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except ImportRefused as refusal:
+            self.refuse(refusal.detail)
 
     def refuse(self, reason: str) -> NoReturn:
         raise ImportRefused(f"{self.name}: {reason}")
-
-    def _text_rows(self) -> Iterator[Row]:
-        with self.table.open(newline="", encoding=self._encoding()) as file:
-            reader = csv.reader(file, strict=True)
-            try:
-                for row in reader:
-                    yield reader.line_num, row
-            except csv.Error as error:
-                self.refuse(f"line {reader.line_num} is not CSV: {error}.")
-
-    def _encoding(self) -> str:
-        """Return UTF-8 where the whole file is valid UTF-8, else Latin-1, in which the Census Bureau publishes."""
-        if _starts_with(self.table, OLD_EXCEL_MAGIC):
-            self.refuse("this is a workbook of the old Excel format. Save it as .xlsx or CSV.")
-        encoding, decoder = "utf-8-sig", codecs.getincrementaldecoder("utf-8")()
-        with self.table.open("rb") as file:
-            if file.read(CHUNK_BYTES).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<"):
-                self.refuse("this is a web page, not a table; perhaps the publisher's error page. Download the file itself.")
-            file.seek(0)
-            for chunk in itertools.chain(iter(partial(file.read, CHUNK_BYTES), b""), [b""]):
-                if b"\0" in chunk:
-                    self.refuse("this is neither text nor .xlsx, .gz or .zip.")
-                if encoding != "latin-1":
-                    try:
-                        decoder.decode(chunk, final=not chunk)
-                    except UnicodeDecodeError:
-                        encoding = "latin-1"
-        return encoding
-
-    def _workbook_sheets(self) -> Iterator[Iterator[Row]]:
-        from python_calamine import CalamineError, CalamineWorkbook
-
-        try:
-            with CalamineWorkbook.from_path(self.table) as workbook:
-                for name in workbook.sheet_names:
-                    sheet = workbook.get_sheet_by_name(name)
-                    yield ((line, [_text(cell) for cell in row]) for line, row in enumerate(sheet.iter_rows(), 1))
-        except CalamineError as error:
-            self.refuse(f"the workbook cannot be read: {error}.")
 
 
 def fetch(name: str | Path, folder: Path, limits: Limits) -> Source:
@@ -129,23 +98,23 @@ def fetch(name: str | Path, folder: Path, limits: Limits) -> Source:
     try:
         with _opened(name, call_limits) as chunks:
             sha256, size = _copy(chunks, copy, _Budget(limits, call_limits))
-        table = _unpacked(copy, limits, call_limits)
+        table, problems = _unpacked(copy, limits, call_limits)
         if not table.stat().st_size:
             raise ImportRefused("the file is empty.")
     except ImportRefused as error:
-        raise ImportRefused(f"{shown}: {error.detail}") from error
+        raise ImportRefused(f"{shown}: {error.detail}", hint=error.hint) from error
     except TooSlow:
         raise ImportRefused(f"{shown}: {_too_slow(limits)}") from None
     except (safe_http.Failed, safe_http.Refused) as error:
         raise ImportRefused(f"{shown}: {error}") from None
     except OSError as error:
         raise ImportRefused(f"{shown}: {error.strerror or error}.") from error
-    return Source(shown, sha256, size, table)
+    return Source(shown, sha256, size, table, problems)
 
 
 def without_secrets(name: str) -> str:
     """Return an address without the parts that may hold a password or a token. A path is returned as it is."""
-    if not name.startswith(ADDRESS):
+    if not ADDRESS.match(name):
         return name
     scheme, _, rest = name.partition("#")[0].partition("?")[0].partition("://")
     host, slash, path = rest.partition("/")
@@ -156,9 +125,13 @@ def without_secrets(name: str) -> str:
 def _opened(name: str, call_limits: CallLimits) -> Iterator[Iterator[bytes]]:
     if name == "-":
         yield _chunks(sys.stdin.buffer)
-    elif name.startswith(ADDRESS):
+    elif ADDRESS.match(name):
         with safe_http.download(name, call_limits) as chunks:
             yield chunks
+    elif OTHER_ADDRESS.match(name):
+        if name.lower().startswith("file://"):
+            raise ImportRefused("write the path alone, without file://.")
+        raise ImportRefused("only http:// and https:// addresses are fetched. Download the file, and name its path.")
     else:
         with Path(name).open("rb") as file:
             yield _chunks(file)
@@ -203,8 +176,11 @@ def _copy(chunks: Iterator[bytes], path: Path, budget: _Budget) -> tuple[str, in
     return sha256.hexdigest(), budget.size_bytes
 
 
-def _unpacked(path: Path, limits: Limits, call_limits: CallLimits) -> Path:
-    """Return the table inside at most two wrappings. Count the bytes that come out, whatever sizes an archive claims."""
+def _unpacked(path: Path, limits: Limits, call_limits: CallLimits) -> tuple[Path, dict[str, Problems]]:
+    """Return the table inside at most two wrappings, and the problems of a workbook's sheets.
+
+    The bytes that come out are counted, whatever sizes an archive claims.
+    """
     try:
         for number in range(WRAPPINGS + 1):
             inner = path.with_name(f"inner-{number}")
@@ -215,11 +191,12 @@ def _unpacked(path: Path, limits: Limits, call_limits: CallLimits) -> Path:
                 _check_members(path)
                 with ZipFile(path) as archive:
                     if WORKBOOK in archive.namelist():
-                        return _workbook(archive, inner, _Budget(limits, call_limits))
+                        return inner, _workbook(archive, inner, _Budget(limits, call_limits))
+                    _refuse_other_formats(archive)
                     with archive.open(_only_member(archive)) as stream:
                         _copy(_chunks(stream), inner, _Budget(limits, call_limits))
             else:
-                return path
+                return path, {}
             path = inner
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, BadZipFile, NotImplementedError, RuntimeError) as error:
         raise ImportRefused(f"it is broken or cannot be unpacked: {error}.") from error
@@ -237,37 +214,54 @@ def _check_members(path: Path) -> None:
             position = content.find(ZIP_ENTRY_MAGIC, position + 1)
 
 
+OTHER_FORMATS = {
+    "xl/workbook.bin": "a binary workbook (.xlsb). Save it as .xlsx or CSV",
+    "content.xml": "an OpenDocument file (.ods). Save it as .xlsx or CSV",
+    "Index/Document.iwa": "a Numbers document. Export it as CSV or for Excel",
+    "Index.zip": "a Numbers document. Export it as CSV or for Excel",
+    "word/document.xml": "a Word document. Save the table as .xlsx or CSV",
+    "ppt/presentation.xml": "a PowerPoint file. Save the table as .xlsx or CSV",
+}
+"""By a file that only this format holds."""
+
+LITTER = re.compile(r"/$|^__MACOSX/|(^|/)(\.[^/]*|Thumbs\.db|desktop\.ini)$", re.I)
+"""Folders, and the files that macOS and Windows leave in a folder."""
+
+
+def _refuse_other_formats(archive: ZipFile) -> None:
+    for name in archive.namelist():
+        if name in OTHER_FORMATS:
+            raise ImportRefused(f"this is {OTHER_FORMATS[name]}.")
+
+
 def _only_member(archive: ZipFile) -> str:
-    names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+    names = [name for name in archive.namelist() if not LITTER.search(name)]
     if len(names) != 1:
         held = ", ".join(ascii(name[:60]).strip("'\"") for name in names[:10]) or "nothing"
         raise ImportRefused(f"the archive must hold one file, but it holds {held}. Unpack it and name the right one.")
     return names[0]
 
 
-def _workbook(archive: ZipFile, path: Path, budget: _Budget) -> Path:
-    """Write the workbook to `path` unpacked, so that its reader sees exactly the bytes that were checked here."""
+def _workbook(archive: ZipFile, path: Path, budget: _Budget) -> dict[str, Problems]:
+    """Write the workbook to `path` unpacked, so that its reader sees exactly the bytes that were checked here.
+
+    Returns the cells without a value, by sheet.
+    """
+    checks = {}
     with ZipFile(path, "w") as copy:
         for name in dict.fromkeys(archive.namelist()):
             if not re.fullmatch(r"(\[Content_Types\]|_rels/.*|xl/.*)\.(xml|rels)", name):
                 continue
-            check = XmlCheck()
+            check = checks[name] = XmlCheck()
             with archive.open(name) as stream, copy.open(name, "w") as file:
                 for chunk in _chunks(stream):
                     budget.spend(chunk)
                     check.feed(chunk)
                     file.write(chunk)
             check.feed(b"", final=True)
-    return path
+    return problems_by_sheet(checks)
 
 
 def _starts_with(path: Path, magic: bytes) -> bool:
     with path.open("rb") as file:
         return file.read(len(magic)) == magic
-
-
-def _text(cell: object) -> str:
-    """Return a workbook's cell as a CSV file has it: whole numbers without a decimal point."""
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return str(cell)

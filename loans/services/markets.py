@@ -19,26 +19,28 @@ class _MarketChange(NamedTuple):
     before: Market
     after: Market
 
+    def __str__(self) -> str:
+        return f"{self.reference}: {self.before.msa or 'no market'} becomes {self.after.msa or 'no market'}"
+
 
 def preview_market_changes(dataset_id: int) -> list[str]:
     """Return a sentence for each loan whose market would change with the dataset, in order of references."""
-    changes = sorted(_market_changes(dataset_id), key=lambda change: change.reference)
-    return [f"{reference}: {before.msa or 'no market'} becomes {after.msa or 'no market'}" for _, reference, before, after in changes]
+    return sorted(map(str, _market_changes(dataset_id)))
 
 
-def resolve_loan_markets(now: datetime | None = None, *, batch: int = 500) -> int:
-    """Set the market of each loan by the ZIP data in use, and return how many changed.
+def resolve_loan_markets(now: datetime | None = None, *, batch: int = 500) -> list[str]:
+    """Set the market of each loan by the ZIP data in use, and return a sentence for each loan that changed, by reference.
 
     Only loans that change are locked, `batch` loans in one transaction.
 
     Raises:
         Busy: a lock did not come in time. The batches before stay changed.
     """
-    changed = 0
+    changed: list[_MarketChange] = []
     loan_ids = sorted(change.loan_id for change in _market_changes())
     for start in range(0, len(loan_ids), batch):
         changed += _resolve(loan_ids[start : start + batch], now)
-    return changed
+    return sorted(map(str, changed))
 
 
 def _market_changes(dataset_id: int | None = None) -> Iterator[_MarketChange]:
@@ -51,14 +53,14 @@ def _market_changes(dataset_id: int | None = None) -> Iterator[_MarketChange]:
             yield _MarketChange(loan_id, reference, before, after)
 
 
-def _resolve(loan_ids: Sequence[int], now: datetime | None) -> int:
-    # Look the market up again under lock: the ZIP may have been edited meanwhile.
-    changed = 0
+def _resolve(loan_ids: Sequence[int], now: datetime | None) -> list[_MarketChange]:
+    # Look once more under lock: the ZIP may have been edited meanwhile.
+    changed = []
     with unit_of_work(loan_ids=loan_ids, actor=SYSTEM, now=now) as work:
         markets = markets_of([loan.zip for loan in work.loans.values()])
         for loan in work.loans.values():
-            market = markets.get(loan.zip, NO_MARKET)
-            if (loan.market_cbsa, loan.market_msa) != market:
-                work.change_loan(loan, LoanEvent.MARKET_FOUND, market_cbsa=market.cbsa, market_msa=market.msa)
-                changed += 1
+            before, after = Market(loan.market_cbsa, loan.market_msa), markets.get(loan.zip, NO_MARKET)
+            if before != after:
+                work.change_loan(loan, LoanEvent.MARKET_FOUND, market_cbsa=after.cbsa, market_msa=after.msa)
+                changed.append(_MarketChange(loan.pk, loan.reference, before, after))
     return changed

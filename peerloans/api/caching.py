@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Any
 
@@ -47,11 +47,13 @@ class ConditionalView(APIView):
 
     cacheability = "private"
     filter_backends: Any = ()  # a list's own refuse its unknown parameters
+    known_parameters: Collection[str] = ()
+    """The parameters that a view without filters reads. Others are refused."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if not self.filter_backends:
-            refuse_unknown_parameters(request)
+            refuse_unknown_parameters(request, self.known_parameters)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)

@@ -11,6 +11,8 @@ STATUSES = {
     "not_accredited": 403,
     "permission_denied": 403,
     "not_found": 404,
+    "unknown_cbsa": 404,
+    "unknown_vintage": 404,
     "unknown_zip": 404,
     "method_not_allowed": 405,
     "not_acceptable": 406,

@@ -28,7 +28,7 @@ from peerloans.errors import Problem
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-PATHS_OF_PROGRAMS = ("/api/", "/ziptocbsa")
+PATHS_OF_PROGRAMS = ("/api/", "/ziptocbsa", "/cbsa")
 
 NOTHING_HERE = "There is nothing at this address."
 FORBIDDEN = "You may not do this."

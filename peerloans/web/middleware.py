@@ -15,7 +15,7 @@ from django_otp.middleware import OTPMiddleware
 
 from peerloans.admin import site
 
-API_PATHS = ("/api/v1/", "/ziptocbsa")
+API_PATHS = ("/api/v1/", "/ziptocbsa", "/cbsa")
 
 
 class PagesOnly:

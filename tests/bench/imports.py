@@ -19,23 +19,25 @@ from tests.bench.servers import ROOT, Databases, psql
 REAL = ROOT.parent / "shared" / "data"
 MADE_ZIPS, MADE_AREAS = 39_464, 900
 A_ZIP = "10001"  # one of those that are made
+A_NAME = "town12"  # the beginning of eleven names of areas that are made
 CSV = {"newline": "", "encoding": "latin-1"}
 
 # The same rows into the same indexed tables, and the same answers worked out from them, in one transaction.
 BASELINE = """
 SET client_encoding = 'LATIN1';
-INSERT INTO cbsa_dataset (id, vintage, active, imported_at, zips_sha256, metros_sha256) VALUES (0, 'baseline', false, now(), '', '');
-\\copy cbsa_area (dataset_id, cbsa, mdiv, stcou, name, lsad, population) FROM '{areas}' CSV
+INSERT INTO cbsa_dataset (id, vintage, active, imported_at, zips_sha256, metros_sha256, zips)
+    VALUES (0, 'baseline', false, now(), '', '', 0);
+\\copy cbsa_area (dataset_id, cbsa, mdiv, stcou, name, lsad, population, people, zips, search_text) FROM '{areas}' CSV
 \\copy cbsa_zipshare (dataset_id, zip, cbsa, res_ratio, bus_ratio, oth_ratio, tot_ratio) FROM '{shares}' CSV
 ANALYZE cbsa_area, cbsa_zipshare;
-INSERT INTO cbsa_zip (dataset_id, zip, cbsa, effective_cbsa, msa_id)
-    SELECT 0, best.zip, best.cbsa, COALESCE(division.cbsa, best.cbsa), msa.id
+INSERT INTO cbsa_zip (dataset_id, zip, cbsa, effective_cbsa, area_id)
+    SELECT 0, best.zip, best.cbsa, COALESCE(division.cbsa, best.cbsa), area.id
     FROM (
         SELECT DISTINCT ON (zip) zip, cbsa FROM cbsa_zipshare WHERE dataset_id = 0 ORDER BY zip, tot_ratio DESC, res_ratio DESC, cbsa
     ) best
     LEFT JOIN (SELECT DISTINCT mdiv, cbsa FROM cbsa_area WHERE dataset_id = 0 AND mdiv <> '') division ON division.mdiv = best.cbsa
-    LEFT JOIN cbsa_area msa ON msa.dataset_id = 0 AND msa.cbsa = COALESCE(division.cbsa, best.cbsa)
-        AND msa.lsad = 'Metropolitan Statistical Area';
+    LEFT JOIN cbsa_area area ON area.dataset_id = 0 AND area.cbsa = COALESCE(division.cbsa, best.cbsa)
+        AND area.lsad IN ('Metropolitan Statistical Area', 'Micropolitan Statistical Area');
 UPDATE cbsa_dataset SET active = false WHERE active;
 UPDATE cbsa_dataset SET active = true WHERE id = 0;
 """
@@ -104,7 +106,8 @@ def _ready_for_copy(zips: Path, metros: Path, folder: Path) -> None:
         for row in rows:
             if row[column["LSAD"]]:
                 population = "{" + ",".join(f'"{year}":{row[position]}' for position, year in years) + "}"
-                writer.writerow(["0", *(row[index] for index in column.values()), population])
+                people, words = row[years[-1][0]], " ".join(row[column["NAME"]].lower().replace(",", "").split("-"))
+                writer.writerow(["0", *(row[index] for index in column.values()), population, people, 0, words])
 
 
 def make_files(folder: Path, times: int) -> tuple[Path, Path]:
@@ -113,17 +116,17 @@ def make_files(folder: Path, times: int) -> tuple[Path, Path]:
     with zips.open("w", **CSV) as file:
         writer = csv.writer(file)
         writer.writerow(["ZIP", "CBSA", "RES_RATIO", "BUS_RATIO", "OTH_RATIO", "TOT_RATIO"])
-        zip_codes = min(MADE_ZIPS * times, 99_000)
-        for number in range(MADE_ZIPS * times * 46_632 // 39_464):
+        zip_codes, rows = min(MADE_ZIPS * times, 99_000), MADE_ZIPS * times * 46_632 // 39_464
+        for number in range(rows):
             zip_code, turn = number % zip_codes, number // zip_codes
-            ratio = f"{1 / (turn + 1):.9f}"
+            ratio = f"{1 / (rows // zip_codes + (zip_code < rows % zip_codes)):.9f}"  # those of a ZIP add up to 1
             writer.writerow([f"{zip_code + 501:05}", f"{10180 + (zip_code * 7 + turn) % MADE_AREAS * 40:05}", ratio, ratio, ratio, ratio])
     with metros.open("w", **CSV) as file:
         writer = csv.writer(file)
         writer.writerow(["CBSA", "MDIV", "STCOU", "NAME", "LSAD", *(f"POPESTIMATE{year}" for year in range(2010, 2016))])
         for area in range(MADE_AREAS):
             code, kind = 10180 + area * 40, "Metropolitan" if area % 2 else "Micropolitan"
-            writer.writerow([code, "", "", f"Metro {area}, ST", f"{kind} Statistical Area", *range(100_000, 100_006)])
+            writer.writerow([code, "", "", f"Town{area}-Port{area % 40}, CA", f"{kind} Statistical Area", *range(100_000, 100_006)])
             writer.writerows(
                 [code, "", f"{area * 2 + county:05}", f"County {county}, ST", "County or equivalent", *range(6)] for county in (1, 2)
             )

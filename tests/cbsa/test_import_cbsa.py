@@ -1,5 +1,6 @@
 """The command: its options, what it prints, and its exit status."""
 
+import contextlib
 import io
 import json
 import os
@@ -18,8 +19,10 @@ from pytest_django import DjangoDbBlocker
 
 from cbsa.lookup import zip_answer
 from cbsa.models import Dataset, ImportRun, Zip
+from loans.models import Loan
 from tests.cbsa.conftest import Import
 from tests.cbsa.publishers import METROS, ZIPS
+from tests.factories import DraftFactory
 
 Write = Callable[[str, str | bytes], str]
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -59,7 +62,7 @@ def test_bad_rows_are_printed_one_a_line(pair: list[str], write: Write) -> None:
     assert err.splitlines()[0] == f"{path}:10: ZIP '1000X' is not five digits."
     status, out, _ = command(*pair, "--skip-bad-rows", "1")
     assert status == 0
-    assert f"Passed over: {path}:10: ZIP '1000X' is not five digits." in out
+    assert f"Left out: {path}:10: ZIP '1000X' is not five digits." in out
 
 
 @pytest.mark.django_db
@@ -78,7 +81,10 @@ def test_earlier_datasets(run: Import) -> None:
     run()
     run(vintage="2016")
     assert [line[:6] for line in command("--list")[1].splitlines()] == ["* 2016", "  2015"]
-    assert command("--activate", "2015")[:2] == (0, "2015, imported earlier, is in use again.\n")
+    assert command("--activate", "2015")[:2] == (
+        0,
+        "ZIPs against 2016: 0 new, 0 lost, 0 in another area.\n2015, imported earlier, is in use again.\n",
+    )
     assert [line[:6] for line in command("--list")[1].splitlines()] == ["  2016", "* 2015"]
     assert command("--prune", "0")[1] == "Deleted: 2016.\n"
     status, _, err = command("--activate", "2016")
@@ -125,27 +131,68 @@ def committed(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iter
         ImportRun.objects.all().delete()
 
 
-def test_an_import_killed_at_the_switch_leaves_the_data_in_use(committed: None, run: Import, pair: list[str], write: Write) -> None:
-    """A lock of ours holds the other process's import at its last step, where it dies."""
-    run()
-    write("zips.csv", ZIPS.replace("10002,20004", "10002,10200"))
-    pair[-1] = "2016"
-    arguments = [sys.executable, "manage.py", "import_cbsa", *pair]
+@contextlib.contextmanager
+def held_at_the_switch(arguments: list[str]) -> Iterator["subprocess.Popen[str]"]:
+    """An import in another process, which a lock of ours holds at its last step."""
     with transaction.atomic():
         Dataset.objects.select_for_update().get(active=True)
-        process = subprocess.Popen(arguments, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(arguments, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         deadline = time.monotonic() + 30
         with connection.cursor() as cursor:
             waiting = 0
             while not waiting and time.monotonic() < deadline and process.poll() is None:
                 cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
                 (waiting,) = cursor.fetchone()
+        assert waiting, process.communicate(timeout=30)
+        yield process
+
+
+def test_an_import_killed_at_the_switch_leaves_the_data_in_use(committed: None, run: Import, pair: list[str], write: Write) -> None:
+    run()
+    write("zips.csv", ZIPS.replace("10002,20004", "10002,10200"))
+    pair[-1] = "2016"
+    arguments = [sys.executable, "manage.py", "import_cbsa", *pair]
+    with held_at_the_switch(arguments) as process:
         process.send_signal(signal.SIGKILL)
-        output, _ = process.communicate(timeout=30)
-        assert waiting, output
+        process.communicate(timeout=30)
     assert zip_answer("10002").cbsa == "20004"
     assert (Dataset.objects.count(), Zip.objects.count(), ImportRun.objects.count()) == (1, 6, 1)
 
     done = subprocess.run(arguments, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("2016 is imported and in use.\n")
+
+
+def test_an_interrupted_import_ends_in_one_line_and_changes_nothing(committed: None, run: Import, pair: list[str], write: Write) -> None:
+    run()
+    write("zips.csv", ZIPS.replace("10002,20004", "10002,10200"))
+    pair[-1] = "2016"
+    with held_at_the_switch([sys.executable, "manage.py", "import_cbsa", *pair]) as process:
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    assert (process.returncode, output) == (130, "CommandError: Interrupted. Nothing has changed.\n")
+    assert zip_answer("10002").cbsa == "20004"
+
+
+@pytest.mark.django_db
+def test_a_refusal_names_the_option_that_helps(pair: list[str], write: Write) -> None:
+    write("zips.csv", ZIPS.replace("10002,", "10002,x"))
+    assert command(*pair)[2].endswith("Or leave out up to N of them, and the ZIPs that they belong to, with --skip-bad-rows N.")
+
+
+@pytest.mark.django_db
+def test_what_would_change_is_printed(run: Import, pair: list[str], write: Write) -> None:
+    run()
+    loan = DraftFactory(zip="10002")
+    write("zips.csv", ZIPS.replace("10002,20004", "10002,10200").replace("10005,", "10006,"))
+    pair[-1] = "2016"
+    change = f"{loan.reference}: Great City-Bay, CA-NV becomes Elsewhere-Town, TX"
+    out = command(*pair, "--dry-run", "--force")[1]
+    assert f"\n{change}\n2016 could be imported; nothing has changed.\n" in out
+    assert json.loads(command(*pair, "--dry-run", "--force", "--json")[1])["changes"]["consequences"] == [change]
+    assert "ZIPs against 2015: 1 new, 1 lost, 1 in another area.\nLost: 10005.\n" in out
+    assert json.loads(command(*pair, "--dry-run", "--force", "--json")[1])["changes"]["moved"] == 1
+    assert Loan.objects.get().market_cbsa == "20000"
+    assert "1 of the 6 ZIPs in use would be lost. If that is meant, repeat the import with --force." in command(*pair)[2]
+    assert f"\n{change}\n2016 is imported and in use.\n" in command(*pair, "--force")[1]
+    assert Loan.objects.get().market_cbsa == "10200"

@@ -11,21 +11,23 @@ from cbsa.imports import service
 from cbsa.models import Dataset, ImportRun
 from peerloans.errors import Problem
 
-ABSENT_SUSPICIOUS = 0.01  # of the ZIPs; a matching pair lacks only Puerto Rico, 0.004
-
 EPILOG = """
-A FILE is a path, - for standard input, or an http(s) address; plain, .gz, .zip or .xlsx.
+A FILE is a path, - for standard input, or an http(s) address; CSV, .xlsx or the JSON of HUD's API; plain, .gz or .zip.
 http_proxy and the like are not used: behind a proxy, download with another program and pipe it to -.
 
 Everything is checked first. The new data is loaded beside the data in use, which readers see until the switch at the end.
 
-Exit status: 0 done, also where there was nothing to do; 1 refused, and nothing has changed; 2 wrong use of the options.
+Exit status: 0 done, also where there was nothing to do; 1 refused, and nothing has changed; 2 wrong use of the options;
+130 interrupted.
 
 examples:
   manage.py import_cbsa --zips ZIP_CBSA_122015.xlsx --metros cbsa-est2015-alldata.csv --vintage 2015
   manage.py import_cbsa --list
   manage.py import_cbsa --activate 2015
 """
+
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class Command(BaseCommand):
@@ -42,13 +44,21 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         new = parser.add_argument_group("import a pair of files")
         new.add_argument("--zips", metavar="FILE", help="HUD's crosswalk, ZIP to CBSA")
-        new.add_argument("--metros", metavar="FILE", help="the Census Bureau's estimates, CBSA-EST…-alldata")
+        new.add_argument(
+            "--metros",
+            metavar="FILE",
+            action="append",
+            help="the Census Bureau's estimates, CBSA-EST…-alldata; once more for a further file, such as Puerto Rico's",
+        )
         new.add_argument("--vintage", metavar="LABEL", help="the name of this pair, such as 2015 or 2023q3")
-        new.add_argument("--skip-bad-rows", metavar="N", type=count, default=0, help="tolerate up to N bad rows (default: none)")
+        new.add_argument("--sheet", metavar="NAME", default="", help="the sheet of HUD's workbook, where several have its columns")
+        new.add_argument(
+            "--skip-bad-rows", metavar="N", type=count, default=0, help="leave out up to N bad rows, and their whole ZIPs (default: none)"
+        )
         new.add_argument(
             "--force",
             action="store_true",
-            help="go on where more than a tenth of the ZIPs in use would be lost, and replace other files under the same label",
+            help="go on where many ZIPs in use would be lost or most codes are no CBSAs, and replace other files under the same label",
         )
         new.add_argument("--dry-run", action="store_true", help="check and report, but change nothing")
         kept = parser.add_argument_group("earlier datasets, instead of an import").add_mutually_exclusive_group()
@@ -70,9 +80,14 @@ class Command(BaseCommand):
         except Problem as refusal:
             if options["json"]:
                 self.stdout.write(json.dumps({"outcome": "refused", "detail": refusal.detail, **refusal.data}, indent=2))
-            for reject in refusal.data.get("rejects", []):
+            rejects = refusal.data.get("rejects", [])
+            for reject in rejects:
                 self.stderr.write("{file}:{line}: {reason}".format(**reject))
-            raise CommandError(refusal.detail) from None
+            if more := refusal.data.get("bad_rows", 0) - len(rejects):
+                self.stderr.write(f"… and {more:,} more bad rows.")
+            raise CommandError(f"{refusal.detail} {getattr(refusal, 'hint', '')}".rstrip()) from None
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted. Nothing has changed.", returncode=INTERRUPTED) from None
         self.stdout.write(json.dumps(document, indent=2) if options["json"] else text)
 
     def act(self, new: dict[str, Any], options: dict[str, Any]) -> tuple[object, str]:
@@ -85,7 +100,7 @@ class Command(BaseCommand):
         if options["activate"] is not None:
             run = service.activate(vintage=options["activate"], actor=getpass.getuser())
         else:
-            choices = {name: options[name] for name in ("skip_bad_rows", "force", "dry_run")}
+            choices = {name: options[name] for name in ("sheet", "skip_bad_rows", "force", "dry_run")}
             try:
                 run = service.run(**new, **choices, actor=getpass.getuser(), progress=self.show_progress)
             finally:
@@ -124,7 +139,7 @@ def listed() -> tuple[object, str]:
 
 
 def as_document(run: ImportRun) -> dict[str, object]:
-    names = ("vintage", "outcome", "files", "counts", "absent", "rejects")
+    names = ("vintage", "outcome", "files", "counts", "changes", "absent", "left_out", "warnings", "rejects")
     return {name: getattr(run, name) for name in names}
 
 
@@ -149,7 +164,18 @@ def as_text(run: ImportRun) -> str:
         ]
         if run.absent:
             lines.append(f"Lacking, with their ZIPs: {', '.join(f'{cbsa} ({zips})' for cbsa, zips in run.absent.items())}.")
-        if counts["absent"] > ABSENT_SUSPICIOUS * counts["zips"]:
-            lines.append("That is much for a pair of one year: are both files of the same vintage?")
-    lines += ["Passed over: {file}:{line}: {reason}".format(**reject) for reject in run.rejects]
+    lines += [f"Read sheet {file['sheet']!r} of {file['name']}." for file in run.files.values() if "sheet" in file]
+    lines += ["Left out: {file}:{line}: {reason}".format(**reject) for reject in run.rejects]
+    lines += [f"Warning: {warning}" for warning in run.warnings]
+    if run.changes:
+        lines += changes_as_text(run.changes)
     return "\n".join([*lines, OUTCOMES[run.outcome].format(run.vintage)])
+
+
+def changes_as_text(changes: dict[str, Any]) -> list[str]:
+    lines = []
+    if in_use := changes["in_use"]:
+        lines.append(f"ZIPs against {in_use}: {changes['new']:,} new, {changes['lost']:,} lost, {changes['moved']:,} in another area.")
+    if examples := changes["lost_examples"]:
+        lines.append(f"Lost: {', '.join(examples)}{', …' if changes['lost'] > len(examples) else ''}.")
+    return [*lines, *changes["consequences"]]

@@ -3,14 +3,15 @@ import io
 import logging
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import openpyxl
 import pytest
 
 from cbsa.errors import ImportRefused
-from cbsa.imports.sources import Limits, fetch
+from cbsa.imports.sources import Limits, Source, fetch
+from cbsa.imports.tables import Row
 from cbsa.imports.xlsx import CELLS_LIMIT
 from peerloans import safe_http
 
@@ -36,8 +37,15 @@ def workbook(*rows: list[object]) -> bytes:
 
 
 def rows_of(name: str, tmp_path: Path, limits: Limits = Limits()) -> list[list[str]]:  # noqa: B008
-    source = fetch(name, tmp_path / "copy", limits)
-    return [row for sheet in source.sheets() for _, row in sheet]
+    return [row for _, row in rows_in(fetch(name, tmp_path / "copy", limits))]
+
+
+def rows_in(source: Source) -> Iterator[Row]:
+    """The rows of all sheets; of a text file as it is read with commas."""
+    for sheet in source.sheets():
+        yield from sheet.rows
+        if not sheet.name:
+            return
 
 
 LATIN = TEXT.encode("latin-1")
@@ -67,7 +75,7 @@ def test_a_workbooks_numbers_read_as_in_a_csv_file(write: Write, tmp_path: Path)
 
 def test_lines_are_counted_as_an_editor_does(write: Write, tmp_path: Path) -> None:
     source = fetch(write("a", 'a\n"b\nb"\n\nc\n'), tmp_path / "copy", Limits())
-    assert [line for sheet in source.sheets() for line, _ in sheet] == [1, 3, 4, 5]
+    assert [line for line, _ in rows_in(source)] == [1, 3, 4, 5]
 
 
 REFUSALS = {
@@ -113,7 +121,7 @@ def test_an_address_is_fetched_and_its_secrets_stay_out_of_messages(publisher: t
     address, files = publisher
     files["/a.csv.gz"] = gzip.compress(LATIN)
     source = fetch(f"{address}/a.csv.gz?token=secret", tmp_path / "copy", Limits())
-    assert [row for sheet in source.sheets() for _, row in sheet] == ROWS
+    assert [row for _, row in rows_in(source)] == ROWS
     assert source.name == f"{address}/a.csv.gz"
     assert source.size_bytes == len(files["/a.csv.gz"])
 
@@ -221,7 +229,7 @@ def test_what_else_lies_in_a_workbook_does_not_reach_its_reader(write: Write, tm
     source = fetch(write("file", content.getvalue()), tmp_path / "copy", Limits())
     with zipfile.ZipFile(source.table) as kept:
         assert not {"content.xml", "xl/media/huge.bin"} & set(kept.namelist())
-    assert [row for sheet in source.sheets() for _, row in sheet] == ROWS
+    assert [row for _, row in rows_in(source)] == ROWS
 
 
 STAFF = Limits(allowed=safe_http.is_public)

@@ -49,7 +49,8 @@ def test_a_number_of_five_thousand_digits_is_an_amount_that_is_wrong(settings: A
     ("path", "names"),
     [
         ("/api/v1/loans/?stauts=open", "status, state, msa"),
-        ("/ziptocbsa/90266?year=2015", "none"),
+        ("/ziptocbsa/vintages?year=2015", "none"),
+        ("/ziptocbsa/90266?year=2015", "vintage"),
         ("/ziptocbsa?zips=90266", "zip"),
     ],
 )
