@@ -1,8 +1,9 @@
 """Take a new reservation into a loan's queue, or refuse it, in one statement.
 
 One statement decides, counts, and writes the reservation, its history and the Idempotency-Key. Alone, it is also its transaction,
-so the row of the loan is locked only while it runs; inside a longer transaction its locks last until that ends. A refusal locks no
-loan row; it may delete an outdated key. The statement's plan is kept (see docs/performance.md).
+so the row of the loan is locked only while it runs; inside a longer transaction its locks last until that ends. A refusal
+changes no loan row. It locks one only if another transaction has changed that row meanwhile, so that the conditions are checked again.
+It may delete an outdated key. The statement's plan is kept (see docs/performance.md).
 """
 
 from dataclasses import dataclass
@@ -98,7 +99,10 @@ class _Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Admission:
-    """The result of a request: a reservation, the first answer to its key, or a key that another request holds; else a refusal."""
+    """The result of a request: a reservation, the first answer to its key, a key that another request uses, or a refusal.
+
+    `key_in_use`: another request holds the key, or has just answered it.
+    """
 
     reservation: Reservation | None = None
     first_answer: FirstAnswer | None = None
@@ -106,7 +110,7 @@ class Admission:
 
     @property
     def refused(self) -> bool:
-        """Return whether the rules refuse it: by the loan's state, its closing, what is available, the minimum or the investor."""
+        """Return whether it is refused: no such loan, or by the loan's state, closing, minimum or what is available, or the investor."""
         return not (self.reservation or self.first_answer or self.key_in_use)
 
 
@@ -122,8 +126,8 @@ def admit_reservation(
 ) -> Admission:
     """Take a reservation of `amount` dollars into the loan's queue if the rules allow it, and keep the key with it.
 
-    The reservation lapses after `time_to_live`. Without a reservation no row of a loan is locked or changed; an outdated key may be
-    deleted. The key's lock is taken without waiting.
+    The reservation lapses after `time_to_live`. Without a reservation no row of a loan is changed; an outdated key may be deleted.
+    The key's lock is taken without waiting.
 
     Raises:
         ValueError: the amount has fractions of a cent.
@@ -148,6 +152,7 @@ def admit_reservation(
             cursor.execute(_ADMIT, values)
         except IntegrityError as error:
             # Another request answered the key after this statement began, and released the key's lock before this one tried it.
+            # The caller's next attempt finds that answer.
             if isinstance(error.__cause__, UniqueViolation) and error.__cause__.diag.constraint_name == KEY_UNIQUE:
                 return Admission(key_in_use=True)
             raise

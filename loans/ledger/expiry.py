@@ -21,7 +21,8 @@ _LAPSED_COLUMNS = "id, loan_id, state, amount, expires_at, received, refunded, l
 _EXPIRE = """
     canceled AS (
         -- Cancel them. `lapsed` may have read a reservation before its loan was locked: one that another transaction has changed since
-        -- is left for the next run.
+        -- is left for the next run. All its waiting money is refunded: received + lost = settled + refunded + waiting, and nothing of it
+        -- has settled (loans/domain/reservation_money.py).
         UPDATE loans_reservation AS reservation
         SET state = 'canceled', cause = 'expired', expires_at = NULL, refunded = lapsed.received + lapsed.lost
         FROM lapsed
@@ -53,7 +54,7 @@ _EXPIRE = """
 
 _EXPIRE_OF_LOANS = f"""
     WITH lapsed AS MATERIALIZED (
-        -- In each loan the oldest ones, as long as the still older ones free fewer dollars than are needed.
+        -- In each loan, the earliest deadline first: take a reservation while those before it free fewer dollars than are needed.
         SELECT * FROM (
             SELECT {_LAPSED_COLUMNS}, %(at)s::timestamptz AS at,
                 sum(amount) OVER (PARTITION BY loan_id ORDER BY expires_at, id) - amount AS freed_by_older
@@ -89,8 +90,8 @@ _EXPIRE_OLDEST = f"""
 def expire_lapsed(loans: Sequence[Loan], at: datetime, needed: Decimal | None = None) -> int:
     """Cancel the reservations of these loans that have lapsed by `at`, and return how many.
 
-    The caller holds the locks of the loans. `needed` is in dollars: in each loan, stop once so many are freed, the oldest first; None
-    cancels all. The objects in `loans` get the new totals and versions.
+    The caller holds the locks of the loans. `needed` is in dollars: in each loan, cancel the earliest deadlines first and stop
+    once so many are freed; None cancels all. The objects in `loans` get the new totals and versions.
     """
     by_id = {loan.pk: loan for loan in loans}
     expired = 0
@@ -122,7 +123,7 @@ class ExpiredBatch(NamedTuple):
 
 
 def expire_oldest(*, at: datetime, size: int, after: BatchEnd = BEFORE_ALL, now: datetime | None = None) -> ExpiredBatch | None:
-    """Cancel up to `size` reservations of any loans that have lapsed by `at`, the oldest first, after the end of the batch before.
+    """Cancel up to `size` reservations of any loans that have lapsed by `at`, earliest deadline first, after the batch before.
 
     `at` only selects; it is one instant for all batches of a run. `now` is the instant that history records; None is the database's
     clock once the loans are locked. Loans that another transaction holds are skipped. Return None if no lapsed reservation is left.

@@ -46,7 +46,7 @@ def insert_draft(loan: Loan, *, actor: Actor, at: datetime) -> Loan:
     """Insert a new draft with the first row of its history, and return it. The caller has a transaction open.
 
     Raises:
-        django.db.IntegrityError: a constraint does not hold, as that references are unique.
+        django.db.IntegrityError: a constraint does not hold; for example, the reference is already used.
         django.db.DataError: a value is too long or too large for its column.
     """
     loan.created_at = at
@@ -115,10 +115,10 @@ class UnitOfWork:
         return loan
 
     def reservation(self, reservation_id: UUID, investor_id: int | None = None) -> Reservation:
-        """Read a reservation of the locked loans from the database, each time as a new object.
+        """Read a reservation from the database, each time as a new object. It must be of a locked loan, which is not checked.
 
         Call it once for each reservation: changes of two objects of the same row would overwrite each other. With `investor_id`, it
-        must be that investor's.
+        must be that investor's. Its `loan` is a copy that no change reaches: use `self.loans`.
 
         Raises:
             NotFound: there is none, or it is another investor's.
@@ -147,7 +147,8 @@ class UnitOfWork:
 
         - the loan's claimed and settled dollars change with the reservation's;
         - a funded loan of which something remains again is reopened;
-        - money that the reservation does not keep is refunded; refunds of money that it keeps again are voided.
+        - money that the reservation does not keep is refunded; refunds of money that it keeps again, or that the bank took
+          back, are voided, and what was already paid of them is lost.
 
         `changes` are the new values of its amount, settled_amount, expires_at or funded_at. A canceled reservation has none of the
         last three. `rule` names the settlement rule that decided, for history.
@@ -188,7 +189,7 @@ class UnitOfWork:
             self.void_refunds(reservation, -adjustment)
 
     def refund(self, reservation: Reservation, amount: Decimal) -> None:
-        """Add a refund of `amount` dollars, which is due until the bank reports it as paid."""
+        """Add a refund of `amount` dollars, which is due until the bank reports it as paid. From now on it counts in `refunded`."""
         refund = Transfer(reservation=reservation, direction=Direction.REFUND, status=TransferStatus.DUE, amount=amount)
         refund.reference = "R-" + refund.pk.hex[:12].upper()
         reservation.refunded += amount
@@ -251,7 +252,10 @@ class UnitOfWork:
     def change_transfer(
         self, transfer: Transfer, event: TransferEvent, *, amount: Decimal | None = None, occurred_at: datetime | None = None
     ) -> None:
-        """Apply `event` to a transfer, and count it in its reservation's `received` or `refunded`.
+        """Apply `event` to a transfer.
+
+        Cleared and returned payments change its reservation's `received`, a voided refund its `refunded`. A paid refund was counted
+        when it became due.
 
         `amount` is the received amount, where it can differ from the expected one; `occurred_at` is the bank's time.
 

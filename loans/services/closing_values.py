@@ -1,4 +1,4 @@
-"""Record what remained of each loan at the end of each banking day."""
+"""Record what remained of each loan at the end of each banking day: at 18:00 in New York."""
 
 import logging
 from datetime import date, datetime
@@ -14,7 +14,7 @@ from peerloans.database.clock import database_now
 logger = logging.getLogger(__name__)
 
 BATCH_CLOSED = 100  # Loans whose history is summed up in one statement.
-DAYS_BACK = 10  # Banking days that are recorded later where the job did not run; after a longer pause there is a gap.
+DAYS_BACK = 10  # Past banking days that each run completes. If the job pauses for longer, the days before them stay missing.
 
 # The values come from history up to the end of the day, so it does not matter when the statement runs.
 _INSERT_CLOSING_VALUES = """

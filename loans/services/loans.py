@@ -22,7 +22,7 @@ def create_loan(loan: Loan, *, actor: Actor, now: datetime | None = None) -> Loa
     """Insert a new draft, with the market of its ZIP, and return it.
 
     Raises:
-        Busy.
+        Busy; and IntegrityError and DataError, as insert_draft does.
     """
     loan.market_cbsa, loan.market_msa = _market(loan.zip)
     with locks.short_transaction():
@@ -80,6 +80,7 @@ def extend_loan(*, reference: str, closes_at: datetime, actor: Actor, reason: st
         loan = work.loan
         former = loan.closes_at
         if loan.status != LoanStatus.OPEN or former != closes_at:
+            # The change comes first, because it refuses a loan that is not open. If the time is refused next, nothing is written.
             work.change_loan(loan, LoanEvent.EXTENDED, closes_at=closes_at)
             _refuse_unless_after(closes_at, max(work.at, former or work.at))
         return loan
@@ -106,7 +107,7 @@ def withdraw_loan(*, reference: str, actor: Actor, reason: str, now: datetime | 
 
 
 def close_loan_at_settled(*, reference: str, actor: Actor, reason: str, now: datetime | None = None) -> Loan:
-    """Lower the amount of an open loan whose closing has passed to what has settled, so that it is funded.
+    """Make an open loan funded after its closing, by lowering its amount to what has settled.
 
     First apply the settlement rule once more. Then cancel the reservations that are still live, and refund their money. A repeat
     changes nothing.
@@ -127,6 +128,6 @@ def close_loan_at_settled(*, reference: str, actor: Actor, reason: str, now: dat
             return loan
         if is_open and not loan.settled:
             raise IllegalTransition(f"Nothing of {loan.reference} has settled; withdraw it instead.", state=loan.status)
-        work.change_loan(loan, LoanEvent.CLOSED_AT_SETTLED, amount=loan.settled)
+        work.change_loan(loan, LoanEvent.CLOSED_AT_SETTLED, amount=loan.settled)  # refuses a loan that is not open
         cancel_live_reservations(work, queue, ReservationEvent.LOAN_FUNDED)
         return loan

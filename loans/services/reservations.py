@@ -28,11 +28,14 @@ ATTEMPTS = 3  # Other requests may take what is available between the reading of
 def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | None = None, now: datetime | None = None) -> Reservation:
     """Reserve `amount` dollars of a loan for the investor, and return the reservation with its number in the queue.
 
-    With a key, the key is kept with the reservation, and a repeat is not decided again.
+    With a key, the key is kept with the reservation, and a repeat is not decided again. Then call it outside a transaction, since it
+    may wait for the key.
 
     Raises:
-        NotFound, LoanNotOpen, NotAccredited, BelowMinimum, OverLimit: the rules refuse it.
-        Busy: a lock did not come in time.
+        NotFound: there is no such loan.
+        LoanNotOpen, NotAccredited, BelowMinimum, OverLimit: the rules refuse it.
+        Busy: a lock did not come in time, or other requests took what was available in each attempt.
+        ValueError: the amount has fractions of a cent.
         AnsweredBefore: the key has a first answer.
         RequestInProgress: the first request with the key took too long.
     """
@@ -41,7 +44,7 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
         reference=reference,
         investor_id=investor.pk,
         amount=amount,
-        time_to_live=TIME_TO_START_TRANSFER / settings.TIME_LAPSE,
+        time_to_live=TIME_TO_START_TRANSFER / settings.TIME_LAPSE,  # the factor by which a demo runs faster, else 1
         actor=Actor("investor", investor.user_id),
         key=key,
     )
@@ -51,7 +54,7 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
         if admission.refused:
             offer = investor_offer(investor.pk, reference, now)
             _raise_if_refused(offer, amount)
-            # The offer does not refuse it. It counts no lapsed reservations, which the admission still counts: cancel them.
+            # The offer leaves lapsed reservations out, and the admission still counts them. So cancel lapsed ones and try again.
             admission = _admit_after_expiry(admit, reference, amount, key, now)
         if admission.reservation:
             return admission.reservation
@@ -103,7 +106,9 @@ def _closing(offer: LoanOffer) -> str:
 def start_transfer(
     *, reservation_id: UUID, method: str, actor: Actor, investor_id: int | None = None, reason: str = "", now: datetime | None = None
 ) -> Reservation:
-    """Make the reservation pending, with a transfer for its money and a new deadline: the end of the fifth banking day.
+    """Make the reservation pending, with a transfer for its money and a new deadline.
+
+    The deadline is midnight in New York at the end of the fifth banking day after today.
 
     `method` is ach or wire. `investor_id` is the investor who asks; None where staff record the transfer. A repeat changes nothing.
 

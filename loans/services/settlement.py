@@ -125,5 +125,6 @@ def settle_ahead_of_turn(*, reservation_id: UUID, actor: Actor, reason: str, now
             raise IllegalTransition("Its money has not been received, so it cannot be settled.", state=reservation.state)
         loan = work.loan
         work.change_reservation(reservation, ReservationEvent.SETTLED, settled_amount=min(reservation.amount, loan.remaining), rule="staff")
+        # Nothing is written yet, so the database still has this reservation as pending. Leave it out, or it would be canceled.
         _fund_if_sold_out(work, loan, live_reservations([loan.pk]).exclude(pk=reservation.pk))
         return reservation

@@ -102,7 +102,7 @@ def repair_groups() -> None:
     for name, names in GROUPS.items():
         group, _ = Group.objects.get_or_create(name=name)
         group.permissions.set([permissions[permission] for permission in sorted(names & permissions.keys())])
-        _record_grants(name, sorted(names))
+        _record_grants(name, sorted(names & permissions.keys()))
 
 
 def _get_or_create_permissions() -> dict[str, Permission]:

@@ -1,7 +1,7 @@
 """Let staff change one reservation, record its money by hand, and resolve review items. Each change needs a reason, which history keeps.
 
-record_money, reverse_payment and mark_refund_paid record what the bank would report. They return one of `payments.OUTCOMES`. Their
-`notice_id` identifies one confirmation by staff: the same one again changes nothing.
+record_money, reverse_payment and mark_refund_paid record what the bank would report. They return one of
+`transfers.OUTCOMES`. Their `notice_id` identifies one submission of the form: a second call with the same `notice_id` records nothing new.
 """
 
 from datetime import datetime
@@ -155,7 +155,9 @@ def record_money(
     amount: Decimal | None = None,
     now: datetime | None = None,
 ) -> str:
-    """Record that the money of a reservation cleared: `amount` dollars, by default what was expected. Return the outcome.
+    """Record that the money of a reservation cleared: `amount` dollars, by default the transfer's amount.
+
+    That is the expected amount, or the received one if the transfer cleared before. Return the outcome.
 
     Raises:
         NotFound, Busy.
@@ -170,7 +172,10 @@ def record_money(
 def reverse_payment(
     *, reservation_id: UUID, notice_id: UUID, occurred_at: datetime, actor: Actor, reason: str, now: datetime | None = None
 ) -> str:
-    """Record that the bank took the money of a reservation back, which cancels it without a refund. Return the outcome.
+    """Record that the bank took back money of a reservation. Return the outcome.
+
+    If it is the payment that the reservation holds, the reservation is canceled without a refund. If it is money that was being
+    refunded, only that refund is voided.
 
     Raises:
         IllegalTransition: no transfer has been started, or it has no received money.

@@ -64,7 +64,8 @@ class Notice:
 def record_bank_event(notice: Notice, *, actor: Actor = BANK, reason: str = "", now: datetime | None = None) -> str:
     """Record the notice, do what follows from it, and return the outcome, one of OUTCOMES.
 
-    A repeated notice changes nothing and gets the first outcome. A reference that no transfer has opens a review item.
+    A repeated notice gets the first outcome and moves no money; if it differs from the first one, it opens a review item. A
+    reference that no transfer has opens one too.
 
     Raises:
         Busy.
@@ -89,7 +90,10 @@ def is_bank_event_recorded(notice: Notice) -> bool:
 
 
 def _store(notice: Notice, at: datetime) -> tuple[BankEvent, bool]:
-    """Return the bank event with the notice's id, and whether it is new."""
+    """Store the notice unless its id is stored already. Return the bank event, and whether it is new.
+
+    A repeat that differs opens a review item.
+    """
     bank_event, is_new = BankEvent.objects.get_or_create(pk=notice.id, defaults=vars(notice) | {"recorded_at": at, "outcome": ""})
     if (bank_event.type, bank_event.reference, bank_event.amount) != (notice.type, notice.reference, notice.amount):
         repetition = f"{notice.type} of {notice.amount} dollars for {notice.reference}"
