@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from loans.domain.actors import BANK, Actor
+from loans.domain.payment_reference import reference_in
 from loans.domain.states import Direction, Event, State, TransferEvent, TransferStatus
 from loans.ledger import locks
 from loans.ledger.review_items import open_review_item
@@ -56,13 +57,15 @@ class Notice:
 def record_bank_event(notice: Notice, *, actor: Actor = BANK, reason: str = "", now: datetime | None = None) -> str:
     """Record the notice, do what follows from it, and return the outcome, one of OUTCOMES.
 
-    A notice with the same id is not recorded again and gets the first outcome. A reference that no transfer has is listed for staff.
+    A notice with the same id is not recorded again and gets the first outcome. Its reference may have text around it; one that no
+    transfer has is listed for staff.
 
     Raises:
         Busy.
     """
     direction = Direction.REFUND if notice.type == "refund.paid" else Direction.INBOUND
-    payments = Transfer.objects.filter(reference=notice.reference, direction=direction)
+    reference = reference_in(notice.reference) or notice.reference
+    payments = Transfer.objects.filter(reference=reference, direction=direction)
     reservation_id = payments.values_list("reservation_id", flat=True).first()
     if reservation_id is None:
         with locks.short_transaction():
