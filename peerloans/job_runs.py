@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import signals
 from django.core.cache import cache
+from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_redis import get_redis_connection
 from redis.exceptions import RedisError
@@ -77,9 +78,22 @@ def lags_seconds(results: dict[str, JobResult]) -> dict[str, float]:
     return {job.task: lag_seconds(job, results.get(job.task, NEVER_RUN)) for job in _enabled()}
 
 
+def beat_lags_seconds() -> dict[str, float]:
+    """Return for how long beat should have sent each enabled task; 0 while it is on time.
+
+    A last run in the future counts as late by as much as it lies ahead: the clock was set back, and beat has not noticed it.
+    """
+    now = timezone.now()
+    lags = {}
+    for job in _enabled():
+        in_future = job.last_run_at and job.last_run_at > now
+        lags[job.task] = (job.last_run_at - now).total_seconds() if in_future else _overdue_seconds(job, job.last_run_at)
+    return lags
+
+
 def beat_lag_seconds() -> float:
-    """Return for how long beat should have sent the job that is most overdue; 0 while it is on time."""
-    return max((_overdue_seconds(job, job.last_run_at) for job in _enabled()), default=0.0)
+    """Return the longest of these lags."""
+    return max(beat_lags_seconds().values(), default=0.0)
 
 
 def _enabled() -> Iterator[PeriodicTask]:

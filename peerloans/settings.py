@@ -198,7 +198,7 @@ CELERY_IMPORTS = ["peerloans.monitoring.logging", "peerloans.job_runs"]
 CELERY_TIMEZONE = "UTC"
 # Beat saves its state after each job, so that monitoring can see it.
 CELERY_BEAT_SYNC_EVERY = 1
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "peerloans.scheduler:Scheduler"
 
 # --- E-mail and webhooks to investors -------------------------------------------------------------------------------
 vars().update(env.email_url_config(required("EMAIL_URL", in_debug="consolemail://")))

@@ -9,10 +9,11 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from loans.domain.limits import CENT
+from loans.domain.limits import CENT, FIRST_YEAR, LAST_YEAR
 from peerloans.admin.forms import ReasonForm
 
 NEW_YORK = "New York time."
+WRONG_YEAR = f"Name a year from {FIRST_YEAR} to {LAST_YEAR}."
 
 
 class InstantField(forms.DateTimeField):
@@ -25,7 +26,7 @@ class InstantField(forms.DateTimeField):
 
     def to_python(self, value: Any) -> datetime | None:
         try:
-            return super().to_python(value)
+            instant = super().to_python(value)
         except ValidationError as error:
             if error.code != "ambiguous_timezone" or not error.params:
                 raise
@@ -33,7 +34,11 @@ class InstantField(forms.DateTimeField):
             instant = first.astimezone(UTC)  # Python compares an ambiguous minute as unequal to any in another zone
             if timezone.localtime(instant) != first:
                 raise
-            return instant
+        except OverflowError:
+            raise ValidationError(WRONG_YEAR) from None
+        if instant and not FIRST_YEAR <= instant.year <= LAST_YEAR:
+            raise ValidationError(WRONG_YEAR)
+        return instant
 
 
 def this_minute() -> datetime:

@@ -13,6 +13,7 @@ class InvestorAdmin(NoDeleteAdmin):
     list_select_related = ["user"]
     list_filter = ["accredited_until"]
     search_fields = ["name", "user__username__exact", "user__email__exact"]
+    ordering = ["-pk"]
     autocomplete_fields = ["user"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Investor | None = None) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from loans.domain.limits import CENT
+from loans.domain.limits import CENT, FIRST_YEAR, LAST_YEAR
 from loans.domain.states import CAUSES, INBOUND_STATUSES, ReservationState, TransferStatus
 from loans.models import Reservation, Transition
 from loans.selectors.loans import PUBLIC
@@ -53,11 +53,16 @@ class AmountField(serializers.Field):
 class InstantField(serializers.DateTimeField):
     """An instant with its offset from UTC. Without an offset it is ambiguous, and refused."""
 
-    default_error_messages = {"naive": "Add the offset from UTC, as in 2026-03-02T15:00:00Z."}
+    default_error_messages = {
+        "naive": "Add the offset from UTC, as in 2026-03-02T15:00:00Z.",
+        "year": f"Name a year from {FIRST_YEAR} to {LAST_YEAR}.",
+    }
 
     def enforce_timezone(self, value: datetime) -> datetime:
         if value.tzinfo is None:
             self.fail("naive")
+        if not FIRST_YEAR <= value.year <= LAST_YEAR:
+            self.fail("year")
         return super().enforce_timezone(value)
 
 

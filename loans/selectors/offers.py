@@ -113,11 +113,13 @@ def investor_offer(investor_id: int, reference: str, now: datetime | None = None
     """Return what the loan offers to this investor.
 
     Raises:
-        NotFound: no loan has this reference.
+        NotFound: no loan that has ever been open has this reference. Drafts exist for staff alone.
     """
     rows = _rows(_OFFER_TO_INVESTOR, {"reference": reference, "investor_id": investor_id, "now": now})
     may_buy, frees_at, freed, *columns = _only_row(rows, reference)
     offer = _offer(columns)
+    if offer.loan.opens_at is None:
+        raise _not_found(reference)
     available_then = offer.available_with(offer.claimed - freed) if frees_at else offer.available
     return InvestorOffer(**vars(offer), may_buy=may_buy, frees_at=frees_at, available_then=available_then)
 
@@ -139,8 +141,12 @@ def _rows(statement: str, values: dict[str, Any], using: str = DEFAULT_DB_ALIAS)
 
 def _only_row(rows: list[Sequence[Any]], reference: str) -> Sequence[Any]:
     if not rows:
-        raise NotFound(f"There is no loan {reference}.")
+        raise _not_found(reference)
     return rows[0]
+
+
+def _not_found(reference: str) -> NotFound:
+    return NotFound(f"There is no loan {reference}.")
 
 
 def _offer(row: Sequence[Any]) -> LoanOffer:

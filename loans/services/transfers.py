@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from loans.domain.actors import BANK, Actor
+from loans.domain.payment_reference import reference_in
 from loans.domain.states import Direction, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 from loans.ledger import locks
 from loans.ledger.review_items import open_review_item
@@ -64,14 +65,15 @@ class Notice:
 def record_bank_event(notice: Notice, *, actor: Actor = BANK, reason: str = "", now: datetime | None = None) -> str:
     """Record the notice, do what follows from it, and return the outcome, one of OUTCOMES.
 
-    A repeated notice gets the first outcome and moves no money; if it differs from the first one, it opens a review item. A
-    reference that no transfer has opens one too.
+    A repeated notice gets the first outcome and moves no money; if it differs from the first one, it opens a review item. Its
+    reference may have text around it; one that no transfer has opens a review item too.
 
     Raises:
         Busy.
     """
     direction = Direction.REFUND if notice.type == "refund.paid" else Direction.INBOUND
-    transfers = Transfer.objects.filter(reference=notice.reference, direction=direction)
+    reference = reference_in(notice.reference) or notice.reference
+    transfers = Transfer.objects.filter(reference=reference, direction=direction)
     reservation_id = transfers.values_list("reservation_id", flat=True).first()
     if reservation_id is None:
         with locks.short_transaction():

@@ -22,6 +22,7 @@ from knox.models import AuthToken
 
 from peerloans.admin import second_factor
 from peerloans.admin.audit_log import log_admin_action
+from peerloans.admin.crafted_requests import refuse_crafted
 from peerloans.api.throttling import LogInThrottle
 
 
@@ -48,6 +49,9 @@ class StaffSite(admin.AdminSite):
     """Django's admin site, with a second factor and a limit of login attempts."""
 
     login_form = LoginForm
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        return super().admin_view(refuse_crafted(view), cacheable)
 
     def has_permission(self, request: HttpRequest) -> bool:
         if not super().has_permission(request):

@@ -47,10 +47,14 @@ def _check_broker() -> None:
         broker.ensure_connection(max_retries=1, interval_start=0, timeout=2)
 
 
+def late_jobs() -> list[str]:
+    """Return the tasks that beat should have sent minutes ago."""
+    return [task for task, seconds in job_runs.beat_lags_seconds().items() if seconds > job_runs.LATE_SECONDS]
+
+
 def _check_beat() -> None:
-    seconds_late = job_runs.beat_lag_seconds()
-    if seconds_late > job_runs.LATE_SECONDS:
-        raise PartDown(f"a job has not been sent for {seconds_late:.0f} seconds since it was due")
+    if late := late_jobs():
+        raise PartDown(f"not sent since they were due: {', '.join(late)}")
 
 
 PARTS: dict[str, Callable[[], None]] = {

@@ -35,9 +35,14 @@ def livez(request: HttpRequest) -> HttpResponse:
 
 
 def readyz(request: HttpRequest) -> HttpResponse:
-    """List each part as up or down. The status is 503 where a needed part is down, so that requests go to another server."""
+    """List each part as up or down, and the jobs that are late.
+
+    The status is 503 where a needed part is down, so that requests go to another server.
+    """
     parts = health.check_parts()
     lines = [f"{name} {'up' if up else 'down'}\n" for name, up in parts.items()]
+    if parts["database"] and not parts["beat"]:
+        lines += [f"late {task}\n" for task in health.late_jobs()]
     ready = all(parts[name] for name in health.NEEDED)
     return HttpResponse("".join(lines), content_type="text/plain", status=200 if ready else 503)
 

@@ -18,6 +18,7 @@ from loans.ledger.unit_of_work import DELIVER_TASK
 from loans.models import Reservation
 from loans.services.transfers import SETTLE_TASK
 from peerloans.celery import app
+from peerloans.scheduler import Scheduler
 from tests import factories
 from tests.factories import LoanFactory
 
@@ -105,6 +106,17 @@ def test_beat_has_the_job_loaded_before_its_hour(present: datetime) -> None:
     """Its scheduler leaves out jobs whose hour, by its own reckoning of time zones, is far off."""
     with time_machine.travel(present, tick=False):
         assert "Record closing values" in DatabaseScheduler(app=app, lazy=True).all_as_schedule()
+
+
+def test_jobs_run_on_after_the_clock_was_set_back() -> None:
+    now = datetime.now(UTC)
+    PeriodicTask.objects.update(last_run_at=now + timedelta(days=365))
+    with time_machine.travel(now, tick=False):
+        for job in Scheduler(app=app, lazy=True).all_as_schedule().values():
+            assert 0 < job.is_due().next <= 366 * 86_400
+        assert PeriodicTask.objects.get(task="loans.tasks.expire").last_run_at == now
+    with time_machine.travel(now + timedelta(minutes=1), tick=False):
+        assert Scheduler(app=app, lazy=True).all_as_schedule()["Expire lapsed reservations"].is_due().is_due
 
 
 def test_schedules_that_staff_changed_stay_changed() -> None:

@@ -458,3 +458,16 @@ def test_a_withdrawn_loan_cannot_be_opened(operator: Client) -> None:
     loan = draft()
     withdraw_loan(reference=loan.reference, actor=STAFF, reason=REASON)
     assert "This is withdrawn; opened is not possible from there." in Page(operator, find(Loan, "open"), loan).text
+
+
+@pytest.mark.parametrize("year", ["0001", "1999", "2200", "9999"])
+@pytest.mark.parametrize(
+    "action", [action for action in ACTIONS if {"closes_at", "expires_at", "occurred_at"} & action.form.base_fields.keys()]
+)
+def test_a_form_refuses_an_instant_in_an_impossible_year(client: Client, action: StaffAction, year: str) -> None:
+    client.force_login(User.objects.create_superuser("boss", password="x"))
+    row = ROWS[action.model, action.name]()
+    fields = dict.fromkeys(("closes_at", "expires_at", "occurred_at"), f"{year}-12-31T23:59")
+    posted = {"action": action.name, "_selected_action": str(row.pk), "step": "preview"} | fields
+    response = client.post(address(action.model), posted)
+    assert (response.status_code, "Name a year from 2000 to 2199." in response.content.decode()) == (200, True)

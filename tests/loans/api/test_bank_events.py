@@ -98,6 +98,7 @@ def test_an_unknown_reference_is_kept_for_staff(db: None, kind: str) -> None:
     [
         ("id", ""), ("id", "x" * 101), ("id", "a\0b"), ("type", "transfer.lost"), ("reference", None), ("amount", "-1"), ("amount", 0.001),
         ("occurred_at", "yesterday"), ("occurred_at", "2026-03-02T15:00:00"), ("occurred_at", "0001-01-01T00:00:00+14:00"), ("note", "hi"),
+        ("occurred_at", "9999-12-31T23:59:59-05:00"), ("occurred_at", "1999-12-31T00:00:00Z"),
     ],
 )  # fmt: skip
 def test_a_malformed_event(db: None, field: str, value: Any) -> None:

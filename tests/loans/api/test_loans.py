@@ -1,5 +1,6 @@
 """The public list of loans: filters, order, pages, caching and cross-origin reads."""
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -44,6 +45,36 @@ def test_drafts_are_not_public(anyone: Caller, new_draft: Callable[..., Loan]) -
     withdraw_loan(reference=draft.reference, actor=Actor("staff"), reason="a test")
     assert problem(anyone.get(f"loans/{draft.reference}/")) == (404, "not_found")
     assert problem(anyone.get("loans/%00/")) == (404, "not_found")
+
+
+CALLS_ON_A_LOAN: dict[str, tuple[Callable[[Caller, str], Any], int]] = {
+    "read": (lambda caller, reference: caller.get(f"loans/{reference}/"), 404),
+    "reserve": (lambda caller, reference: caller.post(f"loans/{reference}/reservations/", {"amount": "5000.00"}), 404),
+    "reserve too little": (lambda caller, reference: caller.post(f"loans/{reference}/reservations/", {"amount": "0.01"}), 404),
+    "reserve too much": (lambda caller, reference: caller.post(f"loans/{reference}/reservations/", {"amount": "999999999.00"}), 404),
+    "reserve with a key": (lambda caller, reference: caller.post(f"loans/{reference}/reservations/", {"amount": 5000}, key=reference), 404),
+    "reserve nothing": (lambda caller, reference: caller.post(f"loans/{reference}/reservations/", {}), 400),
+    "search": (lambda caller, reference: caller.get("loans/", search=reference), 200),
+    "filter by status": (lambda caller, reference: caller.get("loans/", status="draft", search=reference), 400),
+    "own reservations": (lambda caller, reference: caller.get("reservations/", loan=reference), 200),
+    "page": (lambda caller, reference: caller.client.get(f"/loans/{reference}/"), 404),
+    "market": (lambda caller, reference: caller.client.get("/", {"search": reference}), 200),
+    "market by status": (lambda caller, reference: caller.client.get("/", {"search": reference, "status": "draft"}), 400),
+}
+
+
+@pytest.mark.parametrize("name", CALLS_ON_A_LOAN)
+def test_a_loan_that_was_never_open_answers_as_an_unknown_reference(
+    new_investor: Callable[..., Caller], new_draft: Callable[..., Loan], name: str
+) -> None:
+    call, status = CALLS_ON_A_LOAN[name]
+    new_draft(reference="PL-0001")
+    withdraw_loan(reference=new_draft(reference="PL-0002").reference, actor=Actor("staff"), reason="a test")
+    for caller in (new_investor(), new_investor(accredited_until=None)):
+        for _ in range(2):  # the second time a stored answer comes to the same key
+            answers = [call(caller, reference) for reference in ("PL-0001", "PL-0002", "PL-9999")]
+            contents = {re.sub(r"PL-\d{4}", "PL", answer.content.decode()) for answer in answers}
+            assert ({answer.status_code for answer in answers}, len(contents)) == ({status}, 1)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from loans.models import Loan, Reservation
 from loans.services.loans import withdraw_loan
 from loans.services.settlement import settle_loans
 from loans.services.transfers import Notice, record_bank_event
+from tests.factories import STAFF
 from tests.loans.api.conftest import Caller, problem
 
 FIELDS = {"id", "loan", "amount", "settled_amount", "state", "cause", "created_at", "expires_at", "transfer", "refund"}
@@ -112,10 +113,11 @@ def test_not_accredited(new_investor: Callable[..., Caller], loan: Loan, until: 
     assert problem(reserve(new_investor(accredited_until=until), loan)) == (403, "not_accredited")
 
 
-def test_a_loan_that_is_not_open(investor: Caller, new_draft: Callable[..., Loan]) -> None:
-    answer = reserve(investor, new_draft())
+def test_a_loan_that_is_not_open(investor: Caller, loan: Loan) -> None:
+    withdraw_loan(reference=loan.reference, actor=STAFF, reason="a test")
+    answer = reserve(investor, loan)
     assert problem(answer) == (409, "loan_not_open")
-    assert answer.json()["loan_status"] == "draft"
+    assert answer.json()["loan_status"] == "withdrawn"
 
 
 def test_an_expired_reservation(investor: Caller, loan: Loan) -> None:

@@ -166,16 +166,25 @@ def test_an_investor_who_was_deactivated_since_they_were_read_reserves_nothing()
 
 
 def test_only_an_open_loan_takes_reservations() -> None:
-    draft, withdrawn = DraftFactory(), LoanFactory()
+    withdrawn = LoanFactory()
     withdraw_loan(reference=withdrawn.reference, actor=STAFF, reason="sold", now=NOON)
     filled = LoanFactory(amount=Decimal(10_000))
     settled(filled, 10_000)
-    for loan in (draft, withdrawn, filled):
+    for loan in (withdrawn, filled):
         with pytest.raises(LoanNotOpen) as refusal:
             reserved(loan, 1000)
         assert refusal.value.data == {"loan_status": fresh(loan).status}
     with pytest.raises(NotFound):
         reserve(reference="LN-nowhere", investor=InvestorFactory(), amount=Decimal(1000), now=NOON)
+
+
+def test_a_loan_that_was_never_open_does_not_exist_for_investors() -> None:
+    draft, withdrawn = DraftFactory(), DraftFactory()
+    withdraw_loan(reference=withdrawn.reference, actor=STAFF, reason="sold", now=NOON)
+    for loan in (draft, withdrawn):
+        with pytest.raises(NotFound):
+            reserved(loan, 1000)
+        assert fresh(loan).claimed == 0
 
 
 # --- Lapsed reservations ----------------------------------------------------------------------------------------------

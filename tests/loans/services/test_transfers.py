@@ -1,5 +1,6 @@
 """Record bank events: each case of the rules for money, with the accounts of all reservations checked after each test."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -100,6 +101,24 @@ def test_an_unknown_reference_is_listed_once() -> None:
     event = notice("transfer.cleared", "T-NOBODY", 10_000, event="evt-1")
     assert [record_bank_event(event, now=NOON) for _ in range(2)] == ["unknown_reference"] * 2
     assert ReviewItem.objects.get().kind == "unknown_reference"
+
+
+@pytest.mark.parametrize("written", ["{}", "Payment {} thanks"])
+@pytest.mark.parametrize(
+    "kind", [str.lower, lambda reference: reference.replace("-", ""), lambda reference: f"{reference[:6]} {reference[6:]}"]
+)
+def test_a_reference_is_matched_however_it_is_written(written: str, kind: Callable[[str], str]) -> None:
+    reservation = pending(LoanFactory())
+    text = written.format(kind(inbound(reservation).reference))
+    assert record_bank_event(notice("transfer.cleared", text, 10_000), now=NOON) == "funded"
+    assert BankEvent.objects.get().reference == text
+
+
+def test_a_text_with_two_references_matches_neither() -> None:
+    loan = LoanFactory()
+    text = " ".join(inbound(pending(loan)).reference for _ in range(2))
+    assert record_bank_event(notice("transfer.cleared", text, 10_000), now=NOON) == "unknown_reference"
+    assert set(Reservation.objects.values_list("received", flat=True)) == {0}
 
 
 def test_an_event_that_comes_again_with_other_content_is_listed_and_changes_nothing() -> None:

@@ -95,6 +95,12 @@ def test_beat_is_down_when_a_job_is_late_by_minutes(beat_ticks: None) -> None:
     assert health._is_up("beat", health._check_beat)
 
 
+def test_a_last_run_in_the_future_is_late_and_readyz_names_the_job(beat_ticks: None, client: Client) -> None:
+    PeriodicTask.objects.filter(task="loans.tasks.expire").update(last_run_at=timezone.now() + timedelta(days=1))
+    response = client.get("/readyz")
+    assert (response.status_code, response.content.decode().splitlines()[-2:]) == (200, ["beat down", "late loans.tasks.expire"])
+
+
 # --- Metrics ----------------------------------------------------------------------------------------------------------
 def test_metrics_need_the_token(db: None, client: Client, settings: Any) -> None:
     assert client.get("/metrics").status_code == 404

@@ -1,0 +1,16 @@
+"""Read the reference of a transfer or refund from the text that a bank passes on.
+
+A reference is T or R, a hyphen and twelve hexadecimal digits, as in T-A2A6CC29DF81. Payers write it in lower case, leave its hyphen
+out, break it up by spaces and hyphens, or add words.
+"""
+
+import re
+
+_SEPARATORS = r"[\s-]*"
+_REFERENCE = re.compile(rf"(?<![^\W_])([TR]){_SEPARATORS}((?:[0-9A-F]{_SEPARATORS}){{11}}[0-9A-F])(?![^\W_])", re.ASCII | re.IGNORECASE)
+
+
+def reference_in(text: str) -> str | None:
+    """Return the one reference in the text as it is stored; None if there is none, or more than one."""
+    references = {f"{kind}-{re.sub(_SEPARATORS, '', digits)}".upper() for kind, digits in _REFERENCE.findall(text)}
+    return references.pop() if len(references) == 1 else None
