@@ -112,6 +112,11 @@ def area_zips(answer: AreaAnswer, *, partial: bool) -> QuerySet[Zip]:
     return zips.filter(cbsa=answer.cbsa) if answer.kind is Kind.DIVISION else zips.filter(effective_cbsa=answer.cbsa)
 
 
+def area_zip_codes(answer: AreaAnswer) -> list[str]:
+    """Return the ZIPs that the rule places in the area, in order."""
+    return list(area_zips(answer, partial=False).values_list("zip", flat=True))
+
+
 def shares_in(answer: AreaAnswer, zips: Sequence[Zip]) -> dict[str, dict[str, float]]:
     """Return how much of each ZIP's addresses lies in the area, by ratio, over all of its divisions."""
     shares = ZipShare.objects.filter(dataset=answer.dataset, cbsa__in=_codes(answer), zip__in=[row.zip for row in zips])
@@ -205,6 +210,17 @@ def search_areas(text: str, vintage: str | None = None) -> SearchAnswer:
     found = _ranked(rows, words)
     ambiguous = len(found) > 1 and found[0].match == found[1].match
     return SearchAnswer(found[:RESULTS_LIMIT], len(found), ambiguous, vintage, imported_at)
+
+
+def largest_areas() -> list[AreaFound]:
+    """Return the largest metropolitan areas of the dataset in use.
+
+    Raises:
+        NoDataset: nothing has been imported yet.
+    """
+    rows = Area.objects.filter(dataset=dataset_of(None), lsad=METROPOLITAN).order_by("-people", "cbsa")[:RESULTS_LIMIT]
+    kind = Kind.METROPOLITAN
+    return [AreaFound(row.cbsa, row.name, kind, row.people, row.zips, row.name, row.people, Match.FIRST_CITY) for row in rows]
 
 
 def _search(words: str, fewer: str, counties: bool, vintage: str | None) -> list[Any]:

@@ -91,7 +91,7 @@ class ZipAnswers:
 
 # One statement, so that all answers are of one dataset. Without any known ZIP the dataset's row comes alone.
 QUERY = """
-SELECT d.id, left(d.zips_sha256, 8), left(d.metros_sha256, 8), d.vintage, d.imported_at,
+SELECT d.id, left(d.zips_sha256, 8), left(d.metros_sha256, 8), d.active, d.latest_year, d.vintage, d.imported_at,
        z.zip, z.cbsa, z.effective_cbsa, a.lsad, a.name, a.population,
        s.cbsa, s.tot_ratio, s.res_ratio, s.bus_ratio, s.oth_ratio
 FROM (SELECT * FROM cbsa_dataset WHERE {dataset}) d
@@ -199,10 +199,10 @@ def _answers(rows: Sequence[Sequence[Any]]) -> ZipAnswers:
     facts: dict[str, Sequence[Any]] = {}
     shares: dict[str, list[Share]] = {}
     for row in rows:
-        zip_code = row[5]
+        _, _, _, _, _, vintage, imported_at, zip_code, cbsa, effective_cbsa, lsad, name, population, *share = row
         if zip_code:
-            facts[zip_code] = row[3:11]
-            shares.setdefault(zip_code, []).append(Share(*row[11:]))
+            facts[zip_code] = vintage, imported_at, zip_code, cbsa, effective_cbsa, lsad, name, population
+            shares.setdefault(zip_code, []).append(Share(*share))
     by_zip = {zip_code: _answer(*fact, shares=shares[zip_code]) for zip_code, fact in facts.items()}
     return ZipAnswers("-".join(map(str, rows[0][:3])), by_zip)
 
@@ -247,38 +247,43 @@ class VintageOfZip:
     `changes` holds the values before and after of each field of COMPARED that differs; it is empty in the first vintage.
     """
 
-    dataset: Dataset
+    vintage: str
+    imported_at: datetime
+    in_use: bool
     answer: ZipAnswer | None
     changes: dict[str, tuple[str | None, str | None]]
 
 
 def vintages() -> list[Dataset]:
     """Return all datasets, from the earliest data to the latest: by the latest year of their estimates, then by label."""
-    return sorted(Dataset.objects.all(), key=lambda dataset: (dataset.latest_year or 0, dataset.vintage))
+    return sorted(Dataset.objects.all(), key=lambda dataset: _order(dataset.latest_year, dataset.vintage))
+
+
+def _order(latest_year: int | None, vintage: str) -> tuple[int, str]:
+    return latest_year or 0, vintage
 
 
 def zip_history(zip_code: str) -> list[VintageOfZip]:
-    """Return what each vintage says of a five-digit ZIP, the earliest data first.
+    """Return what each vintage says of a five-digit ZIP, the earliest data first, with one query.
 
     Raises:
         NoDataset: nothing has been imported yet.
         UnknownZip: no vintage has such a ZIP.
     """
-    datasets = vintages()
-    if not datasets:
-        raise NoDataset(NOTHING_IMPORTED)
-    rows_by_dataset: dict[int, list[Any]] = {}
+    rows_of_dataset: dict[int, list[Any]] = {}
     for row in _rows(OF_ALL, zips=[zip_code]):
-        rows_by_dataset.setdefault(row[0], []).append(row)
+        rows_of_dataset.setdefault(row[0], []).append(row)
+    if not rows_of_dataset:
+        raise NoDataset(NOTHING_IMPORTED)
     history: list[VintageOfZip] = []
-    for dataset in datasets:
-        rows = rows_by_dataset.get(dataset.pk)
-        answer = _answers(rows).by_zip.get(zip_code) if rows else None
+    for rows in sorted(rows_of_dataset.values(), key=lambda rows: _order(*rows[0][4:6])):
+        _, _, _, in_use, _, vintage, imported_at, *_ = rows[0]
+        answer = _answers(rows).by_zip.get(zip_code)
         before, after = (_compared(history[-1].answer) if history else None), _compared(answer)
         changes = {name: (before[name], after[name]) for name in COMPARED if before[name] != after[name]} if before else {}
-        history.append(VintageOfZip(dataset, answer, changes))
+        history.append(VintageOfZip(vintage, imported_at, in_use, answer, changes))
     if not any(entry.answer for entry in history):
-        raise UnknownZip(f"ZIP {zip_code} is in no vintage.", zip=zip_code)
+        raise UnknownZip(f"ZIP {zip_code} is not in the data in use. No other vintage has it.", zip=zip_code)
     return history
 
 

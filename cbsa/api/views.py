@@ -165,9 +165,9 @@ class ZipHistory(PublicView):
         zip_code = five_digits(zip_code)
         results = [
             {
-                "vintage": entry.dataset.vintage,
-                "imported_at": entry.dataset.imported_at,
-                "in_use": entry.dataset.active,
+                "vintage": entry.vintage,
+                "imported_at": entry.imported_at,
+                "in_use": entry.in_use,
                 "answer": entry.answer and as_document(entry.answer),
                 "changes": {name: {"before": before, "after": after} for name, (before, after) in entry.changes.items()},
             }

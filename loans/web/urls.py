@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from loans.web import views
+from loans.web import metros, views
 
 app_name = "loans"
 urlpatterns = [
@@ -12,4 +12,7 @@ urlpatterns = [
     path("zip/", views.zip_search, name="zip-search"),
     path("zip/<str:zip_code>/", views.zip_detail, name="zip-detail"),
     path("zip/<str:zip_code>", views.zip_detail),
+    path("metros/", metros.metro_search, name="metro-search"),
+    path("metros/<str:code>/", metros.metro_detail, name="metro-detail"),
+    path("metros/<str:code>", metros.metro_detail),
 ]

@@ -1,5 +1,6 @@
 """Serve the public pages: the market, each loan, and the metropolitan area of a ZIP code."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -139,13 +140,17 @@ def zip_search(request: HttpRequest) -> HttpResponse:
 
 @public_page
 def zip_detail(request: HttpRequest, zip_code: str) -> HttpResponse:
+    history: list[lookup.VintageOfZip] = []
     try:
         normalized = five_digits(zip_code)
         if normalized != zip_code:
             return redirect("loans:zip-detail", normalized)
-        answer = lookup.zip_answer(zip_code)
+        history = lookup.zip_history(zip_code)
+        answer = next((entry.answer for entry in history if entry.in_use), None)
+        if answer is None:
+            raise lookup.unknown_zip(zip_code)
     except Problem as problem:
-        return _zip_problem(request, zip_code, problem)
+        return _zip_problem(request, zip_code, problem, history)
     same_market = {"market_cbsa": answer.effective_cbsa} if answer.msa else {"zip": zip_code}
     ids = market_loans().filter(status=LoanStatus.OPEN, **same_market).values_list("pk", flat=True)[: LOANS_PER_PAGE + 1]
     cards = loan_cards(list(ids))
@@ -153,6 +158,7 @@ def zip_detail(request: HttpRequest, zip_code: str) -> HttpResponse:
         "zip_code": zip_code,
         "shares": [(cbsa, [100 * ratio for ratio in ratios]) for cbsa, *ratios in answer.matches],
         "no_cbsa": NO_CBSA,
+        "history": history,
         "chart": charts.bars("Population by year", f"Population of {answer.msa}, by year.", sorted(answer.population.items())),
         "cards": cards[:LOANS_PER_PAGE],
         "more": len(cards) > LOANS_PER_PAGE,
@@ -160,8 +166,10 @@ def zip_detail(request: HttpRequest, zip_code: str) -> HttpResponse:
     return render(request, "loans/zip.html", context)
 
 
-def _zip_problem(request: HttpRequest, zip_code: str, problem: Problem) -> HttpResponse:
-    return render(request, "loans/zip.html", {"zip_code": zip_code, "problem": problem}, status=error_statuses.STATUSES[problem.code])
+def _zip_problem(request: HttpRequest, zip_code: str, problem: Problem, history: Sequence[lookup.VintageOfZip] = ()) -> HttpResponse:
+    """Show the search again with the problem, and the vintages that have the ZIP although the one in use lacks it."""
+    context = {"zip_code": zip_code, "problem": problem, "history": history}
+    return render(request, "loans/zip.html", context, status=error_statuses.STATUSES[problem.code])
 
 
 def _metro_values(answer: lookup.ZipAnswer) -> dict[str, Any]:

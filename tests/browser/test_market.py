@@ -24,6 +24,11 @@ PAGES = {
     "loan-funded": "/loans/PL-0002/",
     "zip": "/zip/90266/",
     "zip-unknown": "/zip/00501/",
+    "metros": "/metros/",
+    "metros-found": "/metros/?search=portland",
+    "metro": "/metros/31080/",
+    "metro-division": "/metros/31084/",
+    "metro-absent": "/metros/41980/",
     "nothing": "/loans/PL-9999/",
 }
 

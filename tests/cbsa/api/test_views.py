@@ -325,8 +325,8 @@ def test_a_history_without_changes_and_one_of_no_zip(client: Client, two_vintage
         assert (response.status_code, response.json()["code"]) == (status, code)
 
 
-def test_a_history_takes_two_queries(client: Client, two_vintages: None, django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    with django_assert_num_queries(2):
+def test_a_history_takes_one_query(client: Client, two_vintages: None, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    with django_assert_num_queries(1):
         client.get("/ziptocbsa/10002/history")
 
 

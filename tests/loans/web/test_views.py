@@ -278,7 +278,7 @@ def test_every_settlement_rule_is_described() -> None:
             ],
         ),
         ("32003", 200, ["Jacksonville, FL", "CBSA 27260 "]),
-        ("88340", 200, ["No metropolitan area", "88340 is in CBSA 10460, which is not a metropolitan area."]),
+        ("88340", 200, ["No metropolitan area", ">10460</a>, which is a micropolitan area."]),
         ("88338", 200, ["No metropolitan area", "88338 is in no CBSA."]),
         ("00501", 404, ["ZIP 00501 is not in the data in use."]),
         ("9026", 400, ["'9026' is not a ZIP code"]),
