@@ -15,12 +15,14 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from loans.domain.actors import BANK, Actor
+from loans.domain.errors import Invalid
+from loans.domain.limits import MAX_DOLLARS
 from loans.domain.payment_reference import reference_in
 from loans.domain.states import Direction, Event, State, TransferEvent, TransferStatus
 from loans.ledger import locks
 from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
-from loans.models import BankEvent, Transfer
+from loans.models import BankEvent, Reservation, Transfer
 from loans.selectors.reservations import deadline_in_history
 from loans.selectors.transfers import current_transfer
 from peerloans.database.clock import database_now
@@ -61,6 +63,7 @@ def record_bank_event(notice: Notice, *, actor: Actor = BANK, reason: str = "", 
     transfer has is listed for staff.
 
     Raises:
+        Invalid: with it, the money received for one reservation would exceed limits.MAX_DOLLARS. Nothing is recorded.
         Busy.
     """
     direction = Direction.REFUND if notice.type == "refund.paid" else Direction.INBOUND
@@ -73,7 +76,9 @@ def record_bank_event(notice: Notice, *, actor: Actor = BANK, reason: str = "", 
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
         event, is_new = _bank_event(notice, work.at)
         if is_new:
-            event.outcome = _FOLLOW_UPS[notice.type](work, notice, _sharing_one_reservation(payments))
+            transfers = _sharing_one_reservation(payments)
+            event.outcome = _FOLLOW_UPS[notice.type](work, notice, transfers)
+            _refuse_overflow(notice, transfers[0].reservation)
             event.save(update_fields=["outcome"])
         return event.outcome
 
@@ -100,6 +105,14 @@ def _record_unknown_reference(notice: Notice, at: datetime) -> str:
         detail = f"{notice.type} of {notice.amount} dollars names {notice.reference}, which is none of our transfers (event {notice.id})."
         open_review_item("unknown_reference", detail, at=at)
     return event.outcome
+
+
+def _refuse_overflow(notice: Notice, reservation: Reservation) -> None:
+    """Raise Invalid where the notice would leave a sum that the columns of its reservation do not hold."""
+    if max(reservation.received, reservation.refunded, reservation.lost) > MAX_DOLLARS:
+        raise Invalid(
+            f"With these {notice.amount} dollars more than {MAX_DOLLARS} would have been received for one reservation, which is the limit."
+        )
 
 
 def _sharing_one_reservation(payments: QuerySet[Transfer]) -> list[Transfer]:
