@@ -12,7 +12,7 @@ from loans.admin.action_pages import StaffActionsAdmin
 from loans.admin.tables import ROWS_SHOWN, RelatedTablesAdmin, Table, dollars_column, history_table, list_url, state_column, transfers_table
 from loans.charts import closing_values_chart, fill_curve_chart, funding_bar
 from loans.domain.actors import Actor
-from loans.domain.limits import CENT, LEAST_MINIMUM
+from loans.domain.limits import CENT, LEAST_MINIMUM, MAX_DOLLARS
 from loans.domain.settlement_rules import RULES
 from loans.domain.states import LoanStatus
 from loans.models import Loan, Transfer, Transition
@@ -54,6 +54,8 @@ class LoanForm(forms.ModelForm):
         for name, minimum in self.MINIMUMS.items():
             if name in cleaned and cleaned[name] < minimum:
                 self.add_error(name, f"At least {minimum}.")
+        if not self.errors and cleaned["amount"] * (1 + cleaned["overbooking_rate"]) > MAX_DOLLARS:
+            self.add_error("amount", f"With its overbooking, at most {MAX_DOLLARS}.")
         return cleaned
 
 

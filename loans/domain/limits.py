@@ -14,6 +14,8 @@ from decimal import ROUND_DOWN, Decimal
 CENT = Decimal("0.01")
 LEAST_MINIMUM = Decimal("1000.00")
 DEFAULT_OVERBOOKING_RATE = Decimal("0.20")
+MAX_DOLLARS = Decimal("999999999999.99")
+"""The most that an amount, or the sum of the money of one reservation, may be: what the columns hold."""
 FIRST_YEAR, LAST_YEAR = 2000, 2199  # of every instant that is typed or reported; year 9999 overflows in another time zone
 
 

@@ -16,12 +16,14 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from loans.domain.actors import BANK, Actor
+from loans.domain.errors import Invalid
+from loans.domain.limits import MAX_DOLLARS
 from loans.domain.payment_reference import reference_in
 from loans.domain.states import Direction, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 from loans.ledger import locks
 from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
-from loans.models import BankEvent, Transfer
+from loans.models import BankEvent, Reservation, Transfer
 from loans.selectors.reservations import deadline_in_history
 from loans.selectors.transfers import current_transfer
 from peerloans.database.clock import database_now
@@ -69,21 +71,32 @@ def record_bank_event(notice: Notice, *, actor: Actor = BANK, reason: str = "", 
     reference may have text around it; one that no transfer has opens a review item too.
 
     Raises:
+        Invalid: with it, the money received for one reservation would exceed limits.MAX_DOLLARS. Nothing is recorded.
         Busy.
     """
     direction = Direction.REFUND if notice.type == "refund.paid" else Direction.INBOUND
     reference = reference_in(notice.reference) or notice.reference
-    transfers = Transfer.objects.filter(reference=reference, direction=direction)
-    reservation_id = transfers.values_list("reservation_id", flat=True).first()
+    under_reference = Transfer.objects.filter(reference=reference, direction=direction)
+    reservation_id = under_reference.values_list("reservation_id", flat=True).first()
     if reservation_id is None:
         with locks.short_transaction():
             return _record_unknown_reference(notice, database_now(now))
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
         bank_event, is_new = _store(notice, work.at)
         if is_new:
-            bank_event.outcome = _FOLLOW_UPS[notice.type](work, notice, _read_transfers(transfers))
+            transfers = _read_transfers(under_reference)
+            bank_event.outcome = _FOLLOW_UPS[notice.type](work, notice, transfers)
+            _refuse_overflow(notice, transfers[0].reservation)
             bank_event.save(update_fields=["outcome"])
         return bank_event.outcome
+
+
+def _refuse_overflow(notice: Notice, reservation: Reservation) -> None:
+    """Raise Invalid where the notice would leave a sum that the columns of its reservation do not hold."""
+    if max(reservation.received, reservation.refunded, reservation.lost) > MAX_DOLLARS:
+        raise Invalid(
+            f"With these {notice.amount} dollars more than {MAX_DOLLARS} would have been received for one reservation, which is the limit."
+        )
 
 
 def is_bank_event_recorded(notice: Notice) -> bool:

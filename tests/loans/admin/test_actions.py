@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html import unescape
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import time_machine
@@ -471,3 +472,15 @@ def test_a_form_refuses_an_instant_in_an_impossible_year(client: Client, action:
     posted = {"action": action.name, "_selected_action": str(row.pk), "step": "preview"} | fields
     response = client.post(address(action.model), posted)
     assert (response.status_code, "Name a year from 2000 to 2199." in response.content.decode()) == (200, True)
+
+
+def test_recording_more_money_than_the_columns_hold_is_refused_in_the_preview(operator: Client) -> None:
+    reservation = pending_now()
+    money_comes(reservation, "999999999999.99", now=timezone.now())
+    before = stored_rows()
+    posted = {"action": "record_money", "_selected_action": str(reservation.pk), "reason": REASON, "amount": "999999999999.99"}
+    posted |= {"notice_id": str(uuid4()), "occurred_at": "2026-07-01T12:00"}
+    for step in ("preview", "confirm"):
+        page = operator.post(address(Reservation), posted | {"step": step}, follow=True).content.decode()
+        assert "more than 999999999999.99 would have been received for one reservation, which is the limit" in page
+    assert stored_rows() == before

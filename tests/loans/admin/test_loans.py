@@ -77,6 +77,8 @@ def test_saving_a_draft_unchanged_leaves_no_history(superuser: Client) -> None:
     ("field", "value", "message"),
     [
         ("amount", "0", "At least 0.01."),
+        ("amount", "900000000000.00", "With its overbooking, at most 999999999999.99."),
+        ("amount", "9999999999999.00", "no more than 14 digits in total"),
         ("minimum", "999.99", "At least 1000.00."),
         ("overbooking_rate", "-0.1", "At least 0."),
         ("term_months", "0", "At least 1."),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from loans.models import BankEvent, Loan, Reservation, Transfer
+from loans.models import BankEvent, Loan, Reservation, Transfer, Transition
 from tests.loans.api.conftest import Caller, problem
 
 OLD, NEW, STRANGE = ("whsec_" + text for text in ("b2xkb2xkb2xkb2xkb2xkb2xk", "bmV3bmV3bmV3bmV3bmV3bmV3", "c3RyYW5nZXN0cmFuZ2VzdHJh"))
@@ -105,3 +105,13 @@ def test_a_malformed_event(db: None, field: str, value: Any) -> None:
     answer = send(event("T-1") | {field: value})
     assert problem(answer) == (400, "invalid")
     assert list(answer.json()["errors"]) == [field]
+
+
+def test_sums_beyond_the_columns_are_refused_and_change_nothing(pending: str) -> None:
+    assert send(event(pending, amount="999999999999.99")).status_code == 200
+    before = Reservation.objects.values().get(), list(Transfer.objects.values()), Transition.objects.count()
+    answer = send(event(pending, id="evt-2", amount="999999999999.99"))
+    assert problem(answer) == (400, "invalid")
+    assert "more than 999999999999.99 would have been received for one reservation, which is the limit" in answer.json()["detail"]
+    assert (Reservation.objects.values().get(), list(Transfer.objects.values()), Transition.objects.count()) == before
+    assert BankEvent.objects.count() == 1

@@ -20,6 +20,7 @@ from tests.factories import LoanFactory, settled
 pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore:DateTimeField .* received a naive datetime")]
 
 VALUES = ("\x00", "x", "-1", "9" * 30, "1e999999", "9999-12-31", "2026-02-30", "'")
+SELECTIONS = VALUES[:3]  # each is posted to every action of every list
 LISTS = sorted(admin.site._registry.values(), key=lambda page: page.opts.label_lower)
 
 
@@ -61,11 +62,12 @@ def test_a_list_answers_every_crafted_request(superuser: Client, page: Any) -> N
     statuses = {(key, value): status_of(superuser.get, url, {key: value}) for key, value in requests(page)}
     assert {request: status for request, status in statuses.items() if status not in {200, 302, 400}} == {}
     own_actions = page.actions if isinstance(page, CsvExportAdmin) else ()
-    for value in VALUES:
-        for action in ("delete_selected", *own_actions, "open", "cancel", "mark_paid", "close", "run"):
+    for value in SELECTIONS:
+        for action in ("delete_selected", *own_actions, "open", "cancel", "mark_paid", "resolve", "run"):
             selection = {"action": action if isinstance(action, str) else action.__name__, "_selected_action": value, "index": "0"}
             assert status_of(superuser.post, url, selection) in {200, 302, 400}, selection
             assert status_of(superuser.post, f"{url}?q=%00&id__in=x", selection) in {200, 302, 400}, selection
+    for value in VALUES:
         for view in ("change", "history", "delete"):
             assert status_of(superuser.get, reverse(f"{name}_{view}", args=[quote(value)])) in {200, 302, 403, 404}, (view, value)
         assert status_of(superuser.get, reverse(f"{name}_add"), {field.name: value for field in page.opts.fields}) in {200, 400, 403}
