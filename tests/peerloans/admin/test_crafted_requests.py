@@ -30,7 +30,9 @@ def requests(page: Any) -> Iterator[tuple[str, str]]:
     for each in [*page.list_filter, page.date_hierarchy]:
         if isinstance(each, str):
             names += [f"{each}__exact", f"{each}__gte", f"{each}__year", f"{each}__in"]
-    yield from product(names, VALUES)
+    # Three values for each name, so that all values meet many names and the test ends in seconds.
+    for number, name in enumerate(names):
+        yield from ((name, VALUES[(number + step) % len(VALUES)]) for step in (0, 3, 6))
     for field in page.opts.concrete_fields:
         yield f"{field.name}__exact", "\x00"
         yield f"{field.name}__regex", "["
