@@ -88,7 +88,9 @@ REFUSALS = {
     500: "`server_error`",
     503: "`no_dataset`: nothing imported yet; `unavailable`: try again after `Retry-After` seconds",
 }
-AREA_REFUSALS = REFUSALS | {400: "`invalid`", 404: "`unknown_cbsa`; `unknown_vintage`, with `vintages`"}
+LIMITED = {429: "`throttled`: try again after `Retry-After` seconds"}
+AREA_REFUSALS = REFUSALS | LIMITED | {400: "`invalid`", 404: "`unknown_cbsa`; `unknown_vintage`, with `vintages`"}
+UNCHANGED = {304: OpenApiResponse(description="The answer with the ETag in `If-None-Match` still holds.")}
 
 IN_VINTAGE = OpenApiParameter("vintage", str, description="The label of a dataset in place of the one in use.")
 ZIP_CODE = OpenApiParameter("zip_code", str, "path", description="Five digits, or ZIP+4.")
@@ -102,6 +104,7 @@ def call(
     *examples: dict[str, Any],
     media_type: str = "application/json",
     refusals: dict[int, str] = REFUSALS,
+    conditional: bool = True,
     **options: Any,
 ) -> Decorated:
     """Describe a call that needs no log-in: its answer, with examples, and its refusals."""
@@ -111,15 +114,14 @@ def call(
         for number, example in enumerate(examples, 1)
     ]
     options["examples"] = [*answers, *options.get("examples", [])]
-    return extend_schema(
-        operation_id=operation, summary=summary, tags=["ziptocbsa"], auth=[], responses={(200, media_type): answer, **refused}, **options
-    )
+    responses: dict[Any, Any] = {(200, media_type): answer, **(UNCHANGED if conditional else {}), **refused}
+    return extend_schema(operation_id=operation, summary=summary, tags=["ziptocbsa"], auth=[], responses=responses, **options)
 
 
 zip_detail = call(
     "ziptocbsa_retrieve",
-    "The CBSA and the metropolitan area of a ZIP",
-    serializers.ZipAnswerSerializer,
+    "The CBSA and the metropolitan area of a ZIP, or of several with commas between",
+    ONE_OR_SEVERAL,
     ANSWER,
     parameters=[ZIP_CODE, IN_VINTAGE],
 )
@@ -139,19 +141,33 @@ zip_list_post = call(
     "The same for a list too long for an address",
     RESULTS,
     RESULTS_EXAMPLE,
+    conditional=False,
     request=serializers.ZipsSerializer,
     parameters=[IN_VINTAGE],
     examples=[OpenApiExample("Three ZIPs", value={"zips": ["90266", "00000", "9026"]}, request_only=True)],
 )
-zip_history = call("ziptocbsa_history", "What each vintage says of a ZIP", serializers.ZipHistorySerializer, HISTORY, parameters=[ZIP_CODE])
-vintages = call("ziptocbsa_vintages", "The vintages, the earliest data first", serializers.VintagesSerializer, {"results": [VINTAGE]})
+zip_history = call(
+    "ziptocbsa_history",
+    "What each vintage says of a ZIP",
+    serializers.ZipHistorySerializer,
+    HISTORY,
+    parameters=[ZIP_CODE],
+    refusals=REFUSALS | LIMITED,
+)
+vintages = call(
+    "ziptocbsa_vintages",
+    "The vintages, the earliest data first",
+    serializers.VintagesSerializer,
+    {"results": [VINTAGE]},
+    refusals=LIMITED | {400: "`invalid`", 500: REFUSALS[500], 503: REFUSALS[503]},
+)
 zip_table = call(
     "ziptocbsa_csv",
     "The whole of a vintage as one CSV file",
     OpenApiTypes.STR,
     media_type="text/csv",
     parameters=[IN_VINTAGE],
-    refusals={status: REFUSALS[status] for status in (404, 500, 503)},
+    refusals=REFUSALS | {400: "`invalid`", 404: "`unknown_vintage`, with `vintages`"},
 )
 area_detail = call(
     "cbsa_retrieve",

@@ -14,7 +14,7 @@ ZIP_KINDS = [kind.value for kind in Kind if kind is not Kind.DIVISION]
 KIND_HELP = "`none`: HUD says that it lies in no CBSA. `absent`: in a CBSA that the census file lacks, as Puerto Rico's often are."
 
 
-@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "integer", "minimum": 0, "maximum": LARGEST_ZIP}]})
+@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "integer"}]})
 class ZipField(serializers.CharField):
     """The text of a ZIP. A whole number stands for its five digits, since JSON's numbers have no leading zeros."""
 

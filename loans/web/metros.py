@@ -22,7 +22,7 @@ ZIPS_SHOWN_OPEN = 60  # more are folded away, since New York has nine hundred
 
 @public_page
 def metro_search(request: HttpRequest) -> HttpResponse:
-    """Show the areas that match the search, or the largest ones where nothing is searched for."""
+    """Show the areas that match the search, or the largest ones where the field is empty."""
     text = request.GET.get("search", "").strip()[:SEARCH_CHARACTERS]
     try:
         answer = areas.search_areas(text) if text else None
