@@ -46,7 +46,7 @@ class ActivateForm(ReasonForm):
     """Why another dataset comes into use, and which one the page showed in use."""
 
     expected_in_use = forms.CharField(required=False, widget=forms.HiddenInput)
-    force = forms.BooleanField(label="Lose these ZIPs", required=False)
+    force = forms.BooleanField(label="Lose or move these ZIPs", required=False)
 
 
 class PruneForm(ReasonForm):

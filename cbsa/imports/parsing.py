@@ -134,31 +134,34 @@ def read_census(sources: Sequence[Source], findings: Findings, progress: Progres
     """
     census = Census()
     for source in sources:
-        _read_census_file(source, census, findings, progress)
+        # A file beside the first may lack the column of divisions, which only the largest areas have.
+        required = METRO_COLUMNS if source is sources[0] else tuple(name for name in METRO_COLUMNS if name != "MDIV")
+        _read_census_file(source, required, census, findings, progress)
     if METROPOLITAN not in census.kinds.values():
         findings.check()
         sources[0].refuse(f"no row has LSAD {METROPOLITAN!r}, so no ZIP would find its metro.")
     return census
 
 
-def _read_census_file(source: Source, census: Census, findings: Findings, progress: Progress) -> None:
-    table = find_table(source, findings, METRO_COLUMNS)
+def _read_census_file(source: Source, required: Sequence[str], census: Census, findings: Findings, progress: Progress) -> None:
+    table = find_table(source, findings, required)
     years = {match[1]: column for column in table.header if (match := POPULATION.fullmatch(column))}
     if not years:
         source.refuse("the header has no column POPESTIMATE followed by a year.")
     if len(years) > YEARS_LIMIT:
         source.refuse(f"the header names more than {YEARS_LIMIT} years.")
-    columns = (*METRO_COLUMNS, *years.values())
+    columns = ("CBSA", "NAME", "LSAD", *years.values())
     pick = itemgetter(*(table.header[column] for column in columns))
-    stcou = table.header.get("STCOU")
+    mdiv_at, stcou_at = table.header.get("MDIV"), table.header.get("STCOU")
     for number, (line, row) in enumerate(table.rows):
         if number % PROGRESS_ROWS == 0:
             progress(f"Checking {source.name}: {number:,} rows")
         try:
             table.check_row(line, row, columns)
-            cbsa, mdiv, name, lsad, *counts = map(_plain, pick(row))
+            cbsa, name, lsad, *counts = map(_plain, pick(row))
             population = {year: _whole(column, text) for (year, column), text in zip(years.items(), counts, strict=True)}
-            county = _plain(row[stcou]) if stcou is not None else ""
+            mdiv = _plain(row[mdiv_at]) if mdiv_at is not None else ""
+            county = _plain(row[stcou_at]) if stcou_at is not None else ""
             codes = _code("CBSA", cbsa), mdiv and _code("MDIV", mdiv), county and _code("STCOU", county.zfill(5))
             area = AreaRow(*codes, _words("NAME", name), _kind(_words("LSAD", lsad)), population)
             census.add(area)

@@ -34,6 +34,9 @@ LOCK = 0x63627361  # an advisory lock of our own: "cbsa" in ASCII
 LOCK_WAIT_SECONDS = 120
 LOSS_TOLERATED = 0.1
 TAIL_TOLERATED = 100  # of the last ZIPs; a quarter's news takes away a few, a file that was cut off takes away thousands
+MOVED_TOLERATED = 0.25  # of the ZIPs; between 2015 and 2023 0.04 moved to another area
+WHOLE_COUNTRY = 10_000  # ZIPs; the USA have about 39,500, and an extract for a test has a few
+LAST_ZIPS = "99"  # the first digits of the highest ZIPs of the USA, in Washington and Alaska
 ABSENT_SUSPICIOUS = 0.01  # of the ZIPs; a matching pair lacks only Puerto Rico, 0.004
 EXAMPLES = 10
 COPY_LINES = 20_000
@@ -156,6 +159,9 @@ def _describe(record: ImportRun, census: Census, crosswalk: Crosswalk, findings:
             file["sheet"] = sheet
     if crosswalk.left_out:
         record.warnings.append(f"{_count(len(crosswalk.left_out), 'ZIP')} left out, because of bad rows: {_examples(record.left_out)}.")
+    last_zip = max(crosswalk.cbsa_of_zip)
+    if len(crosswalk.cbsa_of_zip) > WHOLE_COUNTRY and not last_zip.startswith(LAST_ZIPS):
+        record.warnings.append(f"the crosswalk ends with ZIP {last_zip}, but the ZIPs of the USA go up to 99950: was it cut off?")
     if absent.total() > ABSENT_SUSPICIOUS * len(crosswalk.cbsa_of_zip):
         record.warnings.append(
             f"{absent.total():,} ZIPs are in CBSAs that the census file lacks, which is much for a pair of one year: "
@@ -208,7 +214,8 @@ def _check_changes(record: ImportRun, dataset: Dataset, *, force: bool) -> None:
     if found.cut_off:
         record.warnings.append(found.cut_off)
     if found.doubtful and not force:
-        detail = f"{found.lost:,} of the {found.held:,} ZIPs in use would be lost."
+        count, fate = (found.moved, "move to another area") if found.moves_many else (found.lost, "be lost")
+        detail = f"{count:,} of the {found.held:,} ZIPs in use would {fate}."
         raise ImportRefused(
             " ".join(filter(None, [detail, found.cut_off])), hint="If that is meant, repeat the import with --force.", lost=found.lost
         )
@@ -315,8 +322,14 @@ class Changes:
 
     @property
     def doubtful(self) -> bool:
-        """Return whether so many ZIPs are lost that somebody must confirm it."""
-        return self.lost > LOSS_TOLERATED * self.held or bool(self.cut_off and self.lost_tail > TAIL_TOLERATED)
+        """Return whether so many ZIPs are lost, or move, that somebody must confirm it."""
+        cut_off = bool(self.cut_off) and self.lost_tail > TAIL_TOLERATED
+        return self.lost > LOSS_TOLERATED * self.held or cut_off or self.moves_many
+
+    @property
+    def moves_many(self) -> bool:
+        """Return whether so many ZIPs move to another area that the crosswalk may be one to other areas."""
+        return self.moved > max(TAIL_TOLERATED, MOVED_TOLERATED * self.held)
 
     def as_document(self) -> dict[str, object]:
         """Return the changes as JSON-ready values."""

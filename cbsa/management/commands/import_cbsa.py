@@ -79,7 +79,11 @@ class Command(BaseCommand):
             document, text = self.act(new, options)
         except Problem as refusal:
             if options["json"]:
-                self.stdout.write(json.dumps({"outcome": "refused", "detail": refusal.detail, **refusal.data}, indent=2))
+                self.stdout.write(
+                    json.dumps(
+                        {"outcome": "refused", "detail": refusal.detail, "hint": getattr(refusal, "hint", ""), **refusal.data}, indent=2
+                    )
+                )
             rejects = refusal.data.get("rejects", [])
             for reject in rejects:
                 self.stderr.write("{file}:{line}: {reason}".format(**reject))

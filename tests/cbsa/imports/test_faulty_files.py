@@ -386,6 +386,31 @@ def test_a_lost_tail_looks_like_a_file_that_was_cut_off(run: Import) -> None:
     assert not any("cut off" in warning for warning in run(thinned, vintage="d").warnings)
 
 
+def test_a_further_census_file_may_lack_divisions(imported: Callable[..., ImportRun], write: Write) -> None:
+    without = "CBSA,NAME,LSAD,POPESTIMATE2015\n" + '10900,"San Juan, PR",Metropolitan Statistical Area,99\n'
+    metros = [write("metros.csv", METROS), write("pr.csv", without)]
+    service.run(zips=write("zips.csv", ZIPS), metros=metros, vintage="2015", actor="tester")
+    assert zip_answer("10004").msa == "San Juan, PR"
+    with pytest.raises(ImportRefused, match=r"pr\.csv: the header has no column MDIV"):
+        service.run(zips=write("zips.csv", ZIPS), metros=metros[::-1], vintage="2016", actor="tester")
+
+
+def test_many_moved_zips_look_like_a_crosswalk_to_other_areas(run: Import) -> None:
+    run(numbered(600), vintage="a")
+    moved = numbered(600).replace(",10100,", ",99999,", 200)
+    with pytest.raises(ImportRefused, match="200 of the 600 ZIPs in use would move to another area"):
+        run(moved, vintage="b")
+    assert run(moved, vintage="b", force=True).changes["moved"] == 200
+    run(numbered(600), vintage="c", force=True)
+    assert run(numbered(600).replace(",10100,", ",99999,", 100), vintage="d").outcome == "imported"
+
+
+def test_a_first_file_that_ends_early_warns(run: Import) -> None:
+    ends = [run(numbered(count), vintage=str(count), dry_run=True).warnings for count in (9_000, 10_001, 79_951)]
+    assert ends[1] == ["the crosswalk ends with ZIP 30000, but the ZIPs of the USA go up to 99950: was it cut off?"]
+    assert (ends[0], ends[2]) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("address", "reason"),
     [

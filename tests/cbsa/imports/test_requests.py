@@ -1,6 +1,7 @@
 """Imports that staff request, over HTTP. The tests call the task's function themselves."""
 
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from django.contrib.auth.models import Group
@@ -12,6 +13,7 @@ from cbsa.imports import requests, service
 from cbsa.models import Dataset, ImportRequest, ImportRun, Upload
 from loans.models import Loan, User
 from tests.cbsa.conftest import Import
+from tests.cbsa.imports.test_faulty_files import COUNTIES
 from tests.cbsa.publishers import METROS, ZIPS
 from tests.factories import DraftFactory
 
@@ -183,3 +185,22 @@ def test_a_canceled_requests_dataset_is_deleted(operations: Client, run: Import)
     operations.post(f"/admin/cbsa/importrequest/{request.pk}/cancel/", {"reason": WHY})
     assert list(Dataset.objects.values_list("vintage", flat=True)) == ["2015"]
     assert WHY in operations.get(page_of(request)).content.decode()
+
+
+def test_the_page_shows_every_warning_and_speaks_of_no_option(operations: Client) -> None:
+    request = post_request(operations, metros=METROS.replace("Metropolitan Division", "Metro Division"))
+    requests.run_request(request.pk)
+    page = unescape(operations.get(page_of(request)).content.decode())
+    assert "LSAD 'Metro Division' is none that the rule knows" in page
+    assert "are both files of the same vintage?" in page
+    for zips in (ZIPS + "1000X,10100,1,1,1,1\n", COUNTIES, ZIPS + "10002,20000,1,1,1,1\n"):
+        refused = post_request(operations, zips=zips, vintage="2017")
+        requests.run_request(refused.pk)
+        refused.refresh_from_db()
+        assert refused.state == "refused"
+        assert (
+            "--"
+            not in unescape(operations.get(page_of(refused)).content.decode())
+            .partition('class="module office"')[2]
+            .partition("</section>")[0]
+        )
