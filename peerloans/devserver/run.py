@@ -259,6 +259,7 @@ def stop(parts: list[Part]) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             part.process.wait(max(0, deadline - time.monotonic()))
         part.kill()
+        part.process.wait()  # a part that still dies would be counted among the users of the servers, which would stay up
 
 
 if __name__ == "__main__":
