@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 from django.http import FileResponse, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
+from django.utils.http import http_date
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -181,7 +182,11 @@ class ZipTable(ZipToCbsaView):
     def get(self, request: Request) -> HttpResponseBase:
         refuse_unknown_parameters(request, ["vintage"])
         dataset = dataset_of(request.query_params.get("vintage"))
-        headers = {"ETag": f'"csv-{dataset.version}"', "Cache-Control": "public, no-cache"}
+        headers = {
+            "ETag": f'"csv-{dataset.version}"',
+            "Last-Modified": http_date(dataset.imported_at.timestamp()),
+            "Cache-Control": "public, no-cache",
+        }
         checked = get_conditional_response(cast("Any", request), headers["ETag"], None, HttpResponse(headers=headers))
         if checked is not None and checked.status_code != 200:
             return checked

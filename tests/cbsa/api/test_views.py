@@ -362,9 +362,11 @@ def test_a_vintage_as_one_file(client: Client, two_vintages: None) -> None:
 
 
 def test_the_file_is_not_sent_again_while_it_holds(client: Client, two_vintages: None) -> None:
+    Dataset.objects.update(imported_at=IMPORTED_AT)
     first = client.get("/ziptocbsa.csv")
     assert first.headers["Content-Disposition"] == 'attachment; filename="ziptocbsa-2023q3.csv"'
     assert first.headers["Cache-Control"] == "public, no-cache"
+    assert first.headers["Last-Modified"] == "Fri, 02 Jan 2026 03:04:05 GMT"
     assert b"".join(first.streaming_content)  # type: ignore[attr-defined]
     again = client.get("/ziptocbsa.csv", headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
