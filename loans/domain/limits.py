@@ -32,8 +32,3 @@ def available(remaining: Decimal, overbooking_rate: Decimal, claimed: Decimal) -
 def meets_minimum(amount: Decimal, minimum: Decimal, remaining: Decimal) -> bool:
     """Return whether the amount is at least the minimum, or the closing piece: all that remains, when that is less."""
     return amount >= minimum or (remaining < minimum and amount == remaining)
-
-
-def pieces(dollars: Decimal, minimum: Decimal) -> int:
-    """Return how many reservations of the minimum fit into so many dollars."""
-    return int(dollars // minimum)
