@@ -22,12 +22,12 @@ from loans.models import Investor, Loan, Reservation, ReviewItem, Transfer
 from loans.selectors.offers import loan_offer
 from loans.services import reservations as reservation_services
 from loans.services import staff_overrides
+from loans.services.bank_events import record_bank_event
 from loans.services.expiry import expire_due
 from loans.services.loans import close_loan_at_settled, extend_loan, withdraw_loan
 from loans.services.reservations import cancel_reservation, start_transfer
 from loans.services.settlement import settle_ahead_of_turn, settle_due
 from loans.services.staff_overrides import extend_reservation, reinstate_reservation
-from loans.services.transfers import record_bank_event
 from peerloans.errors import Problem
 from tests.factories import NOON, STAFF, InvestorFactory, LoanFactory, notice
 from tests.histories import model
