@@ -318,7 +318,7 @@ class UnitOfWork:
         self._record(loan, event, from_status, transfer.status, amount, reservation=reservation, transfer=transfer)
 
     def _record(self, loan: Loan, event: str, from_state: str, to_state: str, amount: Decimal, **more: Any) -> None:
-        by = {"actor": self.actor.kind, "user_id": self.actor.user_id, "reason": self.reason}
+        by = {"actor": self.actor.kind, "user_id": self.actor.user_id, "reason": self.reason, "reason_shown": self.actor.shows_reason}
         self._transitions.append(
             Transition(at=self.at, loan=loan, event=event, from_state=from_state, to_state=to_state, amount=amount, **by, **more)
         )

@@ -520,6 +520,7 @@ class Migration(migrations.Migration):
                 ("facts", models.JSONField(help_text="The fields of a loan that changed, with their new values as text.", null=True)),
                 ("actor", models.CharField(max_length=10)),
                 ("reason", models.TextField(blank=True)),
+                ("reason_shown", models.BooleanField(db_default=False, help_text="The investor may read the reason.")),
                 (
                     "txid",
                     loans.models.fields.TransactionId(

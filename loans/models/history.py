@@ -30,6 +30,7 @@ class Transition(models.Model):
     actor = models.CharField(max_length=10)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, db_index=False)
     reason = models.TextField(blank=True)
+    reason_shown = models.BooleanField(db_default=False, help_text="The investor may read the reason.")
     txid = TransactionId(
         db_default=Func(function="pg_current_xact_id"),
         editable=False,
