@@ -117,6 +117,7 @@ MODELS = {
     "loans/loan": ("SAOR", "OR", "OR", NOBODY),
     "loans/reservation": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/transfer": ("SAOR", NOBODY, NOBODY, NOBODY),
+    "loans/statementimport": ("SAOR", "OR", NOBODY, NOBODY),
     "loans/transition": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/webhookendpoint": ("SAOR", "OR", "OR", NOBODY),
 }
@@ -128,6 +129,8 @@ ALONE = {
     "admin/cbsa/dataset/prune/": "OR",
     "admin/cbsa/dataset/<int:pk>/activate/": "OR",
     "admin/cbsa/importrequest/<int:pk>/cancel/": "OR",
+    "admin/loans/statementimport/<int:pk>/book/": "OR",
+    "admin/loans/statementimport/<int:pk>/cancel/": "OR",
 }
 
 

@@ -27,6 +27,7 @@ VIEWED_MODELS = {
         "transition",
         "bankevent",
         "reviewitem",
+        "statementimport",
         "closingvalue",
         "investor",
         "webhookendpoint",
@@ -38,6 +39,7 @@ VIEW = {f"{app}.view_{model}" for app, models in VIEWED_MODELS.items() for model
 WRITE = {
     *(f"loans.{verb}_{model}" for verb in ("add", "change") for model in ("loan", "investor", "webhookendpoint")),
     "loans.resend_delivery",
+    "loans.import_statement",
     *("cbsa.add_importrequest", "cbsa.activate_dataset", "cbsa.prune_dataset"),
     "knox.delete_authtoken",
     "django_celery_beat.change_periodictask",
