@@ -101,9 +101,18 @@ def notice_of(line: StatementLine) -> Notice:
 # --- Preview ----------------------------------------------------------------------------------------------------------------
 def preview_statement(statement: Statement) -> list[ReportedLine]:
     """Return the kind of each line, in the order of the file. Changes nothing and locks nothing."""
-    recorded = _Recorded([notice_of(line) for line in statement.lines])
-    in_time = sorted(statement.lines, key=lambda line: (line.occurred_at, line.amount < 0, line.line))
-    reported = [ReportedLine(line, *recorded.kind_of(notice_of(line))) for line in in_time]
+    noticed = _in_time(statement)
+    recorded = _Recorded([notice for _, notice in noticed])
+    return _in_file([ReportedLine(line, *recorded.kind_of(notice)) for line, notice in noticed])
+
+
+def _in_time(statement: Statement) -> list[tuple[StatementLine, Notice]]:
+    """Return the lines with their notices, oldest first. Of lines at the same time a failure stands after what it undoes."""
+    noticed = [(line, notice_of(line)) for line in statement.lines]
+    return sorted(noticed, key=lambda each: (each[1].occurred_at, each[1].type.endswith(".failed"), each[0].line))
+
+
+def _in_file(reported: Iterable[ReportedLine]) -> list[ReportedLine]:
     return sorted(reported, key=lambda each: each.line.line)
 
 
@@ -197,7 +206,7 @@ def book_statement(
     progress: Callable[[str], object] = lambda text: None,
     now: datetime | None = None,
 ) -> list[ReportedLine]:
-    """Book each line in a transaction of its own, and return what followed from it.
+    """Book each line in a transaction of its own, oldest first, and return what followed from it, in the order of the file.
 
     The outcome is one of transfers.OUTCOMES; `already_known` where an earlier run has booked the line; `busy` where the loan stayed
     locked, so that a repeat books it; `refused` where it is too large to be recorded.
@@ -211,19 +220,19 @@ def book_statement(
         raise StatementRefused(f"{file_name}: {verb} to be booked already from a statement in another format, so nothing was booked.")
     amounts_by_id = dict(BankEvent.objects.filter(pk__in=[line.event_id for line in statement.lines]).values_list("pk", "amount"))
     reported = []
-    for number, line in enumerate(statement.lines):
+    for number, (line, notice) in enumerate(_in_time(statement)):
         progress(f"{number:,} of {len(statement.lines):,} lines are booked.")
         if amounts_by_id.get(line.event_id) == abs(line.amount):
             reported.append(ReportedLine(line, "already_known"))
         else:
-            reported.append(_book_line(line, file_name, now))
-    return reported
+            reported.append(_book_line(line, notice, file_name, now))
+    return _in_file(reported)
 
 
-def _book_line(line: StatementLine, file_name: str, now: datetime | None) -> ReportedLine:
+def _book_line(line: StatementLine, notice: Notice, file_name: str, now: datetime | None) -> ReportedLine:
     for _ in range(LOCK_ATTEMPTS):
         try:
-            return ReportedLine(line, record_bank_event(notice_of(line), reason=f"Statement {file_name}, line {line.line}", now=now))
+            return ReportedLine(line, record_bank_event(notice, reason=f"Statement {file_name}, line {line.line}", now=now))
         except Busy:
             continue
         except Invalid as problem:

@@ -47,10 +47,12 @@ def read_csv(text: str) -> Statement:
     for _, cells in rows:
         if _normal(cells) == names:
             break
+    width = 0
     try:
         for line, cells in rows:
             if any(cell.strip() for cell in cells):
-                _add(statement, line, names, cells)
+                width = width or len(cells)
+                _add(statement, line, names, cells, width)
     except csv.Error as error:
         raise StatementRefused(f"It cannot be read as CSV: {error}.") from None
     return statement
@@ -97,10 +99,13 @@ class _Row:
         return next((self.by_name[name].strip() for name in COLUMNS[kind] if name in self.by_name), "")
 
 
-def _add(statement: Statement, line: int, names: Sequence[str], cells: Sequence[str]) -> None:
+def _add(statement: Statement, line: int, names: Sequence[str], cells: Sequence[str], width: int) -> None:
+    """Add a row. All rows have the `width` of the first: the names, and perhaps empty columns after them."""
     try:
-        if len(cells) < len(names) or any(cell.strip() for cell in cells[len(names) :]):
-            raise Unreadable(f"it has {len(cells)} columns, but the names are {len(names)}. A text with a delimiter needs quotes.")
+        if len(cells) != max(width, len(names)):
+            raise Unreadable(f"it has {len(cells)} columns in place of {max(width, len(names))}. A text with a delimiter needs quotes.")
+        if any(cell.strip() for cell in cells[len(names) :]):
+            raise Unreadable(f"it has more columns than the {len(names)} that have names. A text with a delimiter needs quotes.")
         row = _Row(names, cells[: len(names)])
         account, bank_id, at, amount = one_line(row.get("account")), one_line(row.get("id")), parse_csv_date(row.get("date")), _amount(row)
         check_currency(row.get("currency"))

@@ -122,9 +122,9 @@ class _Reader:
         if "STMTRS" not in self.path:
             raise Unreadable("it is not in the statement of a bank account (STMTRS).")
         transaction = self.of_transaction
-        account = f"{self.of_account.get('BANKACCTFROM.BANKID', '')} {self.of_account.get('BANKACCTFROM.ACCTID', '')}".strip()
-        fitid = transaction.get("STMTTRN.FITID", "")
-        if not account or not fitid:
+        bank, number = (self.of_account.get(f"BANKACCTFROM.{name}", "") for name in ("BANKID", "ACCTID"))
+        account, fitid = f"{bank} {number}".strip(), transaction.get("STMTTRN.FITID", "")
+        if not number or not fitid:
             raise Unreadable("its account (ACCTID) or its id (FITID) is absent.")
         if len(fitid) > FITID_CHARACTERS:
             raise Unreadable(f"its id (FITID) has more than {FITID_CHARACTERS} characters.")
