@@ -71,7 +71,7 @@ class StatementImportAdmin(ReadOnlyAdmin):
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> HttpResponse:
         self._require_permission(request)
-        form = StatementForm(request.POST or None, request.FILES or None)
+        form = StatementForm(request.POST, request.FILES) if request.method == "POST" else StatementForm()
         if form.is_valid():
             file = form.cleaned_data["file"]
             statement_import = statement_imports.request_import(
@@ -100,7 +100,7 @@ class StatementImportAdmin(ReadOnlyAdmin):
         """Ask for a reason, and have a worker book the lines."""
         self._require_permission(request)
         statement_import = get_object_or_404(StatementImport, pk=pk)
-        form = BookForm(request.POST or None)
+        form = BookForm(request.POST) if request.method == "POST" else BookForm()
         is_doubtful = any(group["result"] == "doubtful" for group in statement_import.preview)
         if not is_doubtful:
             del form.fields["accept_doubtful"]
@@ -127,7 +127,7 @@ class StatementImportAdmin(ReadOnlyAdmin):
         """Ask for a reason, and end the import."""
         self._require_permission(request)
         statement_import = get_object_or_404(StatementImport, pk=pk)
-        form = ReasonForm(request.POST or None)
+        form = ReasonForm(request.POST) if request.method == "POST" else ReasonForm()
         if form.is_valid():
             reason = form.cleaned_data["reason"]
             try:

@@ -17,29 +17,37 @@ from loans.statement_formats.detection import MOST_BYTES
 from loans.statement_formats.lines import MOST_LINES
 
 EPILOG = f"""
-FILE is a path, or - for standard input. The format is told from the content. A file has at most {MOST_BYTES // 2**20} MiB and
-{MOST_LINES:,} lines. Amounts are US dollars.
+FILE is a path, or - for standard input. Its content tells whether it is OFX, BAI2, or CSV with named columns.
+It has at most {MOST_BYTES // 2**20} MiB and {MOST_LINES:,} lines. Amounts are US dollars.
 
-Everything is checked first. If one line cannot be read, all such lines are printed (file, line, reason) and nothing is booked.
-A line that names a reference of ours (T-… or R-…, in any spelling, with text around it) is booked as the bank's event would be:
+Everything is checked first. If one line cannot be read, all such lines are printed (file, line, reason) and
+nothing is booked. A line that names a reference of ours (T-… or R-…, in any spelling, with text around it) is
+booked as the bank's event would be:
 
-  money in,  T-…   transfer.cleared       money out, T-…   transfer.failed (a return)
-  money out, R-…   refund.paid            money in,  R-…   refund.failed (a refund that bounced)
+  money in,  T-…   transfer.cleared
+  money out, T-…   transfer.failed (a payment that the bank took back)
+  money out, R-…   refund.paid
+  money in,  R-…   refund.failed (a refund that came back)
 
 Every other line is listed for staff, with its text. What the lines are about:
 
 {chr(10).join(f"  {kind:<10} {meaning}" for kind, meaning in KINDS.items())}
 
-The same file twice, or two statements that overlap, book each line once. Use one format for one account: another format has other ids.
-If a line seems to be booked already from another format, nothing is booked without --accept-doubtful.
+The same file twice, or two statements that overlap, book each line once. Use one format for one account, since
+each format has ids of its own. If a line seems to be booked already from another format, nothing is booked
+without --accept-doubtful.
 
-The columns of a CSV, by name and in any order: date (2026-07-01 or 07/01/2026, the month first, or an instant with its zone);
-amount (money out is negative), or credit and debit; description, memo, reference, name and the like, which are searched for a
-reference; optional: id, account, currency, direction (credit or debit). Without an id, several equal lines of one file are several
-payments, and equal lines of two files are the same ones. A day without a time is the last second of that day in New York.
+The columns of a CSV, by name and in any order:
+  date         2026-07-01, or 07/01/2026 (the month first), or an instant with its zone
+  amount       money out is negative; or two columns, credit and debit
+  description  or memo, reference, name and the like, which are searched for a reference
+  id, account, currency, direction (credit or debit)  may be absent
+Without an id, equal lines of one file are several payments, and equal lines of two files are the same ones.
+A day without a time is the last second of that day in New York.
 
-Exit status: 0 done, also where every line was known; 1 refused, and nothing was booked; 2 wrong use of the options; 3 booked except for
-some lines, which are printed: run it again; 130 interrupted: what is booked stays booked, run it again for the rest.
+Exit status: 0 done, also where every line was known; 1 refused, and nothing was booked; 2 wrong use of the
+options; 3 booked except for some lines, which are printed: run it again; 130 interrupted: what is booked stays
+booked, run it again for the rest.
 
 examples:
   manage.py import_statement --dry-run 2026-07-01.bai
@@ -48,8 +56,8 @@ examples:
 """
 INCOMPLETE, INTERRUPTED = 3, 130
 NOT_BOOKED = {"busy", "refused"}
-LISTED = {"differing", "doubtful", "unmatched", *NOT_BOOKED}
-"""The kinds and outcomes of which each line is printed."""
+PLAIN = {"matched", "known", "already_known", "funded", "paid"}
+"""The kinds and outcomes that need no person. Of all others each line is printed."""
 
 
 class Command(BaseCommand):
@@ -129,7 +137,7 @@ def _as_text(groups: list[dict[str, Any]]) -> list[str]:
         name = group["result"].replace("_", " ")
         lines.append(f"{name:<20} {group['count']:>7,} {_dollars(group['dollars_in']):>18} {_dollars(group['dollars_out']):>18}")
     for group in groups:
-        if group["result"] in LISTED:
+        if group["result"] not in PLAIN:
             lines += [f"line {line['line']}, {group['result']}: {_described(line)}" for line in group["lines"]]
     return lines
 
