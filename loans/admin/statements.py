@@ -86,8 +86,11 @@ class StatementImportAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         statement_import = self.get_object(request, object_id)
         running = statement_import is not None and statement_import.state in statement_imports.RUNNING
-        context: dict[str, Any] = {"running": running, "may_import": self.has_add_permission(request)}
+        context: dict[str, Any] = {"running": running}
         if statement_import:
+            state, may_import = statement_import.state, self.has_add_permission(request)
+            context["may_book"] = may_import and state == StatementImport.State.CHECKED
+            context["may_cancel"] = may_import and state in statement_imports.CANCELABLE
             context |= {name: _labeled(getattr(statement_import, name)) for name in ("preview", "outcomes")}
             context["may_view_events"] = request.user.has_perm("loans.view_bankevent")
             context["booked_events"] = _booked_events(statement_import)

@@ -19,6 +19,7 @@ from peerloans.database.clock import database_now
 
 State = StatementImport.State
 RUNNING = (State.CHECKING, State.BOOKING)
+CANCELABLE = (State.CHECKING, State.CHECKED)
 
 UNTAKEN_FOR, SILENT_FOR = timedelta(minutes=1), timedelta(minutes=6)  # the second is longer than a task may run
 PROGRESS_SECONDS = 1.0
@@ -82,7 +83,7 @@ def cancel_import(*, import_id: int, canceled_by: str, reason: str, now: datetim
         IllegalTransition: it is being booked, or has ended.
     """
     with transaction.atomic():
-        statement_import = _locked(import_id, State.CHECKING, State.CHECKED)
+        statement_import = _locked(import_id, *CANCELABLE)
         _finish(statement_import, State.CANCELED, f"Canceled by {canceled_by}: {reason}", now)
 
 

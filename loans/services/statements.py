@@ -37,11 +37,11 @@ REFERENCE_CHARACTERS = BankEvent._meta.get_field("reference").max_length
 
 Kind = Literal["matched", "known", "differing", "doubtful", "unmatched"]
 KINDS: Mapping[Kind, str] = {
+    "doubtful": "seems to be booked already from a statement in another format",
+    "differing": "names a transfer or refund of ours, with another amount than is expected",
+    "unmatched": "names no transfer or refund of ours; it is listed for staff",
     "matched": "names a transfer or refund of ours, with the amount that is expected",
     "known": "is booked already, by an earlier statement or by an event of the bank",
-    "differing": "names a transfer or refund of ours, with another amount than is expected",
-    "doubtful": "seems to be booked already from a statement in another format",
-    "unmatched": "names no transfer or refund of ours; it is listed for staff",
 }
 NOTICE_TYPES: dict[tuple[str, bool], str] = {
     ("T", True): "transfer.cleared",
@@ -246,6 +246,7 @@ def grouped(reported: Iterable[ReportedLine], *, most_lines: int | None = None) 
     groups: dict[str, list[ReportedLine]] = defaultdict(list)
     for each in reported:
         groups[each.result].append(each)
+    order = [*KINDS, *sorted(groups.keys() - KINDS.keys())]
     return [
         {
             "result": result,
@@ -254,7 +255,8 @@ def grouped(reported: Iterable[ReportedLine], *, most_lines: int | None = None) 
             "dollars_out": str(-sum((each.line.amount for each in group if each.line.amount < 0), ZERO_DOLLARS)),
             "lines": [_as_document(each) for each in group[:most_lines]],
         }
-        for result, group in sorted(groups.items())
+        for result in order
+        if (group := groups.get(result))
     ]
 
 

@@ -1,4 +1,4 @@
-"""Read a statement in whichever of the formats it is."""
+"""Read a statement in any of the formats; its content tells which one it is."""
 
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 

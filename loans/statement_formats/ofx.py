@@ -29,7 +29,7 @@ AGGREGATES = {
     *("OFX", "BANKMSGSRSV1", "STMTTRNRS", "STMTRS", "BANKACCTFROM", "BANKTRANLIST", "STMTTRN"),
     *("PAYEE", "BANKACCTTO", "CCACCTTO", "CURRENCY", "ORIGCURRENCY"),
 }
-"""The elements whose parts are told apart. Other elements that hold elements are passed over."""
+"""The elements whose parts matter. The tags of other elements that hold elements are passed over."""
 FITID_CHARACTERS = 255
 TEXTS = ("STMTTRN.NAME", "PAYEE.NAME", "STMTTRN.EXTDNAME", "STMTTRN.MEMO", "STMTTRN.REFNUM", "STMTTRN.CHECKNUM")
 SIGNS = {"CREDIT": 1, "DEP": 1, "DIRECTDEP": 1, "DEBIT": -1, "DIRECTDEBIT": -1}
