@@ -24,6 +24,7 @@ CANCELABLE = (State.CHECKING, State.CHECKED)
 UNTAKEN_FOR, SILENT_FOR = timedelta(minutes=1), timedelta(minutes=6)  # the second is longer than a task may run
 PROGRESS_SECONDS = 1.0
 MOST_ATTEMPTS = 3
+DISPATCHED_AT_ONCE = 20
 LINES_SHOWN = 200  # of each kind and outcome
 
 
@@ -105,13 +106,13 @@ def silent_imports(now: datetime | None = None) -> list[int]:
     at = database_now(now)
     is_lost = Q(attempts=0, progress_at__lte=at - UNTAKEN_FOR) | Q(progress_at__lte=at - SILENT_FOR)
     silent = StatementImport.objects.filter(is_lost, state__in=RUNNING).order_by("pk")
-    for import_id in silent.filter(attempts__gte=MOST_ATTEMPTS).values_list("pk", flat=True):
+    for import_id in silent.filter(attempts__gte=MOST_ATTEMPTS).values_list("pk", flat=True)[:DISPATCHED_AT_ONCE]:
         with transaction.atomic():
             statement_import = StatementImport.objects.select_for_update().filter(pk=import_id, state__in=RUNNING).first()
             if statement_import:
                 detail = f"It was started {MOST_ATTEMPTS} times and never finished. Import the file again; what is booked stays booked."
                 _finish(statement_import, State.FAILED, detail, now)
-    return list(silent.filter(attempts__lt=MOST_ATTEMPTS).values_list("pk", flat=True))
+    return list(silent.filter(attempts__lt=MOST_ATTEMPTS).values_list("pk", flat=True)[:DISPATCHED_AT_ONCE])
 
 
 def record_finished_booking(

@@ -67,15 +67,15 @@ def test_a_dry_run_prints_what_the_lines_are_about_and_books_nothing(payments: l
     assert status == 0
     assert "matched                    1           5,000.00               0.00" in out
     assert "line 3, unmatched: 2026-07-01 -3.00 Monthly fee" in out
-    assert out.endswith("july.csv is checked; nothing was booked.\n")
+    assert out.endswith("july.csv is checked. Nothing was booked.\n")
     assert not BankEvent.objects.exists()
     assert not StatementImport.objects.exists()
 
 
 def test_json_has_every_line(payments: list[Payment], write: Write) -> None:
     document = json.loads(command("--json", "--dry-run", write(csv(*payments)))[1])
-    assert document["outcome"] == "checked; nothing was booked"
-    assert [line["line"] for group in document["results"] for line in group["lines"]] == [2, 3]
+    assert document["outcome"] == "checked"
+    assert [line["line"] for group in document["results"] for line in group["lines"]] == [3, 2]
 
 
 def test_bad_lines_are_printed_one_a_line_and_nothing_is_booked(payments: list[Payment], write: Write) -> None:

@@ -89,7 +89,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps({"outcome": outcome, "file": name, "results": groups}, indent=2))
         else:
-            self.stdout.write("\n".join([*_as_text(groups), f"{name} is {outcome}."]))
+            self.stdout.write("\n".join([*_as_text(groups), f"{name} is {outcome}.{' Nothing was booked.' * options['dry_run']}"]))
         if not_booked := sum(group["count"] for group in groups if group["result"] in NOT_BOOKED):
             raise CommandError(f"{not_booked:,} lines were not booked. Run it again for those that were busy.", returncode=INCOMPLETE)
 
@@ -97,7 +97,7 @@ class Command(BaseCommand):
         """Check the statement, then preview or book it. Return what was done, and the lines by kind or outcome."""
         statement = check_statement(content, name)
         if options["dry_run"]:
-            return "checked; nothing was booked", grouped(preview_statement(statement))
+            return "checked", grouped(preview_statement(statement))
         reported = book_statement(statement, file_name=name, accept_doubtful=options["accept_doubtful"], progress=self._show_progress)
         outcomes = grouped(reported, most_lines=LINES_SHOWN)
         record_finished_booking(

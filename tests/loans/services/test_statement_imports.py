@@ -6,11 +6,12 @@ import pytest
 from django.db import transaction
 
 from loans.domain.errors import IllegalTransition, NotFound
-from loans.models import BankEvent, StatementFile, StatementImport
+from loans.models import BankEvent, Reservation, StatementFile, StatementImport
 from loans.services import statement_imports
 from loans.services.statement_imports import cancel_import, request_booking, request_import, run_import, silent_imports
 from tests.factories import NOON, LoanFactory, fresh, inbound, pending
 from tests.loans.statement_formats.files import Payment, csv
+from tests.races.conftest import together
 
 pytestmark = pytest.mark.django_db
 REASON = "The bank's file of July"
@@ -44,7 +45,7 @@ def to_be_booked(text: str) -> StatementImport:
 def test_a_statement_is_checked_then_booked_and_its_file_deleted(text: str) -> None:
     statement_import = checked(text)
     assert (statement_import.state, statement_import.format, statement_import.finished_at) == ("checked", "csv", None)
-    assert [(group["result"], group["count"]) for group in statement_import.preview] == [("matched", 1), ("unmatched", 1)]
+    assert [(group["result"], group["count"]) for group in statement_import.preview] == [("unmatched", 1), ("matched", 1)]
     assert not BankEvent.objects.exists(), "nothing is booked before staff say so"
     request_booking(import_id=statement_import.pk, booked_by="otto", reason=REASON, accept_doubtful=False, send=send, now=NOON)
     assert run_import(statement_import.pk, NOON) == f"Statement {statement_import.pk} is booked."
@@ -142,3 +143,13 @@ def test_an_import_that_no_worker_took_or_finished_is_sent_again_and_ends_after_
     assert silent_imports(NOON + timedelta(minutes=6)) == []
     assert (fresh(statement_import).state, StatementFile.objects.count()) == ("failed", 0)
     assert "It was started 3 times" in fresh(statement_import).detail
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_at_once_book_each_line_once() -> None:
+    """No lock is needed for it: the id of a line is the primary key of its bank event."""
+    references = [inbound(pending(LoanFactory(), 5_000)).reference for _ in range(10)]
+    statement_import = to_be_booked(csv(*(Payment("5000.00", reference, str(number)) for number, reference in enumerate(references))))
+    assert "booked" in " ".join(str(result) for result in together(*[lambda: run_import(statement_import.pk, NOON)] * 3))
+    assert BankEvent.objects.count() == 10
+    assert set(Reservation.objects.values_list("received", "refunded")) == {(5_000, 0)}
