@@ -3,7 +3,7 @@
 A line becomes a notice of `loans.services.transfers` and is booked by the function that books the bank's events. So a line is booked
 once, however often its statement is imported, and by two workers at the same time, too.
 
-The preview reads what is needed in four statements and locks nothing. Booking thousands of lines and rolling them back would show
+The preview reads what is needed in three queries and locks nothing. Booking thousands of lines and rolling them back would show
 each outcome, but would hold up every investor of the loans concerned. So the preview says what a line is about, and the report after
 the booking says what followed from it.
 """
