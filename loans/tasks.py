@@ -8,6 +8,7 @@ from celery import shared_task
 
 from loans.audit.reconciliation import find_breaches
 from loans.notifications import deliveries
+from loans.services import statement_imports
 from loans.services.cache_refresh import refresh_remaining_cache
 from loans.services.closing_values import record_due_closing_values
 from loans.services.expiry import expire_due
@@ -58,6 +59,21 @@ def record_closing_values() -> str:
 def reconcile() -> str:
     """Check every invariant and list each breach for staff."""
     return f"{find_breaches()} breaches were found."
+
+
+@shared_task
+def run_statement_import(import_id: int) -> str:
+    """Check one bank statement, or book it."""
+    return statement_imports.run_import(import_id)
+
+
+@shared_task
+def dispatch_statement_imports() -> str:
+    """Send to the workers those bank statements whose worker or message was lost."""
+    import_ids = statement_imports.silent_imports()
+    for import_id in import_ids:
+        run_statement_import.delay(import_id)
+    return f"{len(import_ids)} bank statements were dispatched."
 
 
 @shared_task

@@ -34,6 +34,52 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="StatementImport",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("file_name", models.CharField(max_length=100)),
+                ("sha256", models.CharField(max_length=64, verbose_name="SHA-256")),
+                ("format", models.CharField(blank=True, max_length=10)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("checking", "Checking"),
+                            ("checked", "Checked"),
+                            ("booking", "Booking"),
+                            ("booked", "Booked"),
+                            ("refused", "Refused"),
+                            ("failed", "Failed"),
+                            ("canceled", "Canceled"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("progress", models.CharField(blank=True, max_length=100)),
+                ("progress_at", models.DateTimeField(help_text="When it was requested, or a worker last worked on it.")),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("detail", models.TextField(blank=True)),
+                ("requested_by", models.CharField(max_length=150)),
+                ("requested_at", models.DateTimeField()),
+                ("booked_by", models.CharField(blank=True, max_length=150)),
+                ("reason", models.TextField(blank=True)),
+                (
+                    "accept_doubtful",
+                    models.BooleanField(default=False, help_text="Whether lines are booked that seem to be booked already."),
+                ),
+                ("finished_at", models.DateTimeField(null=True)),
+                ("preview", models.JSONField(default=list)),
+                ("outcomes", models.JSONField(default=list)),
+                ("bad_lines", models.JSONField(default=list)),
+            ],
+            options={
+                "verbose_name": "bank statement",
+                "ordering": ["-requested_at", "-id"],
+                "permissions": [("import_statement", "Can import a bank statement")],
+                "default_permissions": ["view"],
+            },
+        ),
+        migrations.CreateModel(
             name="User",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -437,6 +483,25 @@ class Migration(migrations.Migration):
             options={
                 "default_permissions": (),
                 "constraints": [models.UniqueConstraint(fields=("group_name", "permission"), name="staff_group_grant_once")],
+            },
+        ),
+        migrations.CreateModel(
+            name="StatementFile",
+            fields=[
+                (
+                    "statement_import",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="file",
+                        serialize=False,
+                        to="loans.statementimport",
+                    ),
+                ),
+                ("content", models.BinaryField()),
+            ],
+            options={
+                "default_permissions": (),
             },
         ),
         migrations.CreateModel(

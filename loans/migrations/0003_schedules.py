@@ -14,6 +14,7 @@ JOBS = [
     ("Record closing values", "loans.tasks.record_closing_values", {"minute": "*/15", "hour": "18", "day_of_week": "1-5"}, 3600),
     ("Reconcile nightly", "loans.tasks.reconcile", {"minute": "30", "hour": "2"}, 6 * 3600),
     ("Dispatch imports of ZIP data", "cbsa.tasks.dispatch_import_requests", {"every": 1, "period": "minutes"}, 60),
+    ("Dispatch imports of bank statements", "loans.tasks.dispatch_statement_imports", {"every": 1, "period": "minutes"}, 60),
     ("Delete old idempotency keys and tokens", "loans.tasks.delete_old_records", {"minute": "15", "hour": "3"}, 6 * 3600),
 ]
 
