@@ -6,6 +6,7 @@ handed out again. A migration writes the default schedules into the database, an
 
 from celery import shared_task
 
+from loans.audit import history_chain
 from loans.audit.reconciliation import find_breaches
 from loans.notifications import deliveries
 from loans.services.cache_refresh import refresh_remaining_cache
@@ -58,6 +59,12 @@ def record_closing_values() -> str:
 def reconcile() -> str:
     """Check every invariant and list each breach for staff."""
     return f"{find_breaches()} breaches were found."
+
+
+@shared_task
+def chain_history() -> str:
+    """Seal the new transitions of history in blocks that are chained by hash."""
+    return f"{history_chain.chain_history()} transitions were chained."
 
 
 @shared_task
