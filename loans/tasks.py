@@ -12,6 +12,7 @@ from loans.notifications import deliveries
 from loans.services.cache_refresh import refresh_remaining_cache
 from loans.services.closing_values import record_due_closing_values
 from loans.services.expiry import expire_due
+from loans.services.markets import resolve_loan_markets
 from loans.services.retention import delete_ended_access_data, delete_old_idempotency_keys
 from loans.services.settlement import settle_due, settle_one_loan
 
@@ -59,6 +60,12 @@ def record_closing_values() -> str:
 def reconcile() -> str:
     """Check every invariant and list each breach for staff."""
     return f"{find_breaches()} breaches were found."
+
+
+@shared_task
+def resolve_markets() -> str:
+    """Set the market of each loan by the ZIP data in use, where an activation has not done so."""
+    return f"{resolve_loan_markets()} markets were changed."
 
 
 @shared_task

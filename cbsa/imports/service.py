@@ -32,6 +32,7 @@ Outcome = ImportRun.Outcome
 
 LOCK = 0x63627361  # an advisory lock of our own: "cbsa" in ASCII
 LOCK_WAIT_SECONDS = 120
+SWITCH_WAIT_SECONDS = 10  # short, because those who want to keep the dataset in use wait behind it
 LOSS_TOLERATED = 0.1
 TAIL_TOLERATED = 100  # of the last ZIPs; a quarter's news takes away a few, a file that was cut off takes away thousands
 MOVED_TOLERATED = 0.25  # of the ZIPs; between 2015 and 2023 0.04 moved to another area
@@ -96,6 +97,7 @@ def run(
                     _check_changes(record, dataset, force=force)
                 _finish(record, dataset)
                 loaded(record)
+    _announce(record)
     return record
 
 
@@ -219,13 +221,13 @@ def _check_changes(record: ImportRun, dataset: Dataset, *, force: bool) -> None:
         raise ImportRefused(
             " ".join(filter(None, [detail, found.cut_off])), hint="If that is meant, repeat the import with --force.", lost=found.lost
         )
+    record.changes["consequences"] = preview_consequences(dataset)
 
 
 def _finish(record: ImportRun, dataset: Dataset) -> None:
     """Bring the dataset into use, leave it loaded, or undo the loading, as the outcome says."""
     match record.outcome:
         case Outcome.CHECKED:
-            record.changes["consequences"] = preview_consequences(dataset)
             record.dataset = None
             transaction.set_rollback(True)
         case Outcome.IMPORTED:
@@ -388,6 +390,7 @@ def activate(*, vintage: str, actor: str, reason: str = "", expected_in_use: str
         if record.outcome == Outcome.ACTIVATED:
             _check_changes(record, dataset, force=force)
             _switch(record)
+    _announce(record)
     return record
 
 
@@ -407,24 +410,34 @@ def discard(dataset_id: int) -> None:
 
 
 def _switch(record: ImportRun) -> None:
-    """Bring the record's dataset into use, tell other apps, and save the record."""
+    """Bring the record's dataset into use, once nobody keeps another one in use any more, and save the record."""
+    _wait_for(lookup.SWITCH_LOCK, SWITCH_WAIT_SECONDS, "Another transaction has kept the data in use")
     Dataset.objects.filter(active=True).update(active=False)
     Dataset.objects.filter(vintage=record.vintage).update(active=True)
     lookup.forget()
-    answers = dataset_activated.send(Dataset, dataset_id=record.dataset_id)
-    record.changes["consequences"] = [line for _, lines in answers for line in lines or ()]
     record.finished_at = timezone.now()
     record.save()
+
+
+def _announce(record: ImportRun) -> None:
+    """Tell other apps after the commit that a dataset has come into use."""
+    if record.outcome in (Outcome.IMPORTED, Outcome.ACTIVATED):
+        dataset_activated.send_robust(Dataset, dataset_id=record.dataset_id)
 
 
 @contextmanager
 def _exclusive() -> Iterator[None]:
     """Hold the lock of dataset changes until the transaction ends. Raises ImportRefused where another holds it for too long."""
+    _wait_for(LOCK, LOCK_WAIT_SECONDS, "Another import has been running")
+    yield
+
+
+def _wait_for(lock: int, seconds: float, reason: str) -> None:
+    """Take an advisory lock until the transaction ends. Raises ImportRefused, with the reason, where another holds it for too long."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_WAIT_SECONDS}s"])
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{seconds}s"])
         try:
             with transaction.atomic():
-                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock])
         except OperationalError:
-            raise ImportRefused(f"Another import has been running for {LOCK_WAIT_SECONDS} seconds. Try again when it has ended.") from None
-    yield
+            raise ImportRefused(f"{reason} for {seconds} seconds. Try again when it has ended.") from None
