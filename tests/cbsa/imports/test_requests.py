@@ -161,7 +161,7 @@ def test_a_killed_worker_is_replaced_three_times_at_most(operations: Client) -> 
 @pytest.mark.parametrize("meanwhile", ["canceled", "taken over"])
 def test_a_worker_that_lost_its_lease_loads_nothing(operations: Client, monkeypatch: pytest.MonkeyPatch, meanwhile: str) -> None:
     request = post_request(operations)
-    load = service._load
+    load = service.load
 
     def loaded_late(*arguments: object) -> Dataset:
         dataset = load(*arguments)  # type: ignore[arg-type]
@@ -172,7 +172,7 @@ def test_a_worker_that_lost_its_lease_loads_nothing(operations: Client, monkeypa
             assert requests._lease(request.pk) is not None
         return dataset
 
-    monkeypatch.setattr(service, "_load", loaded_late)
+    monkeypatch.setattr(service, "load", loaded_late)
     assert "canceled, or another worker has it" in requests.run_request(request.pk)
     assert not Dataset.objects.exists()
 
