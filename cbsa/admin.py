@@ -95,9 +95,9 @@ class ImportRequestAdmin(ReadOnlyAdmin):
     list_display = ["requested_at", "vintage", "state", "actor", "finished_at"]
     list_filter = ["state"]
     search_fields = ["vintage", "actor"]
-    csv_exclude = ("zips", "metros")
+    csv_exclude = requests.KINDS
     change_form_template = "admin/cbsa/importrequest.html"
-    fields = ["vintage", "hud_file", "census_file", "actor", "requested_at", "finished_at", "attempts"]
+    fields = ["vintage", "hud_file", "census_file", "second_census_file", "actor", "requested_at", "finished_at", "attempts"]
 
     @admin.display(description="HUD's crosswalk")
     def hud_file(self, import_request: ImportRequest) -> str:
@@ -106,6 +106,10 @@ class ImportRequestAdmin(ReadOnlyAdmin):
     @admin.display(description="census estimates")
     def census_file(self, import_request: ImportRequest) -> str:
         return without_secrets(import_request.metros)
+
+    @admin.display(description="second census file")
+    def second_census_file(self, import_request: ImportRequest) -> str:
+        return without_secrets(import_request.more_metros)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("cbsa.add_importrequest")
