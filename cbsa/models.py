@@ -52,7 +52,7 @@ class Area(models.Model):
         indexes = [
             models.Index(fields=["dataset", "cbsa"], name="area_by_code"),
             models.Index(fields=["dataset", "mdiv"], condition=~Q(mdiv=""), name="area_by_division"),
-            GinIndex(SearchVector("search_text", config="simple"), name="area_by_word"),
+            GinIndex(SearchVector("search_text", config="simple"), name="area_by_word", fastupdate=False),
         ]
         constraints = [
             models.UniqueConstraint(fields=["dataset", "cbsa"], condition=Q(lsad__in=[METROPOLITAN, MICROPOLITAN]), name="one_row_per_cbsa")

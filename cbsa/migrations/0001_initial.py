@@ -192,7 +192,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="area",
             index=django.contrib.postgres.indexes.GinIndex(
-                django.contrib.postgres.search.SearchVector("search_text", config="simple"), name="area_by_word"
+                django.contrib.postgres.search.SearchVector("search_text", config="simple"), name="area_by_word", fastupdate=False
             ),
         ),
         migrations.AddConstraint(
