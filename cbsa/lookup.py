@@ -46,7 +46,8 @@ def markets_of(zip_codes: Collection[str], dataset_id: int | None = None) -> dic
 def keep_dataset_in_use() -> None:
     """Let no other dataset come into use until this transaction ends. Others may do the same at the same time.
 
-    Whoever stores an answer calls it first: what is read afterwards, and committed, is seen by those who follow the next activation.
+    Call it before reading an answer that will be stored. The next activation then waits until the stored answer is committed, so that
+    the receivers of `dataset_activated` see it.
 
     Raises:
         OperationalError: another dataset is coming into use, and that takes longer than `lock_timeout`.

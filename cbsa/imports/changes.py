@@ -83,15 +83,19 @@ def preview_consequences(dataset: Dataset) -> list[str]:
 
 
 def note_changes(record: ImportRun, dataset: Dataset, *, force: bool) -> None:
-    """Note in the record what would change, and refuse what looks like a mistake."""
-    found = compare(dataset)
-    record.changes = found.as_document()
-    if found.cut_off:
-        record.warnings.append(found.cut_off)
-    if found.doubtful and not force:
-        count, fate = (found.moved, "move to another area") if found.moves_many else (found.lost, "be lost")
-        detail = f"{count:,} of the {found.held:,} ZIPs in use would {fate}."
+    """Note in the record what would change.
+
+    Raises:
+        ImportRefused: it looks like a mistake, and `force` is not set.
+    """
+    changes = compare(dataset)
+    record.changes = changes.as_document()
+    if changes.cut_off:
+        record.warnings.append(changes.cut_off)
+    if changes.doubtful and not force:
+        count, fate = (changes.moved, "move to another area") if changes.moves_many else (changes.lost, "be lost")
+        detail = f"{count:,} of the {changes.held:,} ZIPs in use would {fate}."
         raise ImportRefused(
-            " ".join(filter(None, [detail, found.cut_off])), hint="If that is meant, repeat the import with --force.", lost=found.lost
+            " ".join(filter(None, [detail, changes.cut_off])), hint="If that is meant, repeat the import with --force.", lost=changes.lost
         )
     record.changes["consequences"] = preview_consequences(dataset)

@@ -31,6 +31,7 @@ class Findings:
     _lines: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
     def reject(self, source: Source, line: int, reason: str) -> None:
+        """Count a bad row."""
         self.bad_rows += 1
         if len(self.rejects) < REJECTS_KEPT:
             self.rejects.append(Reject(source.name, line, reason))

@@ -273,7 +273,7 @@ def discard(dataset_id: int) -> None:
 
 
 def _switch(record: ImportRun) -> None:
-    """Bring the record's dataset into use, once nobody keeps another one in use any more, and save the record."""
+    """Bring the record's dataset into use, once no other transaction keeps the former one in use, and save the record."""
     _wait_for(lookup.SWITCH_LOCK, SWITCH_WAIT_SECONDS, "Another transaction has kept the data in use")
     Dataset.objects.filter(active=True).update(active=False)
     Dataset.objects.filter(vintage=record.vintage).update(active=True)

@@ -1,8 +1,8 @@
 """Chain history by hash, so that a change behind the back of its triggers shows, and find the first block that does not hold.
 
 A block seals the transitions that follow the block before: its hash is of the hash of the block before, of its transitions, their
-number and the id of the last one. Whoever keeps the hash of one block, outside of this database, can tell whether anything up to
-it was changed since.
+number and the id of the last one. The hash of one block, kept outside of this database, later shows whether anything up to that
+block was changed.
 """
 
 import time
@@ -134,7 +134,7 @@ def _writers() -> set[str]:
 # --- Verify ---------------------------------------------------------------------------------------------------------------
 _FIRST_BROKEN_OR_HEAD = f"""
     WITH block AS (
-        -- Each block beside what the block before says of itself.
+        -- Each block beside the number, the hash and the last id of the block before.
         SELECT *, lag(number, 1, 0::bigint) OVER in_order AS number_before, lag(sha256, 1, '') OVER in_order AS sha256_before,
             lag(last_id, 1, {_LEAST_ID}) OVER in_order AS after_id
         FROM loans_historyblock WINDOW in_order AS (ORDER BY number)

@@ -127,12 +127,12 @@ def test_the_first_block_that_does_not_hold_is_named(change: str, block: int, fa
 
 
 def test_a_chain_made_anew_over_changed_history_lacks_the_head_that_was_kept(chained: list[HistoryBlock]) -> None:
-    kept = chained[1].sha256
-    assert is_in_chain(kept)
+    known_head = chained[1].sha256
+    assert is_in_chain(known_head)
     tamper("UPDATE loans_transition SET amount = amount + 1 WHERE event = 'reserved'; DELETE FROM loans_historyblock")
     chain_history(most=TRANSITIONS_EACH)
     assert check_chain().fault == ""
-    assert not is_in_chain(kept)
+    assert not is_in_chain(known_head)
 
 
 @pytest.mark.parametrize("setting", ["TimeZone = 'Asia/Kolkata'", "IntervalStyle = 'iso_8601'", "extra_float_digits = -15"])
