@@ -203,6 +203,22 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="HistoryBlock",
+            fields=[
+                ("number", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("previous_sha256", models.CharField(blank=True, help_text="Of the block before; empty in the first.", max_length=64)),
+                ("transitions_sha256", models.CharField(max_length=64)),
+                ("transitions", models.PositiveIntegerField(help_text="How many.")),
+                ("last_id", models.BigIntegerField(help_text="The id of its last transition.")),
+                ("at", models.DateTimeField()),
+                ("sha256", models.CharField(help_text="Of all of the above.", max_length=64)),
+            ],
+            options={
+                "ordering": ["number"],
+                "constraints": [],
+            },
+        ),
+        migrations.CreateModel(
             name="Investor",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),

@@ -3,7 +3,7 @@
 Only `loans.ledger` writes states, totals and history. Constraints and triggers in the database refuse what breaks a rule.
 """
 
-from loans.models.history import Transition
+from loans.models.history import HistoryBlock, Transition
 from loans.models.idempotency import KEY_UNIQUE, IdempotencyKey
 from loans.models.investor import Investor
 from loans.models.loan import ClosingValue, Loan
@@ -22,6 +22,7 @@ __all__ = [
     "ClosingValue",
     "Delivery",
     "DeliveryStatus",
+    "HistoryBlock",
     "IdempotencyKey",
     "Investor",
     "Loan",
