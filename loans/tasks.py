@@ -78,6 +78,7 @@ def dispatch_statement_imports() -> str:
     return f"{len(import_ids)} bank statements were dispatched."
 
 
+@shared_task
 def resolve_markets() -> str:
     """Set the market of each loan by the ZIP data in use, where an activation has not done so."""
     return f"{resolve_loan_markets()} markets were changed."

@@ -149,8 +149,7 @@ def staff_and_investor(loan: Loan) -> tuple[Call, Call]:
 
 
 def two_banks(loan: Loan) -> tuple[Call, Call]:
-    reservation = pending(loan)
-    return bank_event("transfer.cleared", reservation), bank_event("transfer.failed", reservation)
+    return bank_event("transfer.failed", pending(loan)), bank_event("transfer.failed", pending(loan))
 
 
 PAIRS = [
