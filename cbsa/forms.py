@@ -8,6 +8,7 @@ from cbsa.imports.requests import UPLOAD_BYTES
 from peerloans import safe_http
 from peerloans.admin.forms import ReasonForm
 
+MOST_NAME_BYTES = 255  # of a file's name on Linux, where the worker writes the upload
 KINDS = {"zips": "HUD's crosswalk", "metros": "Census estimates"}
 
 
@@ -27,7 +28,7 @@ class ImportForm(forms.Form):
                 continue
             if bool(file) == bool(address):
                 self.add_error(f"{kind}_file", "Choose a file or write an address, one of the two.")
-            elif file and (file.size > UPLOAD_BYTES or not file.name.isprintable()):
+            elif file and (file.size > UPLOAD_BYTES or not _is_plain(file.name)):
                 self.add_error(f"{kind}_file", f"A file has at most {UPLOAD_BYTES // 2**20} MiB and a plain name. Compress it.")
             elif address:
                 try:
@@ -40,6 +41,10 @@ class ImportForm(forms.Form):
         """Return the sources of a valid form as `create_request` takes them."""
         data = self.cleaned_data
         return {kind: data[f"{kind}_address"] or (data[f"{kind}_file"].name, data[f"{kind}_file"].read()) for kind in KINDS}
+
+
+def _is_plain(name: str) -> bool:
+    return name.isprintable() and len(name.encode()) <= MOST_NAME_BYTES
 
 
 class ActivateForm(ReasonForm):

@@ -96,6 +96,7 @@ MIDDLEWARE = [
     "peerloans.monitoring.views.MonitoringMiddleware",
     "peerloans.monitoring.logging.RequestLogMiddleware",
     "peerloans.monitoring.metrics.RequestMetricsMiddleware",
+    "peerloans.web.middleware.RefusalMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "peerloans.web.middleware.PageCSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -111,7 +112,10 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "peerloans.urls"
-WSGI_APPLICATION = "peerloans.wsgi.application"
+# How many requests each web process answers at once. Each thread keeps a connection to each database.
+WEB_THREADS = env.int("WEB_THREADS", default=4)
+# The bytes that a body may have, except on the pages that peerloans/web/door.py names. A thousand ZIPs have 9,000.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 APPEND_SLASH = False
 
 TEMPLATES = [
@@ -324,6 +328,8 @@ LOGGING = {
         # Only the root's handler logs. A client's error is answered and not logged.
         "django": {"handlers": [], "propagate": True},
         "django.request": {"level": "ERROR"},
+        # These would write a traceback for each request with a wrong host name or too many fields.
+        "django.security": {"level": "CRITICAL"},
         # axes would log user names and addresses. Staff see them in the admin.
         "axes": {"level": "CRITICAL"},
         # In debug, one line for each request would hide everything else.
