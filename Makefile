@@ -78,13 +78,13 @@ check: .venv/.tools ## formatting, lint, types, migrations, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python manage.py makemigrations --check --dry-run
+	DEBUG=1 $(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q -n 0 -p no:randomly tests/test_migrations.py
 
 .PHONY: schema
 schema: .venv/.installed ## renew tests/openapi.json, which a test compares with the API
-	$(BIN)/python manage.py spectacular --validate --fail-on-warn --format openapi-json --file tests/openapi.json
+	DEBUG=1 $(BIN)/python manage.py spectacular --validate --fail-on-warn --format openapi-json --file tests/openapi.json
 
 .PHONY: bench
 bench: .venv/.tools ## our figures beside their baselines, taken in turn (about ten minutes)

@@ -1,6 +1,7 @@
 """Stream the rows of a model as CSV: in constant memory, and safe to open in a spreadsheet."""
 
 import csv
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -10,7 +11,9 @@ from django.db.models import Field, QuerySet
 from django.utils import timezone
 
 BATCH_ROWS = 2_000
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet runs a cell that starts with one of these, also the wide forms of East Asian fonts. Where the list separator is a
+# semicolon, as in much of Europe, it also starts a cell after each semicolon or new line within a text.
+_FORMULA = re.compile(r"(?:^|(?<=[;\t\r\n]))(?=[\s\"]*[=+\-@＝＋－＠])")
 
 
 class _Echo:
@@ -47,5 +50,5 @@ def _cell(field: "Field[Any, Any]", row: Any) -> str:
 
 
 def escape_formula(text: str) -> str:
-    """Put an apostrophe before a text that a spreadsheet would run as a formula."""
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA_STARTS) else text
+    """Put an apostrophe before what a spreadsheet would run as a formula."""
+    return _FORMULA.sub("'", text)

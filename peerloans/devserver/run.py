@@ -108,6 +108,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "peerloans.settings")
     embedded.exit_on_signals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, status=0)
     with only_one(port):
+        embedded.DEBUG_MARK.touch()
         kill_left_over()
         check_port(port)
         say("starting PostgreSQL and Redis …")

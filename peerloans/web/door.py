@@ -175,7 +175,7 @@ class Door:
         def call() -> None:
             try:
                 result = function(*arguments)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  it is raised where the result is awaited
                 loop.call_soon_threadsafe(_settle, future, None, error)
             else:
                 loop.call_soon_threadsafe(_settle, future, result, None)
