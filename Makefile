@@ -59,6 +59,10 @@ test-dates: .venv/.tools ## the test suite on other dates and in other time zone
 chaos: .venv/.tools ## kill, cut, slow and fill what the running system stands on, 200 times (FAULTS=20 SEED=7 make chaos)
 	$(BIN)/python -m tests.chaos --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED))
 
+.PHONY: attack
+attack: .venv/.tools ## attack the system in production settings, and show what its users feel (two minutes)
+	$(BIN)/python -m tests.attack $(ATTACKS)
+
 .PHONY: test-cluster
 test-cluster: .venv/.tools ## on PgBouncer, a hot standby, Redis Sentinel and RabbitMQ (Debian's postgresql, pgbouncer, rabbitmq-server)
 	$(BIN)/python -m pytest -m cluster -n 0 -p no:randomly tests/cluster

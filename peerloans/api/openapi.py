@@ -16,9 +16,7 @@ class OpenApiView(SpectacularAPIView):
         renderer = type(request.accepted_renderer)
         content_type = f"{renderer.media_type}; charset={renderer.charset}" if renderer.charset else renderer.media_type
         name = self._get_filename(request, None)
-        return HttpResponse(
-            document_as(renderer), content_type=content_type, headers={"Content-Disposition": f'inline; filename="{name}"'}
-        )
+        return HttpResponse(document_as(renderer), content_type=content_type, headers={"Content-Disposition": f'inline; filename="{name}"'})
 
 
 @cache

@@ -87,9 +87,7 @@ def test_a_request_whose_body_does_not_arrive_occupies_no_thread() -> None:
 
     async def run() -> None:
         served = Door(application, 1)
-        slow = [
-            asyncio.create_task(exchange(served, scope("/slow", ("content-length", "9")), body(b"a", more=True))) for _ in range(100)
-        ]
+        slow = [asyncio.create_task(exchange(served, scope("/slow", ("content-length", "9")), body(b"a", more=True))) for _ in range(100)]
         await asyncio.sleep(0)
         sent, _ = await asyncio.wait_for(exchange(served, scope("/quick", method="GET")), 5)
         assert sent[0]["status"] == 200
