@@ -1,4 +1,4 @@
-"""Secrets that can be guessed are told from random ones."""
+"""Random secrets are accepted, and those that can be guessed are refused with a reason."""
 
 import base64
 import os

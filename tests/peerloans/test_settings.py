@@ -91,8 +91,8 @@ def test_the_check_for_deployment_says_everything_that_is_wrong() -> None:
     wrong = {"SECRET_KEY": "k" * 60, "BANK_WEBHOOK_SECRETS": f"{ZEROS},{PUBLISHED}", "METRICS_TOKEN": "short", "ALLOWED_HOSTS": "*"}
     process = manage(ENVIRONMENT | wrong | {"EMAIL_URL": ""}, "check", "--deploy")
     assert process.returncode == 1
-    said = process.stderr.splitlines()[-6:]
-    assert [line.split()[0] for line in said] == [
+    last_lines = process.stderr.splitlines()[-6:]
+    assert [line.split()[0] for line in last_lines] == [
         "SECRET_KEY",
         "ALLOWED_HOSTS",
         "Set",
@@ -132,8 +132,8 @@ def test_commands_run_in_debug_beside_make_run_alone(tmp_path: Path, mark: bool,
         [sys.executable, "-c", f"from peerloans.devserver import embedded; embedded._wanted = list; {code}"],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    found = re.search(r"^DEBUG = (\w+)", process.stdout, re.MULTILINE)
-    assert (process.returncode, found[1] if found else None) == ((0, "True") if debug == "True" else (0, None) if debug else (1, None))
+    shown = re.search(r"^DEBUG = (\w+)", process.stdout, re.MULTILINE)
+    assert (process.returncode, shown[1] if shown else None) == ((0, "True") if debug == "True" else (0, None) if debug else (1, None))
 
 
 # --- Headers for browsers ---------------------------------------------------------------------------------------------

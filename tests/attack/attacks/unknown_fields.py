@@ -34,7 +34,7 @@ def attack(site: Site) -> Result:
                     continue
                 if status != expected or len(answer) > MOST_BYTES:
                     result.broken.append(f"{path}: {status} with {len(answer):,} bytes")
-    kept = IdempotencyKey.objects.aggregate(longest=Max(Length("body")))["longest"] or 0
-    if kept > MOST_BYTES:
-        result.broken.append(f"a refusal of {kept:,} characters was kept")
+    longest = IdempotencyKey.objects.aggregate(longest=Max(Length("body")))["longest"] or 0
+    if longest > MOST_BYTES:
+        result.broken.append(f"a refusal of {longest:,} characters was kept")
     return result

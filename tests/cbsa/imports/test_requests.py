@@ -130,8 +130,8 @@ def test_what_cannot_be_requested(operations: Client, changed: dict[str, str]) -
 
 @pytest.mark.parametrize(("name", "accepted"), [("☃" * 85, True), ("☃" * 86, False), ("a" * 100, True)])
 def test_a_name_that_no_file_can_have_is_refused(operations: Client, name: str, accepted: bool) -> None:
-    chosen = files() | {"zips_file": SimpleUploadedFile(name, ZIPS.encode())}
-    answer = operations.post("/admin/cbsa/importrequest/add/", chosen)
+    form = files() | {"zips_file": SimpleUploadedFile(name, ZIPS.encode())}
+    answer = operations.post("/admin/cbsa/importrequest/add/", form)
     assert answer.status_code == (302 if accepted else 200)
     assert [requests.run_request(request.pk) for request in ImportRequest.objects.all()] == [
         f"Request {request.pk} is loaded." for request in ImportRequest.objects.all()
