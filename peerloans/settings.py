@@ -49,7 +49,7 @@ for key in SECRET_KEY_FALLBACKS:
     refuse("SECRET_KEY_FALLBACKS", secret_strength.weakness_of_key(key))
 ALLOWED_HOSTS = comma_separated(required("ALLOWED_HOSTS", in_debug="*"))
 if "*" in ALLOWED_HOSTS and os.environ.get("ALLOWED_HOSTS"):
-    refuse("ALLOWED_HOSTS", "must name the site's hosts: with * a stranger chooses the host name of our links.")
+    refuse("ALLOWED_HOSTS", "must name the site's hosts: with a wildcard a stranger chooses the host name of our links.")
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 # --- Browsers -----------------------------------------------------------------------------------------

@@ -13,8 +13,10 @@ _documents: dict[str, bytes] = {}
 class OpenApiView(SpectacularAPIView):
     """The document as YAML or JSON, as the caller accepts it."""
 
+    schema = None  # it does not describe itself
+
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
-        renderer: BaseRenderer = request.accepted_renderer  # type: ignore[assignment]
+        renderer: BaseRenderer = request.accepted_renderer
         document = _documents.get(renderer.media_type)
         if document is None:
             document = _documents[renderer.media_type] = self._document(renderer)

@@ -40,7 +40,7 @@ WORKER = f"{_CELERY} worker --loglevel WARNING --concurrency 2 --without-mingle 
 BEAT = f"{_CELERY} beat --loglevel WARNING"
 # docs/operations.md has the reason of each limit.
 SERVER = (
-    "--interface asginl peerloans.asgi:application --http 1 --no-ws --loop asyncio --workers 2 --respawn-failed-workers"
+    "--interface asginl peerloans.asgi:application --http 1 --no-ws --workers 2 --respawn-failed-workers"
     " --backlog 4096 --backpressure 2048 --http1-buffer-size 65536 --http1-header-read-timeout 20000 --log-level warning"
 )
 CELERY_WARNINGS = "ignore:You're running the worker with superuser,ignore:Using settings.DEBUG"

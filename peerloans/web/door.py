@@ -159,11 +159,14 @@ class Door:
             await send({"type": "http.response.body", "body": part})
             return
         try:
+            # An answer that is not read to its end is cut off there: the server closes the connection.
             while has_more:
                 async with asyncio.timeout(PART_SECONDS):
                     await send({"type": "http.response.body", "body": part, "more_body": True})
                 part, has_more = await self._in_thread(next_part, answer.chunks)
             await send({"type": "http.response.body", "body": part})
+        except TimeoutError:
+            return
         finally:
             await self._in_thread(answer.close)
 

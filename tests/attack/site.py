@@ -42,9 +42,13 @@ class Site:
     token: str
     """Of an investor with an account like any other."""
 
-    def connect(self, data: bytes = b"") -> socket.socket:
-        """Return a new connection on which the data were sent."""
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+    def connect(self, data: bytes = b"", *, unread_bytes: int | None = None) -> socket.socket:
+        """Return a new connection on which the data were sent, and which holds so many unread bytes of the answer."""
+        connection = socket.socket()
+        if unread_bytes:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, unread_bytes)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", self.port))
         connection.sendall(data)
         return connection
 

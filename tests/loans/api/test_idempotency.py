@@ -241,7 +241,7 @@ def test_busy_is_not_remembered(elsewhere: BaseDatabaseWrapper, investor: Caller
 @pytest.mark.parametrize(
     ("call", "body"),
     [
-        ("reservations", {f"{number:04}{'☃' * 90}": 1 for number in range(300)}),
+        ("reservations", {f"{number:04}{'😀' * 96}": 1 for number in range(40)}),
         ("reservations", '{"' + "☃" * 10_000 + '": 1, "' + "☃" * 10_000 + '": 2}'),
         ("transfer", {"method": "x" * 60_000}),
     ],

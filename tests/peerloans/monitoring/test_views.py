@@ -150,7 +150,7 @@ def test_a_job_that_last_succeeded_long_ago_is_late(beat_ticks: None) -> None:
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
-def test_only_the_plain_path_reaches_a_probe(client: Client, path: str) -> None:
+def test_only_the_plain_path_reaches_a_probe(db: None, client: Client, path: str) -> None:
     assert client.get(path, **{door.RAW_PATH: path}).status_code in {200, 404, 503}
     disguised = client.get(path, **{door.RAW_PATH: f"/%{ord(path[1]):x}{path[2:]}"})
     assert (disguised.status_code, disguised.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
