@@ -11,6 +11,7 @@ TITLE = "thousands of unknown fields in one body"
 ROUNDS = 20
 NAMES = 5_500  # in 64 kB
 MOST_BYTES = 4_096
+OWN_ADDRESS = "203.0.113.67"  # the log-ins of the other attacks are throttled by their address
 
 
 def attack(site: Site) -> Result:
@@ -29,7 +30,7 @@ def attack(site: Site) -> Result:
                     {"Authorization": f"Bearer {site.token}", "Idempotency_Key": f"unknown-{number}-{len(body)}"} if path == reserve else {}
                 )
                 try:
-                    status, answer = site.ask("POST", path, body, **headers)
+                    status, answer = site.ask("POST", path, body, X_Forwarded_For=OWN_ADDRESS, **headers)
                 except ConnectionError:  # refused while it was being sent
                     continue
                 if status != expected or len(answer) > MOST_BYTES:
