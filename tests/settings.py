@@ -19,7 +19,7 @@ ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
 CACHES["default"]["KEY_PREFIX"] = f"test:{WORKER}"
 CACHES["default"]["OPTIONS"] |= {"SOCKET_CONNECT_TIMEOUT": 5, "SOCKET_TIMEOUT": 5}  # a busy machine is no fault
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-STATIC_ROOT = None  # nothing is collected for tests
+STATIC_ROOT = None  # type: ignore[assignment]  # nothing is collected for tests
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CELERY_TASK_DEFAULT_QUEUE = f"test-{WORKER}"
 if "CELERY_BROKER_URL" not in os.environ:

@@ -277,7 +277,6 @@ class BankEventCreate(APIView):
 
     authentication_classes = ()  # the signature authenticates the bank
     permission_classes = ()
-    throttle_classes = ()
 
     @extend_schema(
         parameters=SIGNATURE,

@@ -16,6 +16,7 @@ STATUSES = {
     "unknown_zip": 404,
     "method_not_allowed": 405,
     "not_acceptable": 406,
+    "too_slow": 408,
     "busy": 409,
     "illegal_transition": 409,
     "loan_not_open": 409,
