@@ -734,6 +734,21 @@ class Migration(migrations.Migration):
             model_name="transition",
             index=django.contrib.postgres.indexes.BrinIndex(autosummarize=True, fields=["at"], name="transition_at"),
         ),
+        migrations.AddIndex(
+            model_name="transition",
+            index=models.Index(
+                condition=models.Q(
+                    (
+                        "event__in",
+                        ["canceled_by_investor", "expired", "funded", "payment_returned", "transfer_failed", "transfer_started"],
+                    ),
+                    ("from_state__in", ("reserved", "pending")),
+                ),
+                fields=["event", "at"],
+                include=("loan", "from_state"),
+                name="transition_phase_end",
+            ),
+        ),
         migrations.AddConstraint(
             model_name="transition",
             constraint=models.CheckConstraint(
