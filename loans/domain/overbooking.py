@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 from statistics import NormalDist
 
 from loans.domain import limits
@@ -20,8 +21,16 @@ PRIOR_COUNT = 20  # as many phases of all loans are counted with a loan's own on
 CONFIDENCE = 0.90
 DEFAULT_RISK = Decimal("0.05")
 DEFAULT_CAP = Decimal("0.50")
-RATES = [Decimal(half_percents) / 200 for half_percents in range(201)]
+RATES = [Decimal(5 * half_percents).scaleb(-3) for half_percents in range(201)]
 """The rates that can be recommended: 0 to 100 % in steps of half a percent."""
+
+
+class OverbookingPolicy(StrEnum):
+    """Who sets a loan's overbooking rate: staff, or a job from the evidence."""
+
+    FIXED = "fixed"
+    EVIDENCE = "evidence"
+
 
 # How a phase ends: as reserved, and as pending until the money is here. Ends of other names are ours, and are not counted.
 KEPT = {ReservationEvent.TRANSFER_STARTED, ReservationEvent.FUNDED}

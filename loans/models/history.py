@@ -28,7 +28,7 @@ class Transition(models.Model):
     amount = dollars(null=True, help_text="The dollars that the event is about.")
     deadline = models.DateTimeField(null=True, help_text="expires_at or closes_at from here on.")
     rule = models.CharField(max_length=30, blank=True, help_text="The settlement rule that decided, or staff.")
-    facts = models.JSONField(null=True, help_text="The fields of a loan that changed, with their new values as text.")
+    facts = models.JSONField(null=True, help_text="The fields of a loan that changed, with their new values as text, and the evidence.")
     actor = models.CharField(max_length=10)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, db_index=False)
     reason = models.TextField(blank=True)

@@ -54,10 +54,16 @@ TYPICAL_AMOUNT = """
 """
 
 
+def remember_history(now: datetime | None) -> None:
+    """Read and remember what the functions below need, so that they take no time under a lock."""
+    lapse_shares((), now)
+    typical_amount(Decimal(0), now)
+
+
 def lapse_shares(loan_ids: Iterable[int], now: datetime | None) -> dict[int, LoanLapses]:
     """Return the lapse shares of each of these loans, by its id, from phases that ended in the 180 days before `now`.
 
-    `now` is None for the present. The counts may be ten minutes old.
+    `now` is None for the present. The counts may be up to ten minutes old.
     """
     at = database_now(now)
     counts = _remembered("lapse-counts", at, lambda: _lapse_counts(at))
