@@ -15,12 +15,11 @@ from loans.selectors.overbooking import OverbookingEvidence, evidence_of_loans, 
 
 def _risk(text: str) -> Decimal:
     try:
-        risk = Decimal(text)
-    except InvalidOperation:
-        risk = Decimal(0)
-    if not 0 < risk < 1:
-        raise ArgumentTypeError("name a fraction between 0 and 1, such as 0.05")
-    return risk
+        if 0 < (risk := Decimal(text)) < 1:
+            return risk
+    except InvalidOperation:  # no number, or NaN, which cannot be compared
+        pass
+    raise ArgumentTypeError("name a fraction between 0 and 1, such as 0.05")
 
 
 class Command(BaseCommand):
@@ -39,9 +38,7 @@ exit status:
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("loans", nargs="*", metavar="REFERENCE", help="a draft or an open loan; by default the open loans")
-        parser.add_argument(
-            "--risk", type=_risk, metavar="0.05", help="how probably somebody may be turned away; by default the loan's own"
-        )
+        parser.add_argument("--risk", type=_risk, metavar="0.05", help="how probably somebody may be turned away; else the loan's own")
         parser.add_argument("--json", action="store_true", dest="as_json", help="print each loan as a JSON object on its own line")
 
     def handle(self, *, loans: list[str], risk: Decimal | None, as_json: bool, **options: Any) -> None:

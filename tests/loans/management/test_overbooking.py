@@ -7,7 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from tests.factories import DraftFactory, LoanFactory, reserved, settled
+from tests.factories import DraftFactory, LoanFactory, funded, reserved, settled
 
 pytestmark = pytest.mark.django_db
 
@@ -43,6 +43,8 @@ def test_json_has_a_line_for_each_loan():
 
 def test_a_larger_risk_recommends_a_larger_rate():
     loan = LoanFactory(now=timezone.now())
+    for _ in range(20):
+        funded(loan, 1_000, now=timezone.now())
     rates = [json.loads(run(loan.reference, "--risk", risk, "--json"))["recommended_rate"] for risk in ("0.01", "0.05", "0.40")]
     assert rates == sorted(rates)
     assert len(set(rates)) > 1
