@@ -41,6 +41,7 @@ def chart(fixed: Sequence[Point], evidence: Point, promise: float) -> str:
 <style>{STYLE}</style><rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>
 {"".join(marks)}
 {"".join(ticks)}
+<text x="{LEFT - 8}" y="16" text-anchor="end">sold</text>
 <text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 8}" text-anchor="middle">loans of 100 that turned somebody away</text>
 <line class="promise" x1="{x(promise):.1f}" x2="{x(promise):.1f}" y1="20" y2="{HEIGHT - BOTTOM}"/>
 <polyline class="fixed" points="{line}"/>
