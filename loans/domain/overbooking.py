@@ -126,7 +126,10 @@ class Outlook:
 
 def outlook(reservations: Iterable[tuple[Decimal, float]], remaining: Decimal) -> Outlook:
     """Return the outlook of a loan with these live reservations: the amount of each, and its probability of being paid."""
-    paid, cents = paid_dollars(reservations), int(remaining * 100)
+    return _outlook_of(paid_dollars(reservations), int(remaining * 100))
+
+
+def _outlook_of(paid: PaidDollars, cents: int) -> Outlook:
     return _outlook(paid.chance_above(cents), paid.expected_below(cents), paid.mean, cents, paid.error)
 
 
@@ -145,6 +148,11 @@ class Filling:
         self._paid: PaidDollars = paid_dollars(reservations)
         self._claimed = sum((amount for amount, _ in reservations), Decimal(0))
         self._remaining, self._typical_cents, self._probability = remaining, int(typical * 100), probability
+
+    @property
+    def present(self) -> Outlook:
+        """The outlook of the loan as it is, without further reservations."""
+        return _outlook_of(self._paid, int(self._remaining * 100))
 
     def outlook(self, rate: Decimal) -> Outlook:
         """Return the outlook of the loan filled up to its limit at this overbooking rate."""

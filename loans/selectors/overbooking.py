@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import cached_property
 
 from loans.domain.errors import NotFound
-from loans.domain.overbooking import RATES, Filling, LoanLapses, Outlook, outlook
+from loans.domain.overbooking import RATES, Filling, LoanLapses, Outlook
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import LoanEvent, LoanStatus, ReservationState
 from loans.models import Loan, Transition
@@ -42,7 +42,7 @@ class OverbookingEvidence:
     @cached_property
     def present(self) -> Outlook:
         """The outlook of the loan as it is reserved now."""
-        return outlook(self.reservations, self.loan.remaining)
+        return self.filling.present
 
     @cached_property
     def filling(self) -> Filling:
