@@ -37,6 +37,7 @@ class OverbookingEvidence:
 
     @property
     def loan(self) -> Loan:
+        """The loan of the offer."""
         return self.offer.loan
 
     @cached_property
@@ -73,7 +74,7 @@ class OverbookingEvidence:
     @property
     def sentence(self) -> str:
         """What the loan's rate means, and the recommended one, in words."""
-        kept = self.filled
+        filled = self.filled
         if self.recommended_rate == self.loan.overbooking_rate:
             other = "The evidence recommends this rate."
         else:
@@ -82,8 +83,8 @@ class OverbookingEvidence:
                 f"{_dollars(self.recommended.expected_unfilled)} stay unsold."
             )
         return (
-            f"If you keep {percent(self.loan.overbooking_rate)}: {_of_100(kept)} such loans turn somebody away who has paid, "
-            f"by {_dollars(kept.expected_over)} on average; {_dollars(kept.expected_unfilled)} stay unsold. {other}"
+            f"If you keep {percent(self.loan.overbooking_rate)}: {_of_100(filled)} such loans turn somebody away who has paid, "
+            f"by {_dollars(filled.expected_over)} on average; {_dollars(filled.expected_unfilled)} stay unsold. {other}"
         )
 
     def numbers(self, rate: Decimal) -> dict[str, str]:
