@@ -16,6 +16,7 @@ from loans.admin.action_forms import (
     MoneyForm,
     NoteForm,
     OpeningForm,
+    OverbookingForm,
     ReturnForm,
     TransferForm,
 )
@@ -31,6 +32,7 @@ from loans.domain.states import (
 from loans.models import BankEvent, Loan, Reservation, ReviewItem, Transfer
 from loans.services.bank_events import assign_bank_event, is_another_payment, is_same_payment
 from loans.services.loans import close_loan_at_settled, extend_loan, open_loan, withdraw_loan
+from loans.services.overbooking import set_overbooking
 from loans.services.refunds import mark_refund_bounced, mark_refund_paid
 from loans.services.reservations import start_transfer
 from loans.services.run_job_now import run_scheduled_job
@@ -63,7 +65,7 @@ LOAN = Target(
     Loan,
     argument="reference",
     argument_field="reference",
-    compared_fields=("status", "amount", "opens_at", "closes_at"),
+    compared_fields=("status", "amount", "opens_at", "closes_at", "overbooking_policy", "overbooking_rate"),
     loan_field="pk",
     state_field="status",
     state_table=LOAN_TRANSITIONS,
@@ -138,6 +140,16 @@ ACTIONS = [
         ClosingForm,
         "The open loan takes reservations until the new closing.",
         LoanEvent.EXTENDED,
+    ),
+    StaffAction(
+        "set_overbooking",
+        "Set overbooking",
+        LOAN,
+        "loans.set_overbooking_loan",
+        set_overbooking,
+        OverbookingForm,
+        "The loan takes reservations up to the new limit. A lower one cancels nothing.",
+        LoanEvent.OVERBOOKING_SET,
     ),
     StaffAction(
         "withdraw",
