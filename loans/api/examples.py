@@ -95,6 +95,11 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
         "50000.00 is more than the 12000.00 available of PL-0001. At 2026-03-03T15:00:00+00:00 up to 37000.00 may be available.",
         {"available": "12000.00", "frees_at": "2026-03-03T15:00:00Z", "available_then": "37000.00"},
     ),
+    "investor_limit": (
+        "You hold 248000.00 dollars on all loans whose money we have not received; the most is 250000.00. Try again at "
+        "2026-03-03T15:00:00+00:00.",
+        {"limited": "unfunded", "limit": "250000.00", "used": "248000.00", "frees_at": "2026-03-03T15:00:00Z"},
+    ),
     "loan_not_open": ("PL-0001 takes no reservations: it is funded.", {"loan_status": "funded"}),
     "reservation_expired": (
         "This reservation expired at 2026-03-03T15:00:00Z. Make a new one.",

@@ -127,6 +127,10 @@ CAUSES = list(
 )
 
 
+# The causes for which the investor is responsible: they count in the limit of reservations that are let go.
+LET_GO = (ReservationEvent.CANCELED_BY_INVESTOR, ReservationEvent.EXPIRED)
+
+
 class Direction(StrEnum):
     """Which way the money of a transfer goes."""
 

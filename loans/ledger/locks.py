@@ -1,11 +1,12 @@
-"""Lock loans and Idempotency-Keys, and refuse a request whose lock does not come in time.
+"""Lock loans, investors and Idempotency-Keys, and refuse a request whose lock does not come in time.
 
 The row of a loan is the lock for the loan, its reservations, their transfers and its history: nothing writes any of them without
-it. To exclude deadlocks, several loans are locked in the order of their ids, and an Idempotency-Key before any loan. A wait for a
-lock ends after PostgreSQL's `lock_timeout`.
+it. The row of an investor is the lock for what counts in the investor's limits: a transaction that makes more count changes the row's
+version. To exclude deadlocks, an Idempotency-Key is locked before any loan, loans in the order of their ids, and after the last loan
+investors in the order of theirs. A wait for a lock ends after PostgreSQL's `lock_timeout`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -114,3 +115,29 @@ def lock_loans(
     if not loans:
         raise NotFound(f"There is no {'reservation' if reservation_id else 'loan'} {value}.")
     return LockedLoans(loans, loans[0].at)  # type: ignore[attr-defined]
+
+
+def lock_investor(investor_id: int) -> None:
+    """Lock what counts in the investor's limits until the end of the transaction. Lock the loans before.
+
+    Raises:
+        OperationalError: the lock does not come in time; `short_transaction` translates it to Busy.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM loans_investor WHERE id = %s FOR NO KEY UPDATE", [investor_id])
+
+
+def note_in_limits(investor_ids: Collection[int]) -> None:
+    """Lock the investors, and change their versions because more counts in their limits from now on. Lock the loans before.
+
+    Raises:
+        OperationalError: a lock does not come in time; `short_transaction` translates it to Busy.
+    """
+    if not investor_ids:
+        return
+    statement = """
+        WITH locked AS MATERIALIZED (SELECT id FROM loans_investor WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE)
+        UPDATE loans_investor SET version = version + 1 FROM locked WHERE loans_investor.id = locked.id
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [list(investor_ids)])

@@ -20,6 +20,7 @@ from loans.domain import reservation_money
 from loans.domain.actors import Actor
 from loans.domain.errors import NotFound
 from loans.domain.states import (
+    LET_GO,
     LIVE,
     LOAN_TRANSITIONS,
     RESERVATION_TRANSITIONS,
@@ -40,6 +41,8 @@ from loans.ledger.review_items import open_review_item
 from loans.models import Loan, Reservation, Transfer, Transition
 
 DELIVER_TASK = "loans.tasks.deliver"
+# After these events more counts in the limits of the reservation's investor. A reservation that lapses counts by its deadline alone.
+COUNTS_MORE = {ReservationEvent.CANCELED_BY_INVESTOR, ReservationEvent.REINSTATED_RESERVED, ReservationEvent.REINSTATED_PENDING}
 
 
 def insert_draft(loan: Loan, *, actor: Actor, at: datetime) -> Loan:
@@ -106,6 +109,7 @@ class UnitOfWork:
         self._changed_loans: dict[int, Loan] = {}
         self._changed_reservations: dict[UUID, Reservation] = {}
         self._changed_transfers: dict[UUID, Transfer] = {}
+        self._investors_counting_more: set[int] = set()
         self._transitions: list[Transition] = []
 
     @property
@@ -165,6 +169,9 @@ class UnitOfWork:
 
         _count_in_totals(reservation, loan, sign=-1)
         reservation.state, reservation.cause = to_state, event if canceled else ""
+        reservation.let_go_at = self.at if event in LET_GO else None
+        if event in COUNTS_MORE:
+            self._investors_counting_more.add(reservation.investor_id)
         for field, value in changes.items():
             setattr(reservation, field, value)
         _count_in_totals(reservation, loan, sign=1)
@@ -312,6 +319,7 @@ class UnitOfWork:
         if not self._transitions:
             return
         loans = list(self._changed_loans.values())
+        locks.note_in_limits(self._investors_counting_more)
         write_changes(loans, list(self._changed_reservations.values()), list(self._changed_transfers.values()), self._transitions)
         for loan in loans:
             loan.version += 1  # The statement has done the same in the database.

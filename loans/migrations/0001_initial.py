@@ -77,6 +77,15 @@ class Migration(migrations.Migration):
                 ),
                 ("date_joined", models.DateTimeField(default=django.utils.timezone.now, verbose_name="date joined")),
                 (
+                    "token_generation",
+                    models.PositiveBigIntegerField(
+                        db_default=0,
+                        default=0,
+                        editable=False,
+                        help_text="Grows with each new password, deactivation and activation. Older tokens are not valid.",
+                    ),
+                ),
+                (
                     "groups",
                     models.ManyToManyField(
                         blank=True,
@@ -136,7 +145,34 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("user", models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL)),
+                (
+                    "unfunded_limit",
+                    models.DecimalField(
+                        db_default=Decimal("250000.00"),
+                        decimal_places=2,
+                        default=Decimal("250000.00"),
+                        editable=False,
+                        help_text="The most dollars of live reservations over all loans whose money is not here.",
+                        max_digits=14,
+                    ),
+                ),
+                (
+                    "let_go_limit",
+                    models.PositiveSmallIntegerField(
+                        db_default=10,
+                        default=10,
+                        editable=False,
+                        help_text="With so many reservations canceled by the investor or expired within 24 hours, no new one is possible.",
+                    ),
+                ),
+                ("version", models.PositiveBigIntegerField(db_default=0, default=0, editable=False)),
             ],
+            options={
+                "permissions": [("limit_investor", "Can change an investor's limits")],
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("unfunded_limit__gte", 0)), name="investor_unfunded_limit_not_negative")
+                ],
+            },
         ),
         migrations.CreateModel(
             name="Loan",
@@ -167,6 +203,16 @@ class Migration(migrations.Migration):
                     "overbooking_rate",
                     models.DecimalField(
                         decimal_places=4, default=Decimal("0.20"), help_text="0.20 means 20 %, 0 means none.", max_digits=5
+                    ),
+                ),
+                (
+                    "investor_share",
+                    models.DecimalField(
+                        db_default=Decimal("1.0000"),
+                        decimal_places=4,
+                        default=Decimal("1.0000"),
+                        help_text="The share of the amount that one investor may hold unfunded: 0.25 means 25 %. At least the minimum.",
+                        max_digits=5,
                     ),
                 ),
                 ("settlement_rule", models.CharField(default="fifo", max_length=30)),
@@ -214,6 +260,9 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(condition=models.Q(("amount__gt", 0)), name="loan_amount_positive"),
                     models.CheckConstraint(condition=models.Q(("minimum__gte", Decimal("1000.00"))), name="loan_minimum_least"),
                     models.CheckConstraint(condition=models.Q(("overbooking_rate__gte", 0)), name="loan_overbooking_rate_sane"),
+                    models.CheckConstraint(
+                        condition=models.Q(("investor_share__gt", 0), ("investor_share__lte", 1)), name="loan_investor_share_sane"
+                    ),
                     models.CheckConstraint(
                         condition=models.Q(("settled__gte", 0), ("settled__lte", models.F("amount"))), name="loan_settled_within_amount"
                     ),
@@ -265,6 +314,7 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField(help_text="Null when it cannot expire.", null=True)),
                 ("funded_at", models.DateTimeField(help_text="When its money had been received in full.", null=True)),
+                ("let_go_at", models.DateTimeField(help_text="When its investor canceled it, or its deadline passed.", null=True)),
                 (
                     "received",
                     models.DecimalField(decimal_places=2, default=Decimal("0.00"), help_text="Inbound money that cleared.", max_digits=14),
@@ -577,6 +627,18 @@ class Migration(migrations.Migration):
             model_name="reservation",
             index=models.Index(fields=["-created_at", "-id"], name="reservation_newest"),
         ),
+        migrations.AddIndex(
+            model_name="reservation",
+            index=models.Index(
+                condition=models.Q(("expires_at__isnull", False)), fields=["investor", "expires_at"], name="reservation_unfunded"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="reservation",
+            index=models.Index(
+                condition=models.Q(("let_go_at__isnull", False)), fields=["investor", "let_go_at"], name="reservation_let_go"
+            ),
+        ),
         migrations.AddConstraint(
             model_name="reservation",
             constraint=models.UniqueConstraint(fields=("loan", "number"), name="reservation_number_unique"),
@@ -627,6 +689,17 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="reservation_state_agrees",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="reservation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("cause__in", ("canceled_by_investor", "expired")), ("let_go_at__isnull", False)),
+                    models.Q(models.Q(("cause__in", ("canceled_by_investor", "expired")), _negated=True), ("let_go_at__isnull", True)),
+                    _connector="OR",
+                ),
+                name="reservation_let_go_agrees",
             ),
         ),
         migrations.AddConstraint(

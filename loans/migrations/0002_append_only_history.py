@@ -1,11 +1,15 @@
-"""Refuse to change or remove history, also for code that goes past the models."""
+"""Create the triggers, which hold also for code that goes past the models: of history, and of the generations of users' tokens."""
 
 from django.db import migrations
 
 from loans.models.append_only import AppendOnly
+from loans.models.token_generation import TokenGeneration
 
 
 class Migration(migrations.Migration):
     dependencies = [("loans", "0001_initial")]
 
-    operations = [migrations.AddConstraint("transition", AppendOnly(name="append_only"))]
+    operations = [
+        migrations.AddConstraint("transition", AppendOnly(name="append_only")),
+        migrations.AddConstraint("user", TokenGeneration(name="token_generation")),
+    ]

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from loans.domain.investor_limits import DEFAULT_INVESTOR_SHARE
 from loans.domain.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.settlement_rules import DEFAULT_RULE
@@ -34,6 +35,13 @@ class Loan(models.Model):
     minimum = dollars(default=LEAST_MINIMUM, help_text="Least reservation, dollars; never below 1,000.")
     overbooking_rate = models.DecimalField(
         max_digits=5, decimal_places=4, default=DEFAULT_OVERBOOKING_RATE, help_text="0.20 means 20 %, 0 means none."
+    )
+    investor_share = models.DecimalField(
+        max_digits=5,
+        decimal_places=4,
+        default=DEFAULT_INVESTOR_SHARE,
+        db_default=DEFAULT_INVESTOR_SHARE,
+        help_text="The share of the amount that one investor may hold unfunded: 0.25 means 25 %. At least the minimum.",
     )
     settlement_rule = models.CharField(max_length=30, default=DEFAULT_RULE)
     status = models.CharField(max_length=10, choices=choices(LoanStatus), default=LoanStatus.DRAFT, editable=False)
@@ -65,6 +73,7 @@ class Loan(models.Model):
             models.CheckConstraint(name="loan_amount_positive", condition=Q(amount__gt=0)),
             models.CheckConstraint(name="loan_minimum_least", condition=Q(minimum__gte=LEAST_MINIMUM)),
             models.CheckConstraint(name="loan_overbooking_rate_sane", condition=Q(overbooking_rate__gte=0)),
+            models.CheckConstraint(name="loan_investor_share_sane", condition=Q(investor_share__gt=0, investor_share__lte=1)),
             models.CheckConstraint(name="loan_settled_within_amount", condition=Q(settled__gte=0, settled__lte=F("amount"))),
             models.CheckConstraint(name="loan_claimed_not_negative", condition=Q(claimed__gte=0)),
             models.CheckConstraint(name="loan_status_known", condition=Q(status__in=list(LoanStatus))),
@@ -101,6 +110,7 @@ class Loan(models.Model):
         "ltv",
         "minimum",
         "overbooking_rate",
+        "investor_share",
         "settlement_rule",
     )
 

@@ -18,6 +18,7 @@ STATUSES = {
     "not_acceptable": 406,
     "busy": 409,
     "illegal_transition": 409,
+    "investor_limit": 409,
     "loan_not_open": 409,
     "over_limit": 409,
     "request_in_progress": 409,

@@ -71,6 +71,12 @@ class Provoking:
         data = {"available": "30000.00", "frees_at": first["expires_at"], "available_then": "100000.00"}
         return self.reserve("30000.01"), data
 
+    def investor_limit(self) -> Refused:
+        Investor.objects.update(unfunded_limit="9000.00")
+        first = self.reserve().json()
+        data = {"limited": "unfunded", "limit": "9000.00", "used": "5000.00", "frees_at": first["expires_at"]}
+        return self.reserve(), data
+
     def loan_not_open(self) -> Refused:
         Loan.objects.update(status="withdrawn")
         return self.reserve(), {"loan_status": "withdrawn"}
