@@ -94,3 +94,19 @@ class MoneyForm(BankNoticeForm):
     def clean_amount(self) -> Decimal | None:
         amount: Decimal | None = self.cleaned_data["amount"]
         return amount and amount.quantize(CENT)
+
+
+class InvestorLimitsForm(ActionForm):
+    unfunded_limit = forms.DecimalField(
+        required=False,
+        min_value=0,
+        max_digits=14,
+        decimal_places=2,
+        help_text="Dollars of live reservations over all loans whose money is not here. Empty: as before.",
+    )
+    let_go_limit = forms.IntegerField(
+        required=False,
+        min_value=0,
+        label="Reservations let go within 24 hours",
+        help_text="With so many canceled by the investor or expired, no new one is possible. Empty: as before.",
+    )

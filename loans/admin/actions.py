@@ -7,7 +7,16 @@ from typing import Any
 from django.db.models import Model
 from django_celery_beat.models import PeriodicTask
 
-from loans.admin.action_forms import ActionForm, BankNoticeForm, ClosingForm, DeadlineForm, MoneyForm, OpeningForm, TransferForm
+from loans.admin.action_forms import (
+    ActionForm,
+    BankNoticeForm,
+    ClosingForm,
+    DeadlineForm,
+    InvestorLimitsForm,
+    MoneyForm,
+    OpeningForm,
+    TransferForm,
+)
 from loans.domain.states import (
     LOAN_TRANSITIONS,
     RESERVATION_TRANSITIONS,
@@ -17,7 +26,8 @@ from loans.domain.states import (
     TransferEvent,
     possible_events,
 )
-from loans.models import Loan, Reservation, ReviewItem, Transfer
+from loans.models import Investor, Loan, Reservation, ReviewItem, Transfer
+from loans.services.investor_limits import change_investor_limits
 from loans.services.loans import close_loan_at_settled, extend_loan, open_loan, withdraw_loan
 from loans.services.reservations import start_transfer
 from loans.services.run_job_now import run_scheduled_job
@@ -73,6 +83,7 @@ TRANSFER = Target(
     state_table=TRANSFER_TRANSITIONS,
 )
 REVIEW_ITEM = Target(ReviewItem, argument="review_item_id", compared_fields=("resolved_at",))
+INVESTOR = Target(Investor, argument="investor_id", compared_fields=("unfunded_limit", "let_go_limit"))
 JOB = Target(PeriodicTask, argument="job_id", compared_fields=("task", "args", "kwargs"))
 
 
@@ -235,6 +246,15 @@ ACTIONS = [
         resolve_review_item,
         ActionForm,
         "The review item is resolved. The reason is stored as its note.",
+    ),
+    StaffAction(
+        "limit",
+        "Change limits",
+        INVESTOR,
+        "loans.limit_investor",
+        change_investor_limits,
+        InvestorLimitsForm,
+        "The investor gets other limits from now on. Reservations that exceed them stay. The log of the investor keeps the reason.",
     ),
     StaffAction(
         "run",

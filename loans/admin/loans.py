@@ -24,7 +24,7 @@ from loans.services.loans import create_loan, edit_loan
 from peerloans.errors import Problem
 
 PROPERTY_FIELDS = ["reference", "title", ("address", "city"), ("state", "zip")]
-TERMS_FIELDS = ["amount", ("annual_rate", "term_months", "ltv"), ("minimum", "overbooking_rate"), "settlement_rule"]
+TERMS_FIELDS = ["amount", ("annual_rate", "term_months", "ltv"), ("minimum", "investor_share", "overbooking_rate"), "settlement_rule"]
 PROGRESS_FIELDS: list[Any] = [
     "status",
     ("settled", "remaining", "claimed"),
@@ -44,6 +44,7 @@ class LoanForm(forms.ModelForm):
         "amount": CENT,
         "minimum": LEAST_MINIMUM,
         "overbooking_rate": Decimal(0),
+        "investor_share": Decimal("0.0001"),
         "annual_rate": Decimal(0),
         "ltv": Decimal(0),
         "term_months": 1,
@@ -54,6 +55,8 @@ class LoanForm(forms.ModelForm):
         for name, minimum in self.MINIMUMS.items():
             if name in cleaned and cleaned[name] < minimum:
                 self.add_error(name, f"At least {minimum}.")
+        if cleaned.get("investor_share", 0) > 1:
+            self.add_error("investor_share", "At most 1, which means all of the amount.")
         if not self.errors and cleaned["amount"] * (1 + cleaned["overbooking_rate"]) > MAX_DOLLARS:
             self.add_error("amount", f"With its overbooking, at most {MAX_DOLLARS}.")
         return cleaned
