@@ -87,6 +87,7 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "below_minimum": ("Reserve at least 1000.00.", {"minimum": "1000.00"}),
     "invalid_signature": ("Sign the body with the secret agreed on.", {}),
     "not_authenticated": ("Authentication credentials were not provided.", {}),
+    "second_factor_required": ("Staff get tokens only with a second factor. Set one up in the admin first.", {}),
     "token_expired": ("This token has expired. Get a new one at /api/v1/auth/token/.", {}),
     "permission_denied": ("Only investors may do this.", {}),
     "not_accredited": ("Only accredited investors may reserve. Your accreditation is missing or has ended; ask us to renew it.", {}),

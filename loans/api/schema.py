@@ -96,7 +96,7 @@ OPERATIONS = {
         "auth",
         {"username": "investor1", "password": "demo"},
         {"200": {"token": "3c1f…", "expires_at": "2026-03-03T01:00:00Z"}},
-        ("not_authenticated",),
+        ("not_authenticated", "second_factor_required"),
     ),
     "TokenRevoke": Operation("auth", {}, {}),
     "LoanList": Operation("loans", None, {"200": examples.LOAN}),

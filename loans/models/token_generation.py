@@ -1,8 +1,22 @@
-"""Count the generations of a user's tokens in the database, whoever changes the user and by whatever way."""
+"""Give tokens the generation of their user's password, which the database counts, whoever changes the user and in whatever way.
+
+A token begins with the generation in which it was issued. It is valid as long as its user has that generation.
+"""
 
 from typing import Any
 
 from loans.models.trigger import Trigger
+
+
+def token_prefix(generation: int) -> str:
+    """Return what a token of this generation begins with."""
+    return f"{generation}."
+
+
+def generation_of(token: str) -> int:
+    """Return the generation of a token that was issued, or of its first characters; 0 if it names none."""
+    number, dot, _ = token.partition(".")
+    return int(number) if dot and number.isdecimal() else 0
 
 
 class TokenGeneration(Trigger):

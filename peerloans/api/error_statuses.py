@@ -7,6 +7,7 @@ STATUSES = {
     "invalid_signature": 400,
     "invalid_zip": 400,
     "not_authenticated": 401,
+    "second_factor_required": 401,
     "token_expired": 401,
     "not_accredited": 403,
     "permission_denied": 403,

@@ -52,6 +52,10 @@ class Provoking:
     def not_authenticated(self) -> Refused:
         return Caller().get("portfolio/"), {}
 
+    def second_factor_required(self) -> Refused:
+        staff = self.new_user(is_staff=True)
+        return Caller().post("auth/token/", {"username": staff.username, "password": "demo"}), {}
+
     def token_expired(self) -> Refused:
         AuthToken.objects.update(expiry=timezone.now())
         return self.investor.get("portfolio/"), {}
