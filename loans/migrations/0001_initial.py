@@ -31,6 +31,10 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("txid", loans.models.fields.TransactionId(default=0)),
                 ("transition_id", models.BigIntegerField(default=0)),
+                (
+                    "sending_until",
+                    models.DateTimeField(help_text="While a run sends deliveries: when another run may begin at the latest.", null=True),
+                ),
             ],
         ),
         migrations.CreateModel(

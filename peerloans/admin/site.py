@@ -22,6 +22,7 @@ from django_otp import login as log_in_device
 from peerloans.admin import second_factor
 from peerloans.admin.audit_log import log_admin_action
 from peerloans.admin.crafted_requests import refuse_crafted
+from peerloans.admin.lookups import with_named_lookups
 from peerloans.api.throttling import LogInThrottle
 
 
@@ -48,6 +49,10 @@ class StaffSite(admin.AdminSite):
     """Django's admin site, with a second factor and a limit of login attempts."""
 
     login_form = LoginForm
+
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Register a page. Each has named lookups alone, also those of libraries."""
+        super().register(model_or_iterable, with_named_lookups(admin_class or admin.ModelAdmin), **options)
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         return super().admin_view(refuse_crafted(view), cacheable)

@@ -28,8 +28,8 @@ ROWS = f"""
 SET session_replication_role = replica;
 INSERT INTO loans_user (id, password, is_superuser, username, first_name, last_name, email, is_staff, is_active, date_joined)
     SELECT n, '', false, 'investor-' || n, '', '', '', false, true, now() FROM generate_series(1, {INVESTORS}) n;
-INSERT INTO loans_investor (id, user_id, name, accredited_until, unfunded_limit)
-    SELECT id, id, username, '2099-12-31', 999999999999 FROM loans_user;
+INSERT INTO loans_investor (id, user_id, name, accredited_until, unfunded_limit, let_go_limit)
+    SELECT id, id, username, '2099-12-31', 999999999999, 32767 FROM loans_user;
 INSERT INTO knox_authtoken (digest, token_key, user_id, created, expiry)
     SELECT encode(sha512(token::bytea), 'hex'), token, id, now(), now() + interval '1 day'
     FROM (SELECT id, 'bench-' || lpad(id::text, 9, '0') AS token FROM loans_user) AS made;
