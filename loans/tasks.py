@@ -11,6 +11,7 @@ from loans.notifications import deliveries
 from loans.services.cache_refresh import refresh_remaining_cache
 from loans.services.closing_values import record_due_closing_values
 from loans.services.expiry import expire_due
+from loans.services.fill_values import record_new_fill_values
 from loans.services.retention import delete_ended_access_data, delete_old_idempotency_keys
 from loans.services.settlement import settle_due, settle_one_loan
 
@@ -52,6 +53,12 @@ def refresh_remaining() -> str:
 def record_closing_values() -> str:
     """Record the closing values that are missing of banking days that have closed."""
     return f"{record_due_closing_values()} closing values are new."
+
+
+@shared_task
+def record_fill_values() -> str:
+    """Keep how loans with a long history filled, so that their pages need not read it."""
+    return f"{record_new_fill_values()} values are new."
 
 
 @shared_task

@@ -17,7 +17,6 @@ from loans.domain.settlement_rules import RULES
 from loans.domain.states import LoanStatus
 from loans.models import Loan, Transfer, Transition
 from loans.selectors.closing_values import closing_values
-from loans.selectors.loans import loan_fill_curve
 from loans.selectors.offers import loan_offer
 from loans.selectors.queue import loan_funding, loan_queue
 from loans.services.loans import create_loan, edit_loan
@@ -102,7 +101,7 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
         return {
             "offer": offer,
             "funding": funding_bar(loan_funding(offer, queue)),
-            "curve": fill_curve_chart(obj, loan_fill_curve(offer)) if obj.opens_at else "",
+            "curve": fill_curve_chart(offer) if obj.opens_at else "",
             "closing_values": closing_values_chart(obj, closing_values(obj)),
             "queue": queue[:ROWS_SHOWN],
             "queue_length": len(queue),

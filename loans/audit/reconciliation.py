@@ -29,7 +29,7 @@ class Breach:
     """Where an invariant does not hold."""
 
     sentence: str
-    loan_id: int
+    loan_id: int | None
     reservation_id: UUID | None
     expected: object
     actual: object
@@ -57,7 +57,7 @@ def _breaches(invariant: Invariant, at: datetime) -> list[Breach]:
         ORDER BY loan_id, reservation_id LIMIT %(most_listed)s
     """
     with connection.cursor() as cursor:
-        cursor.execute(statement, {"swept_by": at - SWEPT_WITHIN, "most_listed": MOST_LISTED})
+        cursor.execute(statement, {"at": at, "swept_by": at - SWEPT_WITHIN, "most_listed": MOST_LISTED})
         return [Breach(invariant.sentence, *row) for row in cursor.fetchall()]
 
 

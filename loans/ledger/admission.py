@@ -5,9 +5,9 @@ so the rows of the loan and the investor are locked only while it runs; inside a
 refusal changes no row of them. It may lock the loan's, and it may delete an outdated key. The statement's plan is kept (see
 docs/performance.md).
 
-What counts in the investor's limits is counted in the statement's snapshot. The investor's row is changed with each reservation, and only
+What counts in the investor's limits is read in the statement's snapshot. The investor's row is changed with each reservation, and only
 if it still has the version that the snapshot shows; otherwise more may count by now, and the reservation is refused. The caller then
-tries again with both rows locked.
+tries again with both rows locked, and with the investor's dollars counted anew (`locks.count_unfunded`).
 """
 
 from dataclasses import dataclass
@@ -34,14 +34,14 @@ REMAINING = "(amount - settled)"
 LIMIT = "trunc((amount - settled) * (1 + overbooking_rate), 2)"
 MEETS_MINIMUM = f"(%(amount)s >= minimum OR ({REMAINING} < minimum AND %(amount)s = {REMAINING}))"
 FITS = f"(%(amount)s <= {REMAINING} AND %(amount)s <= {LIMIT} - claimed)"
-# The rules of loans/domain/investor_limits.py. `counted` is what counts in the investor's limits with the new reservation.
+# The rules of loans/domain/investor_limits.py. `counted` is what counts in the investor's limits with the new reservation; of the unfunded
+# dollars it is an upper bound (Investor.unfunded_at_most).
 COUNTED = """
-    SELECT at, version, running.unfunded + %(amount)s AS unfunded,
-        running.unfunded + %(amount)s <= unfunded_limit AND running.lapsed + ended.let_go < let_go_limit AS fits
+    SELECT at, version, unfunded_at_most + %(amount)s AS unfunded,
+        unfunded_at_most + %(amount)s <= unfunded_limit AND lapsed + let_go < let_go_limit AS fits
     FROM loans_investor, (SELECT COALESCE(%(now)s::timestamptz, statement_timestamp()) AS at) AS present, LATERAL (
-        SELECT COALESCE(sum(amount) FILTER (WHERE expires_at > at), 0) AS unfunded,
-            count(*) FILTER (WHERE expires_at <= at AND expires_at > at - %(let_go_within)s::interval) AS lapsed
-        FROM loans_reservation WHERE investor_id = %(investor_id)s AND expires_at IS NOT NULL
+        SELECT count(*) AS lapsed FROM loans_reservation
+        WHERE investor_id = %(investor_id)s AND expires_at <= at AND expires_at > at - %(let_go_within)s::interval
     ) AS running, LATERAL (
         SELECT count(*) AS let_go FROM loans_reservation
         WHERE investor_id = %(investor_id)s AND let_go_at > at - %(let_go_within)s::interval
@@ -49,12 +49,11 @@ COUNTED = """
     WHERE loans_investor.id = %(investor_id)s
 """
 LIMIT_ON_LOAN = "GREATEST(minimum, trunc(amount * investor_share, 2))"
-# The sum over all loans is known already. That over this loan is counted only where the other one exceeds its limit.
+# The investor's dollars on the loan are added up only if neither all of the investor's nor all of the loan's are few enough.
 FITS_INVESTOR = f"""
-    (SELECT fits FROM counted) AND ((SELECT unfunded FROM counted) <= {LIMIT_ON_LOAN} OR %(amount)s + (
+    (SELECT fits FROM counted) AND (LEAST((SELECT unfunded FROM counted), claimed + %(amount)s) <= {LIMIT_ON_LOAN} OR %(amount)s + (
         SELECT COALESCE(sum(own.amount), 0) FROM loans_reservation AS own
-        WHERE own.investor_id = %(investor_id)s AND own.loan_id = loans_loan.id
-            AND own.expires_at > (SELECT at FROM counted)
+        WHERE own.investor_id = %(investor_id)s AND own.loan_id = loans_loan.id AND own.expires_at > (SELECT at FROM counted)
     ) <= {LIMIT_ON_LOAN})
 """
 
@@ -80,7 +79,7 @@ _ADMIT = Prepared(
         FOR NO KEY UPDATE
     ), investor AS (
         -- Then lock the investor. Nothing is admitted if another transaction has changed the version meanwhile.
-        UPDATE loans_investor SET version = loans_investor.version + 1 FROM loan, counted
+        UPDATE loans_investor SET unfunded_at_most = unfunded_at_most + %(amount)s, version = loans_investor.version + 1 FROM loan, counted
         WHERE loans_investor.id = %(investor_id)s AND loans_investor.version = counted.version
         RETURNING loan.id AS loan_id
     ), admitted AS (

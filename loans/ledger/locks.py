@@ -6,9 +6,10 @@ version. To exclude deadlocks, an Idempotency-Key is locked before any loan, loa
 investors in the order of theirs. A wait for a lock ends after PostgreSQL's `lock_timeout`.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -117,27 +118,40 @@ def lock_loans(
     return LockedLoans(loans, loans[0].at)  # type: ignore[attr-defined]
 
 
-def lock_investor(investor_id: int) -> None:
-    """Lock what counts in the investor's limits until the end of the transaction. Lock the loans before.
+def count_unfunded(investor_id: int, at: datetime) -> None:
+    """Lock the investor until the end of the transaction, and count the unfunded dollars anew. Lock the loans before.
+
+    Since every reservation adds its dollars and nothing subtracts them, the stored number is an upper bound until it is counted again.
 
     Raises:
         OperationalError: the lock does not come in time; `short_transaction` translates it to Busy.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM loans_investor WHERE id = %s FOR NO KEY UPDATE", [investor_id])
+        # A statement of its own, so that it sees everything that was committed before the lock was taken.
+        statement = """
+            UPDATE loans_investor SET unfunded_at_most = (
+                SELECT COALESCE(sum(amount), 0) FROM loans_reservation WHERE investor_id = loans_investor.id AND expires_at > %s
+            ) WHERE id = %s
+        """
+        cursor.execute(statement, [at, investor_id])
 
 
-def note_in_limits(investor_ids: Collection[int]) -> None:
-    """Lock the investors, and change their versions because more counts in their limits from now on. Lock the loans before.
+def note_in_limits(dollars: Mapping[int, Decimal]) -> None:
+    """Lock the investors, and add to their unfunded dollars. 0 dollars where a reservation was let go. Lock the loans before.
 
     Raises:
         OperationalError: a lock does not come in time; `short_transaction` translates it to Busy.
     """
-    if not investor_ids:
+    if not dollars:
         return
     statement = """
-        WITH locked AS MATERIALIZED (SELECT id FROM loans_investor WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE)
-        UPDATE loans_investor SET version = version + 1 FROM locked WHERE loans_investor.id = locked.id
+        WITH locked AS MATERIALIZED (
+            SELECT id, added FROM loans_investor JOIN unnest(%s::bigint[], %s::numeric[]) AS more (id, added) USING (id)
+            ORDER BY id FOR NO KEY UPDATE OF loans_investor
+        )
+        UPDATE loans_investor SET unfunded_at_most = unfunded_at_most + added, version = version + 1
+        FROM locked WHERE loans_investor.id = locked.id
     """
     with connection.cursor() as cursor:
-        cursor.execute(statement, [list(investor_ids)])
+        cursor.execute(statement, [list(dollars), list(dollars.values())])

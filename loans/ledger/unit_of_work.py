@@ -109,7 +109,7 @@ class UnitOfWork:
         self._changed_loans: dict[int, Loan] = {}
         self._changed_reservations: dict[UUID, Reservation] = {}
         self._changed_transfers: dict[UUID, Transfer] = {}
-        self._investors_counting_more: set[int] = set()
+        self._counting_more: dict[int, Decimal] = {}
         self._transitions: list[Transition] = []
 
     @property
@@ -170,11 +170,13 @@ class UnitOfWork:
         _count_in_totals(reservation, loan, sign=-1)
         reservation.state, reservation.cause = to_state, event if canceled else ""
         reservation.let_go_at = self.at if event in LET_GO else None
-        if event in COUNTS_MORE:
-            self._investors_counting_more.add(reservation.investor_id)
         for field, value in changes.items():
             setattr(reservation, field, value)
         _count_in_totals(reservation, loan, sign=1)
+        if event in COUNTS_MORE:
+            unfunded = reservation.amount if reservation.expires_at else reservation_money.ZERO_DOLLARS
+            investor_id = reservation.investor_id
+            self._counting_more[investor_id] = self._counting_more.get(investor_id, reservation_money.ZERO_DOLLARS) + unfunded
         self._changed_loans[loan.pk] = loan
 
         # The dollars that the event is about: those that have settled, or had until now; else the reservation's amount. Closing values
@@ -319,7 +321,7 @@ class UnitOfWork:
         if not self._transitions:
             return
         loans = list(self._changed_loans.values())
-        locks.note_in_limits(self._investors_counting_more)
+        locks.note_in_limits(self._counting_more)
         write_changes(loans, list(self._changed_reservations.values()), list(self._changed_transfers.values()), self._transitions)
         for loan in loans:
             loan.version += 1  # The statement has done the same in the database.

@@ -169,6 +169,17 @@ class Migration(migrations.Migration):
                         help_text="With so many reservations canceled by the investor or expired within 24 hours, no new one is possible.",
                     ),
                 ),
+                (
+                    "unfunded_at_most",
+                    models.DecimalField(
+                        db_default=Decimal("0.00"),
+                        decimal_places=2,
+                        default=Decimal("0.00"),
+                        editable=False,
+                        help_text="At least the dollars of live reservations whose money is not here. Counted anew when short.",
+                        max_digits=14,
+                    ),
+                ),
                 ("version", models.PositiveBigIntegerField(db_default=0, default=0, editable=False)),
             ],
             options={
@@ -605,6 +616,32 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["day"],
                 "constraints": [models.UniqueConstraint(fields=("loan", "day"), name="closing_value_once")],
+            },
+        ),
+        migrations.CreateModel(
+            name="FillValue",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "transition_id",
+                    models.BigIntegerField(help_text="The values contain the loan's history up to this transition."),
+                ),
+                ("at", models.DateTimeField()),
+                ("amount", models.DecimalField(decimal_places=2, max_digits=14)),
+                ("settled", models.DecimalField(decimal_places=2, max_digits=14)),
+                ("pending", models.DecimalField(decimal_places=2, max_digits=14)),
+                ("reserved", models.DecimalField(decimal_places=2, max_digits=14)),
+                (
+                    "loan",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="fill_values", to="loans.loan"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["transition_id"],
+                "indexes": [models.Index(fields=["loan", "at"], name="fill_value_at")],
+                "constraints": [models.UniqueConstraint(fields=("loan", "transition_id"), name="fill_value_once")],
             },
         ),
         migrations.AddIndex(

@@ -12,6 +12,7 @@ JOBS = [
     ("Refresh remaining values in Redis", "loans.tasks.refresh_remaining", {"every": 1, "period": "hours"}, 3600),
     # Four times within the hour, for loans that were busy; a value that is already recorded is not changed.
     ("Record closing values", "loans.tasks.record_closing_values", {"minute": "*/15", "hour": "18", "day_of_week": "1-5"}, 3600),
+    ("Keep how loans filled", "loans.tasks.record_fill_values", {"every": 1, "period": "minutes"}, 60),
     ("Reconcile nightly", "loans.tasks.reconcile", {"minute": "30", "hour": "2"}, 6 * 3600),
     ("Dispatch imports of ZIP data", "cbsa.tasks.dispatch_import_requests", {"every": 1, "period": "minutes"}, 60),
     ("Delete old idempotency keys and tokens", "loans.tasks.delete_old_records", {"minute": "15", "hour": "3"}, 6 * 3600),

@@ -6,7 +6,7 @@ Only `loans.ledger` writes states, totals and history. Constraints and triggers 
 from loans.models.history import Transition
 from loans.models.idempotency import KEY_UNIQUE, IdempotencyKey
 from loans.models.investor import Investor
-from loans.models.loan import ClosingValue, Loan
+from loans.models.loan import ClosingValue, FillValue, Loan
 from loans.models.notification import Delivery, DeliveryStatus, OutboxCursor, WebhookEndpoint
 from loans.models.reservation import Reservation
 from loans.models.review_item import ReviewItem
@@ -20,6 +20,7 @@ __all__ = [
     "ClosingValue",
     "Delivery",
     "DeliveryStatus",
+    "FillValue",
     "IdempotencyKey",
     "Investor",
     "Loan",

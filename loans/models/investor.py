@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models import Q
 
 from loans.domain.investor_limits import DEFAULT_LET_GO_LIMIT, DEFAULT_UNFUNDED_LIMIT
+from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.models.fields import dollars
 
 
@@ -12,7 +13,7 @@ class Investor(models.Model):
     """A person or firm that reserves parts of loans, and signs in as `user`.
 
     The row is the lock of what counts in the investor's limits. Its `version` grows with each reservation and with each other change
-    that makes more count, so that an admission notices a change since it counted. Only loans.ledger writes it.
+    that makes more count, so that an admission notices a change since it read. Only loans.ledger writes it and `unfunded_at_most`.
     """
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.PROTECT)
@@ -31,6 +32,12 @@ class Investor(models.Model):
         db_default=DEFAULT_LET_GO_LIMIT,
         editable=False,
         help_text="With so many reservations canceled by the investor or expired within 24 hours, no new one is possible.",
+    )
+    unfunded_at_most = dollars(
+        default=ZERO_DOLLARS,
+        db_default=ZERO_DOLLARS,
+        editable=False,
+        help_text="At least the dollars of live reservations whose money is not here. Counted anew when short.",
     )
     version = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
 

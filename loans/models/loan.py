@@ -138,3 +138,23 @@ class ClosingValue(models.Model):
 
     def __str__(self) -> str:
         return f"{self.loan_id} {self.day}"
+
+
+class FillValue(models.Model):
+    """A loan's amount, and the dollars in each state of its reservations, after the last transition of a minute. For its fill curve."""
+
+    loan = models.ForeignKey(Loan, models.PROTECT, related_name="fill_values", db_index=False)
+    transition_id = models.BigIntegerField(help_text="The values contain the loan's history up to this transition.")
+    at = models.DateTimeField()
+    amount = dollars()
+    settled = dollars()
+    pending = dollars()
+    reserved = dollars()
+
+    class Meta:
+        ordering = ["transition_id"]
+        indexes = [models.Index(fields=["loan", "at"], name="fill_value_at")]
+        constraints = [models.UniqueConstraint(fields=["loan", "transition_id"], name="fill_value_once")]
+
+    def __str__(self) -> str:
+        return f"{self.loan} {self.at:%Y-%m-%d %H:%M}"

@@ -61,8 +61,9 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
             _raise_if_refused(offer, amount)
             if exceeded := exceeded_limit(investor.pk, offer.loan, amount, let_go_within, now):
                 raise _investor_limit(exceeded, reference)
-            # The offer leaves lapsed reservations out, and the admission still counts them. So cancel lapsed ones and try again. Another
-            # transaction may also have changed what counts for the investor, so this time nothing else can.
+            # The offer leaves lapsed reservations out, and the admission still counts them; of the investor's dollars it knows an upper
+            # bound. So cancel lapsed ones, count the dollars, and try again. Another transaction may also have changed what counts for
+            # the investor, so this time none can.
             admission = _admit_under_lock(admit, reference, investor.pk, amount, key, now)
         if admission.reservation:
             return admission.reservation
@@ -78,7 +79,9 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
 def _admit_under_lock(
     admit: "partial[Admission]", reference: str, investor_id: int, amount: Decimal, key: Key | None, now: datetime | None
 ) -> Admission:
-    """Lock the loan and the investor, cancel lapsed reservations, the oldest first, until the amount fits, and try once more.
+    """Lock the loan and the investor, count the investor's unfunded dollars anew, and try once more.
+
+    Before, cancel lapsed reservations of the loan, the oldest first, until the amount fits.
 
     They stay canceled if that is refused.
     """
@@ -86,7 +89,7 @@ def _admit_under_lock(
         if key:
             locks.hold_key(key)  # The lock order (see locks.py): the key before the loan.
         (loan,), at = locks.lock_loans(reference=reference, now=now)
-        locks.lock_investor(investor_id)
+        locks.count_unfunded(investor_id, at)
         unclaimed = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
         expire_lapsed([loan], at, needed=amount - unclaimed)
         return admit(now=at)

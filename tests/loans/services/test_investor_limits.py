@@ -153,8 +153,16 @@ def test_ten_are_the_default() -> None:
     assert refusal(loan, investor)["limit"] == "10"
 
 
+# --- The stored dollars are an upper bound, and are counted anew only when they are short ------------------------------------
+def test_what_ended_is_subtracted_when_the_dollars_are_short(investor: Investor) -> None:
+    loan = LoanFactory()
+    for hour in range(3):
+        canceled(loan, 7_000, now=NOON + hour * HOUR, investor=investor)
+        assert fresh(investor).unfunded_at_most == (7_000, 14_000, 7_000)[hour]
+
+
 # --- The statement ----------------------------------------------------------------------------------------------------
-def test_a_reservation_within_the_limits_is_one_statement_that_reads_only_its_investors_rows(investor: Investor) -> None:
+def test_a_reservation_within_the_limits_is_one_statement(investor: Investor) -> None:
     loan = LoanFactory()
     with CaptureQueriesContext(connection) as captured:
         reserved(loan, 1_000, investor=investor)
