@@ -21,14 +21,14 @@ def computed_once(key: str, compute: Callable[[], T], fresh_seconds: float) -> T
     """
     wait_until = time.monotonic() + WAIT_SECONDS
     while True:
-        kept: tuple[float, T] | None = cache.get(key)
-        if kept and time.time() - kept[0] < fresh_seconds:
-            return kept[1]
+        last: tuple[float, T] | None = cache.get(key)
+        if last and time.time() - last[0] < fresh_seconds:
+            return last[1]
         # None: Redis is away. False: another caller computes.
         if cache.add(f"{key}:computing", 1, timeout=COMPUTING_SECONDS) is not False or time.monotonic() > wait_until:
             return _compute(key, compute)
-        if kept:
-            return kept[1]
+        if last:
+            return last[1]
         time.sleep(POLL_SECONDS)
 
 

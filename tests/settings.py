@@ -9,8 +9,6 @@ os.environ.pop("TIME_LAPSE", None)
 
 os.environ["THROTTLE"] = os.environ["THROTTLE_LOGIN"] = ""
 
-from kombu import Queue
-
 from peerloans.devserver import embedded
 from peerloans.settings import *  # noqa: F403
 from peerloans.settings import CACHES, STORAGES
@@ -24,7 +22,9 @@ STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.Static
 STATIC_ROOT = None  # nothing is collected for tests
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CELERY_TASK_DEFAULT_QUEUE = f"test-{WORKER}"
-CELERY_TASK_QUEUES = [Queue(name, routing_key=name) for name in (CELERY_TASK_DEFAULT_QUEUE, f"{CELERY_TASK_DEFAULT_QUEUE}-deliveries")]
+CELERY_TASK_QUEUES = {
+    name: {"exchange": name, "routing_key": name} for name in (CELERY_TASK_DEFAULT_QUEUE, f"{CELERY_TASK_DEFAULT_QUEUE}-deliveries")
+}
 CELERY_TASK_ROUTES = {"loans.tasks.deliver": {"queue": f"{CELERY_TASK_DEFAULT_QUEUE}-deliveries"}}
 if "CELERY_BROKER_URL" not in os.environ:
     CELERY_BROKER_URL = embedded.broker_url(2)

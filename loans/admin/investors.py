@@ -1,5 +1,7 @@
 """Register investors, until when each is accredited, and show their limits."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.http import HttpRequest
 
@@ -21,7 +23,7 @@ class InvestorAdmin(StaffActionsAdmin):
     ordering = ["-pk"]
     autocomplete_fields = ["user"]
 
-    def get_fields(self, request: HttpRequest, obj: Investor | None = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: Investor | None = None) -> Any:
         fields = ["user", "name", "accredited_until"]
         return [*fields, *LIMITS] if obj else fields
 

@@ -1,7 +1,7 @@
 """Edit the schedules of the jobs, and run a job now.
 
-What a job does, and with which arguments, is part of the program: migrations insert the jobs. Whoever could edit that could let a
-worker run any task.
+What a job does, and with which arguments, is part of the program: migrations insert the jobs. A user who could edit that could let
+a worker run any task.
 """
 
 from typing import Any
@@ -16,8 +16,8 @@ from loans.admin.action_pages import StaffActionsAdmin
 
 admin.site.unregister(PeriodicTask)
 
-SCHEDULE_FIELDS = ["enabled", "interval", "crontab", "clocked", "solar", "start_time"]
-FIXED_FIELDS = ["name", "task", "args", "kwargs", "expire_seconds", "last_run_at", "total_run_count"]
+SCHEDULE_FIELDS: list[Any] = ["enabled", "interval", "crontab", "clocked", "solar", "start_time"]
+FIXED_FIELDS: list[Any] = ["name", "task", "args", "kwargs", "expire_seconds", "last_run_at", "total_run_count"]
 
 
 class ScheduleForm(forms.ModelForm):

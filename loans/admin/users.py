@@ -65,7 +65,7 @@ class AuthTokenAdmin(ReadOnlyAdmin):
     @admin.display(description="valid", boolean=True)
     def is_valid(self, token: AuthToken) -> bool:
         user: Any = token.user
-        return user.is_active and token.expiry > timezone.now() and generation_of(token.token_key) == user.token_generation
+        return bool(user.is_active and token.expiry > timezone.now() and generation_of(token.token_key) == user.token_generation)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.has_perm("knox.delete_authtoken"))

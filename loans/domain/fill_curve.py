@@ -61,18 +61,18 @@ def fill_curve(
     instants: Sequence[datetime],
     overbooking_rate: Decimal,
     *,
-    kept: Sequence[FillTotals] = (),
+    totals: Sequence[FillTotals] = (),
     before: Reservations | None = None,
 ) -> list[FillPoint]:
     """Return the loan at each of the instants, which are in order.
 
-    `changes` are its history, oldest first: all of it, or what follows the last of the `kept` totals. `before` is what the reservations
+    `changes` are its history, oldest first: all of it, or what follows the last of the `totals`. `before` is what the reservations
     had then, those that change again. `overbooking_rate` is a fraction, as 0.20.
     """
     reservations = dict(before or {})
     sums: defaultdict[str, Decimal] = defaultdict(lambda: ZERO_DOLLARS)
     amount = ZERO_DOLLARS
-    steps: Iterator[FillTotals | FillChange] = chain(kept, changes)
+    steps: Iterator[FillTotals | FillChange] = chain(totals, changes)
     step = next(steps, None)
     curve = []
     for instant in instants:

@@ -1,4 +1,4 @@
-"""Give tokens the generation of their user's password, which the database counts, whoever changes the user and in whatever way.
+"""Give tokens the generation of their user's password, which the database counts, however the user is changed.
 
 A token begins with the generation in which it was issued. It is valid as long as its user has that generation.
 """

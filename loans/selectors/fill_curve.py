@@ -36,14 +36,14 @@ def loan_fill_curve(offer: LoanOffer) -> list[FillPoint]:
     instants = evenly_spaced(loan.opens_at, end)
     with connection.cursor() as cursor:
         cursor.execute(_KEPT, {"loan_id": loan.pk, "instants": instants})
-        kept = cursor.fetchall()
-    last_kept = kept[-1][0] if kept else 0
+        values = cursor.fetchall()
+    last_kept = values[-1][0] if values else 0
     tail = list(history.filter(id__gt=last_kept).order_by("id").values_list("at", "reservation_id", "to_state", "amount"))
     return fill_curve(
         map(FillChange._make, tail),
         instants,
         loan.overbooking_rate,
-        kept=[FillTotals(*values) for _, *values in kept],
+        totals=[FillTotals(*totals) for _, *totals in values],
         before=_before(history, last_kept, [reservation_id for _, reservation_id, _, _ in tail if reservation_id]) if last_kept else None,
     )
 

@@ -37,7 +37,7 @@ def unfunded_dollars(investor_id: int, now: datetime | None = None) -> Decimal:
 def _unfunded(investor_id: int) -> list[Unfunded]:
     # Exactly the reservations with a deadline: live ones whose money is not here, among them lapsed ones that are not swept yet.
     rows = Reservation.objects.filter(investor_id=investor_id, expires_at__isnull=False).order_by()
-    return [Unfunded(*row) for row in rows.values_list("loan_id", "amount", "expires_at")]
+    return [Unfunded(loan_id, amount, at) for loan_id, amount, at in rows.values_list("loan_id", "amount", "expires_at") if at]
 
 
 def _let_go_since(investor_id: int, since: datetime) -> list[datetime]:

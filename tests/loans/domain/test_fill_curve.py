@@ -56,9 +56,9 @@ def test_the_limit_shrinks_and_the_amount_can_change() -> None:
 
 
 def test_kept_totals_stand_for_the_history_before_them() -> None:
-    kept = [FillTotals(NOON + hour * HOUR, Decimal(100), *map(Decimal, sums)) for hour, sums in ((0, (0, 0, 40)), (2, (0, 40, 7)))]
+    totals = [FillTotals(NOON + hour * HOUR, Decimal(100), *map(Decimal, sums)) for hour, sums in ((0, (0, 0, 40)), (2, (0, 40, 7)))]
     changes, before = [at(3, A, "settled", 30)], {A: ("pending", Decimal(40))}
-    points = fill_curve(changes, evenly_spaced(NOON, NOON + 4 * HOUR, 5), RATE, kept=kept, before=before)
+    points = fill_curve(changes, evenly_spaced(NOON, NOON + 4 * HOUR, 5), RATE, totals=totals, before=before)
     sums = [(point.settled, point.pending, point.reserved) for point in points]
     assert sums == [(0, 0, 40), (0, 0, 40), (0, 40, 7), (30, 0, 7), (30, 0, 7)]
     assert [point.amount for point in points] == [100] * 5

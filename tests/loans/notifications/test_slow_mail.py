@@ -1,4 +1,4 @@
-"""A mail server that takes a second for each mail, and an investor who causes many mails, delay nobody else."""
+"""A mail server that takes a second for each mail, and an investor who causes many mails, delay no other investor."""
 
 import threading
 import time

@@ -35,13 +35,13 @@ def test_history_after_what_is_kept_is_read_on() -> None:
     loan = LoanFactory()
     reservations = [factories.pending(loan, 5_000 + 1_000 * n, now=NOON + timedelta(hours=n)) for n in range(5)]
     record_new_fill_values(least_new=1)
-    kept = FillValue.objects.count()
+    number = FillValue.objects.count()
     factories.money_comes(reservations[1], now=NOON + timedelta(hours=6))
     factories.money_fails(reservations[2], now=NOON + timedelta(hours=7))
     factories.reserved(loan, 3_000, now=NOON + timedelta(hours=8))
     offer = loan_offer(loan.reference, NOON + timedelta(hours=9))
     with_kept = loan_fill_curve(offer)
-    assert FillValue.objects.count() == kept
+    assert FillValue.objects.count() == number
     FillValue.objects.all().delete()
     assert with_kept == loan_fill_curve(offer)
     assert (with_kept[-1].pending, with_kept[-1].reserved) == (5_000 + 6_000 + 8_000 + 9_000, 3_000)
