@@ -5,6 +5,7 @@ from decimal import Decimal
 from loans.domain.actors import Actor
 from loans.domain.errors import IllegalTransition, Invalid, NotFound
 from loans.domain.limits import MAX_DOLLARS
+from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.ledger import locks
 from loans.models import Investor
 from peerloans.admin.audit_log import log_admin_action
@@ -37,8 +38,8 @@ def change_investor_limits(
             raise Invalid(f"Choose from 0 to {MAX_DOLLARS} dollars, and from 0 to {MAX_LET_GO} reservations.")
         if (after := _in_words(investor)) == before:
             raise IllegalTransition(f"The limits are {after} already.")
-        investor.version += 1
-        investor.save(update_fields=["unfunded_limit", "let_go_limit", "version"])
+        investor.save(update_fields=["unfunded_limit", "let_go_limit"])
+        locks.note_in_limits({investor_id: ZERO_DOLLARS})  # an admission that has read the former limits must read again
         log_admin_action(actor.user_id, investor, f"Changed the limits from {before} to {after}: {reason}")
         return investor
 
