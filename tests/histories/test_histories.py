@@ -321,7 +321,7 @@ class History(RuleBasedStateMachine):
 def play(steps: int, phases: Sequence[Phase]) -> None:
     first_seed = int(os.environ.get("HISTORIES_SEED") or random.getrandbits(32))
     print(f"HISTORIES_SEED={first_seed}")  # noqa: T201 - pytest shows it when the test fails
-    History.investors, History.steps = [InvestorFactory(**UNLIMITED) for _ in range(3)], 0
+    History.investors, History.steps = [InvestorFactory(**UNLIMITED) for _ in range(model.INVESTORS)], 0
     options = settings(
         max_examples=10,
         stateful_step_count=STEPS_EACH,
