@@ -6,18 +6,19 @@ refusal changes no row of them. It may lock the loan's, and it may delete an out
 docs/performance.md).
 
 What counts in the investor's limits is read in the statement's snapshot. The investor's row is changed with each reservation, and only
-if it still has the version that the snapshot shows; otherwise more may count by now, and the reservation is refused. The caller then
+if it still has the version that the snapshot shows; otherwise more may count by now, and the statement fails as a whole. The caller then
 tries again with both rows locked, and with the investor's dollars counted anew (`locks.count_unfunded`).
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from django.db import IntegrityError, connection
-from psycopg.errors import UniqueViolation
+from django.db import IntegrityError, connection, transaction
+from psycopg.errors import NotNullViolation, UniqueViolation
 
 from loans.domain.actors import Actor
 from loans.domain.idempotency import KEPT_FOR, FirstAnswer, Key
@@ -70,28 +71,25 @@ _ADMIT = Prepared(
         -- Delete an answer that no longer counts, so that the new one can be inserted.
         DELETE FROM loans_idempotencykey
         WHERE user_id = %(user_id)s AND key = %(key)s AND created_at <= clock_timestamp() - %(kept_for)s RETURNING id
-    ), counted AS MATERIALIZED ({COUNTED}), loan AS MATERIALIZED (
-        -- Decide, and lock the loan. PostgreSQL checks the conditions again on the locked row, if another transaction has changed it.
-        SELECT id FROM loans_loan
+    ), counted AS MATERIALIZED ({COUNTED}), admitted AS (
+        -- Decide, lock the loan and count the reservation. PostgreSQL checks the conditions again on the locked row, if another
+        -- transaction has changed it. RETURNING reads the clock when the loan is locked: that is the reservation's instant.
+        UPDATE loans_loan
+        SET claimed = claimed + %(amount)s, last_number = last_number + 1, version = version + 1
         WHERE reference = %(reference)s AND status = 'open' AND COALESCE(%(now)s::timestamptz, clock_timestamp()) < closes_at
             AND {MEETS_MINIMUM} AND {FITS} AND {MAY_BUY} AND {FITS_INVESTOR}
             AND (SELECT is_ours FROM key) AND NOT EXISTS (SELECT FROM answered)
-        FOR NO KEY UPDATE
+        RETURNING id AS loan_id, last_number AS number, COALESCE(%(now)s::timestamptz, clock_timestamp()) AS at
     ), investor AS (
-        -- Then lock the investor. Nothing is admitted if another transaction has changed the version meanwhile.
-        UPDATE loans_investor SET unfunded_at_most = unfunded_at_most + %(amount)s, version = loans_investor.version + 1 FROM loan, counted
-        WHERE loans_investor.id = %(investor_id)s AND loans_investor.version = counted.version
-        RETURNING loan.id AS loan_id
-    ), admitted AS (
-        -- Count the reservation. RETURNING reads the clock under both locks: that is the reservation's instant.
-        UPDATE loans_loan SET claimed = claimed + %(amount)s, last_number = last_number + 1, version = version + 1
-        FROM investor WHERE loans_loan.id = investor.loan_id
-        RETURNING loan_id, last_number AS number, COALESCE(%(now)s::timestamptz, clock_timestamp()) AS at
+        -- Then lock the investor, unless another transaction has changed the version since it was read.
+        UPDATE loans_investor SET unfunded_at_most = unfunded_at_most + %(amount)s, version = loans_investor.version + 1
+        FROM admitted, counted WHERE loans_investor.id = %(investor_id)s AND loans_investor.version = counted.version
+        RETURNING loans_investor.id
     ), reserved AS (
-        -- The reservation, with the next number of the loan's queue.
+        -- The reservation, with the next number of the loan's queue. Without the investor's row this fails, which undoes all of it.
         INSERT INTO loans_reservation
             (id, loan_id, investor_id, number, amount, settled_amount, state, cause, created_at, expires_at, received, refunded, lost)
-        SELECT %(id)s, loan_id, %(investor_id)s, number, %(amount)s, 0, 'reserved', '', at, at + %(time_to_live)s, 0, 0, 0
+        SELECT %(id)s, loan_id, (SELECT id FROM investor), number, %(amount)s, 0, 'reserved', '', at, at + %(time_to_live)s, 0, 0, 0
         FROM admitted
         RETURNING id, loan_id, number, amount, created_at, expires_at
     ), history AS (
@@ -188,8 +186,12 @@ def admit_reservation(
     }
     with connection.cursor() as cursor:
         try:
-            cursor.execute(_ADMIT, values)
+            with transaction.atomic() if connection.in_atomic_block else nullcontext():
+                cursor.execute(_ADMIT, values)
         except IntegrityError as error:
+            # The investor's row was changed after this statement began.
+            if isinstance(error.__cause__, NotNullViolation) and error.__cause__.diag.column_name == "investor_id":
+                return Admission()
             # Another request answered the key after this statement began, and released the key's lock before this one tried it.
             # The caller's next attempt finds that answer.
             if isinstance(error.__cause__, UniqueViolation) and error.__cause__.diag.constraint_name == KEY_UNIQUE:

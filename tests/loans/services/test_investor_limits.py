@@ -5,8 +5,6 @@ from decimal import Decimal
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from loans.domain.actors import Actor
 from loans.domain.errors import IllegalTransition, Invalid, InvestorLimit, NotAccredited
@@ -159,14 +157,6 @@ def test_what_ended_is_subtracted_when_the_dollars_are_short(investor: Investor)
     for hour in range(3):
         canceled(loan, 7_000, now=NOON + hour * HOUR, investor=investor)
         assert fresh(investor).unfunded_at_most == (7_000, 14_000, 7_000)[hour]
-
-
-# --- The statement ----------------------------------------------------------------------------------------------------
-def test_a_reservation_within_the_limits_is_one_statement(investor: Investor) -> None:
-    loan = LoanFactory()
-    with CaptureQueriesContext(connection) as captured:
-        reserved(loan, 1_000, investor=investor)
-    assert len(captured) == 1
 
 
 # --- What staff change ------------------------------------------------------------------------------------------------
