@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import partial
 
 from django.utils.safestring import SafeString
 
@@ -10,17 +11,26 @@ from loans.domain.states import ReservationState
 from loans.models import Loan
 from loans.selectors.closing_values import ClosingPoint
 from loans.selectors.dashboard import WeeklyExits
+from loans.selectors.fill_curve import loan_fill_curve
+from loans.selectors.offers import LoanOffer
 from loans.selectors.overbooking import OverbookingEvidence
 from loans.selectors.queue import LoanFunding
+from peerloans.computed_once import computed_once
 from peerloans.web import charts
 from peerloans.web.charts import Series
 
 TENTH = Decimal("0.1")
+FILL_CURVE_SECONDS = 60
 SHARES = ("settled", "pending", "reserved")
 
 
-def fill_curve_chart(loan: Loan, points: Sequence[FillPoint]) -> SafeString:
-    """Draw what of the loan was settled, pending and reserved over time, beside its amount and the most that could be taken."""
+def fill_curve_chart(offer: LoanOffer) -> SafeString:
+    """Draw what of the loan was settled, pending and reserved over time, beside its amount and the most that could be taken.
+
+    A curve is computed once a minute. Meanwhile others get the last one; where there is none yet, they wait for a moment.
+    """
+    loan = offer.loan
+    points: list[FillPoint] = computed_once(f"curve:{loan.pk}", partial(loan_fill_curve, offer), FILL_CURVE_SECONDS)
     areas = [Series(share.capitalize(), share, [getattr(point, share) for point in points]) for share in SHARES]
     lines = [
         Series("The loan’s amount", "amount", [point.amount for point in points]),

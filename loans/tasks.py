@@ -13,6 +13,7 @@ from loans.services import overbooking, statement_imports
 from loans.services.cache_refresh import refresh_remaining_cache
 from loans.services.closing_values import record_due_closing_values
 from loans.services.expiry import expire_due
+from loans.services.fill_values import record_new_fill_values
 from loans.services.markets import resolve_loan_markets
 from loans.services.retention import delete_ended_access_data, delete_old_idempotency_keys
 from loans.services.settlement import settle_due, settle_one_loan
@@ -61,6 +62,12 @@ def record_closing_values() -> str:
 def set_overbooking_by_evidence() -> str:
     """Set the overbooking rates of the open loans that follow the evidence."""
     return f"{overbooking.set_overbooking_by_evidence()} overbooking rates changed."
+
+
+@shared_task
+def record_fill_values() -> str:
+    """Keep how loans with a long history filled, so that their pages need not read it."""
+    return f"{record_new_fill_values()} values are new."
 
 
 @shared_task

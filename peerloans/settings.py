@@ -193,9 +193,14 @@ if CELERY_BROKER_URL.startswith(("amqp", "pyamqp")):
     # With a topic exchange RabbitMQ itself delays tasks that are sent for later.
     CELERY_TASK_DEFAULT_EXCHANGE_TYPE = "topic"
     CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, bool | int] = {"confirm_publish": True}
+    queue_options: dict[str, Any] = {"exchange_type": "topic", "queue_arguments": {"x-queue-type": "quorum"}}
 else:
+    queue_options = {"exchange_type": "direct"}
     # Longer than the second for which workers wait for a task, and short enough for a request that sends one after its commit.
     CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2}
+# Deliveries have a queue of their own, since a slow mail server makes them slow. A worker without `-Q` serves both queues.
+CELERY_TASK_QUEUES = {name: {"exchange": "celery", "routing_key": name, **queue_options} for name in ("celery", "deliveries")}
+CELERY_TASK_ROUTES = {"loans.tasks.deliver": {"queue": "deliveries"}}
 # If a task cannot be sent, the scheduled job does its work.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.1}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

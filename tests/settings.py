@@ -22,6 +22,10 @@ STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.Static
 STATIC_ROOT = None  # type: ignore[assignment]  # nothing is collected for tests
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CELERY_TASK_DEFAULT_QUEUE = f"test-{WORKER}"
+CELERY_TASK_QUEUES = {
+    name: {"exchange": name, "routing_key": name} for name in (CELERY_TASK_DEFAULT_QUEUE, f"{CELERY_TASK_DEFAULT_QUEUE}-deliveries")
+}
+CELERY_TASK_ROUTES = {"loans.tasks.deliver": {"queue": f"{CELERY_TASK_DEFAULT_QUEUE}-deliveries"}}
 if "CELERY_BROKER_URL" not in os.environ:
     CELERY_BROKER_URL = embedded.broker_url(2)
 WHITENOISE_AUTOREFRESH = True

@@ -147,3 +147,19 @@ class ReturnForm(MoneyForm):
 
 class AssignForm(NoteForm):
     reference = forms.CharField(max_length=40, help_text="The reference of the transfer (T-…) or of the refund (R-…) that is meant.")
+
+
+class InvestorLimitsForm(ActionForm):
+    unfunded_limit = forms.DecimalField(
+        required=False,
+        min_value=0,
+        max_digits=14,
+        decimal_places=2,
+        help_text="Dollars of live reservations over all loans whose money is not here. Empty: as before.",
+    )
+    let_go_limit = forms.IntegerField(
+        required=False,
+        min_value=0,
+        label="Reservations let go within 24 hours",
+        help_text="With so many canceled by the investor or expired, no new one is possible. Empty: as before.",
+    )

@@ -13,6 +13,7 @@ from loans.admin.action_forms import (
     BankNoticeForm,
     ClosingForm,
     DeadlineForm,
+    InvestorLimitsForm,
     MoneyForm,
     NoteForm,
     OpeningForm,
@@ -29,8 +30,9 @@ from loans.domain.states import (
     TransferEvent,
     possible_events,
 )
-from loans.models import BankEvent, Loan, Reservation, ReviewItem, Transfer
+from loans.models import BankEvent, Investor, Loan, Reservation, ReviewItem, Transfer
 from loans.services.bank_events import assign_bank_event, is_another_payment, is_same_payment
+from loans.services.investor_limits import change_investor_limits
 from loans.services.loans import close_loan_at_settled, extend_loan, open_loan, withdraw_loan
 from loans.services.overbooking import set_overbooking
 from loans.services.refunds import mark_refund_bounced, mark_refund_paid
@@ -93,6 +95,7 @@ BANK_EVENT = Target(
     loan_field="transfer__reservation__loan_id",
 )
 REVIEW_ITEM = Target(ReviewItem, argument="review_item_id", compared_fields=("resolved_at",))
+INVESTOR = Target(Investor, argument="investor_id", compared_fields=("unfunded_limit", "let_go_limit"))
 JOB = Target(PeriodicTask, argument="job_id", compared_fields=("task", "args", "kwargs"))
 
 
@@ -307,6 +310,15 @@ ACTIONS = [
         resolve_review_item,
         NoteForm,
         "The review item is resolved. The reason is stored as its note.",
+    ),
+    StaffAction(
+        "limit",
+        "Change limits",
+        INVESTOR,
+        "loans.limit_investor",
+        change_investor_limits,
+        InvestorLimitsForm,
+        "The investor gets other limits from now on. Reservations that exceed them stay. The log of the investor keeps the reason.",
     ),
     StaffAction(
         "run",

@@ -17,7 +17,6 @@ from loans.domain.settlement_rules import RULES
 from loans.domain.states import LoanStatus
 from loans.models import Loan, Transfer, Transition
 from loans.selectors.closing_values import closing_values
-from loans.selectors.loans import loan_fill_curve
 from loans.selectors.offers import loan_offer
 from loans.selectors.overbooking import overbooking_changes, overbooking_evidence
 from loans.selectors.queue import loan_funding, loan_queue
@@ -26,7 +25,7 @@ from peerloans.errors import Problem
 
 PROPERTY_FIELDS = ["reference", "title", ("address", "city"), ("state", "zip")]
 OVERBOOKING_FIELDS = ("overbooking_rate", "overbooking_policy", "overbooking_risk", "overbooking_cap")
-TERMS_FIELDS = ["amount", ("annual_rate", "term_months", "ltv"), "minimum", OVERBOOKING_FIELDS, "settlement_rule"]
+TERMS_FIELDS = ["amount", ("annual_rate", "term_months", "ltv"), ("minimum", "investor_share"), OVERBOOKING_FIELDS, "settlement_rule"]
 PROGRESS_FIELDS: list[Any] = [
     "status",
     ("settled", "remaining", "claimed"),
@@ -48,6 +47,7 @@ class LoanForm(forms.ModelForm):
         "overbooking_rate": Decimal(0),
         "overbooking_risk": Decimal("0.001"),
         "overbooking_cap": Decimal(0),
+        "investor_share": Decimal("0.0001"),
         "annual_rate": Decimal(0),
         "ltv": Decimal(0),
         "term_months": 1,
@@ -58,6 +58,8 @@ class LoanForm(forms.ModelForm):
         for name, minimum in self.MINIMUMS.items():
             if name in cleaned and cleaned[name] < minimum:
                 self.add_error(name, f"At least {minimum}.")
+        if cleaned.get("investor_share", 0) > 1:
+            self.add_error("investor_share", "At most 1, which means all of the amount.")
         if not self.errors and cleaned["amount"] * (1 + max(cleaned["overbooking_rate"], cleaned["overbooking_cap"])) > MAX_DOLLARS:
             self.add_error("amount", f"With its overbooking, at most {MAX_DOLLARS}.")
         return cleaned
@@ -104,7 +106,7 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
         return {
             "offer": offer,
             "funding": funding_bar(loan_funding(offer, queue)),
-            "curve": fill_curve_chart(obj, loan_fill_curve(offer)) if obj.opens_at else "",
+            "curve": fill_curve_chart(offer) if obj.opens_at else "",
             "closing_values": closing_values_chart(obj, closing_values(obj)),
             "overbooking": overbooking,
             "overbooking_chart": overbooking_chart(overbooking) if overbooking else "",

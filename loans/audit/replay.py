@@ -14,6 +14,7 @@ from loans.domain.errors import IllegalTransition
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import (
     INBOUND_STATUSES,
+    LET_GO,
     LIVE,
     LOAN_TRANSITIONS,
     LOSSES,
@@ -74,6 +75,7 @@ class ReplayedReservation:
     settled_amount: Decimal = ZERO_DOLLARS
     expires_at: datetime | None = None
     funded: bool = False
+    let_go_at: datetime | None = None
     received: Decimal = ZERO_DOLLARS
     refunded: Decimal = ZERO_DOLLARS
     lost: Decimal = ZERO_DOLLARS
@@ -178,10 +180,13 @@ def _apply_to_reservation(result: Replay, row: TransitionRow, reservation_id: UU
         _expect("to_state", row.to_state, state_after(RESERVATION_TRANSITIONS, ReservationState(reservation.state), event))
         _apply_amount(reservation, row, event)
     reservation.state = row.to_state
-    reservation.expires_at = row.deadline
+    deadline, reservation.expires_at = reservation.expires_at, row.deadline
     if event in LOSSES:
         return  # a loss changes neither the state nor its cause
-    reservation.cause = ""
+    reservation.cause, reservation.let_go_at = "", None
+    if event in LET_GO:
+        # An expired reservation counts as let go from its deadline on, not from when the job recorded that.
+        reservation.let_go_at = deadline if event == ReservationEvent.EXPIRED else row.at
     if reservation.state == ReservationState.CANCELED:
         reservation.cause, reservation.settled_amount, reservation.funded = event, ZERO_DOLLARS, False
     elif event in {ReservationEvent.FUNDED, ReservationEvent.REINSTATED_PENDING, ReservationEvent.REVIVED, ReservationEvent.UNFUNDED}:

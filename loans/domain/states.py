@@ -145,6 +145,10 @@ CANCELED_BY_BANK = {ReservationEvent.TRANSFER_FAILED, ReservationEvent.PAYMENT_R
 """The causes that a report of the bank can overrule."""
 
 
+# The causes for which the investor is responsible: they count in the limit of reservations that are let go.
+LET_GO = (ReservationEvent.CANCELED_BY_INVESTOR, ReservationEvent.EXPIRED)
+
+
 class Direction(StrEnum):
     """Which way the money of a transfer goes."""
 

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from loans.domain.investor_limits import DEFAULT_INVESTOR_SHARE
 from loans.domain.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
 from loans.domain.overbooking import DEFAULT_CAP, DEFAULT_RISK, OverbookingPolicy
 from loans.domain.reservation_money import ZERO_DOLLARS
@@ -53,6 +54,13 @@ class Loan(models.Model):
     overbooking_cap = models.DecimalField(
         max_digits=5, decimal_places=4, default=DEFAULT_CAP, db_default=DEFAULT_CAP, help_text="By evidence: the largest rate, as 0.50."
     )
+    investor_share = models.DecimalField(
+        max_digits=5,
+        decimal_places=4,
+        default=DEFAULT_INVESTOR_SHARE,
+        db_default=DEFAULT_INVESTOR_SHARE,
+        help_text="The share of the amount that one investor may hold unfunded: 0.25 means 25 %. At least the minimum.",
+    )
     settlement_rule = models.CharField(max_length=30, default=DEFAULT_RULE)
     status = models.CharField(max_length=10, choices=choices(LoanStatus), default=LoanStatus.DRAFT, editable=False)
     opens_at = models.DateTimeField(null=True, editable=False)
@@ -90,6 +98,7 @@ class Loan(models.Model):
                     overbooking_policy__in=list(OverbookingPolicy), overbooking_risk__gt=0, overbooking_risk__lt=1, overbooking_cap__gte=0
                 ),
             ),
+            models.CheckConstraint(name="loan_investor_share_sane", condition=Q(investor_share__gt=0, investor_share__lte=1)),
             models.CheckConstraint(name="loan_settled_within_amount", condition=Q(settled__gte=0, settled__lte=F("amount"))),
             models.CheckConstraint(name="loan_claimed_not_negative", condition=Q(claimed__gte=0)),
             models.CheckConstraint(name="loan_status_known", condition=Q(status__in=list(LoanStatus))),
@@ -129,6 +138,7 @@ class Loan(models.Model):
         "overbooking_policy",
         "overbooking_risk",
         "overbooking_cap",
+        "investor_share",
         "settlement_rule",
     )
 
@@ -156,3 +166,24 @@ class ClosingValue(models.Model):
 
     def __str__(self) -> str:
         return f"{self.loan_id} {self.day}"
+
+
+class FillValue(models.Model):
+    """A loan's amount, and the dollars in each state of its reservations, after the last transition of a minute. For its fill curve."""
+
+    loan = models.ForeignKey(Loan, models.PROTECT, related_name="fill_values", db_index=False)
+    transition_id = models.BigIntegerField(help_text="The values contain the loan's history up to this transition.")
+    at = models.DateTimeField()
+    amount = dollars()
+    settled = dollars()
+    pending = dollars()
+    reserved = dollars()
+    overbooking_rate = models.DecimalField(max_digits=5, decimal_places=4, null=True)
+
+    class Meta:
+        ordering = ["transition_id"]
+        indexes = [models.Index(fields=["loan", "at"], name="fill_value_at")]
+        constraints = [models.UniqueConstraint(fields=["loan", "transition_id"], name="fill_value_once")]
+
+    def __str__(self) -> str:
+        return f"{self.loan} {self.at:%Y-%m-%d %H:%M}"

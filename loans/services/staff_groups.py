@@ -57,6 +57,7 @@ ACT = {
     "loans.close_loan",
     "loans.extend_loan",
     "loans.extend_reservation",
+    "loans.limit_investor",
     "loans.open_loan",
     "loans.pay_refund",
     "loans.record_transfer",

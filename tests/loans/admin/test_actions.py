@@ -23,12 +23,25 @@ from loans.admin.action_forms import DeadlineForm
 from loans.admin.actions import ACTIONS, StaffAction, actions_on
 from loans.api.serializers import TransitionSerializer
 from loans.domain.actors import Actor
-from loans.models import BankEvent, Loan, Reservation, ReviewItem, Transfer, Transition, User
+from loans.models import BankEvent, Investor, Loan, Reservation, ReviewItem, Transfer, Transition, User
 from loans.services.bank_events import record_bank_event
 from loans.services.loans import withdraw_loan
 from loans.services.staff_groups import GROUPS
 from loans.services.staff_overrides import cancel_by_staff, extend_reservation
-from tests.factories import STAFF, DraftFactory, LoanFactory, canceled, funded, inbound, money_comes, notice, pending, reserved, settled
+from tests.factories import (
+    STAFF,
+    DraftFactory,
+    InvestorFactory,
+    LoanFactory,
+    canceled,
+    funded,
+    inbound,
+    money_comes,
+    notice,
+    pending,
+    reserved,
+    settled,
+)
 
 pytestmark = pytest.mark.django_db
 REASON = "The investor asked by phone."
@@ -133,12 +146,14 @@ ROWS: dict[tuple[type[Model], str], Callable[[], Model]] = {
     (BankEvent, "same_payment"): possible_duplicate,
     (BankEvent, "another_payment"): possible_duplicate,
     (ReviewItem, "resolve"): open_review_item,
+    (Investor, "limit"): InvestorFactory,
     (PeriodicTask, "run"): lambda: PeriodicTask.objects.get(task="loans.tasks.expire"),
 }
 FIELD_VALUES = {
     "closes_at": "2099-01-01T12:00",
     "expires_at": "2099-01-01T12:00",
     "overbooking_rate": "0.35",
+    "unfunded_limit": "50000",
     "reference": "T-0123456789AB",
 }
 each_action = pytest.mark.parametrize("action", ACTIONS, ids=lambda action: f"{action.model.__name__}-{action.name}")
