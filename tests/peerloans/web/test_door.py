@@ -124,7 +124,7 @@ def test_only_who_may_see_the_import_page_may_send_it_a_file(db: None, status: s
 
 
 def test_the_import_page_has_a_limit_of_its_own(db: None) -> None:
-    request, received = passed_on(scope(IMPORT_PAGE, ("content-length", str(40 * 2**20))))
+    request, received = passed_on(scope(IMPORT_PAGE, ("content-length", str(60 * 2**20))))
     assert (request[door.REFUSED], received) == ("too_large", 0)
 
 
