@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,9 @@ CONTENT_SECURITY_POLICY = {
         "object-src": ["'none'"],
     }
 }
+
+# How many dollars one member of staff may record, assign, mark as refunded or settle ahead of turn without the approval of another.
+APPROVAL_ABOVE_DOLLARS = Decimal(env.str("APPROVAL_ABOVE_DOLLARS", default="10000"))
 
 # Divides both deadlines of a reservation, so that a demo shows in seconds what takes days.
 TIME_LAPSE = env.float("TIME_LAPSE", default=1.0) if DEBUG else 1.0

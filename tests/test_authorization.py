@@ -109,6 +109,7 @@ MODELS = {
     "cbsa/importrequest": ("SAOR", "OR", NOBODY, NOBODY),
     "cbsa/importrun": ("SAOR", NOBODY, NOBODY, NOBODY),
     "cbsa/zip": ("SAOR", NOBODY, NOBODY, NOBODY),
+    "loans/approvalrequest": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/bankevent": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/paymentfile": ("SAOR", "OR", NOBODY, NOBODY),
     "loans/reviewitem": ("SAOR", NOBODY, NOBODY, NOBODY),

@@ -1,6 +1,7 @@
 """Register the admin pages of loans and of what belongs to them. One module for each group of pages."""
 
 from loans.admin import (
+    approvals,
     history,
     investors,
     jobs,
@@ -15,6 +16,7 @@ from loans.admin import (
 )
 
 __all__ = [
+    "approvals",
     "history",
     "investors",
     "jobs",

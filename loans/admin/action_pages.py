@@ -91,8 +91,13 @@ def _show_outcomes(
     """Say which rows the action was done for. For rows that changed since their preview, show the new preview."""
     done = [outcome for outcome in outcomes if outcome.done]
     changed = [outcome for outcome in outcomes if not outcome.done and not outcome.refusal]
+    requested = [outcome for outcome in done if outcome.needs_approval]
+    done = [outcome for outcome in done if not outcome.needs_approval]
     if done:
         model_admin.message_user(request, f"{action.label}: done for {_row_names(done)}.", messages.SUCCESS)
+    if requested:
+        text = f"{action.label}: requested for {_row_names(requested)}. Another member of staff has to approve it."
+        model_admin.message_user(request, text, messages.WARNING)
     for outcome in outcomes:
         if outcome.refusal:
             model_admin.message_user(request, f"{action.label}: not done for {outcome.row}: {outcome.refusal}", messages.ERROR)

@@ -17,13 +17,17 @@ from django.db.models import Model
 
 from loans.admin.actions import StaffAction
 from loans.domain.actors import Actor
+from loans.domain.errors import ApprovalNeeded
 from loans.domain.payment_reference import reference_in
 from loans.domain.states import ReservationEvent
 from loans.ledger import locks
 from loans.models import Reservation, ReviewItem, Transfer, Transition
 from loans.selectors.offers import LoanOffer, loan_offer
 from loans.selectors.queue import live_reservations
+from loans.services.approvals import request_approval
 from peerloans.errors import Problem
+
+_DESCRIBED = ("amount", "reference")
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Preview:
     """What an action does to one row.
 
     It is only a preview unless `done`. If the service refuses the action, `refusal` is the service's message and the
-    rest is empty. Offers, transitions and review items are those of the row's loan.
+    rest is empty. With `needs_approval`, a confirmation only requests it, and another member of staff approves or rejects that. Offers,
+    transitions and review items are those of the row's loan.
     """
 
     row: Model
@@ -42,6 +47,7 @@ class Preview:
     overtaken: Sequence[Reservation] = ()
     digest: str = ""
     refusal: str = ""
+    needs_approval: bool = False
     done: bool = False
 
     @property
@@ -75,9 +81,34 @@ def _run(
             outcome = _call_service(action, row, arguments, actor, reason)
             if outcome.digest != confirmed_digest:
                 transaction.set_rollback(True)
+    except ApprovalNeeded:
+        return _request(action, row, arguments, actor=actor, reason=reason, confirmed_digest=confirmed_digest)
     except Problem as problem:  # raised by the service, or by a hook after the commit
         return Preview(row, refusal=problem.detail)
     return replace(outcome, done=outcome.digest == confirmed_digest)
+
+
+def _request(
+    action: StaffAction, row: Model, arguments: Mapping[str, Any], *, actor: Actor, reason: str, confirmed_digest: str | None
+) -> Preview:
+    """Show what the action would do once it is approved, and request that if it was confirmed."""
+    try:
+        with locks.short_transaction():
+            outcome = _call_service(action, row, arguments, replace(actor, approver_id=actor.user_id), reason)
+            transaction.set_rollback(True)
+        if outcome.digest == confirmed_digest and outcome.offer_before:
+            shown = [f"{value:,}" if isinstance(value, Decimal) else str(value) for name, value in arguments.items() if name in _DESCRIBED]
+            request_approval(
+                act=action.name,
+                arguments={action.target.argument: getattr(row, action.target.argument_field), **arguments},
+                description=f"{action.label}: {', '.join([str(row), *shown])}",
+                loan_id=outcome.offer_before.loan.pk,
+                actor=actor,
+                reason=reason,
+            )
+    except Problem as problem:
+        return Preview(row, refusal=problem.detail)
+    return replace(outcome, needs_approval=True, done=outcome.digest == confirmed_digest)
 
 
 def _call_service(action: StaffAction, row: Model, arguments: Mapping[str, Any], actor: Actor, reason: str) -> Preview:

@@ -30,7 +30,8 @@ from loans.domain.states import (
     TransferEvent,
     possible_events,
 )
-from loans.models import BankEvent, Investor, Loan, Reservation, ReviewItem, Transfer
+from loans.models import ApprovalRequest, BankEvent, Investor, Loan, Reservation, ReviewItem, Transfer
+from loans.services.approvals import approve, reject
 from loans.services.bank_events import assign_bank_event, is_another_payment, is_same_payment
 from loans.services.investor_limits import change_investor_limits
 from loans.services.loans import close_loan_at_settled, extend_loan, open_loan, withdraw_loan
@@ -88,6 +89,7 @@ TRANSFER = Target(
     state_field="status",
     state_table=TRANSFER_TRANSITIONS,
 )
+APPROVAL = Target(ApprovalRequest, argument="request_id", compared_fields=("state",), loan_field="loan_id", state_field="state")
 BANK_EVENT = Target(
     BankEvent,
     argument="bank_event_id",
@@ -110,7 +112,7 @@ class StaffAction:
     service: Callable[..., object]
     form: type[ActionForm]
     description: str
-    event: str = ""  # which the row's state must allow, or a report's outcome; empty if only the service can tell
+    event: str = ""  # which the row's state must allow, or that state itself; empty if only the service can tell
 
     @property
     def model(self) -> type[Model]:
@@ -120,6 +122,8 @@ class StaffAction:
         """Return whether the row's state allows the action. The service may still refuse it for another reason."""
         if isinstance(row, BankEvent):
             return row.outcome == self.event and not row.answer
+        if isinstance(row, ApprovalRequest):
+            return row.state == self.event
         return not self.event or self.event in possible_events(self.target.state_table, getattr(row, self.target.state_field))
 
 
@@ -301,6 +305,26 @@ ACTIONS = [
         NoteForm,
         "The possible duplicate is a payment of its own, and is booked as one.",
         "possible_duplicate",
+    ),
+    StaffAction(
+        "approve",
+        "Approve",
+        APPROVAL,
+        "loans.decide_approvalrequest",
+        approve,
+        NoteForm,
+        "What your colleague requested is done now. History names both of you.",
+        "waiting",
+    ),
+    StaffAction(
+        "reject",
+        "Reject",
+        APPROVAL,
+        "loans.decide_approvalrequest",
+        reject,
+        NoteForm,
+        "What your colleague requested is not done.",
+        "waiting",
     ),
     StaffAction(
         "resolve",

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from loans.admin.action_pages import StaffActionsAdmin
-from loans.models import Investor
+from loans.models import Investor, User
 from loans.selectors.investor_limits import unfunded_dollars
 
 LIMITS = ["unfunded_limit", "unfunded_now", "let_go_limit"]
@@ -26,6 +26,15 @@ class InvestorAdmin(StaffActionsAdmin):
     def get_fields(self, request: HttpRequest, obj: Investor | None = None) -> Any:
         fields = ["user", "name", "accredited_until"]
         return [*fields, *LIMITS] if obj else fields
+
+    def has_change_permission(self, request: HttpRequest, obj: Investor | None = None) -> bool:
+        """Refuse staff a change of their own accreditation."""
+        return super().has_change_permission(request, obj) and (obj is None or obj.user_id != request.user.pk)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "user":
+            kwargs["queryset"] = User.objects.exclude(username=request.user.get_username())  # nobody makes themselves an investor
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Investor | None = None) -> list[str]:
         return ["user", *LIMITS] if obj else []

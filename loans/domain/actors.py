@@ -6,11 +6,15 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts: a kind of actor, and the signed-in user where there is one. `shows_reason`: the investor may read the actor's reason."""
+    """Who acts: a kind of actor, and the signed-in user where there is one.
+
+    `shows_reason`: the investor may read the actor's reason. `approver_id`: the user who approved what `user_id` requested.
+    """
 
     kind: Literal["investor", "staff", "bank", "system"]
     user_id: int | None = None
     shows_reason: bool = False
+    approver_id: int | None = None
 
 
 SYSTEM = Actor("system")

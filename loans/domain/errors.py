@@ -77,6 +77,20 @@ class IllegalTransition(Problem):
     title = "Not possible in this state"
 
 
+class NotPermitted(Problem):
+    """The user may not do it, whatever the user's permissions: it is the user's own matter."""
+
+    code = "permission_denied"
+    title = "Not permitted"
+
+
+class ApprovalNeeded(Problem):
+    """A second member of staff has to approve it. `limit`: how many dollars one person may move alone."""
+
+    code = "approval_needed"
+    title = "Approval needed"
+
+
 class Busy(Problem):
     """A lock did not come in time. The same request may succeed a moment later."""
 

@@ -44,6 +44,7 @@ _TRANSITION_COLUMNS = (
     "user_id",
     "reason",
     "reason_shown",
+    "approved_by_id",
 )
 
 

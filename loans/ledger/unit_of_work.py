@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from loans import remaining_cache
 from loans.domain import reservation_money
 from loans.domain.actors import Actor
-from loans.domain.errors import NotFound
+from loans.domain.errors import NotFound, NotPermitted
 from loans.domain.states import (
     LET_GO,
     LIVE,
@@ -38,7 +38,7 @@ from loans.ledger import locks
 from loans.ledger.bulk_write import write_changes
 from loans.ledger.expiry import expire_lapsed
 from loans.ledger.review_items import open_review_item
-from loans.models import OPEN_STATUSES, BankEvent, Loan, Reservation, Transfer, Transition
+from loans.models import OPEN_STATUSES, BankEvent, Investor, Loan, Reservation, Transfer, Transition
 
 DELIVER_TASK = "loans.tasks.deliver"
 # After these events more counts in the limits of the reservation's investor. A reservation that lapses counts by its deadline alone.
@@ -339,7 +339,13 @@ class UnitOfWork:
         self._record(loan, event, from_status, transfer.status, amount, reservation=reservation, transfer=transfer)
 
     def _record(self, loan: Loan, event: str, from_state: str, to_state: str, amount: Decimal, **more: Any) -> None:
-        by = {"actor": self.actor.kind, "user_id": self.actor.user_id, "reason": self.reason, "reason_shown": self.actor.shows_reason}
+        by = {
+            "actor": self.actor.kind,
+            "user_id": self.actor.user_id,
+            "approved_by_id": self.actor.approver_id,
+            "reason": self.reason,
+            "reason_shown": self.actor.shows_reason,
+        }
         self._transitions.append(
             Transition(at=self.at, loan=loan, event=event, from_state=from_state, to_state=to_state, amount=amount, **by, **more)
         )
@@ -349,6 +355,7 @@ class UnitOfWork:
         """Write all changes in one statement. After the commit, update the remaining cache and send the notification job."""
         if not self._transitions:
             return
+        self._refuse_own_matter()
         loans = list(self._changed_loans.values())
         locks.note_in_limits(self._counting_more)
         write_changes(loans, list(self._changed_reservations.values()), list(self._changed_transfers.values()), self._transitions)
@@ -356,6 +363,18 @@ class UnitOfWork:
             loan.version += 1  # The statement has done the same in the database.
         transaction.on_commit(self._publish_remaining, robust=True)
         transaction.on_commit(_notify_soon, robust=True)
+
+    def _refuse_own_matter(self) -> None:
+        """Refuse staff who would change a reservation of their own, or approve it.
+
+        Raises:
+            NotPermitted.
+        """
+        if self.actor.kind == "staff" and self.actor.user_id is not None:
+            changed = {reservation.investor_id for reservation in self._changed_reservations.values()}
+            users = {self.actor.user_id, self.actor.approver_id} - {None}
+            if Investor.objects.filter(pk__in=changed, user__in=users).exists():
+                raise NotPermitted("A reservation of your own would change. Ask another member of staff.")
 
     def _publish_remaining(self) -> None:
         loans = self._changed_loans.values()

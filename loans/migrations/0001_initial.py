@@ -6,6 +6,7 @@ from decimal import Decimal
 import django.contrib.auth.models
 import django.contrib.auth.validators
 import django.contrib.postgres.indexes
+import django.core.serializers.json
 import django.db.models.deletion
 import django.db.models.expressions
 import django.db.models.functions.comparison
@@ -613,6 +614,7 @@ class Migration(migrations.Migration):
                             ("breach", "Breach"),
                             ("job_failed", "Job failed"),
                             ("delivery_given_up", "Delivery given up"),
+                            ("approval_requested", "Approval requested"),
                         ],
                         max_length=30,
                     ),
@@ -637,6 +639,47 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-id"],
                 "permissions": [("resolve_reviewitem", "Can resolve a review item")],
+            },
+        ),
+        migrations.CreateModel(
+            name="ApprovalRequest",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("act", models.CharField(help_text="The staff action, by its name.", max_length=30)),
+                (
+                    "arguments",
+                    models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, help_text="What the action is called with."),
+                ),
+                ("description", models.CharField(max_length=300)),
+                ("reason", models.CharField(max_length=1000)),
+                ("shows_reason", models.BooleanField(default=False)),
+                ("requested_at", models.DateTimeField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("waiting", "Waiting"), ("approved", "Approved"), ("rejected", "Rejected")],
+                        default="waiting",
+                        max_length=10,
+                    ),
+                ),
+                ("decided_at", models.DateTimeField(null=True)),
+                ("decision_reason", models.CharField(blank=True, max_length=1000)),
+                (
+                    "decided_by",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "requested_by",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL),
+                ),
+                ("loan", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to="loans.loan")),
+                ("review_item", models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, to="loans.reviewitem")),
+            ],
+            options={
+                "ordering": ["-id"],
+                "permissions": [("decide_approvalrequest", "Can approve or reject what another member of staff requests")],
             },
         ),
         migrations.CreateModel(
@@ -763,6 +806,17 @@ class Migration(migrations.Migration):
                         db_default=models.Func(function="pg_current_xact_id"),
                         editable=False,
                         help_text="The transaction that wrote it. The outbox reads in this order.",
+                    ),
+                ),
+                (
+                    "approved_by",
+                    models.ForeignKey(
+                        db_index=False,
+                        help_text="Who approved the user's request.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
                     ),
                 ),
                 (
@@ -1020,6 +1074,26 @@ class Migration(migrations.Migration):
                 fields=("kind", "loan", "reservation", "detail"),
                 name="review_item_open_once",
                 nulls_distinct=False,
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="approvalrequest",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("decided_by__isnull", True), models.Q(("decided_by", models.F("requested_by")), _negated=True), _connector="OR"
+                ),
+                name="approval_by_another",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="approvalrequest",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("decided_at__isnull", True), ("decided_by__isnull", True), ("state", "waiting")),
+                    models.Q(models.Q(("state", "waiting"), _negated=True), ("decided_at__isnull", False), ("decided_by__isnull", False)),
+                    _connector="OR",
+                ),
+                name="approval_decision_agrees",
             ),
         ),
         migrations.AddIndex(

@@ -3,6 +3,7 @@
 Only `loans.ledger` writes states, totals and history. Constraints and triggers in the database refuse what breaks a rule.
 """
 
+from loans.models.approval import ApprovalRequest
 from loans.models.history import HistoryBlock, Transition
 from loans.models.idempotency import KEY_UNIQUE, IdempotencyKey
 from loans.models.investor import Investor
@@ -18,6 +19,7 @@ from loans.models.user import User
 __all__ = [
     "KEY_UNIQUE",
     "OPEN_STATUSES",
+    "ApprovalRequest",
     "BankEvent",
     "ClosingValue",
     "Delivery",

@@ -31,6 +31,9 @@ class Transition(models.Model):
     facts = models.JSONField(null=True, help_text="The fields of a loan that changed, with their new values as text, and the evidence.")
     actor = models.CharField(max_length=10)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, db_index=False)
+    approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+", db_index=False, help_text="Who approved the user's request."
+    )
     reason = models.TextField(blank=True)
     reason_shown = models.BooleanField(db_default=False, help_text="The investor may read the reason.")
     txid = TransactionId(

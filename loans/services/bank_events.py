@@ -13,7 +13,10 @@ from functools import partial
 from typing import Literal
 from uuid import UUID
 
+from django.conf import settings
+
 from loans.domain.actors import BANK, Actor
+from loans.domain.approvals import refuse_without_approval
 from loans.domain.bank_reports import Effect, InboundPosition, RefundPosition
 from loans.domain.errors import IllegalTransition, Invalid, NotFound
 from loans.domain.limits import MAX_DOLLARS
@@ -107,7 +110,7 @@ def assign_bank_event(*, bank_event_id: str, reference: str, actor: Actor, reaso
         NotFound: there is no such event, or no transfer of the event's direction with the reference.
         IllegalTransition: the event is booked under another transfer.
         Invalid: the money of the reservation would exceed limits.MAX_DOLLARS.
-        Busy.
+        Busy, ApprovalNeeded.
     """
     type_ = _bank_event(bank_event_id).type
     transfer = _transfer_named(reference, type_)
@@ -117,6 +120,7 @@ def assign_bank_event(*, bank_event_id: str, reference: str, actor: Actor, reaso
         bank_event = _bank_event(bank_event_id, lock=True)
         if bank_event.transfer_id == transfer.pk:
             return bank_event
+        refuse_without_approval(actor, bank_event.amount, settings.APPROVAL_ABOVE_DOLLARS)
         if bank_event.transfer_id:
             raise IllegalTransition("It is booked under another transfer already.", state=bank_event.outcome)
         _book(work, bank_event, transfer.pk)

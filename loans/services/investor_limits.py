@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from loans.domain.actors import Actor
-from loans.domain.errors import IllegalTransition, Invalid, NotFound
+from loans.domain.errors import IllegalTransition, Invalid, NotFound, NotPermitted
 from loans.domain.limits import MAX_DOLLARS
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.ledger import locks
@@ -23,6 +23,7 @@ def change_investor_limits(
     Raises:
         Invalid: a limit is negative or too large.
         IllegalTransition: the limits are so already, or the actor is not signed in.
+        NotPermitted: they are the actor's own.
         NotFound, Busy.
     """
     if actor.user_id is None:
@@ -31,6 +32,8 @@ def change_investor_limits(
         investor = Investor.objects.select_for_update(no_key=True).filter(pk=investor_id).first()
         if not investor:
             raise NotFound(f"There is no investor {investor_id}.")
+        if investor.user_id == actor.user_id:
+            raise NotPermitted("These are your own limits. Ask another member of staff.")
         before = _in_words(investor)
         investor.unfunded_limit = investor.unfunded_limit if unfunded_limit is None else unfunded_limit
         investor.let_go_limit = investor.let_go_limit if let_go_limit is None else let_go_limit

@@ -11,7 +11,10 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from django.conf import settings
+
 from loans.domain.actors import Actor
+from loans.domain.approvals import refuse_without_approval
 from loans.domain.errors import IllegalTransition, Invalid, NotFound
 from loans.domain.states import Direction, TransferEvent
 from loans.ledger.unit_of_work import unit_of_work
@@ -75,7 +78,7 @@ def mark_refund_paid(
 
     Raises:
         IllegalTransition: the transfer is not a refund.
-        NotFound, Busy.
+        NotFound, Busy, ApprovalNeeded.
     """
     return _record_by_hand("refund.paid", transfer_id, notice_id, occurred_at, actor, reason, now)
 
@@ -101,5 +104,7 @@ def _record_by_hand(
     if refund.direction != Direction.REFUND:
         raise IllegalTransition(f"{refund.reference} is not a refund.", state=refund.status)
     amount = refund.outstanding if kind == "refund.paid" else refund.moved
+    if kind == "refund.paid":
+        refuse_without_approval(actor, amount, settings.APPROVAL_ABOVE_DOLLARS)
     notice = notice_of_staff(notice_id, kind, refund, amount or refund.amount, occurred_at)
     return record_bank_event(notice, actor=actor, reason=reason, now=now)

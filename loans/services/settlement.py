@@ -6,9 +6,11 @@ from datetime import datetime
 from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
+from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from loans.domain.actors import SYSTEM, Actor
+from loans.domain.approvals import refuse_without_approval
 from loans.domain.errors import IllegalTransition
 from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState
 from loans.ledger.review_items import open_review_item
@@ -114,13 +116,14 @@ def settle_ahead_of_turn(*, reservation_id: UUID, actor: Actor, reason: str, now
 
     Raises:
         IllegalTransition: its money has not been received.
-        NotFound, ReservationExpired, Busy.
+        NotFound, ReservationExpired, Busy, ApprovalNeeded.
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
         reservation = work.reservation(reservation_id)
         if reservation.state == ReservationState.SETTLED:
             return reservation
         refuse_expired(reservation)
+        refuse_without_approval(actor, min(reservation.amount, work.loan.remaining), settings.APPROVAL_ABOVE_DOLLARS)
         if reservation.state == ReservationState.PENDING and not reservation.funded_at:
             raise IllegalTransition("Its money has not been received, so it cannot be settled.", state=reservation.state)
         loan = work.loan

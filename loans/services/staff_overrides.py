@@ -12,6 +12,7 @@ from django.conf import settings
 
 from loans.domain import limits
 from loans.domain.actors import Actor
+from loans.domain.approvals import refuse_without_approval
 from loans.domain.deadlines import money_deadline, transfer_deadline
 from loans.domain.errors import IllegalTransition, Invalid, LoanNotOpen, NotFound, OverLimit
 from loans.domain.states import LIVE, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
@@ -164,12 +165,13 @@ def record_money(
     """Record that money of a reservation cleared: `amount` dollars, by default those that are expected. Return the outcome.
 
     Raises:
-        NotFound, Busy.
+        NotFound, Busy, ApprovalNeeded.
         IllegalTransition: no transfer has been started.
     """
     with locks.short_transaction():
         transfer = _transfer_under_lock(reservation_id, now)
         notice = notice_of_staff(notice_id, "transfer.cleared", transfer, amount or transfer.amount, occurred_at)
+        refuse_without_approval(actor, notice.amount, settings.APPROVAL_ABOVE_DOLLARS)
         return record_bank_event(notice, actor=actor, reason=reason, now=now)
 
 

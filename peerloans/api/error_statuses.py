@@ -18,6 +18,7 @@ STATUSES = {
     "method_not_allowed": 405,
     "not_acceptable": 406,
     "too_slow": 408,
+    "approval_needed": 409,
     "busy": 409,
     "illegal_transition": 409,
     "investor_limit": 409,

@@ -23,7 +23,8 @@ from loans.admin.action_forms import DeadlineForm
 from loans.admin.actions import ACTIONS, StaffAction, actions_on
 from loans.api.serializers import TransitionSerializer
 from loans.domain.actors import Actor
-from loans.models import BankEvent, Investor, Loan, Reservation, ReviewItem, Transfer, Transition, User
+from loans.models import ApprovalRequest, BankEvent, Investor, Loan, Reservation, ReviewItem, Transfer, Transition, User
+from loans.services.approvals import request_approval
 from loans.services.bank_events import record_bank_event
 from loans.services.loans import withdraw_loan
 from loans.services.staff_groups import GROUPS
@@ -45,7 +46,7 @@ from tests.factories import (
 
 pytestmark = pytest.mark.django_db
 REASON = "The investor asked by phone."
-MODELS = (Loan, Reservation, Transfer, Transition, BankEvent, ReviewItem, LogEntry)
+MODELS = (Loan, Reservation, Transfer, Transition, BankEvent, ReviewItem, ApprovalRequest, LogEntry)
 
 
 def stored_rows() -> list[Any]:
@@ -122,6 +123,15 @@ def possible_duplicate() -> BankEvent:
     return BankEvent.objects.get(outcome="possible_duplicate")
 
 
+def waiting_request() -> ApprovalRequest:
+    reservation = pending(LoanFactory(now=timezone.now()), 50_000, now=timezone.now())
+    arguments = {"reservation_id": reservation.pk, "notice_id": uuid4(), "occurred_at": timezone.now()}
+    requester = Actor("staff", User.objects.create_user("rita", is_staff=True).pk)
+    return request_approval(
+        act="record_money", arguments=arguments, description="50,000", loan_id=reservation.loan_id, actor=requester, reason=REASON
+    )
+
+
 def open_review_item() -> ReviewItem:
     return ReviewItem.objects.create(kind="drift", detail="A cent.", opened_at=timezone.now())
 
@@ -145,6 +155,8 @@ ROWS: dict[tuple[type[Model], str], Callable[[], Model]] = {
     (BankEvent, "assign"): unmatched_event,
     (BankEvent, "same_payment"): possible_duplicate,
     (BankEvent, "another_payment"): possible_duplicate,
+    (ApprovalRequest, "approve"): waiting_request,
+    (ApprovalRequest, "reject"): waiting_request,
     (ReviewItem, "resolve"): open_review_item,
     (Investor, "limit"): InvestorFactory,
     (PeriodicTask, "run"): lambda: PeriodicTask.objects.get(task="loans.tasks.expire"),
@@ -220,8 +232,25 @@ def test_a_preview_changes_nothing_and_its_confirmation_does_what_it_showed(oper
     assert f"{action.label}: done for {row}." in page.confirm()
     written = Transition.objects.filter(id__gt=last).order_by("id")
     assert [outcome_of(transition) for transition in preview.transitions] == [outcome_of(transition) for transition in written]
-    assert {(row.actor, row.user.get_username(), row.reason) for row in written} <= {("staff", "olga", REASON)}
+    requester = "rita" if action.model is ApprovalRequest else "olga"
+    assert {(row.actor, row.user.get_username(), row.reason) for row in written} <= {("staff", requester, REASON)}
     assert stored_rows() != before
+
+
+def test_what_one_person_may_not_do_alone_is_requested_by_one_and_approved_by_another(operator: Client) -> None:
+    reservation = pending(LoanFactory(now=timezone.now()), 50_000, now=timezone.now())
+    page = Page(operator, find(Reservation, "record_money"), reservation)
+    assert "another member of staff approves it" in page.text
+    for _ in range(2):
+        assert "Record cleared money: requested for" in page.confirm()
+    request = ApprovalRequest.objects.get()
+    assert (Reservation.objects.get().received, request.requested_by.username) == (0, "olga")
+    assert "Another member of staff decides." in Page(operator, find(ApprovalRequest, "approve"), request).text
+    second = sign_in(Client(), "oskar", "Operations")
+    page = Page(second, find(ApprovalRequest, "approve"), request)
+    assert Reservation.objects.get().received == 0
+    assert "Approve: done for" in page.confirm()
+    assert (Reservation.objects.get().received, Transition.objects.latest("id").approved_by.username) == (50_000, "oskar")
 
 
 @pytest.mark.parametrize("shown", [True, False])
@@ -474,6 +503,7 @@ def test_the_page_of_a_row_offers_only_permitted_actions(client: Client) -> None
         (refund_due, {"mark_paid", "mark_bounced"}),
         (unmatched_event, {"assign"}),
         (possible_duplicate, {"same_payment", "another_payment"}),
+        (waiting_request, {"approve", "reject"}),
         (open_review_item, {"resolve"}),
     ],
 )

@@ -51,8 +51,9 @@ def test_new_transitions_come_into_new_blocks_and_a_run_without_any_adds_none(ch
 
 
 FILL = """
-    UPDATE loans_transition SET (transfer_id, user_id, deadline, facts, reason)
-        = ((SELECT id FROM loans_transfer), (SELECT min(id) FROM loans_user), at, '{"zip": "90266"}', 'asked for')
+    UPDATE loans_transition SET (transfer_id, user_id, approved_by_id, deadline, facts, reason)
+        = ((SELECT id FROM loans_transfer), staff, staff, at, '{"zip": "90266"}', 'asked for')
+    FROM (SELECT min(id) AS staff FROM loans_user) AS users
     WHERE event = 'reserved'
 """
 CHANGED = {

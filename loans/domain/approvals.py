@@ -1,0 +1,17 @@
+"""Say which acts of staff need the approval of a second person."""
+
+from decimal import Decimal
+
+from loans.domain.actors import Actor
+from loans.domain.errors import ApprovalNeeded
+
+
+def refuse_without_approval(actor: Actor, amount: Decimal, limit: Decimal) -> None:
+    """Refuse a member of staff who moves more than `limit` dollars alone.
+
+    Raises:
+        ApprovalNeeded: another member of staff has to approve it.
+    """
+    is_alone = actor.kind == "staff" and actor.user_id is not None and actor.approver_id is None
+    if is_alone and amount > limit:
+        raise ApprovalNeeded(f"{amount} dollars are more than one person may move alone. A second person has to approve it.", limit=limit)
