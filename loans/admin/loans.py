@@ -31,6 +31,7 @@ PROGRESS_FIELDS: list[Any] = [
     "market_msa",
     ("opens_at", "closes_at"),
     "created_at",
+    ("lottery_commitment", "lottery_seed"),
     ("last_number", "version"),
 ]
 
@@ -73,6 +74,7 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
         *map(dollars_column, ("amount", "settled", "claimed", "remaining")),
     ]
     list_filter = ["status", "state", "settlement_rule", "closes_at"]
+    csv_exclude = ("lottery_secret",)
     search_fields = ["reference__istartswith", "title", "city", "zip__startswith", "market_msa"]
     search_help_text = "A reference, part of a title, city or market, or the first digits of a ZIP"
 
@@ -83,6 +85,10 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Loan | None = None) -> list[str]:
         progress: list[str] = flatten(PROGRESS_FIELDS)
         return [*progress, "reference"] if obj else progress
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Refuse filters on the secret of a lottery in the address, which would let staff guess it digit by digit."""
+        return "lottery_secret" not in lookup and super().lookup_allowed(lookup, value, request)
 
     def has_change_permission(self, request: HttpRequest, obj: Loan | None = None) -> bool:
         return super().has_change_permission(request, obj) and (obj is None or obj.status == LoanStatus.DRAFT)

@@ -15,6 +15,7 @@ from cbsa.rules import NO_CBSA, five_digits
 from loans.charts import fill_curve_chart
 from loans.domain.errors import NotFound
 from loans.domain.fill_curve import FillPoint
+from loans.domain.settlement_rules import RULES_IN_WORDS
 from loans.domain.states import LoanStatus
 from loans.models import Loan
 from loans.selectors.loan_filter import LoanFilter
@@ -41,11 +42,6 @@ ORDERINGS = (
     ("-amount", "largest"),
 )
 STATUSES = (*((status, str(status)) for status in PUBLIC), ("", "open and funded"))
-SETTLEMENT_RULES_IN_WORDS = {
-    "fifo": "In queue order: the first to reserve is settled first.",
-    "first_funded": "In the order in which the payments arrive.",
-    "pro_rata": "Every investor whose payment has arrived gets the same share of what they reserved.",
-}
 
 
 # --- The market -------------------------------------------------------------------------------------------------------
@@ -102,7 +98,7 @@ def loan_detail(request: HttpRequest, reference: str) -> HttpResponse:
         raise Http404(f"There is no loan {reference}.")
     context = {
         "card": LoanCard(offer, offer.loan.remaining),
-        "rule": SETTLEMENT_RULES_IN_WORDS[offer.loan.settlement_rule],
+        "rule": RULES_IN_WORDS[offer.loan.settlement_rule],
         "chart": _fill_curve(offer),
         "metro": _metro(offer.loan),
     }

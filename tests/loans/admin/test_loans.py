@@ -84,7 +84,7 @@ def test_saving_a_draft_unchanged_leaves_no_history(superuser: Client) -> None:
         ("term_months", "0", "At least 1."),
         ("zip", "9026", "Five digits"),
         ("state", "Cal", "Two capital letters"),
-        ("settlement_rule", "lottery", "Select a valid choice"),
+        ("settlement_rule", "auction", "Select a valid choice"),
     ],
 )
 def test_impossible_terms_are_refused(superuser: Client, field: str, value: str, message: str) -> None:

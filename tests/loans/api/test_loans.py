@@ -31,7 +31,7 @@ def test_a_loan_has_exactly_these_fields(anyone: Caller, loan: Loan) -> None:
     (row,) = anyone.get("loans/").json()["results"]
     one = anyone.get(f"loans/{loan.reference}/").json()
     assert set(row) == FIELDS
-    assert set(one) == FIELDS | {"available"}
+    assert set(one) == FIELDS | {"available", "rule", "lottery"}
     assert row["property"] == {"address": "1 Ocean Drive", "city": "Manhattan Beach", "state": "CA", "zip": "90266"}
     assert (row["amount"], row["annual_rate"], row["minimum"], row["market"]) == ("100000.00", "8.50", "1000.00", None)
     assert (one["remaining"], one["available"]) == ("100000.00", "100000.00")
