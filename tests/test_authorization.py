@@ -28,6 +28,7 @@ OPEN = {
     "": (EVERYBODY, "405 " * 7),
     "loans/<slug:reference>/": (EVERYBODY, "405 " * 7),
     "loans/<slug:reference>": (EVERYBODY, "405 " * 7),
+    "loans/<slug:reference>/allotment.csv": ("404 " * 7, "405 " * 7),  # the loan is not funded
     "zip/": (EVERYBODY, "405 " * 7),
     "zip/<str:zip_code>/": ("503 " * 7, "405 " * 7),
     "zip/<str:zip_code>": ("503 " * 7, "405 " * 7),
@@ -40,6 +41,7 @@ OPEN = {
     "api/v1/auth/logout/": ("401 405 405 405 405 405 405", "401 204 204 204 204 204 204"),
     "api/v1/loans/": (EVERYBODY, "405 " * 7),
     "api/v1/loans/<slug:reference>/": (EVERYBODY, "405 " * 7),
+    "api/v1/loans/<slug:reference>/allotment/": ("404 " * 7, "405 " * 7),  # the loan is not funded
     "api/v1/loans/<slug:reference>/reservations/": ("401 405 405 403 403 403 403", "401 400 400 403 403 403 403"),
     "api/v1/reservations/": ("401 200 200 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/reservations/<any-uuid:reservation_id>/": ("401 200 404 403 403 403 403", "401 405 405 403 403 403 403"),

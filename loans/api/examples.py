@@ -18,6 +18,37 @@ LOAN = {
     "remaining": "10000.00",
     "remaining_as_of": "2026-03-05T15:04:05.678901Z",
 }
+SIZE_BAND = {
+    "from_amount": "10000.00",
+    "to_amount": "25000.00",
+    "count": 8,
+    "demand": "120000.00",
+    "settled": "100000.00",
+    "whole": 6,
+    "part": 1,
+    "nothing": 1,
+    "unpaid": 0,
+}
+ALLOTMENT = {
+    "loan": "PL-0001",
+    "rule": "fifo",
+    "rule_in_words": "In queue order: the first to reserve is settled first.",
+    "amount": "100000.00",
+    "demand": "120000.00",
+    "cover_ratio": "1.20",
+    "opens_at": "2026-03-02T15:00:00Z",
+    "closes_at": "2026-03-23T15:00:00Z",
+    "funded_at": "2026-03-09T15:00:00Z",
+    "bands": [SIZE_BAND],
+    "total": SIZE_BAND | {"from_amount": "0.00", "to_amount": None},
+    "settled_ahead": {"count": 0, "amount": "0.00"},
+    "last_number": 7,
+    "last_payment_at": None,
+    "percent": None,
+    "base": None,
+    "largest_award": None,
+    "lottery": None,
+}
 RESERVED = {
     "id": "5f0c1a52-6a4e-4a53-9b0c-0f6f2f1e6a11",
     "loan": "PL-0001",

@@ -89,6 +89,7 @@ OPERATIONS = {
     "TokenRevoke": Operation("auth", {}, {}),
     "LoanList": Operation("loans", None, {"200": examples.LOAN}),
     "LoanDetail": Operation("loans", None, {"200": examples.LOAN | {"available": "10000.00", "rule": "fifo", "lottery": None}}),
+    "AllotmentDetail": Operation("loans", None, {"200": examples.ALLOTMENT}),
     "ReservationCreate": Operation(
         "reservations",
         {"amount": "5000.00"},

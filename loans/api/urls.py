@@ -4,6 +4,7 @@ from django.urls import path, register_converter
 from django.urls.converters import UUIDConverter
 
 from loans.api import views
+from loans.api.allotments import AllotmentDetail
 
 
 class AnyCaseUUID(UUIDConverter):
@@ -20,6 +21,7 @@ urlpatterns = [
     path("auth/logout/", views.TokenRevoke.as_view(), name="token-revoke"),
     path("loans/", views.LoanList.as_view(), name="loan-list"),
     path("loans/<slug:reference>/", views.LoanDetail.as_view(), name="loan-detail"),
+    path("loans/<slug:reference>/allotment/", AllotmentDetail.as_view(), name="allotment-detail"),
     path("loans/<slug:reference>/reservations/", views.ReservationCreate.as_view(), name="reservation-create"),
     path("reservations/", views.ReservationList.as_view(), name="reservation-list"),
     path("reservations/<any-uuid:reservation_id>/", views.ReservationDetail.as_view(), name="reservation-detail"),

@@ -18,9 +18,11 @@ from loans.domain.fill_curve import FillPoint
 from loans.domain.settlement_rules import RULES_IN_WORDS
 from loans.domain.states import LoanStatus
 from loans.models import Loan
+from loans.selectors.allotment import loan_allotment
 from loans.selectors.loan_filter import LoanFilter
 from loans.selectors.loans import PUBLIC, loan_fill_curve, market_loans, public_places
 from loans.selectors.offers import LoanOffer, loan_offer
+from loans.web.allotments import allotment_context
 from loans.web.loan_cards import LoanCard, loan_cards
 from peerloans.api import error_statuses
 from peerloans.api.caching import public_page
@@ -101,6 +103,7 @@ def loan_detail(request: HttpRequest, reference: str) -> HttpResponse:
         "rule": RULES_IN_WORDS[offer.loan.settlement_rule],
         "chart": _fill_curve(offer),
         "metro": _metro(offer.loan),
+        "allotment": allotment_context(loan_allotment(offer.loan)) if offer.loan.status == LoanStatus.FUNDED else None,
     }
     return render(request, "loans/loan.html", context)
 

@@ -57,6 +57,8 @@ CALLS_ON_A_LOAN: dict[str, tuple[Callable[[Caller, str], Any], int]] = {
     "search": (lambda caller, reference: caller.get("loans/", search=reference), 200),
     "filter by status": (lambda caller, reference: caller.get("loans/", status="draft", search=reference), 400),
     "own reservations": (lambda caller, reference: caller.get("reservations/", loan=reference), 200),
+    "allotment": (lambda caller, reference: caller.get(f"loans/{reference}/allotment/"), 404),
+    "allotment as CSV": (lambda caller, reference: caller.client.get(f"/loans/{reference}/allotment.csv"), 404),
     "page": (lambda caller, reference: caller.client.get(f"/loans/{reference}/"), 404),
     "market": (lambda caller, reference: caller.client.get("/", {"search": reference}), 200),
     "market by status": (lambda caller, reference: caller.client.get("/", {"search": reference, "status": "draft"}), 400),
