@@ -126,6 +126,7 @@ LETTERS = {"no group": "-", "Support": "S", "Auditors": "A", "Operations": "O", 
 PAGES = ("", "add/", "csv/", "<path:object_id>/", "<path:object_id>/change/", "<path:object_id>/delete/", "<path:object_id>/history/")
 # Pages of one model only, and who may get and post them.
 ALONE = {
+    "admin/loans/loan/<int:loan_id>/what-if/": "SAOR",
     "admin/loans/user/<id>/password/": "R",
     "admin/cbsa/dataset/prune/": "OR",
     "admin/cbsa/dataset/<int:pk>/activate/": "OR",

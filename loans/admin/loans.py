@@ -7,9 +7,11 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten
 from django.http import HttpRequest, HttpResponseRedirect
+from django.urls import URLPattern, path
 
 from loans.admin.action_pages import StaffActionsAdmin
 from loans.admin.tables import ROWS_SHOWN, RelatedTablesAdmin, Table, dollars_column, history_table, list_url, state_column, transfers_table
+from loans.admin.what_if import what_if_page
 from loans.charts import closing_values_chart, fill_curve_chart, funding_bar
 from loans.domain.actors import Actor
 from loans.domain.limits import CENT, LEAST_MINIMUM, MAX_DOLLARS
@@ -77,6 +79,10 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
     csv_exclude = ("lottery_secret",)
     search_fields = ["reference__istartswith", "title", "city", "zip__startswith", "market_msa"]
     search_help_text = "A reference, part of a title, city or market, or the first digits of a ZIP"
+
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(lambda request, loan_id: what_if_page(request, self, loan_id))
+        return [path("<int:loan_id>/what-if/", page, name="loans_loan_what_if"), *super().get_urls()]
 
     def get_fieldsets(self, request: HttpRequest, obj: Loan | None = None) -> Any:
         written = [(None, {"fields": PROPERTY_FIELDS}), ("Terms", {"fields": TERMS_FIELDS})]

@@ -105,7 +105,8 @@ def basis_of_allotment(loan: AllottedLoan, reservations: Iterable[AllottedReserv
     """Return how the loan was shared out among these reservations. Bands without reservations are left out."""
     total = SizeBand(BAND_STARTS[0], None)
     bands = [SizeBand(start, end) for start, end in zip(BAND_STARTS, (*BAND_STARTS[1:], None), strict=True)]
-    by_rule, by_staff = [], []
+    by_rule: list[AllottedReservation] = []
+    by_staff: list[AllottedReservation] = []
     for reservation in reservations:
         total.add(reservation)
         next(band for band in bands if band.to_amount is None or reservation.amount < band.to_amount).add(reservation)

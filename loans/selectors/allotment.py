@@ -60,4 +60,4 @@ def _allotted_reservations(loan: Loan) -> list[AllottedReservation]:
         .annotate(paid=Q(received__gte=F("amount")), decided_by=Subquery(settling.values("rule")[:1]))
         .values_list("number", "amount", "settled_amount", "funded_at", "paid", "decided_by")
     )
-    return [AllottedReservation(*columns, by_staff=decided_by == "staff") for *columns, decided_by in rows]
+    return [AllottedReservation._make((*columns, decided_by == "staff")) for *columns, decided_by in rows]
