@@ -8,6 +8,7 @@ from celery import shared_task
 
 from loans.audit.reconciliation import find_breaches
 from loans.notifications import deliveries
+from loans.services import overbooking
 from loans.services.cache_refresh import refresh_remaining_cache
 from loans.services.closing_values import record_due_closing_values
 from loans.services.expiry import expire_due
@@ -52,6 +53,12 @@ def refresh_remaining() -> str:
 def record_closing_values() -> str:
     """Record the closing values that are missing of banking days that have closed."""
     return f"{record_due_closing_values()} closing values are new."
+
+
+@shared_task
+def set_overbooking_by_evidence() -> str:
+    """Set the overbooking rates of the open loans that follow the evidence."""
+    return f"{overbooking.set_overbooking_by_evidence()} overbooking rates changed."
 
 
 @shared_task

@@ -7,7 +7,16 @@ from typing import Any
 from django.db.models import Model
 from django_celery_beat.models import PeriodicTask
 
-from loans.admin.action_forms import ActionForm, BankNoticeForm, ClosingForm, DeadlineForm, MoneyForm, OpeningForm, TransferForm
+from loans.admin.action_forms import (
+    ActionForm,
+    BankNoticeForm,
+    ClosingForm,
+    DeadlineForm,
+    MoneyForm,
+    OpeningForm,
+    OverbookingForm,
+    TransferForm,
+)
 from loans.domain.states import (
     LOAN_TRANSITIONS,
     RESERVATION_TRANSITIONS,
@@ -19,6 +28,7 @@ from loans.domain.states import (
 )
 from loans.models import Loan, Reservation, ReviewItem, Transfer
 from loans.services.loans import close_loan_at_settled, extend_loan, open_loan, withdraw_loan
+from loans.services.overbooking import set_overbooking
 from loans.services.reservations import start_transfer
 from loans.services.run_job_now import run_scheduled_job
 from loans.services.settlement import settle_ahead_of_turn
@@ -51,7 +61,7 @@ LOAN = Target(
     Loan,
     argument="reference",
     argument_field="reference",
-    compared_fields=("status", "amount", "opens_at", "closes_at"),
+    compared_fields=("status", "amount", "opens_at", "closes_at", "overbooking_policy", "overbooking_rate"),
     loan_field="pk",
     state_field="status",
     state_table=LOAN_TRANSITIONS,
@@ -118,6 +128,16 @@ ACTIONS = [
         ClosingForm,
         "The open loan takes reservations until the new closing.",
         LoanEvent.EXTENDED,
+    ),
+    StaffAction(
+        "set_overbooking",
+        "Set overbooking",
+        LOAN,
+        "loans.set_overbooking_loan",
+        set_overbooking,
+        OverbookingForm,
+        "The loan takes reservations up to the new limit. A lower one cancels nothing.",
+        LoanEvent.OVERBOOKING_SET,
     ),
     StaffAction(
         "withdraw",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from loans.domain.errors import IllegalTransition
@@ -25,6 +26,8 @@ from loans.domain.states import (
     state_after,
 )
 
+EVIDENCE = "evidence"  # Among the facts: the numbers by which a change was decided. They are no fields of the loan.
+
 
 @dataclass(frozen=True, slots=True)
 class TransitionRow:
@@ -39,7 +42,7 @@ class TransitionRow:
     to_state: str
     amount: Decimal
     deadline: datetime | None
-    facts: dict[str, str] | None = None
+    facts: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -154,7 +157,7 @@ def _apply_to_loan(loan: ReplayedLoan, row: TransitionRow) -> None:
     if event == LoanEvent.OPENED:
         loan.opens_at = row.at
     loan.status, loan.amount, loan.closes_at = row.to_state, row.amount, row.deadline
-    loan.facts.update(row.facts or {})
+    loan.facts.update({name: value for name, value in (row.facts or {}).items() if name != EVIDENCE})
 
 
 def _apply_to_reservation(result: Replay, row: TransitionRow, reservation_id: UUID) -> None:

@@ -20,12 +20,16 @@ POINTS = 120
 
 
 class FillChange(NamedTuple):
-    """From `at` on, the reservation has this state and amount. Without a reservation it is the loan itself that has them."""
+    """From `at` on, the reservation has this state and amount. Without a reservation it is the loan itself that has them.
+
+    `overbooking_rate` is the loan's new rate as text, None where it stays.
+    """
 
     at: datetime
     reservation: UUID | None
     state: str
     amount: Decimal
+    overbooking_rate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ def fill_curve(
 ) -> list[FillPoint]:
     """Return the loan at `points` instants, evenly spaced from `start` to `end`.
 
-    `changes` are all of its history, oldest first; `overbooking_rate` is a fraction, as 0.20.
+    `changes` are all of its history, oldest first; `overbooking_rate` is a fraction, as 0.20, and holds until a change has another.
     """
     remaining_changes = iter(changes)
     change = next(remaining_changes, None)
@@ -57,6 +61,7 @@ def fill_curve(
         while change and change.at <= instant:
             if change.reservation is None:
                 amount = change.amount
+                overbooking_rate = Decimal(change.overbooking_rate or overbooking_rate)
             else:
                 former_state, former_amount = reservations.get(change.reservation, (change.state, ZERO_DOLLARS))
                 sums[former_state] -= former_amount

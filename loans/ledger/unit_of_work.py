@@ -129,8 +129,10 @@ class UnitOfWork:
             raise NotFound(f"There is no reservation {reservation_id}.")
         return reservation
 
-    def change_loan(self, loan: Loan, event: LoanEvent, **changes: Any) -> None:
+    def change_loan(self, loan: Loan, event: LoanEvent, *, evidence: Mapping[str, str] | None = None, **changes: Any) -> None:
         """Apply `event` to a loan. `changes` are the new values of its amount, opens_at, closes_at or editable fields (`Loan.FACTS`).
+
+        `evidence` are the numbers that decided, which history keeps beside the new values.
 
         Raises:
             IllegalTransition: the state of the loan does not allow it.
@@ -140,7 +142,7 @@ class UnitOfWork:
         for field, value in changes.items():
             setattr(loan, field, value)
         self._changed_loans[loan.pk] = loan
-        facts = _facts(changes)
+        facts = _facts(changes) | ({"evidence": dict(evidence)} if evidence else {})
         self._record(loan, event, from_state, loan.status, loan.amount, deadline=loan.closes_at, facts=Jsonb(facts) if facts else None)
 
     def change_reservation(self, reservation: Reservation, event: ReservationEvent, *, rule: str = "", **changes: Any) -> None:
@@ -330,7 +332,7 @@ def _count_in_totals(reservation: Reservation, loan: Loan, *, sign: int) -> None
     loan.settled += sign * reservation.settled_amount
 
 
-def _facts(changes: Mapping[str, Any]) -> dict[str, str]:
+def _facts(changes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: str(changes[name]) for name in Loan.FACTS if name in changes}
 
 

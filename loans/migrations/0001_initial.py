@@ -169,6 +169,30 @@ class Migration(migrations.Migration):
                         decimal_places=4, default=Decimal("0.20"), help_text="0.20 means 20 %, 0 means none.", max_digits=5
                     ),
                 ),
+                (
+                    "overbooking_policy",
+                    models.CharField(
+                        choices=[("fixed", "Fixed"), ("evidence", "Evidence")],
+                        default="fixed",
+                        help_text=("evidence: the rate is set at the opening and each night, from the shares of reservations that lapsed."),
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "overbooking_risk",
+                    models.DecimalField(
+                        decimal_places=3,
+                        default=Decimal("0.05"),
+                        help_text="By evidence: how probably somebody may be turned away, as 0.05.",
+                        max_digits=4,
+                    ),
+                ),
+                (
+                    "overbooking_cap",
+                    models.DecimalField(
+                        decimal_places=4, default=Decimal("0.50"), help_text="By evidence: the largest rate, as 0.50.", max_digits=5
+                    ),
+                ),
                 ("settlement_rule", models.CharField(default="fifo", max_length=30)),
                 ("lottery_secret", models.CharField(db_default="", default="", editable=False, max_length=64)),
                 (
@@ -215,6 +239,7 @@ class Migration(migrations.Migration):
                     ("extend_loan", "Can extend a loan's closing"),
                     ("withdraw_loan", "Can withdraw a loan"),
                     ("close_loan", "Can close a loan at what has settled"),
+                    ("set_overbooking_loan", "Can set a loan's overbooking"),
                 ],
                 "indexes": [
                     models.Index(condition=models.Q(("status__in", ["open", "funded"])), fields=["opens_at", "id"], name="loan_public")
@@ -223,6 +248,15 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(condition=models.Q(("amount__gt", 0)), name="loan_amount_positive"),
                     models.CheckConstraint(condition=models.Q(("minimum__gte", Decimal("1000.00"))), name="loan_minimum_least"),
                     models.CheckConstraint(condition=models.Q(("overbooking_rate__gte", 0)), name="loan_overbooking_rate_sane"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("overbooking_cap__gte", 0),
+                            ("overbooking_policy__in", ["fixed", "evidence"]),
+                            ("overbooking_risk__gt", 0),
+                            ("overbooking_risk__lt", 1),
+                        ),
+                        name="loan_overbooking_policy_sane",
+                    ),
                     models.CheckConstraint(
                         condition=models.Q(("settled__gte", 0), ("settled__lte", models.F("amount"))), name="loan_settled_within_amount"
                     ),
@@ -440,7 +474,12 @@ class Migration(migrations.Migration):
                 ),
                 ("deadline", models.DateTimeField(help_text="expires_at or closes_at from here on.", null=True)),
                 ("rule", models.CharField(blank=True, help_text="The settlement rule that decided, or staff.", max_length=30)),
-                ("facts", models.JSONField(help_text="The fields of a loan that changed, with their new values as text.", null=True)),
+                (
+                    "facts",
+                    models.JSONField(
+                        help_text="The fields of a loan that changed, with their new values as text, and the evidence.", null=True
+                    ),
+                ),
                 ("actor", models.CharField(max_length=10)),
                 ("reason", models.TextField(blank=True)),
                 (
@@ -742,6 +781,21 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="transition",
             index=django.contrib.postgres.indexes.BrinIndex(autosummarize=True, fields=["at"], name="transition_at"),
+        ),
+        migrations.AddIndex(
+            model_name="transition",
+            index=models.Index(
+                condition=models.Q(
+                    (
+                        "event__in",
+                        ["canceled_by_investor", "expired", "funded", "payment_returned", "transfer_failed", "transfer_started"],
+                    ),
+                    ("from_state__in", ("reserved", "pending")),
+                ),
+                fields=["event", "at"],
+                include=("loan", "from_state"),
+                name="transition_phase_end",
+            ),
         ),
         migrations.AddConstraint(
             model_name="transition",

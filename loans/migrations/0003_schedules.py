@@ -13,6 +13,7 @@ JOBS = [
     # Four times within the hour, for loans that were busy; a value that is already recorded is not changed.
     ("Record closing values", "loans.tasks.record_closing_values", {"minute": "*/15", "hour": "18", "day_of_week": "1-5"}, 3600),
     ("Reconcile nightly", "loans.tasks.reconcile", {"minute": "30", "hour": "2"}, 6 * 3600),
+    ("Set overbooking by evidence", "loans.tasks.set_overbooking_by_evidence", {"minute": "0", "hour": "1"}, 6 * 3600),
     ("Dispatch imports of ZIP data", "cbsa.tasks.dispatch_import_requests", {"every": 1, "period": "minutes"}, 60),
     ("Delete old idempotency keys and tokens", "loans.tasks.delete_old_records", {"minute": "15", "hour": "3"}, 6 * 3600),
 ]

@@ -7,6 +7,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from loans.domain.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
+from loans.domain.overbooking import DEFAULT_CAP, DEFAULT_RISK, OverbookingPolicy
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.settlement_rules import DEFAULT_RULE
 from loans.domain.states import LoanStatus
@@ -35,6 +36,18 @@ class Loan(models.Model):
     overbooking_rate = models.DecimalField(
         max_digits=5, decimal_places=4, default=DEFAULT_OVERBOOKING_RATE, help_text="0.20 means 20 %, 0 means none."
     )
+    overbooking_policy = models.CharField(
+        max_length=10,
+        choices=choices(OverbookingPolicy),
+        default=OverbookingPolicy.FIXED,
+        help_text="evidence: the rate is set at the opening and each night, from the shares of reservations that lapsed.",
+    )
+    overbooking_risk = models.DecimalField(
+        max_digits=4, decimal_places=3, default=DEFAULT_RISK, help_text="By evidence: how probably somebody may be turned away, as 0.05."
+    )
+    overbooking_cap = models.DecimalField(
+        max_digits=5, decimal_places=4, default=DEFAULT_CAP, help_text="By evidence: the largest rate, as 0.50."
+    )
     settlement_rule = models.CharField(max_length=30, default=DEFAULT_RULE)
     # Of a loan with the rule lottery: the seed before it has run, which no page shows; its SHA-256; and the seed once it has run.
     lottery_secret = models.CharField(max_length=64, default="", db_default="", editable=False)
@@ -62,6 +75,7 @@ class Loan(models.Model):
             ("extend_loan", "Can extend a loan's closing"),
             ("withdraw_loan", "Can withdraw a loan"),
             ("close_loan", "Can close a loan at what has settled"),
+            ("set_overbooking_loan", "Can set a loan's overbooking"),
         ]
         indexes = [
             # The public list, newest first.
@@ -71,6 +85,12 @@ class Loan(models.Model):
             models.CheckConstraint(name="loan_amount_positive", condition=Q(amount__gt=0)),
             models.CheckConstraint(name="loan_minimum_least", condition=Q(minimum__gte=LEAST_MINIMUM)),
             models.CheckConstraint(name="loan_overbooking_rate_sane", condition=Q(overbooking_rate__gte=0)),
+            models.CheckConstraint(
+                name="loan_overbooking_policy_sane",
+                condition=Q(
+                    overbooking_policy__in=list(OverbookingPolicy), overbooking_risk__gt=0, overbooking_risk__lt=1, overbooking_cap__gte=0
+                ),
+            ),
             models.CheckConstraint(name="loan_settled_within_amount", condition=Q(settled__gte=0, settled__lte=F("amount"))),
             models.CheckConstraint(name="loan_claimed_not_negative", condition=Q(claimed__gte=0)),
             models.CheckConstraint(name="loan_status_known", condition=Q(status__in=list(LoanStatus))),
@@ -107,6 +127,9 @@ class Loan(models.Model):
         "ltv",
         "minimum",
         "overbooking_rate",
+        "overbooking_policy",
+        "overbooking_risk",
+        "overbooking_cap",
         "settlement_rule",
         "lottery_commitment",
         "lottery_seed",

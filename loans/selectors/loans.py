@@ -7,6 +7,7 @@ from django.db.models import Case, F, Q, QuerySet, When
 from django.db.models.functions import Now
 
 from loans.domain.fill_curve import FillChange, FillPoint, fill_curve
+from loans.domain.overbooking import OverbookingPolicy
 from loans.domain.states import LoanStatus, ReservationEvent, ReservationState
 from loans.models import Loan, Reservation, Transition
 from loans.selectors.offers import LoanOffer
@@ -52,7 +53,7 @@ def loan_fill_curve(offer: LoanOffer) -> list[FillPoint]:
     if loan.opens_at is None:
         return []
     history = Transition.objects.filter(loan=loan, transfer=None).exclude(event=ReservationEvent.LOST).order_by("id")
-    changes = history.values_list("at", "reservation_id", "to_state", "amount")
+    changes = history.values_list("at", "reservation_id", "to_state", "amount", "facts__overbooking_rate")
     last = None if loan.status == LoanStatus.OPEN else history.values_list("at", flat=True).last()
     return fill_curve(map(FillChange._make, changes.iterator()), loan.opens_at, last or offer.at, loan.overbooking_rate)
 
@@ -60,6 +61,12 @@ def loan_fill_curve(offer: LoanOffer) -> list[FillPoint]:
 def all_loan_ids() -> list[int]:
     """Return the ids of all loans, in order."""
     return list(Loan.objects.order_by("id").values_list("id", flat=True))
+
+
+def open_loans_by_evidence() -> list[int]:
+    """Return the ids of the open loans whose overbooking rate the evidence sets, in order."""
+    by_evidence = Loan.objects.filter(status=LoanStatus.OPEN, overbooking_policy=OverbookingPolicy.EVIDENCE)
+    return list(by_evidence.order_by("id").values_list("id", flat=True))
 
 
 def loans_with_waiting_money() -> list[int]:

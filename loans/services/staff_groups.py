@@ -58,6 +58,7 @@ ACT = {
     "loans.reinstate_reservation",
     "loans.resolve_reviewitem",
     "loans.reverse_reservation",
+    "loans.set_overbooking_loan",
     "loans.settle_reservation",
     "loans.withdraw_loan",
 }

@@ -101,6 +101,7 @@ def open_review_item() -> ReviewItem:
 ROWS: dict[tuple[type[Model], str], Callable[[], Model]] = {
     (Loan, "open"): draft,
     (Loan, "extend"): open_loan,
+    (Loan, "set_overbooking"): open_loan,
     (Loan, "withdraw"): open_loan,
     (Loan, "close_at_settled"): loan_past_closing,
     (Reservation, "cancel"): reserved_now,
@@ -115,7 +116,12 @@ ROWS: dict[tuple[type[Model], str], Callable[[], Model]] = {
     (ReviewItem, "resolve"): open_review_item,
     (PeriodicTask, "run"): lambda: PeriodicTask.objects.get(task="loans.tasks.expire"),
 }
-FIELD_VALUES = {"closes_at": "2099-01-01T12:00", "expires_at": "2099-01-01T12:00"}
+FIELD_VALUES = {
+    "closes_at": "2099-01-01T12:00",
+    "expires_at": "2099-01-01T12:00",
+    "overbooking_policy": "fixed",
+    "overbooking_rate": "0.35",
+}
 each_action = pytest.mark.parametrize("action", ACTIONS, ids=lambda action: f"{action.model.__name__}-{action.name}")
 
 
@@ -412,7 +418,7 @@ def test_the_page_of_a_row_offers_only_permitted_actions(client: Client) -> None
 @pytest.mark.parametrize(
     ("make_row", "offered"),
     [
-        (open_loan, {"extend", "withdraw", "close_at_settled"}),
+        (open_loan, {"extend", "set_overbooking", "withdraw", "close_at_settled"}),
         (reserved_now, {"cancel", "extend", "record_transfer", "record_money", "reverse"}),
         (canceled_now, {"reinstate", "record_money", "reverse"}),
         (refund_due, {"mark_paid"}),

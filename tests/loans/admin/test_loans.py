@@ -23,6 +23,9 @@ TERMS: dict[str, Any] = {
     "amount": "100000.00",
     "minimum": "1000.00",
     "overbooking_rate": "0.2000",
+    "overbooking_policy": "fixed",
+    "overbooking_risk": "0.050",
+    "overbooking_cap": "0.5000",
     "settlement_rule": "fifo",
 }
 FORGED = {
