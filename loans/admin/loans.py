@@ -23,6 +23,7 @@ from loans.selectors.loans import loan_fill_curve
 from loans.selectors.offers import loan_offer
 from loans.selectors.overbooking import overbooking_changes, overbooking_evidence
 from loans.selectors.queue import loan_funding, loan_queue
+from loans.selectors.reservation_outlook import queue_outlooks
 from loans.services.loans import create_loan, edit_loan
 from peerloans.errors import Problem
 
@@ -112,6 +113,7 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
     def chart_context(self, obj: Loan) -> dict[str, Any]:
         offer = loan_offer(obj.reference)
         queue = loan_queue(offer)
+        outlooks = queue_outlooks(offer, ROWS_SHOWN) if queue else {}
         (overbooking,) = overbooking_evidence([offer]) if obj.status in {LoanStatus.DRAFT, LoanStatus.OPEN} else (None,)
         return {
             "offer": offer,
@@ -121,7 +123,7 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
             "overbooking": overbooking,
             "overbooking_chart": overbooking_chart(overbooking) if overbooking else "",
             "overbooking_changes": overbooking_changes(obj),
-            "queue": queue[:ROWS_SHOWN],
+            "queue": [(entry, outlooks.get(entry.reservation.number)) for entry in queue[:ROWS_SHOWN]],
             "queue_length": len(queue),
             "queue_more_url": list_url("reservation", obj.reference) if len(queue) > ROWS_SHOWN else None,
         }

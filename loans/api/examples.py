@@ -64,6 +64,22 @@ RESERVED = {
 TRANSFER = {"reference": "T-5B1E0C7A9D21", "method": "ach", "status": "initiated"}
 PENDING = RESERVED | {"state": "pending", "expires_at": "2026-03-10T05:00:00Z", "transfer": TRANSFER}
 CANCELED = RESERVED | {"state": "canceled", "cause": "canceled_by_investor", "expires_at": None}
+OUTLOOK = {
+    "queue_position": 3,
+    "if_all_ahead_settle": "2000.00",
+    "expected_amount": "4512.30",
+    "chance_full": "0.8640",
+    "chance_nothing": "0.0180",
+    "basis": {
+        "rule": "fifo",
+        "computed_by": "exact",
+        "scenarios": 0,
+        "standard_error": {"expected_amount": "0.00", "chance_full": "0.0000", "chance_nothing": "0.0000"},
+        "reserved_lapse": {"lapse_share": "0.2143", "counted": 36, "counted_of_all": 812},
+        "pending_lapse": {"lapse_share": "0.0817", "counted": 29, "counted_of_all": 640},
+    },
+    "as_of": "2026-03-05T15:04:05.678901Z",
+}
 MARKET_TOTAL = {"market": {"cbsa": "12420", "msa": "Austin-Round Rock, TX"}, "held": "5000.00", "share": "1.0000"}
 PORTFOLIO = {
     "held": "5000.00",

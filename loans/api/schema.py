@@ -99,6 +99,7 @@ OPERATIONS = {
     "ReservationList": Operation("reservations", None, {"200": examples.RESERVED}),
     "ReservationDetail": Operation("reservations", None, {"200": examples.RESERVED | {"number": 7, "queue_position": 3}}),
     "ReservationHistory": Operation("reservations", None, {"200": examples.TRANSITION}),
+    "OutlookDetail": Operation("reservations", None, {"200": examples.OUTLOOK}),
     "TransferCreate": Operation(
         "reservations", {"method": "ach"}, {"200": examples.PENDING}, ("reservation_expired", "illegal_transition")
     ),

@@ -5,6 +5,7 @@ from django.urls.converters import UUIDConverter
 
 from loans.api import views
 from loans.api.allotments import AllotmentDetail
+from loans.api.outlooks import OutlookDetail
 
 
 class AnyCaseUUID(UUIDConverter):
@@ -26,6 +27,7 @@ urlpatterns = [
     path("reservations/", views.ReservationList.as_view(), name="reservation-list"),
     path("reservations/<any-uuid:reservation_id>/", views.ReservationDetail.as_view(), name="reservation-detail"),
     path("reservations/<any-uuid:reservation_id>/history/", views.ReservationHistory.as_view(), name="reservation-history"),
+    path("reservations/<any-uuid:reservation_id>/outlook/", OutlookDetail.as_view(), name="outlook-detail"),
     path("reservations/<any-uuid:reservation_id>/transfer/", views.TransferCreate.as_view(), name="transfer-create"),
     path("reservations/<any-uuid:reservation_id>/cancel/", views.ReservationCancel.as_view(), name="reservation-cancel"),
     path("portfolio/", views.PortfolioDetail.as_view(), name="portfolio-detail"),

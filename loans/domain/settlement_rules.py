@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from loans.domain.limits import CENT, LEAST_MINIMUM
 
@@ -37,8 +37,7 @@ class LoanToSettle:
     lottery_seed: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Allocation:
+class Allocation(NamedTuple):
     """Settle `amount` dollars of a reservation of the queue. With 0 dollars the reservation is canceled."""
 
     reservation: Any  # The same object as in the queue. Its type is Any, since each caller's queue has its own type.
@@ -141,7 +140,7 @@ def _ready(queue: Queue, loan: LoanToSettle) -> Queue:
     """
     funded = [reservation for reservation in queue if reservation.funded_at]
     all_are_funded = len(funded) == len(queue)
-    reach_remaining = sum(_cents(reservation.amount) for reservation in funded) >= _cents(loan.remaining)
+    reach_remaining = sum([reservation.amount for reservation in funded]) >= loan.remaining
     return funded if reach_remaining or (loan.closed and all_are_funded) else []
 
 
@@ -150,8 +149,9 @@ def _in_proportion(amounts: Sequence[int], to_give: int) -> list[int]:
     total = sum(amounts)
     if total <= to_give:
         return list(amounts)
-    shares, remainders = map(list, zip(*(divmod(cents * to_give, total) for cents in amounts), strict=True))
-    largest_remainders_first = sorted(range(len(amounts)), key=lambda index: (-remainders[index], index))
+    shares = [cents * to_give // total for cents in amounts]
+    remainders = [cents * to_give % total for cents in amounts]
+    largest_remainders_first = sorted(range(len(amounts)), key=remainders.__getitem__, reverse=True)  # stable: ties stay in order
     for index in largest_remainders_first[: to_give - sum(shares)]:
         shares[index] += 1
     return shares
@@ -178,7 +178,7 @@ def _allocations(reservations: Queue, shares: Sequence[int]) -> list[Allocation]
 
 
 def _cents(amount: Decimal) -> int:
-    return int(amount / CENT)
+    return int(amount * 100)
 
 
 RULES: dict[str, Rule] = {rule.__name__: rule for rule in (fifo, first_funded, pro_rata, equal_awards, base_then_pro_rata, lottery)}
