@@ -5,6 +5,7 @@ foretell the order of the draw.
 """
 
 import secrets
+from typing import Any
 
 from loans.domain.settlement_rules import lottery, lottery_commitment
 from loans.models import Loan
@@ -12,7 +13,7 @@ from loans.models import Loan
 SEED_BYTES = 16
 
 
-def drawn_seed(loan: Loan) -> dict[str, str]:
+def drawn_seed(loan: Loan) -> dict[str, Any]:
     """Return the changes of a loan that opens, or reopens: a new secret seed and its commitment. None where the rule is no lottery."""
     if loan.settlement_rule != lottery.__name__:
         return {}
@@ -20,6 +21,6 @@ def drawn_seed(loan: Loan) -> dict[str, str]:
     return {"lottery_secret": seed, "lottery_commitment": lottery_commitment(seed), "lottery_seed": ""}
 
 
-def revealed_seed(loan: Loan) -> dict[str, str]:
+def revealed_seed(loan: Loan) -> dict[str, Any]:
     """Return the changes of a loan that becomes funded: its seed is no secret any more. None where the rule is no lottery."""
     return {"lottery_secret": "", "lottery_seed": loan.lottery_secret} if loan.lottery_secret else {}
