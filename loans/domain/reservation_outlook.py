@@ -1,8 +1,9 @@
 """Say what a live reservation can expect to get, given that its investor pays.
 
-Each other reservation is paid with a probability that comes from the shares that lapsed in the past (loans/domain/overbooking.py),
-independently of the others; nobody takes the place of one that lapses. By `fifo` the outlook is computed exactly. By any other rule, that
-rule runs over scenarios drawn at random from a seed, so the same seed gives the same outlook. Dollars are averages, as floats.
+Each other reservation is paid with a probability that comes from the shares that lapsed in the past
+(loans/domain/overbooking.py), independently of the others; no new reservation takes the place of one that lapses. By `fifo` the
+outlook is computed exactly. By any other rule, that rule runs over scenarios drawn at random from a seed, so the same seed gives the
+same outlook. Dollars are averages, as floats.
 """
 
 import math
@@ -23,7 +24,7 @@ AFTER_ALL_PAYMENTS = datetime(2300, 1, 1, tzinfo=UTC)  # when the payments of sc
 
 
 class ExpectedReservation(NamedTuple):
-    """A live reservation, and the probability that it comes to be paid; 1 if its money is here, since `funded_at`."""
+    """A live reservation, and the probability that it is paid; 1 if its money is here, since `funded_at`."""
 
     number: int
     amount: Decimal
@@ -117,6 +118,7 @@ class _Sums:
     nothing: int = 0
 
     def add(self, got: float, amount: float) -> None:
+        """Count a scenario in which the reservation, of `amount` dollars, got so many."""
         self.paid += 1
         self.got += got
         self.squares += got * got
@@ -124,6 +126,7 @@ class _Sums:
         self.nothing += not got
 
     def outlook(self) -> ReservationOutlook:
+        """Return the averages, with their standard errors."""
         count = self.paid
         variance = max(0.0, self.squares / count - (self.got / count) ** 2) * count / max(1, count - 1)
         return ReservationOutlook(

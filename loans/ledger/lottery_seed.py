@@ -1,7 +1,7 @@
 """Draw the seed of a loan's lottery, and reveal it once the lottery has run.
 
-A draw keeps the seed as a secret and publishes its SHA-256, which history records. So nobody can replace the seed later, and nobody can
-foretell the order of the draw.
+A draw keeps the seed as a secret and publishes its SHA-256, which history records. So the seed cannot be replaced
+later, and the order of the draw cannot be foretold.
 """
 
 import secrets

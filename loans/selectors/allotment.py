@@ -11,8 +11,7 @@ from loans.domain.errors import NotFound
 from loans.domain.states import LoanEvent, LoanStatus, ReservationEvent, ReservationState
 from loans.models import Loan, Reservation, Transition
 
-KEPT_SECONDS = 600
-"""How long an allotment is kept. It is kept by the loan's version, so a change of the loan shows at once."""
+REMEMBERED_SECONDS = 600  # by the loan's version, so a change of the loan shows at once
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,11 @@ def loan_allotment(loan: Loan) -> LoanAllotment:
     if loan.status != LoanStatus.FUNDED:
         raise NotFound(f"{loan.reference} is not funded, so it has not been shared out yet.")
     key = f"allotment:{loan.pk}:{loan.version}"
-    kept: tuple[datetime, BasisOfAllotment] | None = cache.get(key)
-    if kept is None:
-        kept = _funded_at(loan), basis_of_allotment(_allotted_loan(loan), _allotted_reservations(loan))
-        cache.set(key, kept, KEPT_SECONDS)
-    return LoanAllotment(loan, *kept)
+    remembered: tuple[datetime, BasisOfAllotment] | None = cache.get(key)
+    if remembered is None:
+        remembered = _funded_at(loan), basis_of_allotment(_allotted_loan(loan), _allotted_reservations(loan))
+        cache.set(key, remembered, REMEMBERED_SECONDS)
+    return LoanAllotment(loan, *remembered)
 
 
 def _funded_at(loan: Loan) -> datetime:

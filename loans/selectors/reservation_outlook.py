@@ -75,9 +75,9 @@ def _loan_to_settle(loan: Loan, seed: str) -> LoanToSettle:
 
 def _remembered(key: str, offer: LoanOffer, compute: Callable[[Sequence[ExpectedReservation], LoanLapses], Remembered]) -> Remembered:
     """Return what `compute` makes of the queue and the lapse shares, or what it made before the next deadline of the queue."""
-    kept: tuple[datetime | None, Remembered] | None = cache.get(key)
-    if kept and (kept[0] is None or offer.at < kept[0]):
-        return kept[1]
+    next_deadline, remembered = cache.get(key, (offer.at, None))
+    if next_deadline is None or offer.at < next_deadline:
+        return remembered  # type: ignore[no-any-return]
     loan_id = offer.loan.pk
     lapses = lapse_shares([loan_id], offer.at)[loan_id]
     rows = (

@@ -16,6 +16,7 @@ from loans.domain.settlement_rules import RULES
 from loans.models import Loan, Transition, User
 from loans.selectors.what_if import WhatIf, what_if
 from loans.services.loans import close_loan_at_settled, withdraw_loan
+from loans.services.overbooking import set_overbooking
 from loans.services.settlement import settle_ahead_of_turn, settle_loans
 from loans.services.staff_overrides import cancel_by_staff, reinstate_reservation
 from tests.factories import HOURS_24, NOON, STAFF, LoanFactory, canceled, fresh, funded, money_comes, money_fails, pending, reserved
@@ -61,6 +62,20 @@ def test_a_lower_rate_does_not_admit_all_and_leaves_dollars_unfilled() -> None:
     assert [change.cause for change in played.changes] == ["", "", "refused", ""]
     assert (played.other_totals.refused, played.other_totals.turned_away, played.own_totals.turned_away) == (20_000, 0, 20_000)
     assert ([change.number for change in played.gain], [change.number for change in played.lose]) == ([4], [3])
+
+
+def test_a_rate_that_staff_changed_holds_from_that_moment_on() -> None:
+    loan = LoanFactory(overbooking_rate=Decimal(0))
+    reserved(loan, 90_000)
+    later = NOON + timedelta(minutes=1)
+    set_overbooking(
+        reference=loan.reference, overbooking_policy="fixed", overbooking_rate=Decimal("0.5"), actor=STAFF, reason="a test", now=later
+    )
+    reserved(loan, 60_000, now=later)
+    own = what_if(loan.reference, now=later)
+    assert_it_gives_what_happened(own)
+    assert own.own.loan.overbooking_rate == Decimal("0.5")
+    assert [change.cause for change in what_if(loan.reference, overbooking_rate=Decimal("0.4"), now=later).changes] == ["", "refused"]
 
 
 def test_a_rule_that_settles_at_once_does_so_when_the_money_came() -> None:
