@@ -1,7 +1,7 @@
 """Say what overbooking a loan means, from how many reservations lapse: who is turned away, what stays unsold, and which rate fits.
 
 A live reservation is paid with a probability that comes from the shares of reservations that lapsed in the past
-(`payment_probability`), independently of the others. Nobody takes the room of one that lapses. Dollars have two places; shares,
+(`payment_probability`), independently of the others. What lapses is not reserved again. Dollars have two places; shares,
 probabilities and rates are fractions, as 0.20.
 """
 
@@ -51,6 +51,7 @@ class LapseCount:
 
     @property
     def counted(self) -> int:
+        """Lapsed and kept ones together."""
         return self.lapsed + self.kept
 
 
@@ -80,6 +81,7 @@ class LapseShare:
 
     @property
     def share(self) -> float:
+        """The loan's lapse share."""
         return lapse_share(self.own, self.all_loans)
 
     @property
@@ -96,12 +98,12 @@ class LoanLapses:
     pending: LapseShare
 
     def payment_probability(self, *, state: str, funded: bool) -> float:
-        """Return the probability that a live reservation of the loan comes to be paid."""
+        """Return the probability that a live reservation of the loan is paid in the end."""
         return payment_probability(state=state, funded=funded, reserved_lapse=self.reserved.share, pending_lapse=self.pending.share)
 
 
 def payment_probability(*, state: str, funded: bool, reserved_lapse: float, pending_lapse: float) -> float:
-    """Return the probability that a live reservation comes to be paid; `funded` says that its money is here."""
+    """Return the probability that a live reservation is paid in the end; `funded` says that its money is here."""
     if funded:
         return 1.0
     if state == ReservationState.PENDING:
@@ -126,7 +128,10 @@ class Outlook:
 
 def outlook(reservations: Iterable[tuple[Decimal, float]], remaining: Decimal) -> Outlook:
     """Return the outlook of a loan with these live reservations: the amount of each, and its probability of being paid."""
-    paid, cents = paid_dollars(reservations), int(remaining * 100)
+    return _outlook_of(paid_dollars(reservations), int(remaining * 100))
+
+
+def _outlook_of(paid: PaidDollars, cents: int) -> Outlook:
     return _outlook(paid.chance_above(cents), paid.expected_below(cents), paid.mean, cents, paid.error)
 
 
@@ -138,13 +143,18 @@ def _outlook(chance_over: float, unfilled_cents: float, paid_cents: float, remai
 class Filling:
     """A loan that is filled up to its limit by further reservations of `typical` dollars, each paid with `probability`.
 
-    The last of them takes what is left below the limit, so it may be smaller. Nothing is added where the limit is reached already.
+    The last of them takes what is left below the limit, so it may be smaller. Where the limit is reached already, none is added.
     """
 
     def __init__(self, reservations: Sequence[tuple[Decimal, float]], remaining: Decimal, *, typical: Decimal, probability: float) -> None:
         self._paid: PaidDollars = paid_dollars(reservations)
         self._claimed = sum((amount for amount, _ in reservations), Decimal(0))
         self._remaining, self._typical_cents, self._probability = remaining, int(typical * 100), probability
+
+    @property
+    def present(self) -> Outlook:
+        """The outlook of the loan as it is, without further reservations."""
+        return _outlook_of(self._paid, int(self._remaining * 100))
 
     def outlook(self, rate: Decimal) -> Outlook:
         """Return the outlook of the loan filled up to its limit at this overbooking rate."""

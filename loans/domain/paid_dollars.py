@@ -1,4 +1,4 @@
-"""Compute how many of the reserved dollars come to be paid: the distribution of a sum of independent payments.
+"""Compute how many of the reserved dollars are paid: the distribution of a sum of independent payments.
 
 Each reservation is paid in full with its probability, or not at all, independently of the others. The distribution is exact where
 few outcomes are possible, or where the amounts are multiples of one unit that is not too small. Otherwise amounts are rounded to a
@@ -35,10 +35,12 @@ class Payments:
 
     @property
     def mean(self) -> float:
+        """The average of what they pay, in cents."""
         return self.count * self.cents * self.probability
 
     @property
     def variance(self) -> float:
+        """The variance of what they pay, in cents squared."""
         return self.count * self.cents**2 * self.probability * (1 - self.probability)
 
 
@@ -146,7 +148,7 @@ def _step(payments: Sequence[Payments]) -> int:
 def _rounded(payments: Sequence[Payments], step: int) -> tuple[list[Payments], float, float]:
     """Return the payments in steps of the grid, how much larger the mean of their sum is in cents, and how far apart the sums are.
 
-    Each amount goes up or down by less than a step, whichever keeps the sum's mean and variance nearest to the true ones. What is
+    Each amount goes up or down by less than a step, the way that keeps the sum's mean and variance nearest to the true ones. What is
     left of the difference of the two sums has the mean 0, and the standard deviation that is returned bounds its average size.
     """
     rounded = Counter[tuple[int, float]]()

@@ -173,6 +173,7 @@ class Migration(migrations.Migration):
                     "overbooking_policy",
                     models.CharField(
                         choices=[("fixed", "Fixed"), ("evidence", "Evidence")],
+                        db_default="fixed",
                         default="fixed",
                         help_text=("evidence: the rate is set at the opening and each night, from the shares of reservations that lapsed."),
                         max_length=10,
@@ -181,6 +182,7 @@ class Migration(migrations.Migration):
                 (
                     "overbooking_risk",
                     models.DecimalField(
+                        db_default=Decimal("0.05"),
                         decimal_places=3,
                         default=Decimal("0.05"),
                         help_text="By evidence: how probably somebody may be turned away, as 0.05.",
@@ -190,7 +192,11 @@ class Migration(migrations.Migration):
                 (
                     "overbooking_cap",
                     models.DecimalField(
-                        decimal_places=4, default=Decimal("0.50"), help_text="By evidence: the largest rate, as 0.50.", max_digits=5
+                        db_default=Decimal("0.50"),
+                        decimal_places=4,
+                        default=Decimal("0.50"),
+                        help_text="By evidence: the largest rate, as 0.50.",
+                        max_digits=5,
                     ),
                 ),
                 ("settlement_rule", models.CharField(default="fifo", max_length=30)),

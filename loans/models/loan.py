@@ -40,13 +40,18 @@ class Loan(models.Model):
         max_length=10,
         choices=choices(OverbookingPolicy),
         default=OverbookingPolicy.FIXED,
+        db_default=OverbookingPolicy.FIXED,
         help_text="evidence: the rate is set at the opening and each night, from the shares of reservations that lapsed.",
     )
     overbooking_risk = models.DecimalField(
-        max_digits=4, decimal_places=3, default=DEFAULT_RISK, help_text="By evidence: how probably somebody may be turned away, as 0.05."
+        max_digits=4,
+        decimal_places=3,
+        default=DEFAULT_RISK,
+        db_default=DEFAULT_RISK,
+        help_text="By evidence: how probably somebody may be turned away, as 0.05.",
     )
     overbooking_cap = models.DecimalField(
-        max_digits=5, decimal_places=4, default=DEFAULT_CAP, help_text="By evidence: the largest rate, as 0.50."
+        max_digits=5, decimal_places=4, default=DEFAULT_CAP, db_default=DEFAULT_CAP, help_text="By evidence: the largest rate, as 0.50."
     )
     settlement_rule = models.CharField(max_length=30, default=DEFAULT_RULE)
     # Of a loan with the rule lottery: the seed before it has run, which no page shows; its SHA-256; and the seed once it has run.

@@ -116,10 +116,12 @@ class MarketOverbooking:
 
     @property
     def over(self) -> float:
+        """The dollars that are turned away, on average."""
         return sum(row.over for row in self.rows)
 
     @property
     def unfilled(self) -> float:
+        """The dollars that stay unsold, on average."""
         return sum(row.unfilled for row in self.rows)
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import cached_property
 
 from loans.domain.errors import NotFound
-from loans.domain.overbooking import RATES, Filling, LoanLapses, Outlook, outlook
+from loans.domain.overbooking import RATES, Filling, LoanLapses, Outlook
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import LoanEvent, LoanStatus, ReservationState
 from loans.models import Loan, Transition
@@ -37,12 +37,13 @@ class OverbookingEvidence:
 
     @property
     def loan(self) -> Loan:
+        """The loan of the offer."""
         return self.offer.loan
 
     @cached_property
     def present(self) -> Outlook:
         """The outlook of the loan as it is reserved now."""
-        return outlook(self.reservations, self.loan.remaining)
+        return self.filling.present
 
     @cached_property
     def filling(self) -> Filling:
@@ -73,7 +74,7 @@ class OverbookingEvidence:
     @property
     def sentence(self) -> str:
         """What the loan's rate means, and the recommended one, in words."""
-        kept = self.filled
+        filled = self.filled
         if self.recommended_rate == self.loan.overbooking_rate:
             other = "The evidence recommends this rate."
         else:
@@ -82,8 +83,8 @@ class OverbookingEvidence:
                 f"{_dollars(self.recommended.expected_unfilled)} stay unsold."
             )
         return (
-            f"If you keep {percent(self.loan.overbooking_rate)}: {_of_100(kept)} such loans turn somebody away who has paid, "
-            f"by {_dollars(kept.expected_over)} on average; {_dollars(kept.expected_unfilled)} stay unsold. {other}"
+            f"If you keep {percent(self.loan.overbooking_rate)}: {_of_100(filled)} such loans turn somebody away who has paid, "
+            f"by {_dollars(filled.expected_over)} on average; {_dollars(filled.expected_unfilled)} stay unsold. {other}"
         )
 
     def numbers(self, rate: Decimal) -> dict[str, str]:

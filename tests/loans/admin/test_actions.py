@@ -119,7 +119,6 @@ ROWS: dict[tuple[type[Model], str], Callable[[], Model]] = {
 FIELD_VALUES = {
     "closes_at": "2099-01-01T12:00",
     "expires_at": "2099-01-01T12:00",
-    "overbooking_policy": "fixed",
     "overbooking_rate": "0.35",
 }
 each_action = pytest.mark.parametrize("action", ACTIONS, ids=lambda action: f"{action.model.__name__}-{action.name}")
@@ -385,7 +384,13 @@ def test_each_group_can_take_only_its_actions(client: Client, group: str, action
     assert listed.status_code == 200
     assert (f'<option value="{action.name}">' in listed.content.decode()) == is_granted(group, action)
     notice_id = "6f2ad6bd-6cf3-4d9c-9b5e-3d6a5f0c1a11"
-    fields = FIELD_VALUES | {"method": "ach", "notice_id": notice_id, "occurred_at": "2026-01-01T12:00", "reason": REASON}
+    fields = FIELD_VALUES | {
+        "method": "ach",
+        "overbooking_policy": "fixed",
+        "notice_id": notice_id,
+        "occurred_at": "2026-01-01T12:00",
+        "reason": REASON,
+    }
     arguments = action.form(fields).service_arguments()
     assert arguments is not None
     previewed = action_previews.preview(action, row, arguments, actor=Actor("staff", User.objects.get(username="sam").pk)).digest

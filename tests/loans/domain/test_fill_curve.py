@@ -8,6 +8,7 @@ from loans.domain.fill_curve import FillChange, fill_curve
 from loans.selectors.loans import loan_fill_curve
 from loans.selectors.offers import LoanOffer, loan_offer
 from loans.services.loans import close_loan_at_settled
+from loans.services.overbooking import set_overbooking
 from loans.services.settlement import settle_loans
 from tests import factories
 from tests.factories import NOON, STAFF, DraftFactory, LoanFactory
@@ -91,3 +92,19 @@ def test_one_query_however_long_the_history(django_assert_num_queries) -> None: 
     offer = loan_offer(loan.reference, NOON)
     with django_assert_num_queries(1):
         assert loan_fill_curve(offer)[-1].reserved == 3000
+
+
+def test_the_limit_follows_the_overbooking_rate_of_its_time() -> None:
+    set_to_half = FillChange(NOON + HOUR, None, "open", Decimal(100), "0.50")
+    points = fill_curve([at(0, None, "open", 100), set_to_half, at(1.5, None, "open", 100)], NOON, NOON + 2 * HOUR, RATE, points=3)
+    assert [point.limit for point in points] == [120, 150, 150]
+
+
+@pytest.mark.django_db
+def test_a_loans_limit_follows_the_rates_in_its_history() -> None:
+    loan = LoanFactory()
+    set_overbooking(
+        reference=loan.reference, overbooking_policy="fixed", overbooking_rate=Decimal(0), actor=STAFF, reason="", now=NOON + HOUR
+    )
+    points = loan_fill_curve(loan_offer(loan.reference, NOON + 2 * HOUR))
+    assert (points[0].limit, points[-1].limit) == (120_000, 100_000)

@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from statistics import NormalDist
@@ -179,6 +180,18 @@ def test_an_eightfold_finer_grid_gives_the_same_within_the_stated_error(monkeypa
         assert one.chance_over == pytest.approx(other.chance_over, abs=0.001)
         assert one.expected_over == pytest.approx(other.expected_over, abs=one.error + other.error)
         assert one.expected_over == pytest.approx(other.expected_over, abs=mean / 10_000)  # in truth it is far nearer
+
+
+def test_the_memory_is_bounded_whatever_the_amounts_are():
+    """Of two thousand in cents, and of one that is a billion times as large as the others."""
+    many = [(Decimal(100_000 + 7 * number) / 100, 0.8) for number in range(2_000)]
+    uneven = [(Decimal("999999999999.99"), 0.5), *((Decimal(100_000 + number) / 100, 0.8) for number in range(200))]
+    for reservations in (many, uneven):
+        tracemalloc.start()
+        outlook(reservations, Decimal("2000000.00"))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak_bytes < 5_000_000
 
 
 def test_rounding_every_amount_down_would_be_outside_the_stated_error():
