@@ -28,6 +28,7 @@ OPEN = {
     "": (EVERYBODY, "405 " * 7),
     "loans/<slug:reference>/": (EVERYBODY, "405 " * 7),
     "loans/<slug:reference>": (EVERYBODY, "405 " * 7),
+    "loans/<slug:reference>/allotment.csv": ("404 " * 7, "405 " * 7),  # the loan is not funded
     "zip/": (EVERYBODY, "405 " * 7),
     "zip/<str:zip_code>/": ("503 " * 7, "405 " * 7),
     "zip/<str:zip_code>": ("503 " * 7, "405 " * 7),
@@ -40,10 +41,12 @@ OPEN = {
     "api/v1/auth/logout/": ("401 405 405 405 405 405 405", "401 204 204 204 204 204 204"),
     "api/v1/loans/": (EVERYBODY, "405 " * 7),
     "api/v1/loans/<slug:reference>/": (EVERYBODY, "405 " * 7),
+    "api/v1/loans/<slug:reference>/allotment/": ("404 " * 7, "405 " * 7),  # the loan is not funded
     "api/v1/loans/<slug:reference>/reservations/": ("401 405 405 403 403 403 403", "401 400 400 403 403 403 403"),
     "api/v1/reservations/": ("401 200 200 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/reservations/<any-uuid:reservation_id>/": ("401 200 404 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/reservations/<any-uuid:reservation_id>/history/": ("401 200 404 403 403 403 403", "401 405 405 403 403 403 403"),
+    "api/v1/reservations/<any-uuid:reservation_id>/outlook/": ("401 200 404 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/reservations/<any-uuid:reservation_id>/transfer/": ("401 405 405 403 403 403 403", "401 400 400 403 403 403 403"),
     "api/v1/reservations/<any-uuid:reservation_id>/cancel/": ("401 405 405 403 403 403 403", "401 200 404 403 403 403 403"),
     "api/v1/portfolio/": ("401 200 200 403 403 403 403", "401 405 405 403 403 403 403"),
@@ -127,6 +130,7 @@ LETTERS = {"no group": "-", "Support": "S", "Auditors": "A", "Operations": "O", 
 PAGES = ("", "add/", "csv/", "<path:object_id>/", "<path:object_id>/change/", "<path:object_id>/delete/", "<path:object_id>/history/")
 # Pages of one model only, and who may get and post them.
 ALONE = {
+    "admin/loans/loan/<int:loan_id>/what-if/": "SAOR",
     "admin/loans/user/<id>/password/": "R",
     "admin/cbsa/dataset/prune/": "OR",
     "admin/cbsa/dataset/<int:pk>/activate/": "OR",

@@ -7,9 +7,11 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten
 from django.http import HttpRequest, HttpResponseRedirect
+from django.urls import URLPattern, path
 
 from loans.admin.action_pages import StaffActionsAdmin
 from loans.admin.tables import ROWS_SHOWN, RelatedTablesAdmin, Table, dollars_column, history_table, list_url, state_column, transfers_table
+from loans.admin.what_if import what_if_page
 from loans.charts import closing_values_chart, fill_curve_chart, funding_bar, overbooking_chart
 from loans.domain.actors import Actor
 from loans.domain.limits import CENT, LEAST_MINIMUM, MAX_DOLLARS
@@ -20,6 +22,7 @@ from loans.selectors.closing_values import closing_values
 from loans.selectors.offers import loan_offer
 from loans.selectors.overbooking import overbooking_changes, overbooking_evidence
 from loans.selectors.queue import loan_funding, loan_queue
+from loans.selectors.reservation_outlook import queue_outlooks
 from loans.services.loans import create_loan, edit_loan
 from peerloans.errors import Problem
 
@@ -32,6 +35,7 @@ PROGRESS_FIELDS: list[Any] = [
     "market_msa",
     ("opens_at", "closes_at"),
     "created_at",
+    ("lottery_commitment", "lottery_seed"),
     ("last_number", "version"),
 ]
 
@@ -79,8 +83,13 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
         *map(dollars_column, ("amount", "settled", "claimed", "remaining")),
     ]
     list_filter = ["status", "state", "settlement_rule", "closes_at"]
+    csv_exclude = ("lottery_secret",)
     search_fields = ["reference__istartswith", "title", "city", "zip__startswith", "market_msa"]
     search_help_text = "A reference, part of a title, city or market, or the first digits of a ZIP"
+
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(lambda request, loan_id: what_if_page(request, self, loan_id))
+        return [path("<int:loan_id>/what-if/", page, name="loans_loan_what_if"), *super().get_urls()]
 
     def get_fieldsets(self, request: HttpRequest, obj: Loan | None = None) -> Any:
         written = [(None, {"fields": PROPERTY_FIELDS}), ("Terms", {"fields": TERMS_FIELDS})]
@@ -89,6 +98,10 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Loan | None = None) -> list[str]:
         progress: list[str] = flatten(PROGRESS_FIELDS)
         return [*progress, "reference"] if obj else progress
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Refuse filters on the secret of a lottery in the address, which would let staff guess it digit by digit."""
+        return "lottery_secret" not in lookup and super().lookup_allowed(lookup, value, request)
 
     def has_change_permission(self, request: HttpRequest, obj: Loan | None = None) -> bool:
         return super().has_change_permission(request, obj) and (obj is None or obj.status == LoanStatus.DRAFT)
@@ -102,6 +115,7 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
     def chart_context(self, obj: Loan) -> dict[str, Any]:
         offer = loan_offer(obj.reference)
         queue = loan_queue(offer)
+        outlooks = queue_outlooks(offer, ROWS_SHOWN) if queue else {}
         (overbooking,) = overbooking_evidence([offer]) if obj.status in {LoanStatus.DRAFT, LoanStatus.OPEN} else (None,)
         return {
             "offer": offer,
@@ -111,7 +125,7 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
             "overbooking": overbooking,
             "overbooking_chart": overbooking_chart(overbooking) if overbooking else "",
             "overbooking_changes": overbooking_changes(obj),
-            "queue": queue[:ROWS_SHOWN],
+            "queue": [(entry, outlooks.get(entry.reservation.number)) for entry in queue[:ROWS_SHOWN]],
             "queue_length": len(queue),
             "queue_more_url": list_url("reservation", obj.reference) if len(queue) > ROWS_SHOWN else None,
         }

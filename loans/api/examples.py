@@ -18,6 +18,37 @@ LOAN = {
     "remaining": "10000.00",
     "remaining_as_of": "2026-03-05T15:04:05.678901Z",
 }
+SIZE_BAND = {
+    "from_amount": "10000.00",
+    "to_amount": "25000.00",
+    "count": 8,
+    "demand": "120000.00",
+    "settled": "100000.00",
+    "whole": 6,
+    "part": 1,
+    "nothing": 1,
+    "unpaid": 0,
+}
+ALLOTMENT = {
+    "loan": "PL-0001",
+    "rule": "fifo",
+    "rule_in_words": "In queue order: the first to reserve is settled first.",
+    "amount": "100000.00",
+    "demand": "120000.00",
+    "cover_ratio": "1.20",
+    "opens_at": "2026-03-02T15:00:00Z",
+    "closes_at": "2026-03-23T15:00:00Z",
+    "funded_at": "2026-03-09T15:00:00Z",
+    "bands": [SIZE_BAND],
+    "total": SIZE_BAND | {"from_amount": "0.00", "to_amount": None},
+    "settled_ahead": {"count": 0, "amount": "0.00"},
+    "last_number": 7,
+    "last_payment_at": None,
+    "percent": None,
+    "base": None,
+    "largest_award": None,
+    "lottery": None,
+}
 RESERVED = {
     "id": "5f0c1a52-6a4e-4a53-9b0c-0f6f2f1e6a11",
     "loan": "PL-0001",
@@ -33,6 +64,22 @@ RESERVED = {
 TRANSFER = {"reference": "T-5B1E0C7A9D21", "method": "ach", "status": "initiated"}
 PENDING = RESERVED | {"state": "pending", "expires_at": "2026-03-10T05:00:00Z", "transfer": TRANSFER}
 CANCELED = RESERVED | {"state": "canceled", "cause": "canceled_by_investor", "expires_at": None}
+OUTLOOK = {
+    "queue_position": 3,
+    "if_all_ahead_settle": "2000.00",
+    "expected_amount": "4512.30",
+    "chance_full": "0.8640",
+    "chance_nothing": "0.0180",
+    "basis": {
+        "rule": "fifo",
+        "computed_by": "exact",
+        "scenarios": 0,
+        "standard_error": {"expected_amount": "0.00", "chance_full": "0.0000", "chance_nothing": "0.0000"},
+        "reserved_lapse": {"lapse_share": "0.2143", "counted": 36, "counted_of_all": 812},
+        "pending_lapse": {"lapse_share": "0.0817", "counted": 29, "counted_of_all": 640},
+    },
+    "as_of": "2026-03-05T15:04:05.678901Z",
+}
 MARKET_TOTAL = {"market": {"cbsa": "12420", "msa": "Austin-Round Rock, TX"}, "held": "5000.00", "share": "1.0000"}
 PORTFOLIO = {
     "held": "5000.00",

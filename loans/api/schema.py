@@ -100,7 +100,8 @@ OPERATIONS = {
     ),
     "TokenRevoke": Operation("auth", {}, {}),
     "LoanList": Operation("loans", None, {"200": examples.LOAN}),
-    "LoanDetail": Operation("loans", None, {"200": examples.LOAN | {"available": "10000.00"}}),
+    "LoanDetail": Operation("loans", None, {"200": examples.LOAN | {"available": "10000.00", "rule": "fifo", "lottery": None}}),
+    "AllotmentDetail": Operation("loans", None, {"200": examples.ALLOTMENT}),
     "ReservationCreate": Operation(
         "reservations",
         {"amount": "5000.00"},
@@ -108,8 +109,9 @@ OPERATIONS = {
         ("below_minimum", "not_accredited", "loan_not_open", "over_limit", "investor_limit"),
     ),
     "ReservationList": Operation("reservations", None, {"200": examples.RESERVED}),
-    "ReservationDetail": Operation("reservations", None, {"200": examples.RESERVED | {"queue_position": 3}}),
+    "ReservationDetail": Operation("reservations", None, {"200": examples.RESERVED | {"number": 7, "queue_position": 3}}),
     "ReservationHistory": Operation("reservations", None, {"200": examples.TRANSITION}),
+    "OutlookDetail": Operation("reservations", None, {"200": examples.OUTLOOK}),
     "TransferCreate": Operation(
         "reservations",
         {"method": "ach"},

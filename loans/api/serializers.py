@@ -15,6 +15,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from loans.domain.limits import CENT, FIRST_YEAR, LAST_YEAR
+from loans.domain.settlement_rules import RULES
 from loans.domain.states import CAUSES, INBOUND_STATUSES, ReservationState, TransferStatus
 from loans.models import Reservation, Transition
 from loans.selectors.loans import PUBLIC
@@ -175,14 +176,26 @@ class LoanSerializer(serializers.Serializer):
         }
 
 
+class LotterySerializer(serializers.Serializer):
+    commitment = serializers.CharField(help_text="The SHA-256 of the seed, shown from the opening on.")
+    seed = serializers.CharField(allow_null=True, help_text="What the order is drawn from; null until the loan is funded.")
+
+
+def _lottery(loan: Any) -> dict[str, Any] | None:
+    return {"commitment": loan.lottery_commitment, "seed": loan.lottery_seed or None} if loan.lottery_commitment else None
+
+
 class LoanDetailSerializer(LoanSerializer):
-    """A loan, with what is available at this moment."""
+    """A loan, with what is available at this moment and how it is shared out."""
 
     available = MoneyField(help_text="The most that one new reservation may take now.")
+    rule = serializers.ChoiceField(list(RULES), help_text="The settlement rule.")
+    lottery = LotterySerializer(allow_null=True, help_text="With the rule `lottery`, else null.")
 
     def to_representation(self, loan_with_remaining_and_available: Any) -> dict[str, Any]:
         loan, remaining, available = loan_with_remaining_and_available
-        return super().to_representation((loan, remaining)) | {"available": available}
+        more = {"available": available, "rule": loan.settlement_rule, "lottery": _lottery(loan)}
+        return super().to_representation((loan, remaining)) | more
 
 
 class TransferSerializer(serializers.Serializer):
@@ -235,11 +248,13 @@ def _refund_status(transfers: Sequence[TransferRow]) -> str:
 
 
 class ReservationDetailSerializer(ReservationSerializer):
+    number = serializers.IntegerField(help_text="The fixed place in the queue. A lottery's ticket is made from it.")
     queue_position = serializers.IntegerField(allow_null=True, help_text="1 is next; null if the reservation is not live.")
 
     def to_representation(self, reservation_with_transfers: tuple[Reservation, Sequence[TransferRow]]) -> dict[str, Any]:
         reservation, _ = reservation_with_transfers
-        return super().to_representation(reservation_with_transfers) | {"queue_position": queue_position_of(reservation)}
+        places = {"number": reservation.number, "queue_position": queue_position_of(reservation)}
+        return super().to_representation(reservation_with_transfers) | places
 
 
 class TransitionSerializer(serializers.Serializer):

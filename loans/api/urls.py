@@ -4,6 +4,8 @@ from django.urls import path, register_converter
 from django.urls.converters import UUIDConverter
 
 from loans.api import views
+from loans.api.allotments import AllotmentDetail
+from loans.api.outlooks import OutlookDetail
 
 
 class AnyCaseUUID(UUIDConverter):
@@ -20,10 +22,12 @@ urlpatterns = [
     path("auth/logout/", views.TokenRevoke.as_view(), name="token-revoke"),
     path("loans/", views.LoanList.as_view(), name="loan-list"),
     path("loans/<slug:reference>/", views.LoanDetail.as_view(), name="loan-detail"),
+    path("loans/<slug:reference>/allotment/", AllotmentDetail.as_view(), name="allotment-detail"),
     path("loans/<slug:reference>/reservations/", views.ReservationCreate.as_view(), name="reservation-create"),
     path("reservations/", views.ReservationList.as_view(), name="reservation-list"),
     path("reservations/<any-uuid:reservation_id>/", views.ReservationDetail.as_view(), name="reservation-detail"),
     path("reservations/<any-uuid:reservation_id>/history/", views.ReservationHistory.as_view(), name="reservation-history"),
+    path("reservations/<any-uuid:reservation_id>/outlook/", OutlookDetail.as_view(), name="outlook-detail"),
     path("reservations/<any-uuid:reservation_id>/transfer/", views.TransferCreate.as_view(), name="transfer-create"),
     path("reservations/<any-uuid:reservation_id>/cancel/", views.ReservationCancel.as_view(), name="reservation-cancel"),
     path("portfolio/", views.PortfolioDetail.as_view(), name="portfolio-detail"),

@@ -12,7 +12,7 @@ from django.db import connection, models
 
 from loans.models import Loan, Reservation, Transfer, Transition
 
-_LOAN_COLUMNS = ("id", "status", "amount", "opens_at", "closes_at", "settled", "claimed", *Loan.FACTS)
+_LOAN_COLUMNS = ("id", "status", "amount", "opens_at", "closes_at", "settled", "claimed", "lottery_secret", *Loan.FACTS)
 _RESERVATION_COLUMNS = (
     "id",
     "state",

@@ -37,6 +37,7 @@ from loans.domain.states import (
 from loans.ledger import locks
 from loans.ledger.bulk_write import write_changes
 from loans.ledger.expiry import expire_lapsed
+from loans.ledger.lottery_seed import drawn_seed
 from loans.ledger.review_items import open_review_item
 from loans.models import OPEN_STATUSES, BankEvent, Investor, Loan, Reservation, Transfer, Transition
 
@@ -207,7 +208,7 @@ class UnitOfWork:
         amount = reservation.settled_amount or settled_before or reservation.amount
         self._record_reservation(reservation, event, from_state, amount, rule=rule)
         if loan.status == LoanStatus.FUNDED and loan.remaining:
-            self.change_loan(loan, LoanEvent.REOPENED)
+            self.change_loan(loan, LoanEvent.REOPENED, **drawn_seed(loan))
             detail = f"{loan.reference} is open again: {loan.remaining} dollars of it remain. It closes at {loan.closes_at}."
             open_review_item("loan_reopened", detail, at=self.at, loan_id=loan.pk)
         self.adjust_refunds(reservation)

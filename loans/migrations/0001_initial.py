@@ -354,6 +354,15 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("settlement_rule", models.CharField(default="fifo", max_length=30)),
+                ("lottery_secret", models.CharField(db_default="", default="", editable=False, max_length=64)),
+                (
+                    "lottery_commitment",
+                    models.CharField(db_default="", default="", editable=False, help_text="SHA-256 of the lottery's seed.", max_length=64),
+                ),
+                (
+                    "lottery_seed",
+                    models.CharField(db_default="", default="", editable=False, help_text="Shown once the lottery has run.", max_length=64),
+                ),
                 (
                     "status",
                     models.CharField(

@@ -62,6 +62,12 @@ class Loan(models.Model):
         help_text="The share of the amount that one investor may hold unfunded: 0.25 means 25 %. At least the minimum.",
     )
     settlement_rule = models.CharField(max_length=30, default=DEFAULT_RULE)
+    # Of a loan with the rule lottery: the seed before it has run, which no page shows; its SHA-256; and the seed once it has run.
+    lottery_secret = models.CharField(max_length=64, default="", db_default="", editable=False)
+    lottery_commitment = models.CharField(
+        max_length=64, default="", db_default="", editable=False, help_text="SHA-256 of the lottery's seed."
+    )
+    lottery_seed = models.CharField(max_length=64, default="", db_default="", editable=False, help_text="Shown once the lottery has run.")
     status = models.CharField(max_length=10, choices=choices(LoanStatus), default=LoanStatus.DRAFT, editable=False)
     opens_at = models.DateTimeField(null=True, editable=False)
     closes_at = models.DateTimeField(null=True, editable=False)
@@ -140,6 +146,8 @@ class Loan(models.Model):
         "overbooking_cap",
         "investor_share",
         "settlement_rule",
+        "lottery_commitment",
+        "lottery_seed",
     )
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
 
 from loans.domain.reservation_money import ZERO_DOLLARS
-from loans.domain.settlement_rules import RULES, Allocation
+from loans.domain.settlement_rules import RULES, Allocation, LoanToSettle
 from loans.domain.states import LIVE, LoanStatus, ReservationState
 from loans.models import Loan, Reservation
 from loans.selectors.offers import LoanOffer
@@ -45,7 +45,7 @@ def queue_position_of(reservation: Reservation, now: datetime | None = None) -> 
 def allocations_due(loan: Loan, queue: Sequence[Reservation], at: datetime) -> list[Allocation]:
     """Return what the loan's settlement rule gives the reservations of its queue at that instant. Writes nothing."""
     closed = loan.closes_at is not None and loan.closes_at <= at
-    return RULES[loan.settlement_rule](queue, loan.remaining, closed)
+    return RULES[loan.settlement_rule](queue, LoanToSettle(loan.remaining, closed, loan.minimum, loan.lottery_secret))
 
 
 def loan_queue(offer: LoanOffer) -> list[QueueEntry]:

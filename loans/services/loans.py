@@ -9,6 +9,7 @@ from loans.domain.actors import Actor
 from loans.domain.errors import IllegalTransition, Invalid
 from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState
 from loans.ledger import locks
+from loans.ledger.lottery_seed import drawn_seed, revealed_seed
 from loans.ledger.unit_of_work import insert_draft, unit_of_work
 from loans.models import Loan, Reservation
 from loans.selectors.queue import live_reservations
@@ -69,7 +70,7 @@ def open_loan(*, reference: str, actor: Actor, closes_at: datetime | None = None
         if loan.status != LoanStatus.OPEN:
             closes_at = closes_at or work.at + TIME_OPEN
             _refuse_unless_after(closes_at, work.at)
-            work.change_loan(loan, LoanEvent.OPENED, opens_at=work.at, closes_at=closes_at)
+            work.change_loan(loan, LoanEvent.OPENED, opens_at=work.at, closes_at=closes_at, **drawn_seed(loan))
             follow_evidence(work, loan)
         return loan
 
@@ -133,6 +134,6 @@ def close_loan_at_settled(*, reference: str, actor: Actor, reason: str, now: dat
             return loan
         if is_open and not loan.settled:
             raise IllegalTransition(f"Nothing of {loan.reference} has settled; withdraw it instead.", state=loan.status)
-        work.change_loan(loan, LoanEvent.CLOSED_AT_SETTLED, amount=loan.settled)  # refuses a loan that is not open
+        work.change_loan(loan, LoanEvent.CLOSED_AT_SETTLED, amount=loan.settled, **revealed_seed(loan))  # refuses a loan that is not open
         cancel_live_reservations(work, queue, ReservationEvent.LOAN_FUNDED)
         return loan

@@ -13,6 +13,7 @@ from loans.domain.actors import SYSTEM, Actor
 from loans.domain.approvals import refuse_without_approval
 from loans.domain.errors import IllegalTransition
 from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState
+from loans.ledger.lottery_seed import revealed_seed
 from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Loan, Reservation
@@ -100,7 +101,7 @@ def apply_rule(work: UnitOfWork, loan: Loan, queue: Sequence[Reservation]) -> in
 
 def _fund_if_sold_out(work: UnitOfWork, loan: Loan, reservations: Iterable[Reservation]) -> None:
     if not loan.remaining:
-        work.change_loan(loan, LoanEvent.FUNDED)
+        work.change_loan(loan, LoanEvent.FUNDED, **revealed_seed(loan))
         cancel_live_reservations(work, reservations, ReservationEvent.LOAN_FUNDED)
 
 

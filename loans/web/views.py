@@ -11,11 +11,14 @@ from cbsa.errors import InvalidZip
 from cbsa.rules import NO_CBSA, five_digits
 from loans.charts import fill_curve_chart
 from loans.domain.errors import NotFound
+from loans.domain.settlement_rules import RULES_IN_WORDS
 from loans.domain.states import LoanStatus
 from loans.models import Loan
+from loans.selectors.allotment import loan_allotment
 from loans.selectors.loan_filter import LoanFilter
 from loans.selectors.loans import PUBLIC, market_loans, public_places
 from loans.selectors.offers import loan_offer
+from loans.web.allotments import allotment_context
 from loans.web.loan_cards import LoanCard, loan_cards
 from peerloans.api import error_statuses
 from peerloans.api.caching import public_page
@@ -36,11 +39,6 @@ ORDERINGS = (
     ("-amount", "largest"),
 )
 STATUSES = (*((status, str(status)) for status in PUBLIC), ("", "open and funded"))
-SETTLEMENT_RULES_IN_WORDS = {
-    "fifo": "In queue order: the first to reserve is settled first.",
-    "first_funded": "In the order in which the payments arrive.",
-    "pro_rata": "Every investor whose payment has arrived gets the same share of what they reserved.",
-}
 
 
 # --- The market -------------------------------------------------------------------------------------------------------
@@ -97,9 +95,10 @@ def loan_detail(request: HttpRequest, reference: str) -> HttpResponse:
         raise Http404(f"There is no loan {reference}.")
     context = {
         "card": LoanCard(offer, offer.loan.remaining),
-        "rule": SETTLEMENT_RULES_IN_WORDS[offer.loan.settlement_rule],
+        "rule": RULES_IN_WORDS[offer.loan.settlement_rule],
         "chart": fill_curve_chart(offer),
         "metro": _metro(offer.loan),
+        "allotment": allotment_context(loan_allotment(offer.loan)) if offer.loan.status == LoanStatus.FUNDED else None,
     }
     return render(request, "loans/loan.html", context)
 

@@ -90,7 +90,7 @@ def test_saving_a_draft_unchanged_leaves_no_history(superuser: Client) -> None:
         ("term_months", "0", "At least 1."),
         ("zip", "9026", "Five digits"),
         ("state", "Cal", "Two capital letters"),
-        ("settlement_rule", "lottery", "Select a valid choice"),
+        ("settlement_rule", "auction", "Select a valid choice"),
     ],
 )
 def test_impossible_terms_are_refused(superuser: Client, field: str, value: str, message: str) -> None:
@@ -145,7 +145,7 @@ def test_the_page_shows_what_settlement_would_do_now(superuser: Client) -> None:
     whole = funded(loan, 30_000, now=timezone.now())
     partly = funded(loan, 20_000, now=timezone.now())
     context = superuser.get(f"/admin/loans/loan/{loan.pk}/change/").context
-    assert [(entry.queue_position, entry.reservation, entry.would_get) for entry in context["queue"]] == [
+    assert [(entry.queue_position, entry.reservation, entry.would_get) for entry, _ in context["queue"]] == [
         (1, waiting, None),
         (2, whole, Decimal("30000.00")),
         (3, partly, None),

@@ -41,7 +41,7 @@ def test_from_reserved_to_settled(investor: Caller, loan: Loan) -> None:
     assert (body["loan"], body["amount"], body["state"], body["cause"]) == (loan.reference, "5000.00", "reserved", None)
     assert (body["transfer"], body["refund"]) == (None, None)
     path = f"reservations/{body['id']}/"
-    assert investor.get(path).json() == body | {"queue_position": 1}
+    assert investor.get(path).json() == body | {"number": 1, "queue_position": 1}
     assert investor.get(path.replace(body["id"], body["id"].upper())).json()["id"] == body["id"]
     assert investor.get(path, year="2026").json()["errors"] == {"year": ["There is no such parameter. Known parameters: none."]}
 

@@ -14,7 +14,6 @@ from django.utils import timezone
 import cbsa
 from cbsa.imports import service
 from loans import remaining_cache
-from loans.domain.settlement_rules import RULES
 from loans.models import Loan, Reservation
 from loans.selectors.offers import LoanOffer
 from loans.services.loans import withdraw_loan
@@ -257,10 +256,6 @@ def test_the_number_of_queries_of_a_loans_page(client: Client, django_assert_num
     reserve(loan, "40000.00")
     with django_assert_num_queries(1):
         assert "<dd>$40,000</dd>" in text(client, "/loans/PL-0001/")
-
-
-def test_every_settlement_rule_is_described() -> None:
-    assert views.SETTLEMENT_RULES_IN_WORDS.keys() == RULES.keys()
 
 
 # --- A ZIP ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,26 @@
+"""Draw the seed of a loan's lottery, and reveal it once the lottery has run.
+
+A draw keeps the seed as a secret and publishes its SHA-256, which history records. So the seed cannot be replaced
+later, and the order of the draw cannot be foretold.
+"""
+
+import secrets
+from typing import Any
+
+from loans.domain.settlement_rules import lottery, lottery_commitment
+from loans.models import Loan
+
+SEED_BYTES = 16
+
+
+def drawn_seed(loan: Loan) -> dict[str, Any]:
+    """Return the changes of a loan that opens, or reopens: a new secret seed and its commitment. None where the rule is no lottery."""
+    if loan.settlement_rule != lottery.__name__:
+        return {}
+    seed = secrets.token_hex(SEED_BYTES)
+    return {"lottery_secret": seed, "lottery_commitment": lottery_commitment(seed), "lottery_seed": ""}
+
+
+def revealed_seed(loan: Loan) -> dict[str, Any]:
+    """Return the changes of a loan that becomes funded: its seed is no secret any more. None where the rule is no lottery."""
+    return {"lottery_secret": "", "lottery_seed": loan.lottery_secret} if loan.lottery_secret else {}
