@@ -100,6 +100,26 @@ class PlayedLoan:
         reservation.amount, reservation.funded_at, reservation.expires_at, reservation.paid = amount, at, None, True
         return True
 
+    def follow_money(self, key: UUID, amount: Decimal) -> bool:
+        """Give a reservation the amount that is left of its money, also after it has settled."""
+        reservation = self.reservations[key]
+        if reservation.state == ReservationState.CANCELED:
+            return False
+        reservation.amount = amount
+        if reservation.settled > amount:
+            self.settled -= reservation.settled - amount
+            reservation.settled = amount
+            self._reopen_if_not_sold_out()
+        return True
+
+    def lack_money(self, key: UUID, deadline: datetime | None) -> bool:
+        """Let a funded reservation wait for its money again."""
+        reservation = self.reservations[key]
+        if not reservation.is_live:
+            return False
+        reservation.funded_at, reservation.expires_at, reservation.paid = None, deadline, False
+        return True
+
     def cancel(self, key: UUID, cause: ReservationEvent) -> bool:
         """Cancel a reservation where its state allows that cause. A payment that was returned is no longer paid."""
         reservation = self.reservations[key]
@@ -116,6 +136,9 @@ class PlayedLoan:
         reservation.state, reservation.cause, reservation.settled = ReservationState.CANCELED, cause, ZERO_DOLLARS
         reservation.expires_at = reservation.funded_at = None
         self.live.pop(key, None)
+        self._reopen_if_not_sold_out()
+
+    def _reopen_if_not_sold_out(self) -> None:
         if self.status == LoanStatus.FUNDED and self.remaining:
             self.status = LoanStatus.OPEN
 

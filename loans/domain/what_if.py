@@ -19,7 +19,7 @@ from uuid import UUID
 
 from loans.domain.played_loan import PlayedLoan, PlayedReservation
 from loans.domain.reservation_money import ZERO_DOLLARS
-from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
+from loans.domain.states import LIVE, LOSSES, LoanEvent, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 
 
 class HistoryRow(NamedTuple):
@@ -186,7 +186,7 @@ class Script:
                 self._newest_transfers[row.reservation] = row.transfer
             elif row.event == TransferEvent.CLEARED and row.from_state:
                 self._cleared_at[row.transfer] = row.at
-        elif row.reservation and row.event != ReservationEvent.LOST:
+        elif row.reservation and row.event not in LOSSES:
             _note_reservation(self.fact, row, row.reservation, self._cleared_at.get(self._newest_transfers.get(row.reservation)))  # type: ignore[arg-type]
         elif not row.reservation:
             _note_terms(self.fact, row, OWN_TERMS)
@@ -234,12 +234,14 @@ def _note_reservation(loan: PlayedLoan, row: HistoryRow, key: UUID, cleared_at: 
     reservation.state, reservation.expires_at = row.to_state, row.deadline
     reservation.settled = row.amount if row.to_state == ReservationState.SETTLED else ZERO_DOLLARS
     loan.settled += reservation.settled
-    if row.event == ReservationEvent.AMOUNT_ACCEPTED:
+    if row.event in {ReservationEvent.AMOUNT_ACCEPTED, ReservationEvent.AMOUNT_FOLLOWED, ReservationEvent.REVIVED}:
         reservation.amount = row.amount
     if row.event == ReservationEvent.FUNDED:
         reservation.funded_at = row.at
     elif row.event == ReservationEvent.REINSTATED_PENDING and row.deadline is None:
         reservation.funded_at = cleared_at or row.at
+    elif row.event in {ReservationEvent.REVIVED, ReservationEvent.UNFUNDED}:
+        reservation.funded_at = row.at if row.deadline is None else None
     elif row.to_state == ReservationState.CANCELED:
         reservation.funded_at, reservation.cause = None, row.event
     if row.to_state in LIVE:
@@ -288,6 +290,14 @@ def _reinstate(loan: PlayedLoan, key: UUID, step: RecordedEvent) -> bool:
     return already_live or loan.reinstate(key, row.to_state, row.deadline, row.at, funded_at=funded_at)
 
 
+def _revive(loan: PlayedLoan, key: UUID, step: RecordedEvent) -> bool:
+    row = step.row
+    if loan.reservations[key].state != ReservationState.CANCELED:
+        return True
+    loan.reservations[key].amount = row.amount
+    return loan.reinstate(key, row.to_state, row.deadline, row.at, funded_at=row.at if row.deadline is None else None)
+
+
 def _cancel(loan: PlayedLoan, key: UUID, step: RecordedEvent) -> bool:
     return loan.cancel(key, ReservationEvent(step.event))
 
@@ -301,6 +311,9 @@ _RESERVATION_EVENTS: dict[str, Callable[[PlayedLoan, UUID, RecordedEvent], bool]
     ReservationEvent.EXTENDED: lambda loan, key, step: loan.extend_reservation(key, step.row.deadline),
     # The money is accepted by the event `funded` that follows, whose amount is the smaller one.
     ReservationEvent.AMOUNT_ACCEPTED: lambda loan, key, step: loan.reservations[key].state == ReservationState.PENDING,
+    ReservationEvent.AMOUNT_FOLLOWED: lambda loan, key, step: loan.follow_money(key, step.row.amount),
+    ReservationEvent.UNFUNDED: lambda loan, key, step: loan.lack_money(key, step.row.deadline),
+    ReservationEvent.REVIVED: _revive,
     ReservationEvent.SETTLED: lambda loan, key, step: loan.settle_ahead(key),
     ReservationEvent.REINSTATED_RESERVED: _reinstate,
     ReservationEvent.REINSTATED_PENDING: _reinstate,

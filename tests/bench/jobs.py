@@ -39,8 +39,8 @@ WITH queue AS (
     FROM queue WHERE reservation.id = queue.id
     RETURNING reservation.id, reservation.loan_id, reservation.amount, reservation.state, share
 ), refunds AS (
-    INSERT INTO loans_transfer (id, reservation_id, direction, method, reference, payment_number, status, amount, created_at)
-    SELECT refund, id, 'refund', '', 'R-' || upper(left(replace(refund::text, '-', ''), 12)), 1, 'due', amount - share, now()
+    INSERT INTO loans_transfer (id, reservation_id, direction, method, reference, status, amount, moved, created_at)
+    SELECT refund, id, 'refund', '', 'R-' || upper(left(replace(refund::text, '-', ''), 12)), 'due', amount - share, 0, now()
     FROM (SELECT gen_random_uuid() AS refund, * FROM moved WHERE share < amount) AS owing
     RETURNING id, reservation_id, amount
 ), history AS (

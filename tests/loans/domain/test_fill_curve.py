@@ -105,7 +105,8 @@ def test_the_same_few_queries_however_long_the_history(django_assert_num_queries
 
 def test_the_limit_follows_the_overbooking_rate_of_its_time() -> None:
     set_to_half = FillChange(NOON + HOUR, None, "open", Decimal(100), "0.50")
-    points = fill_curve([at(0, None, "open", 100), set_to_half, at(1.5, None, "open", 100)], NOON, NOON + 2 * HOUR, RATE, points=3)
+    instants = [NOON, NOON + HOUR, NOON + 2 * HOUR]
+    points = fill_curve([at(0, None, "open", 100), set_to_half, at(1.5, None, "open", 100)], instants, RATE)
     assert [point.limit for point in points] == [120, 150, 150]
 
 
