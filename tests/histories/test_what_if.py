@@ -17,12 +17,12 @@ from loans.domain.actors import Actor
 from loans.domain.settlement_rules import RULES
 from loans.models import Loan, Reservation, Transfer
 from loans.selectors.what_if import WhatIf, what_if
+from loans.services.bank_events import record_bank_event
 from loans.services.expiry import expire_due
 from loans.services.loans import close_loan_at_settled, extend_loan
 from loans.services.reservations import cancel_reservation, reserve, start_transfer
 from loans.services.settlement import settle_ahead_of_turn, settle_due
 from loans.services.staff_overrides import accept_amount, cancel_by_staff, extend_reservation, reinstate_reservation
-from loans.services.bank_events import record_bank_event
 from peerloans.errors import Problem
 from tests.factories import NOON, STAFF, InvestorFactory, LoanFactory, notice
 from tests.histories.test_histories import History

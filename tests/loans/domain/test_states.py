@@ -47,7 +47,11 @@ DIAGRAM = {
 }
 LOANS = {
     "draft": {"draft": {"edited", "overbooking_set", "market_found"}, "open": {"opened"}, "withdrawn": {"withdrawn"}},
-    "open": {"open": {"extended", "overbooking_set", "market_found"}, "funded": {"funded", "closed_at_settled"}, "withdrawn": {"withdrawn"}},
+    "open": {
+        "open": {"extended", "overbooking_set", "market_found"},
+        "funded": {"funded", "closed_at_settled"},
+        "withdrawn": {"withdrawn"},
+    },
     "funded": {"funded": {"market_found"}, "open": {"reopened"}},
     "withdrawn": {"withdrawn": {"market_found"}},
 }

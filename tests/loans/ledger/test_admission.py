@@ -72,6 +72,7 @@ def test_the_limits_of_an_investor_in_sql_are_those_in_python(unfunded, let_go, 
         rows = [Unfunded(loan.pk if here else other.pk, dollars, NOON + after) for here, dollars, after in unfunded]
         counted = sum((row.amount for row in rows if row.expires_at > NOON), D(0))
         Investor.objects.filter(pk=investor.pk).update(unfunded_limit=unfunded_limit, let_go_limit=let_go_limit, unfunded_at_most=counted)
+        Loan.objects.filter(pk=loan.pk).update(claimed=sum((row.amount for row in rows if row.loan_id == loan.pk), D(0)))
         common = {"investor": investor, "created_at": NOON}
         live = [Reservation(state="reserved", number=n, **row._asdict(), **common) for n, row in enumerate(rows)]
         ended = [

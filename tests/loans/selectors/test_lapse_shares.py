@@ -187,8 +187,8 @@ HISTORY = """
         (ARRAY['', 'reserved', 'pending', 'pending', 'pending'])[1 + n %% 5], 'canceled', 1000, '', 'system', ''
     FROM generate_series(1, 20000) AS n;
     INSERT INTO loans_reservation
-        (id, loan_id, investor_id, number, amount, settled_amount, state, cause, created_at, received, refunded, lost)
-    SELECT gen_random_uuid(), n %% 50, 1, n, 1000, 0, 'canceled', 'expired', %(now)s - n * interval '79 minutes', 0, 0, 0
+        (id, loan_id, investor_id, number, amount, settled_amount, state, cause, created_at, let_go_at, received, refunded, lost)
+    SELECT gen_random_uuid(), n %% 50, 1, n, 1000, 0, 'canceled', 'expired', %(now)s - n * interval '79 minutes', %(now)s, 0, 0, 0
     FROM generate_series(1, 20000) AS n;
     SET LOCAL session_replication_role = origin;
     ANALYZE loans_transition, loans_reservation;
