@@ -2,15 +2,21 @@
 
 The model shares no code with the system except the banking days. Its reservations expire at the instant at which they lapse, so it
 needs no job, no locks and no late events.
+
+What the bank did is not booked report by report. After each report, everything that was reported of the payment since our own last
+act on the reservation (a step of the investor, of staff, of settlement or of the clock) is played again in the order of the bank's
+times. Refunds due and losses are not booked either: they are what the money that is here leaves over, or lacks.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from loans.domain.deadlines import money_deadline
+from tests.histories.bank import Account, Line, in_order, moved
 
 MINIMUM = 1_000_00
 LIVE = ("reserved", "pending")
+BY_THE_BANK = ("transfer_failed", "payment_returned")
 
 
 class Refused(Exception):
@@ -18,58 +24,150 @@ class Refused(Exception):
 
 
 @dataclass(eq=False)
-class Payments:
-    """The payments under one reference. `here` has the cents of each that has cleared and was not returned, by its number."""
+class Refund:
+    """A refund: what the bank has done with it, what it was last sent for, and whether it was void when the bank paid it."""
 
-    status: str = "initiated"  # of the first
-    here: dict[int, int] = field(default_factory=dict)
-    count: int = 1
+    account: Account
+    sent: int = 0
+    was_void: bool = False
+
+    @property
+    def gone(self) -> int:
+        return moved(self.account.lines)
+
+
+@dataclass
+class Claim:
+    """What a reservation claims and holds."""
+
+    state: str
+    amount: int
+    cause: str = ""
+    funded: bool = False
+    settled: int = 0
+
+    def cancel(self, cause: str) -> None:
+        self.state, self.cause, self.funded, self.settled = "canceled", cause, False, 0
+
+    def follow(self, received: int, now_received: int, *, is_attempt: bool = False) -> int:
+        """Follow the money from what was received to what is received now, and return that."""
+        if now_received > received:
+            self.money_comes(now_received)
+        elif now_received < received:
+            self.money_goes(now_received)
+        elif is_attempt and self.state == "pending":
+            self.cancel("transfer_failed")
+        return now_received
+
+    def money_comes(self, received: int) -> None:
+        """Follow the money that came: it makes `received` in all. What the bank alone had canceled lives again."""
+        if self.state == "canceled" and self.cause in BY_THE_BANK:
+            self.state, self.cause = "pending", ""
+        if self.state == "pending" and received >= self.amount:
+            self.funded = True
+
+    def money_goes(self, received: int) -> None:
+        """Follow the money that went: it leaves `received`."""
+        if self.funded and received < (self.settled or self.amount):
+            if received < MINIMUM:
+                self.cancel("payment_returned")
+            else:
+                self.amount, self.settled = received, min(self.settled, received)
+        elif self.state == "pending" and received <= 0:
+            self.cancel("payment_returned")
 
 
 @dataclass(eq=False)
 class Reservation:
-    """A reservation, with its money in cents."""
+    """A reservation, with its money in cents. `before` and `heard` are its claim and the reports at our last act on it."""
 
     number: int
-    amount: int
-    expires_at: datetime | None
-    state: str = "reserved"
-    cause: str = ""
-    funded: bool = False
-    accepted: bool = False
-    settled: int = 0
-    due: int = 0
-    paid: int = 0
-    lost: int = 0
-    transfers: list[Payments] = field(default_factory=list)
+    claim: Claim
+    deadline: datetime
+    transfers: list[Account] = field(default_factory=list)
+    refunds: dict[str, Refund] = field(default_factory=dict)
+    was_funded: bool = False
+    was_accepted: bool = False
+    is_closing_piece: bool = False
+    before: Claim = field(init=False)
+    heard: list[Line] = field(default_factory=list)
+    gone_before: int = 0
+
+    def __post_init__(self) -> None:
+        self.before = replace(self.claim)
+
+    @property
+    def state(self) -> str:
+        return self.claim.state
+
+    @property
+    def amount(self) -> int:
+        return self.claim.amount
+
+    @property
+    def expires_at(self) -> datetime | None:
+        return self.deadline if self.state in LIVE and not self.claim.funded else None
 
     @property
     def received(self) -> int:
-        return sum(sum(payments.here.values()) for payments in self.transfers)
+        return sum(moved(transfer.lines) for transfer in self.transfers)
+
+    @property
+    def sent(self) -> int:
+        return sum(refund.sent for refund in self.refunds.values())
+
+    @property
+    def gone(self) -> int:
+        return sum(refund.gone for refund in self.refunds.values())
+
+    @property
+    def wrongly_gone(self) -> int:
+        """Return what the bank paid out although we had declared the refund void."""
+        return sum(refund.gone for refund in self.refunds.values() if refund.was_void)
+
+    @property
+    def payment(self) -> int:
+        """Return what is here of the newest transfer."""
+        return moved(self.transfers[-1].lines) - self.wrongly_gone if self.transfers else 0
+
+    @property
+    def keeps(self) -> int:
+        if self.state == "pending":
+            return self.amount if self.claim.funded else max(0, self.payment)
+        return self.claim.settled
+
+    @property
+    def surplus(self) -> int:
+        return self.received - self.keeps - self.sent - self.gone
+
+    @property
+    def due(self) -> int:
+        return max(0, self.surplus)
+
+    @property
+    def lost(self) -> int:
+        return max(0, -self.surplus)
 
     @property
     def waiting(self) -> int:
-        return self.received + self.lost - self.settled - self.due - self.paid
+        return self.keeps - self.claim.settled
 
-    @property
-    def current_payment(self) -> int:
-        """Return the cents that cleared by the newest transfer."""
-        return self.transfers[-1].here.get(1, 0) if self.transfers else 0
+    def act(self) -> None:
+        """Note that we act: what the bank reports from here on is played on what is here now."""
+        self.before, self.heard = replace(self.claim), list(self.transfers[-1].lines) if self.transfers else []
+        self.gone_before = self.wrongly_gone
+        self.was_funded |= self.claim.funded
 
-    def void_refunds(self, cents: int) -> None:
-        void = min(self.due, cents)
-        self.due -= void
-        self.lost += cents - void
-
-    def adjust_refunds(self) -> None:
-        """Owe the money that the state does not keep; void refunds of money that it keeps again, or that is gone."""
-        keeps = 0
-        if self.state == "pending":
-            keeps = self.amount if self.funded else max(self.waiting, 0)
-        if self.waiting >= keeps:
-            self.due += self.waiting - keeps
-        else:
-            self.void_refunds(keeps - self.waiting)
+    def played_again(self) -> Claim:
+        """Return the claim as it was at our last act, after what the bank did since, in the order of its times."""
+        claim, lines = replace(self.before), list(self.heard)
+        received = moved(lines) - self.gone_before
+        for line in in_order([line for line in self.transfers[-1].lines if line not in self.heard]):
+            lines.append(line)
+            is_attempt = not line.onward and not any(earlier.onward for earlier in lines)
+            received = claim.follow(received, moved(lines) - self.gone_before, is_attempt=is_attempt)
+        claim.follow(received, self.payment)
+        return claim
 
 
 def allow(condition: object) -> None:
@@ -93,7 +191,7 @@ class Model:
 
     @property
     def remaining(self) -> int:
-        return self.amount - sum(reservation.settled for reservation in self.reservations)
+        return self.amount - sum(reservation.claim.settled for reservation in self.reservations)
 
     @property
     def takes_reservations(self) -> bool:
@@ -113,14 +211,11 @@ class Model:
                 self.end(reservation, "expired")
 
     def end(self, reservation: Reservation, cause: str) -> None:
-        reservation.state, reservation.cause, reservation.expires_at, reservation.funded, reservation.settled = (
-            "canceled",
-            cause,
-            None,
-            False,
-            0,
-        )
-        reservation.adjust_refunds()
+        reservation.claim.cancel(cause)
+        reservation.act()
+        self.reopen_if_not_full()
+
+    def reopen_if_not_full(self) -> None:
         if self.status == "funded" and self.remaining:
             self.status = "open"
 
@@ -129,53 +224,56 @@ class Model:
         allow(self.takes_reservations)
         allow(amount >= MINIMUM or amount == self.remaining)
         allow(amount <= self.available)
-        self.reservations.append(Reservation(len(self.reservations) + 1, amount, self.now + timedelta(hours=24)))
+        reservation = Reservation(len(self.reservations) + 1, Claim("reserved", amount), self.now + timedelta(hours=24))
+        reservation.is_closing_piece = amount < MINIMUM
+        self.reservations.append(reservation)
 
-    def start_transfer(self, reservation: Reservation) -> None:
+    def start_transfer(self, reservation: Reservation) -> bool:
+        """Return whether a transfer was started: a repeat starts none."""
         if reservation.state in {"pending", "settled"}:
-            return  # a repeat
+            return False
         allow(reservation.state == "reserved")
-        reservation.state, reservation.expires_at = "pending", money_deadline(self.now)
-        reservation.transfers.append(Payments())
+        reservation.claim.state, reservation.deadline = "pending", money_deadline(self.now)
+        return True
+
+    def add_transfer(self, reservation: Reservation, transfer: Account) -> None:
+        reservation.transfers.append(transfer)
+        reservation.was_funded = False
+        reservation.act()
 
     def cancel(self, reservation: Reservation) -> None:
-        allow(reservation.state == "reserved" or reservation.cause == "canceled_by_investor")
+        allow(reservation.state == "reserved" or reservation.claim.cause == "canceled_by_investor")
         if reservation.state == "reserved":
             self.end(reservation, "canceled_by_investor")
 
     # --- The bank -----------------------------------------------------------------------------------------------------
-    def clear(self, reservation: Reservation, payments: Payments, amount: int) -> None:
-        if payments.status not in {"initiated", "failed"}:
-            payments.count += 1
-            payments.here[payments.count] = amount
-            reservation.due += amount
-            return
-        payments.status, payments.here[1] = "cleared", amount
-        if reservation.state != "pending" or reservation.funded or payments is not reservation.transfers[-1]:
-            reservation.due += amount
-        elif amount >= reservation.amount:
-            reservation.funded, reservation.expires_at = True, None
-            reservation.adjust_refunds()
+    def follow_payment(self, reservation: Reservation) -> None:
+        """Let the claim follow what the bank has reported of the newest transfer, and of refunds that it paid against our word.
 
-    def fail(self, reservation: Reservation, payments: Payments, amount: int) -> None:
-        own = payments is reservation.transfers[-1]
-        if payments.status == "initiated":
-            payments.status = "failed"
-            if own and reservation.state == "pending":
-                self.end(reservation, "transfer_failed")
-        elif payments.here:
-            number = max(payments.here, key=lambda number: (payments.here[number] == amount, number))
-            gone = payments.here.pop(number)
-            if number == 1:
-                payments.status = "returned"
-            if number == 1 and own and reservation.state in {"pending", "settled"}:
-                self.end(reservation, "payment_returned")
-            else:
-                reservation.void_refunds(gone)
+        A reservation that the bank had canceled lives again only if it has time left, or had been funded and is again; if the
+        loan has room for it; and if its money is still here.
+        """
+        reservation.was_funded |= reservation.claim.funded
+        claim, was = reservation.played_again(), reservation.claim
+        if claim.state == "pending" and was.state not in LIVE:
+            reservation.claim = replace(claim)
+            reservation.claim.cancel(was.cause or "payment_returned")
+            self.reopen_if_not_full()
+            in_time = reservation.deadline > self.now or (claim.funded and reservation.was_funded)
+            is_here = reservation.received - reservation.sent - reservation.gone >= min(claim.amount, reservation.payment) > 0
+            if not (in_time and is_here and claim.amount <= self.available):
+                return
+        reservation.claim = claim
+        self.reopen_if_not_full()
 
-    def pay(self, reservation: Reservation, amount: int) -> None:
-        reservation.due -= amount
-        reservation.paid += amount
+    def refund_reported(self, refund: Refund, gone_before: int, line: Line) -> None:
+        """Note what the bank reported of a refund: it is no longer sent, unless the report is of an attempt before it was paid."""
+        if refund.gone != gone_before or (not line.onward and not refund.gone):
+            refund.sent = 0
+
+    def send(self, reservation: Reservation, refund: Refund, amount: int) -> None:
+        refund.sent = amount
+        reservation.act()
 
     # --- Settlement ---------------------------------------------------------------------------------------------------
     def settle(self) -> None:
@@ -185,15 +283,15 @@ class Model:
         for reservation in self.live:
             share = min(reservation.amount, free)
             free -= share
-            if reservation.funded and share and (share == reservation.amount or all_decided):
+            if reservation.claim.funded and share and (share == reservation.amount or all_decided):
                 self.buy(reservation, share)
             else:
                 all_decided = False
         self.close_if_full()
 
     def buy(self, reservation: Reservation, share: int) -> None:
-        reservation.state, reservation.settled = "settled", share
-        reservation.adjust_refunds()
+        reservation.claim.state, reservation.claim.settled = "settled", share
+        reservation.act()
 
     def close_if_full(self) -> None:
         if self.remaining == 0:
@@ -208,37 +306,41 @@ class Model:
     def settle_ahead(self, reservation: Reservation) -> None:
         if reservation.state == "settled":
             return
-        allow(reservation.funded)
+        allow(reservation.claim.funded)
         self.buy(reservation, min(reservation.amount, self.remaining))
         self.close_if_full()
 
     def cancel_by_staff(self, reservation: Reservation) -> None:
-        allow(reservation.state in LIVE or reservation.cause == "canceled_by_staff")
+        allow(reservation.state in LIVE or reservation.claim.cause == "canceled_by_staff")
         if reservation.state in LIVE:
             self.end(reservation, "canceled_by_staff")
 
     def extend_reservation(self, reservation: Reservation, until: datetime) -> None:
         allow(reservation.expires_at and until > reservation.expires_at)
-        reservation.expires_at = until
+        reservation.deadline = until
+        reservation.act()
 
     def accept_amount(self, reservation: Reservation) -> None:
-        if reservation.accepted and reservation.funded and reservation.amount == reservation.current_payment:
+        if reservation.was_accepted and reservation.claim.funded and reservation.amount == reservation.payment:
             return
-        allow(reservation.state == "pending" and not reservation.funded and reservation.current_payment >= MINIMUM)
-        reservation.amount, reservation.funded, reservation.accepted, reservation.expires_at = reservation.current_payment, True, True, None
-        reservation.adjust_refunds()
+        allow(reservation.state == "pending" and not reservation.claim.funded and reservation.payment)
+        allow(reservation.payment >= MINIMUM or reservation.is_closing_piece)
+        reservation.claim.amount, reservation.claim.funded, reservation.was_accepted = reservation.payment, True, True
+        reservation.act()
 
     def reinstate(self, reservation: Reservation) -> None:
         allow(reservation.state == "canceled" and self.takes_reservations)
-        allow(reservation.amount <= self.available and not reservation.paid)
-        reservation.cause = ""
-        if reservation.current_payment >= reservation.amount:
-            reservation.state, reservation.funded = "pending", True
-        elif reservation.transfers and reservation.transfers[-1].status == "initiated":
-            reservation.state, reservation.expires_at = "pending", money_deadline(self.now)
+        allow(reservation.amount <= self.available and not reservation.sent and not reservation.gone)
+        claim = reservation.claim
+        claim.cause = ""
+        if reservation.payment >= reservation.amount:
+            claim.state, claim.funded = "pending", True
+        elif reservation.transfers and not reservation.transfers[-1].lines:
+            claim.state, reservation.deadline = "pending", money_deadline(self.now)
         else:
-            reservation.state, reservation.expires_at = "reserved", self.now + timedelta(hours=24)
-        reservation.adjust_refunds()
+            claim.state, reservation.deadline = "reserved", self.now + timedelta(hours=24)
+        reservation.was_funded = False
+        reservation.act()
 
     def withdraw(self) -> None:
         allow(self.status in {"open", "withdrawn"})

@@ -1,0 +1,177 @@
+"""Simulate the bank: it moves money under our references, keeps an account of its own, and reports what it did.
+
+The bank's times run in any direction: what it does next may bear an earlier time. Its account is right all the same, since it does
+nothing that its own times contradict. Its reports come from three sources, in any order and any number, and some come under a
+new id, or with a reference that cannot be read. Amounts are cents.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import count
+
+from loans.domain.business_calendar import banking_days_after, new_york_day
+
+SOURCES = ("notice", "statement", "staff")
+CONFIRMED_WITHIN_BANKING_DAYS = 10
+_numbers = count(1)
+
+
+@dataclass(eq=False)
+class Movement:
+    """What the bank did: money that it moved the way it was to go, money that it moved back, or an attempt that failed."""
+
+    onward: bool
+    amount: int
+    at: datetime
+    change: int  # of what has moved onward: the amount, less than nothing, or nothing
+
+
+@dataclass(eq=False)
+class Report:
+    """What one source says about a movement. `readable` tells whether our reference can be read from it."""
+
+    id: str
+    source: str
+    movement: Movement
+    at: datetime
+    readable: bool
+
+
+@dataclass(eq=False)
+class Line:
+    """A movement as our books should have it: one or more reports, at most one of each source."""
+
+    onward: bool
+    amount: int
+    at: datetime
+    sources: set[str]
+
+    def is_like(self, report: Report) -> bool:
+        return (self.onward, self.amount) == _kind(report)
+
+
+def _kind(report: Report) -> tuple[bool, int]:
+    return report.movement.onward, report.movement.amount
+
+
+def in_order(lines: Iterable[Line | Movement]) -> list[Line | Movement]:
+    """Sort by the bank's time; at equal times what moved back stands after what moved onward."""
+    return sorted(lines, key=lambda line: (line.at, not line.onward, line.amount))
+
+
+def moved(lines: Iterable[Line | Movement]) -> int:
+    """Return the cents that have moved onward and not back. What cannot have moved back, since it was not there, is left out."""
+    total = 0
+    for line in in_order(lines):
+        if line.onward:
+            total += line.amount
+        elif line.amount <= total:
+            total -= line.amount
+    return total
+
+
+def is_within_ten_banking_days(first: datetime, second: datetime) -> bool:
+    earlier, later = sorted([new_york_day(first), new_york_day(second)])
+    return later <= banking_days_after(earlier, CONFIRMED_WITHIN_BANKING_DAYS)[-1]
+
+
+@dataclass(eq=False)
+class Account:
+    """What the bank did under one reference, and what has been reported of it."""
+
+    reference: str
+    inbound: bool
+    movements: list[Movement] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    reported: list[Report] = field(default_factory=list)
+    unreadable: list[Report] = field(default_factory=list)  # until staff assign them
+    doubtful: list[Report] = field(default_factory=list)  # possible duplicates, until staff answer
+
+    # --- What the bank does -----------------------------------------------------------------------------------------------
+    @property
+    def balance(self) -> int:
+        """Return what has moved onward and not back, by the bank's own account."""
+        return sum(movement.change for movement in self.movements)
+
+    def move(self, *, onward: bool, amount: int, at: datetime, change: int) -> Movement | None:
+        """Move money, unless the times of what the bank did would then contradict its account."""
+        movement = Movement(onward, amount, at, change)
+        total = 0
+        for earlier in in_order([*self.movements, movement]):
+            possible = earlier.onward or (earlier.change and earlier.amount <= total) or (not earlier.change and earlier.amount > total)
+            if not possible:
+                return None
+            total += earlier.change
+        self.movements.append(movement)
+        return movement
+
+    # --- What it reports ----------------------------------------------------------------------------------------------------
+    def report(self, movement: Movement, source: str, *, readable: bool = True) -> Report:
+        """Report the movement. What staff write down by hand bears a slightly wrong time.
+
+        Nobody can tell two equal movements apart where each is reported by another source only. This bank does not report so: a
+        source tells of the movements that others told of before it tells of an equal one.
+        """
+        if not self.is_reported(movement):
+            for other in self.movements:
+                alike = (other.onward, other.amount) == (movement.onward, movement.amount)
+                if alike and self.is_reported(other) and not self.is_reported(other, source):
+                    movement = other
+                    break
+        wrong = timedelta(seconds=(-1 if movement.onward else 1) if source == "staff" else 0)
+        return Report(f"{source}-{next(_numbers)}", source, movement, movement.at + wrong, readable)
+
+    def is_reported(self, movement: Movement, source: str | None = None) -> bool:
+        return any(report.movement is movement and source in {None, report.source} for report in self.reported)
+
+    @property
+    def is_told(self) -> bool:
+        """Say whether everything that the bank did has been reported and is in the books."""
+        return not self.unreadable and not self.doubtful and all(map(self.is_reported, self.movements))
+
+    # --- What our books should make of it ---------------------------------------------------------------------------------------
+    def hear(self, report: Report) -> Line | None:
+        """Take a report, and return the line that is new or has another time; None if there is none."""
+        if report in self.reported or report in self.unreadable:
+            return None
+        if not report.readable:
+            self.unreadable.append(report)
+            return None
+        return self._book(report)
+
+    def assign(self, report: Report) -> Line | None:
+        """Take an unreadable report that staff assigned to this reference."""
+        self.unreadable.remove(report)
+        return self._book(report)
+
+    def is_another(self, report: Report) -> bool:
+        """Say what the bank's account says of a possible duplicate: whether it is another payment than those in the books."""
+        alike = {id(other.movement) for other in self.reported if (other.movement.onward, other.movement.amount) == _kind(report)}
+        return sum(line.is_like(report) for line in self.lines) < len(alike)
+
+    def answer(self, report: Report) -> Line | None:
+        """Take staff's answer, which is right, and return the line that is then new."""
+        is_another = self.is_another(report)
+        self.doubtful.remove(report)
+        return self._new_line(report) if is_another else None
+
+    def _book(self, report: Report) -> Line | None:
+        self.reported.append(report)
+        alike = [line for line in self.lines if line.is_like(report)]
+        if report.movement.onward and self.inbound and any(line.at == report.at and report.source in line.sources for line in alike):
+            self.doubtful.append(report)
+            return None
+        for line in alike:
+            if report.source not in line.sources and is_within_ten_banking_days(line.at, report.at):
+                line.sources.add(report.source)
+                if report.source != "notice":
+                    return None
+                line.at = report.at
+                return line
+        return self._new_line(report)
+
+    def _new_line(self, report: Report) -> Line:
+        line = Line(report.movement.onward, report.movement.amount, report.at, {report.source})
+        self.lines.append(line)
+        return line
