@@ -119,7 +119,11 @@ class Account:
                 if alike and self.is_reported(other) and not self.is_reported(other, source):
                     movement = other
                     break
-        wrong = timedelta(seconds=(-1 if movement.onward else 1) if source == "staff" else 0)
+        has_twin = any(
+            other is not movement and (other.onward, other.amount, other.at) == (movement.onward, movement.amount, movement.at)
+            for other in self.movements
+        )
+        wrong = timedelta(seconds=(-1 if movement.onward else 1) if source == "staff" and not has_twin else 0)
         return Report(f"{source}-{next(_numbers)}", source, movement, movement.at + wrong, readable)
 
     def is_reported(self, movement: Movement, source: str | None = None) -> bool:
@@ -158,7 +162,7 @@ class Account:
 
     def _book(self, report: Report) -> Line | None:
         self.reported.append(report)
-        alike = [line for line in self.lines if line.is_like(report)]
+        alike = sorted((line for line in self.lines if line.is_like(report)), key=lambda line: line.at)
         if report.movement.onward and self.inbound and any(line.at == report.at and report.source in line.sources for line in alike):
             self.doubtful.append(report)
             return None

@@ -3,12 +3,13 @@
 The model shares no code with the system except the banking days. Its reservations expire at the instant at which they lapse, so it
 needs no job, no locks and no late events.
 
-What the bank did is not booked report by report. After each report, everything that was reported of the payment since our own last
-act on the reservation (a step of the investor, of staff, of settlement or of the clock) is played again in the order of the bank's
-times. Refunds due and losses are not booked either: they are what the money that is here leaves over, or lacks.
+What the bank did is not booked report by report. After each report, everything that was reported of a payment is read anew in the
+order of the bank's times, and the reservation follows what comes of it. Refunds due and losses are not booked either: they are what
+the money that is here leaves over, or lacks.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from loans.domain.deadlines import money_deadline
@@ -37,76 +38,60 @@ class Refund:
 
 
 @dataclass
-class Claim:
-    """What a reservation claims and holds."""
+class Payment:
+    """What the reports of one payment say of the reservation that it is for, if nothing else had happened to it."""
 
-    state: str
-    amount: int
-    cause: str = ""
-    funded: bool = False
-    settled: int = 0
+    expected: int
+    amount: int = 0
+    received: int = 0
+    is_funded: bool = False
+    ended: str = ""  # the cause
 
-    def cancel(self, cause: str) -> None:
-        self.state, self.cause, self.funded, self.settled = "canceled", cause, False, 0
+    def read(self, lines: Iterable[Line], gone: int) -> "Payment":
+        """Read all reports in the bank's order, and last what the bank paid out of it although we had declared the refund void."""
+        self.amount = self.expected
+        read: list[Line] = []
+        for line in in_order(lines):
+            read.append(line)
+            self._follow(moved(read), is_attempt=not any(earlier.onward for earlier in read))
+        self._follow(self.received - gone, is_attempt=False)
+        return self
 
-    def follow(self, received: int, now_received: int, *, is_attempt: bool = False) -> int:
-        """Follow the money from what was received to what is received now, and return that."""
-        if now_received > received:
-            self.money_comes(now_received)
-        elif now_received < received:
-            self.money_goes(now_received)
-        elif is_attempt and self.state == "pending":
-            self.cancel("transfer_failed")
-        return now_received
-
-    def money_comes(self, received: int) -> None:
-        """Follow the money that came: it makes `received` in all. What the bank alone had canceled lives again."""
-        if self.state == "canceled" and self.cause in BY_THE_BANK:
-            self.state, self.cause = "pending", ""
-        if self.state == "pending" and received >= self.amount:
-            self.funded = True
-
-    def money_goes(self, received: int) -> None:
-        """Follow the money that went: it leaves `received`."""
-        if self.funded and received < (self.settled or self.amount):
-            if received < MINIMUM:
-                self.cancel("payment_returned")
-            else:
-                self.amount, self.settled = received, min(self.settled, received)
-        elif self.state == "pending" and received <= 0:
-            self.cancel("payment_returned")
+    def _follow(self, received: int, *, is_attempt: bool) -> None:
+        before, self.received = self.received, received
+        if received > before:
+            self.ended = ""
+            self.is_funded |= received >= self.amount
+        elif received < before:
+            if self.is_funded and MINIMUM <= received < self.amount:
+                self.amount = received
+            elif received <= 0 or (self.is_funded and received < self.amount):
+                self.is_funded, self.ended, self.amount = False, "payment_returned", self.expected
+        elif is_attempt and not received:
+            self.ended = "transfer_failed"
 
 
 @dataclass(eq=False)
 class Reservation:
-    """A reservation, with its money in cents. `before` and `heard` are its claim and the reports at our last act on it."""
+    """A reservation, with its money in cents. `expected` is what its newest transfer is to bring."""
 
     number: int
-    claim: Claim
+    amount: int
     deadline: datetime
-    transfers: list[Account] = field(default_factory=list)
-    refunds: dict[str, Refund] = field(default_factory=dict)
+    state: str = "reserved"
+    cause: str = ""
+    funded: bool = False
+    settled: int = 0
+    expected: int = 0
     was_funded: bool = False
     was_accepted: bool = False
     is_closing_piece: bool = False
-    before: Claim = field(init=False)
-    heard: list[Line] = field(default_factory=list)
-    gone_before: int = 0
-
-    def __post_init__(self) -> None:
-        self.before = replace(self.claim)
-
-    @property
-    def state(self) -> str:
-        return self.claim.state
-
-    @property
-    def amount(self) -> int:
-        return self.claim.amount
+    transfers: list[Account] = field(default_factory=list)
+    refunds: dict[str, Refund] = field(default_factory=dict)
 
     @property
     def expires_at(self) -> datetime | None:
-        return self.deadline if self.state in LIVE and not self.claim.funded else None
+        return self.deadline if self.state in LIVE and not self.funded else None
 
     @property
     def received(self) -> int:
@@ -121,20 +106,16 @@ class Reservation:
         return sum(refund.gone for refund in self.refunds.values())
 
     @property
-    def wrongly_gone(self) -> int:
-        """Return what the bank paid out although we had declared the refund void."""
-        return sum(refund.gone for refund in self.refunds.values() if refund.was_void)
-
-    @property
-    def payment(self) -> int:
-        """Return what is here of the newest transfer."""
-        return moved(self.transfers[-1].lines) - self.wrongly_gone if self.transfers else 0
+    def payment(self) -> Payment:
+        """Return what is reported of the newest transfer."""
+        gone = sum(refund.gone for refund in self.refunds.values() if refund.was_void)
+        return Payment(self.expected).read(self.transfers[-1].lines if self.transfers else [], gone)
 
     @property
     def keeps(self) -> int:
         if self.state == "pending":
-            return self.amount if self.claim.funded else max(0, self.payment)
-        return self.claim.settled
+            return self.amount if self.funded else max(0, self.payment.received)
+        return self.settled
 
     @property
     def surplus(self) -> int:
@@ -150,24 +131,11 @@ class Reservation:
 
     @property
     def waiting(self) -> int:
-        return self.keeps - self.claim.settled
+        return self.keeps - self.settled
 
-    def act(self) -> None:
-        """Note that we act: what the bank reports from here on is played on what is here now."""
-        self.before, self.heard = replace(self.claim), list(self.transfers[-1].lines) if self.transfers else []
-        self.gone_before = self.wrongly_gone
-        self.was_funded |= self.claim.funded
-
-    def played_again(self) -> Claim:
-        """Return the claim as it was at our last act, after what the bank did since, in the order of its times."""
-        claim, lines = replace(self.before), list(self.heard)
-        received = moved(lines) - self.gone_before
-        for line in in_order([line for line in self.transfers[-1].lines if line not in self.heard]):
-            lines.append(line)
-            is_attempt = not line.onward and not any(earlier.onward for earlier in lines)
-            received = claim.follow(received, moved(lines) - self.gone_before, is_attempt=is_attempt)
-        claim.follow(received, self.payment)
-        return claim
+    def cancel(self, cause: str) -> None:
+        self.was_funded = self.funded
+        self.state, self.cause, self.funded, self.settled = "canceled", cause, False, 0
 
 
 def allow(condition: object) -> None:
@@ -191,7 +159,7 @@ class Model:
 
     @property
     def remaining(self) -> int:
-        return self.amount - sum(reservation.claim.settled for reservation in self.reservations)
+        return self.amount - sum(reservation.settled for reservation in self.reservations)
 
     @property
     def takes_reservations(self) -> bool:
@@ -211,8 +179,7 @@ class Model:
                 self.end(reservation, "expired")
 
     def end(self, reservation: Reservation, cause: str) -> None:
-        reservation.claim.cancel(cause)
-        reservation.act()
+        reservation.cancel(cause)
         self.reopen_if_not_full()
 
     def reopen_if_not_full(self) -> None:
@@ -224,7 +191,7 @@ class Model:
         allow(self.takes_reservations)
         allow(amount >= MINIMUM or amount == self.remaining)
         allow(amount <= self.available)
-        reservation = Reservation(len(self.reservations) + 1, Claim("reserved", amount), self.now + timedelta(hours=24))
+        reservation = Reservation(len(self.reservations) + 1, amount, self.now + timedelta(hours=24))
         reservation.is_closing_piece = amount < MINIMUM
         self.reservations.append(reservation)
 
@@ -233,47 +200,74 @@ class Model:
         if reservation.state in {"pending", "settled"}:
             return False
         allow(reservation.state == "reserved")
-        reservation.claim.state, reservation.deadline = "pending", money_deadline(self.now)
+        reservation.state, reservation.deadline = "pending", money_deadline(self.now)
         return True
 
     def add_transfer(self, reservation: Reservation, transfer: Account) -> None:
         reservation.transfers.append(transfer)
-        reservation.was_funded = False
-        reservation.act()
+        reservation.expected = reservation.amount
 
     def cancel(self, reservation: Reservation) -> None:
-        allow(reservation.state == "reserved" or reservation.claim.cause == "canceled_by_investor")
+        allow(reservation.state == "reserved" or reservation.cause == "canceled_by_investor")
         if reservation.state == "reserved":
             self.end(reservation, "canceled_by_investor")
 
     # --- The bank -----------------------------------------------------------------------------------------------------
     def follow_payment(self, reservation: Reservation) -> None:
-        """Let the claim follow what the bank has reported of the newest transfer, and of refunds that it paid against our word.
-
-        A reservation that the bank had canceled lives again only if it has time left, or had been funded and is again; if the
-        loan has room for it; and if its money is still here.
-        """
-        reservation.was_funded |= reservation.claim.funded
-        claim, was = reservation.played_again(), reservation.claim
-        if claim.state == "pending" and was.state not in LIVE:
-            reservation.claim = replace(claim)
-            reservation.claim.cancel(was.cause or "payment_returned")
-            self.reopen_if_not_full()
-            in_time = reservation.deadline > self.now or (claim.funded and reservation.was_funded)
-            is_here = reservation.received - reservation.sent - reservation.gone >= min(claim.amount, reservation.payment) > 0
-            if not (in_time and is_here and claim.amount <= self.available):
-                return
-        reservation.claim = claim
+        """Let the reservation follow what the bank has reported of its payment."""
+        payment = reservation.payment
+        if reservation.state == "canceled" and reservation.cause in BY_THE_BANK:
+            if payment.ended:
+                reservation.cause = payment.ended
+            else:
+                self.revive(reservation, payment)
+        elif reservation.state == "settled" and 0 < reservation.settled <= payment.received:
+            pass  # What it bought is paid for, whatever else was returned.
+        elif reservation.state in {"pending", "settled"}:
+            if payment.ended:
+                reservation.amount = reservation.expected
+                self.end(reservation, payment.ended)
+            elif payment.is_funded:
+                self.change_amount(reservation, payment.amount)
+                reservation.funded = True
+            elif reservation.funded:
+                self.lack_money(reservation, payment.received)
         self.reopen_if_not_full()
+
+    def revive(self, reservation: Reservation, payment: Payment) -> None:
+        """Make a reservation that the bank had canceled live again.
+
+        It has time left, or had been funded and is again; the loan has room for it; and its money is still here.
+        """
+        in_time = reservation.deadline > self.now or (reservation.was_funded and payment.is_funded)
+        is_here = reservation.surplus >= (payment.amount if payment.is_funded else payment.received)
+        if in_time and is_here and payment.amount <= self.available:
+            reservation.state, reservation.cause = "pending", ""
+            reservation.amount, reservation.funded = payment.amount, payment.is_funded
+
+    def change_amount(self, reservation: Reservation, amount: int) -> None:
+        """Change the amount to what the money allows; it grows again only if it has not settled, and if there is room for it."""
+        if reservation.settled:
+            reservation.amount = reservation.settled = amount
+        elif amount - reservation.amount <= (self.available if amount > reservation.amount else 0):
+            reservation.amount = amount
+
+    def lack_money(self, reservation: Reservation, received: int) -> None:
+        """Wait for the rest again, where the money counted as complete before a report came out of order; or keep what is here."""
+        if reservation.state == "pending" and reservation.deadline > self.now:
+            reservation.funded = False
+        elif received >= MINIMUM:
+            self.change_amount(reservation, received)
+        else:
+            self.end(reservation, "payment_returned")
 
     def refund_reported(self, refund: Refund, gone_before: int, line: Line) -> None:
         """Note what the bank reported of a refund: it is no longer sent, unless the report is of an attempt before it was paid."""
         if refund.gone != gone_before or (not line.onward and not refund.gone):
             refund.sent = 0
 
-    def send(self, reservation: Reservation, refund: Refund, amount: int) -> None:
+    def send(self, refund: Refund, amount: int) -> None:
         refund.sent = amount
-        reservation.act()
 
     # --- Settlement ---------------------------------------------------------------------------------------------------
     def settle(self) -> None:
@@ -283,15 +277,14 @@ class Model:
         for reservation in self.live:
             share = min(reservation.amount, free)
             free -= share
-            if reservation.claim.funded and share and (share == reservation.amount or all_decided):
+            if reservation.funded and share and (share == reservation.amount or all_decided):
                 self.buy(reservation, share)
             else:
                 all_decided = False
         self.close_if_full()
 
     def buy(self, reservation: Reservation, share: int) -> None:
-        reservation.claim.state, reservation.claim.settled = "settled", share
-        reservation.act()
+        reservation.state, reservation.settled = "settled", share
 
     def close_if_full(self) -> None:
         if self.remaining == 0:
@@ -306,41 +299,38 @@ class Model:
     def settle_ahead(self, reservation: Reservation) -> None:
         if reservation.state == "settled":
             return
-        allow(reservation.claim.funded)
+        allow(reservation.funded)
         self.buy(reservation, min(reservation.amount, self.remaining))
         self.close_if_full()
 
     def cancel_by_staff(self, reservation: Reservation) -> None:
-        allow(reservation.state in LIVE or reservation.claim.cause == "canceled_by_staff")
+        allow(reservation.state in LIVE or reservation.cause == "canceled_by_staff")
         if reservation.state in LIVE:
             self.end(reservation, "canceled_by_staff")
 
     def extend_reservation(self, reservation: Reservation, until: datetime) -> None:
         allow(reservation.expires_at and until > reservation.expires_at)
         reservation.deadline = until
-        reservation.act()
 
     def accept_amount(self, reservation: Reservation) -> None:
-        if reservation.was_accepted and reservation.claim.funded and reservation.amount == reservation.payment:
+        received = reservation.payment.received
+        if reservation.was_accepted and reservation.funded and reservation.amount == received:
             return
-        allow(reservation.state == "pending" and not reservation.claim.funded and reservation.payment)
-        allow(reservation.payment >= MINIMUM or reservation.is_closing_piece)
-        reservation.claim.amount, reservation.claim.funded, reservation.was_accepted = reservation.payment, True, True
-        reservation.act()
+        allow(reservation.state == "pending" and not reservation.funded and received > 0)
+        allow(received >= MINIMUM or reservation.is_closing_piece)
+        reservation.amount = reservation.expected = received
+        reservation.funded = reservation.was_accepted = True
 
     def reinstate(self, reservation: Reservation) -> None:
         allow(reservation.state == "canceled" and self.takes_reservations)
         allow(reservation.amount <= self.available and not reservation.sent and not reservation.gone)
-        claim = reservation.claim
-        claim.cause = ""
-        if reservation.payment >= reservation.amount:
-            claim.state, claim.funded = "pending", True
+        reservation.cause = ""
+        if reservation.transfers and reservation.payment.received >= reservation.amount:
+            reservation.state, reservation.funded = "pending", True
         elif reservation.transfers and not reservation.transfers[-1].lines:
-            claim.state, reservation.deadline = "pending", money_deadline(self.now)
+            reservation.state, reservation.deadline = "pending", money_deadline(self.now)
         else:
-            claim.state, reservation.deadline = "reserved", self.now + timedelta(hours=24)
-        reservation.was_funded = False
-        reservation.act()
+            reservation.state, reservation.deadline = "reserved", self.now + timedelta(hours=24)
 
     def withdraw(self) -> None:
         allow(self.status in {"open", "withdrawn"})

@@ -46,9 +46,11 @@ NOTICE_TYPES: dict[tuple[bool, bool], Any] = {  # by whether it is inbound, and 
 BY_STAFF: dict[str, Any] = {"actor": STAFF, "reason": "a reason"}
 RESERVATIONS_WITH_SUMS = """
     SELECT reservation.*,
-        (SELECT COALESCE(sum(amount), 0) FROM loans_transfer WHERE reservation_id = reservation.id AND status = 'cleared') AS cleared,
-        (SELECT COALESCE(sum(amount), 0) FROM loans_transfer
-            WHERE reservation_id = reservation.id AND status IN ('due', 'paid')) AS going_back,
+        (SELECT COALESCE(sum(moved), 0) FROM loans_transfer WHERE reservation_id = reservation.id AND direction = 'inbound') AS cleared,
+        (
+            SELECT COALESCE(sum(CASE WHEN status IN ('due', 'sent') THEN amount ELSE moved END), 0)
+            FROM loans_transfer WHERE reservation_id = reservation.id AND direction = 'refund'
+        ) AS going_back,
         (
             SELECT to_state FROM loans_transition WHERE reservation_id = reservation.id AND transfer_id IS NULL ORDER BY id DESC LIMIT 1
         ) AS last_state
@@ -358,7 +360,7 @@ class History(RuleBasedStateMachine):
         def in_model() -> None:
             for refund in refunds:
                 reservation = self.model.reservations[self.ids.index(refund.reservation_id)]
-                self.model.send(reservation, reservation.refunds[refund.reference], cents(refund.amount - refund.moved))
+                self.model.send(reservation.refunds[refund.reference], cents(refund.amount - refund.moved))
 
         if refunds:
             self.step(lambda: send_refunds(refund_ids=[refund.pk for refund in refunds], now=self.now, **BY_STAFF), in_model)

@@ -29,10 +29,10 @@ INBOUND: list[Letter] = [
     ("transfer.cleared", 5_000, 1),
     ("transfer.cleared", 5_000, 2),
     ("transfer.cleared", 3_000, 1),
-    ("transfer.cleared", 2_000, 2),
+    ("transfer.cleared", 2_000, 3),
     ("transfer.failed", 5_000, 1),
     ("transfer.failed", 5_000, 2),
-    ("transfer.failed", 3_000, 2),
+    ("transfer.failed", 4_000, 3),
     ("transfer.failed", 1_000, 2),
 ]
 REFUND: list[Letter] = [
