@@ -14,11 +14,11 @@ from loans.domain.actors import Actor
 from loans.domain.states import Direction
 from loans.models import Investor, Loan, Reservation, Transfer, User
 from loans.services import reservations as reservation_services
+from loans.services.bank_events import Notice, record_bank_event
 from loans.services.loans import create_loan, open_loan
 from loans.services.reservations import reserve
 from loans.services.settlement import settle_ahead_of_turn
 from loans.services.staff_overrides import cancel_by_staff
-from loans.services.transfers import Notice, record_bank_event
 
 NOON = datetime(2026, 7, 1, 16, 0, tzinfo=UTC)  # a Wednesday, noon in New York
 HOURS_24 = timedelta(hours=24)
@@ -116,7 +116,7 @@ def start_transfer(reservation: Reservation, *, method: str = "ach", now: dateti
 
 def inbound(reservation: Reservation) -> Transfer:
     """Return the newest transfer that was started for the reservation."""
-    return reservation.transfers.filter(direction=Direction.INBOUND, payment_number=1).latest("created_at")
+    return reservation.transfers.filter(direction=Direction.INBOUND).latest("created_at")
 
 
 def notice(kind: str, reference: str, amount: Decimal | int | str, *, occurred_at: datetime = NOON, event: str = "") -> Notice:
@@ -142,6 +142,11 @@ def money_fails(
     return record_bank_event(
         notice("transfer.failed", transfer.reference, amount or transfer.amount, occurred_at=occurred_at or now), now=now
     )
+
+
+def refund_bounces(refund: Transfer, amount: Decimal | int | str | None = None, *, now: datetime = NOON) -> str:
+    """Let the bank report that a refund could not be delivered, or came back."""
+    return record_bank_event(notice("refund.failed", refund.reference, amount or refund.amount, occurred_at=now), now=now)
 
 
 def refund_goes_out(refund: Transfer, amount: Decimal | int | str | None = None, *, now: datetime = NOON) -> str:

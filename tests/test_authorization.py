@@ -110,6 +110,7 @@ MODELS = {
     "cbsa/importrun": ("SAOR", NOBODY, NOBODY, NOBODY),
     "cbsa/zip": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/bankevent": ("SAOR", NOBODY, NOBODY, NOBODY),
+    "loans/paymentfile": ("SAOR", "OR", NOBODY, NOBODY),
     "loans/reviewitem": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/closingvalue": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/delivery": ("SAOR", NOBODY, NOBODY, NOBODY),
@@ -128,6 +129,7 @@ ALONE = {
     "admin/cbsa/dataset/prune/": "OR",
     "admin/cbsa/dataset/<int:pk>/activate/": "OR",
     "admin/cbsa/importrequest/<int:pk>/cancel/": "OR",
+    "admin/loans/paymentfile/<int:pk>/download/": "SAOR",
 }
 
 

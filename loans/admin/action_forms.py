@@ -94,3 +94,13 @@ class MoneyForm(BankNoticeForm):
     def clean_amount(self) -> Decimal | None:
         amount: Decimal | None = self.cleaned_data["amount"]
         return amount and amount.quantize(CENT)
+
+
+class ReturnForm(MoneyForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["amount"].help_text = "Dollars that the bank took back. Empty: all that was received."
+
+
+class AssignForm(ActionForm):
+    reference = forms.CharField(max_length=40, help_text="The reference of the transfer (T-…) or of the refund (R-…) that is meant.")

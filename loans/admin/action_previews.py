@@ -17,9 +17,10 @@ from django.db.models import Model
 
 from loans.admin.actions import StaffAction
 from loans.domain.actors import Actor
+from loans.domain.payment_reference import reference_in
 from loans.domain.states import ReservationEvent
 from loans.ledger import locks
-from loans.models import Reservation, ReviewItem, Transition
+from loans.models import Reservation, ReviewItem, Transfer, Transition
 from loans.selectors.offers import LoanOffer, loan_offer
 from loans.selectors.queue import live_reservations
 from peerloans.errors import Problem
@@ -84,12 +85,13 @@ def _call_service(action: StaffAction, row: Model, arguments: Mapping[str, Any],
     target = action.target
     all_arguments = {target.argument: getattr(row, target.argument_field), **arguments, "actor": actor, "reason": reason}
     rows = target.model._default_manager.filter(pk=row.pk)
-    if not target.loan_field:
+    loan_id = _loan_id(action, row, arguments)
+    if loan_id is None:
         row_values = rows.values(*target.compared_fields).first()
         action.service(**all_arguments)
         return Preview(row, digest=_digest(action, arguments, row_values, []))
 
-    (loan,) = locks.lock_loans(loan_ids=[rows.values_list(target.loan_field, flat=True).get()]).loans
+    (loan,) = locks.lock_loans(loan_ids=[loan_id]).loans
     row_values = rows.values(*target.compared_fields).first()
     offer_before = loan_offer(loan.reference)
     queue = list(live_reservations([loan.pk]).exclude(expires_at__lte=offer_before.at).select_related("loan", "investor"))
@@ -110,6 +112,17 @@ def _call_service(action: StaffAction, row: Model, arguments: Mapping[str, Any],
         overtaken=_overtaken(transitions, queue),
         digest=_digest(action, arguments, row_values, transitions),
     )
+
+
+def _loan_id(action: StaffAction, row: Model, arguments: Mapping[str, Any]) -> int | None:
+    """Return the id of the loan that the action changes; None where it changes none."""
+    if not action.target.loan_field:
+        return None
+    if reference := arguments.get("reference"):  # of the transfer that a report is assigned to
+        transfers = Transfer.objects.filter(reference=reference_in(reference) or reference)
+        return transfers.values_list("reservation__loan_id", flat=True).first()
+    loan_id: int | None = type(row)._default_manager.filter(pk=row.pk).values_list(action.target.loan_field, flat=True).get()
+    return loan_id
 
 
 def _overtaken(transitions: Sequence[Transition], queue: Sequence[Reservation]) -> list[Reservation]:

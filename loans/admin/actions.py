@@ -7,7 +7,17 @@ from typing import Any
 from django.db.models import Model
 from django_celery_beat.models import PeriodicTask
 
-from loans.admin.action_forms import ActionForm, BankNoticeForm, ClosingForm, DeadlineForm, MoneyForm, OpeningForm, TransferForm
+from loans.admin.action_forms import (
+    ActionForm,
+    AssignForm,
+    BankNoticeForm,
+    ClosingForm,
+    DeadlineForm,
+    MoneyForm,
+    OpeningForm,
+    ReturnForm,
+    TransferForm,
+)
 from loans.domain.states import (
     LOAN_TRANSITIONS,
     RESERVATION_TRANSITIONS,
@@ -17,8 +27,10 @@ from loans.domain.states import (
     TransferEvent,
     possible_events,
 )
-from loans.models import Loan, Reservation, ReviewItem, Transfer
+from loans.models import BankEvent, Loan, Reservation, ReviewItem, Transfer
+from loans.services.bank_events import assign_bank_event, is_another_payment, is_same_payment
 from loans.services.loans import close_loan_at_settled, extend_loan, open_loan, withdraw_loan
+from loans.services.refunds import mark_refund_bounced, mark_refund_paid
 from loans.services.reservations import start_transfer
 from loans.services.run_job_now import run_scheduled_job
 from loans.services.settlement import settle_ahead_of_turn
@@ -26,7 +38,6 @@ from loans.services.staff_overrides import (
     accept_amount,
     cancel_by_staff,
     extend_reservation,
-    mark_refund_paid,
     record_money,
     reinstate_reservation,
     resolve_review_item,
@@ -67,10 +78,16 @@ RESERVATION = Target(
 TRANSFER = Target(
     Transfer,
     argument="transfer_id",
-    compared_fields=("status", "amount"),
+    compared_fields=("status", "amount", "moved"),
     loan_field="reservation__loan_id",
     state_field="status",
     state_table=TRANSFER_TRANSITIONS,
+)
+BANK_EVENT = Target(
+    BankEvent,
+    argument="bank_event_id",
+    compared_fields=("outcome", "answer", "transfer_id"),
+    loan_field="transfer__reservation__loan_id",
 )
 REVIEW_ITEM = Target(ReviewItem, argument="review_item_id", compared_fields=("resolved_at",))
 JOB = Target(PeriodicTask, argument="job_id", compared_fields=("task", "args", "kwargs"))
@@ -87,7 +104,7 @@ class StaffAction:
     service: Callable[..., object]
     form: type[ActionForm]
     description: str
-    event: str = ""  # which the row's state must allow; empty if only the service can tell
+    event: str = ""  # which the row's state must allow, or a report's outcome; empty if only the service can tell
 
     @property
     def model(self) -> type[Model]:
@@ -95,6 +112,8 @@ class StaffAction:
 
     def is_possible_for(self, row: Model) -> bool:
         """Return whether the row's state allows the action. The service may still refuse it for another reason."""
+        if isinstance(row, BankEvent):
+            return row.outcome == self.event and not row.answer
         return not self.event or self.event in possible_events(self.target.state_table, getattr(row, self.target.state_field))
 
 
@@ -214,8 +233,8 @@ ACTIONS = [
         RESERVATION,
         "loans.reverse_reservation",
         reverse_payment,
-        BankNoticeForm,
-        "The bank took the payment back: the reservation is canceled without a refund.",
+        ReturnForm,
+        "The bank took the payment back, or a part of it. The reservation keeps what is left, or is canceled.",
     ),
     StaffAction(
         "mark_paid",
@@ -224,8 +243,48 @@ ACTIONS = [
         "loans.pay_refund",
         mark_refund_paid,
         BankNoticeForm,
-        "The refund that was due is recorded as paid.",
+        "The refund is recorded as paid, as if the bank had reported it.",
         TransferEvent.PAID,
+    ),
+    StaffAction(
+        "mark_bounced",
+        "Record that it bounced",
+        TRANSFER,
+        "loans.pay_refund",
+        mark_refund_bounced,
+        BankNoticeForm,
+        "The refund came back from the investor's bank. It is due again.",
+        TransferEvent.BOUNCED,
+    ),
+    StaffAction(
+        "assign",
+        "Assign",
+        BANK_EVENT,
+        "loans.assign_bankevent",
+        assign_bank_event,
+        AssignForm,
+        "The report, which names no transfer of ours, is booked under the transfer or refund that you name.",
+        "unknown_reference",
+    ),
+    StaffAction(
+        "same_payment",
+        "Same payment",
+        BANK_EVENT,
+        "loans.assign_bankevent",
+        is_same_payment,
+        ActionForm,
+        "The possible duplicate is the payment that is recorded already. No money moves.",
+        "possible_duplicate",
+    ),
+    StaffAction(
+        "another_payment",
+        "Another payment",
+        BANK_EVENT,
+        "loans.assign_bankevent",
+        is_another_payment,
+        ActionForm,
+        "The possible duplicate is a payment of its own, and is booked as one.",
+        "possible_duplicate",
     ),
     StaffAction(
         "resolve",

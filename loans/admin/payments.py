@@ -12,11 +12,11 @@ from peerloans.admin.base import ReadOnlyAdmin
 class TransferAdmin(ReadOnlyAdmin, StaffActionsAdmin):
     list_display = [
         "reference",
-        "payment_number",
         "reservation",
         "direction",
         "method",
         dollars_column("amount"),
+        dollars_column("moved"),
         state_column("status"),
         "created_at",
         "cleared_at",
@@ -30,8 +30,9 @@ class TransferAdmin(ReadOnlyAdmin, StaffActionsAdmin):
 
 
 @admin.register(BankEvent)
-class BankEventAdmin(ReadOnlyAdmin):
-    list_display = ["id", "type", "reference", dollars_column("amount"), "occurred_at", "recorded_at", "outcome"]
-    list_filter = ["recorded_at"]
+class BankEventAdmin(ReadOnlyAdmin, StaffActionsAdmin):
+    list_display = ["id", "type", "source", "reference", dollars_column("amount"), "occurred_at", "recorded_at", "outcome", "answer"]
+    list_select_related = ["transfer"]
+    list_filter = ["recorded_at", "source", "type"]
     search_fields = ["id__exact", "reference__exact", "outcome__exact"]
     search_help_text = "The bank's id of the event, a transfer's whole reference, or an outcome such as late_money"

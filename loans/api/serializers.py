@@ -20,7 +20,7 @@ from loans.models import Reservation, Transition
 from loans.selectors.loans import PUBLIC
 from loans.selectors.queue import queue_position_of
 from loans.selectors.transfers import TransferRow, current_of
-from loans.services.transfers import OUTCOMES
+from loans.services.bank_events import OUTCOMES
 from peerloans.api.strict_fields import StrictSerializer
 
 DOLLARS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,2})?")
@@ -85,8 +85,8 @@ class TransferCreateSerializer(StrictSerializer):
 
 class BankEventSerializer(StrictSerializer):
     id = serializers.CharField(max_length=100, help_text="The bank's own id. A repeat changes nothing.")
-    type = serializers.ChoiceField(choices=["transfer.cleared", "transfer.failed", "refund.paid"])
-    reference = serializers.CharField(max_length=40, help_text="The reference of the transfer or refund.")
+    type = serializers.ChoiceField(choices=["transfer.cleared", "transfer.failed", "refund.paid", "refund.failed"])
+    reference = serializers.CharField(max_length=200, help_text="The reference of the transfer or refund; text around it is ignored.")
     amount = AmountField()
     occurred_at = InstantField(help_text="When it happened, by the bank's clock.")
 
@@ -189,7 +189,7 @@ class TransferSerializer(serializers.Serializer):
 
 
 class RefundSerializer(serializers.Serializer):
-    amount = MoneyField(help_text="The sum of all refunds that are due or paid.")
+    amount = MoneyField(help_text="The sum of all refunds that are not void.")
     status = serializers.ChoiceField([TransferStatus.DUE, TransferStatus.PAID], help_text="`due` until all of it is paid.")
 
 
@@ -227,7 +227,7 @@ class ReservationSerializer(serializers.Serializer):
 
 
 def _refund_status(transfers: Sequence[TransferRow]) -> str:
-    due = any(transfer.status == TransferStatus.DUE for transfer in transfers)
+    due = any(transfer.status in {TransferStatus.DUE, TransferStatus.SENT} for transfer in transfers)
     return TransferStatus.DUE if due else TransferStatus.PAID
 
 

@@ -54,8 +54,8 @@ from loans.selectors.offers import loan_offer
 from loans.selectors.portfolio import portfolio
 from loans.selectors.reservations import reservation_of_investor
 from loans.selectors.transfers import TransferRow, transfers_of
+from loans.services.bank_events import Notice, record_bank_event
 from loans.services.reservations import cancel_reservation, reserve, start_transfer
-from loans.services.transfers import Notice, record_bank_event
 from peerloans.api.caching import ConditionalView, PublicView
 from peerloans.api.pagination import KeysetPagination
 from peerloans.api.throttling import LogInThrottle

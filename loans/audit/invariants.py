@@ -114,23 +114,24 @@ INVARIANTS = [
         """,
     ),
     Invariant(
-        "What a reservation received is the sum of its cleared transfers",
+        "What a reservation received is the sum of what its inbound transfers have moved",
         """
-        SELECT reservation.loan_id, reservation.id, COALESCE(sum(inbound.amount), 0), reservation.received
+        SELECT reservation.loan_id, reservation.id, COALESCE(sum(inbound.moved), 0), reservation.received
         FROM loans_reservation reservation
-        LEFT JOIN loans_transfer inbound
-            ON inbound.reservation_id = reservation.id AND inbound.direction = 'inbound' AND inbound.status = 'cleared'
-        GROUP BY reservation.id HAVING reservation.received <> COALESCE(sum(inbound.amount), 0)
+        LEFT JOIN loans_transfer inbound ON inbound.reservation_id = reservation.id AND inbound.direction = 'inbound'
+        GROUP BY reservation.id HAVING reservation.received <> COALESCE(sum(inbound.moved), 0)
         """,
     ),
     Invariant(
-        "What a reservation is refunded is the sum of its refunds due and paid",
+        "What a reservation is refunded is the sum of its refunds due, sent and paid",
         """
-        SELECT reservation.loan_id, reservation.id, COALESCE(sum(refund.amount), 0), reservation.refunded
+        SELECT reservation.loan_id, reservation.id, COALESCE(sum(refund.dollars), 0), reservation.refunded
         FROM loans_reservation reservation
-        LEFT JOIN loans_transfer refund
-            ON refund.reservation_id = reservation.id AND refund.direction = 'refund' AND refund.status <> 'void'
-        GROUP BY reservation.id HAVING reservation.refunded <> COALESCE(sum(refund.amount), 0)
+        LEFT JOIN (
+            SELECT reservation_id, CASE WHEN status IN ('due', 'sent') THEN amount ELSE moved END AS dollars
+            FROM loans_transfer WHERE direction = 'refund'
+        ) AS refund ON refund.reservation_id = reservation.id
+        GROUP BY reservation.id HAVING reservation.refunded <> COALESCE(sum(refund.dollars), 0)
         """,
     ),
     Invariant(
@@ -169,17 +170,47 @@ INVARIANTS = [
         """,
     ),
     Invariant(
-        "A transfer has the status and the amount of its last transition",
+        "A transfer has the status of its last transition",
         """
-        SELECT reservation.loan_id, reservation.id,
-            transfer.reference || ' ' || COALESCE(last.to_state || ' with ' || last.amount, 'unknown'),
-            transfer.status || ' with ' || transfer.amount
+        SELECT reservation.loan_id, reservation.id, transfer.reference || ' ' || COALESCE(last.to_state, 'unknown'), transfer.status
         FROM loans_transfer transfer JOIN loans_reservation reservation ON reservation.id = transfer.reservation_id
         LEFT JOIN (
-            SELECT DISTINCT ON (transfer_id) transfer_id, to_state, amount FROM loans_transition
+            SELECT DISTINCT ON (transfer_id) transfer_id, to_state FROM loans_transition
             WHERE transfer_id IS NOT NULL ORDER BY transfer_id, id DESC
         ) AS last ON last.transfer_id = transfer.id
-        WHERE (last.to_state, last.amount) IS DISTINCT FROM (transfer.status, transfer.amount)
+        WHERE last.to_state IS DISTINCT FROM transfer.status
+        """,
+    ),
+    Invariant(
+        "What a transfer has moved is the sum of the bank's reports that its history records",
+        """
+        SELECT reservation.loan_id, reservation.id, transfer.reference || ' ' || COALESCE(history.moved, 0), transfer.moved
+        FROM loans_transfer transfer JOIN loans_reservation reservation ON reservation.id = transfer.reservation_id
+        LEFT JOIN (
+            SELECT transfer_id, sum(
+                CASE WHEN event IN ('cleared', 'paid', 'paid_in_part') THEN amount
+                     WHEN event IN ('returned', 'returned_in_part', 'bounced', 'bounced_in_part') THEN -amount ELSE 0 END
+            ) AS moved
+            FROM loans_transition WHERE transfer_id IS NOT NULL GROUP BY transfer_id
+        ) AS history ON history.transfer_id = transfer.id
+        WHERE transfer.moved <> COALESCE(history.moved, 0)
+        """,
+    ),
+    Invariant(
+        "What has moved for a reservation is what the bank's reports about it add up to",
+        # A report counts where it confirms no other, staff have not called it the same payment, and it did not change nothing.
+        """
+        SELECT loan_id, id, reported || ' by the reports', received || ' received'
+        FROM (
+            SELECT reservation.loan_id, reservation.id, reservation.received, (
+                SELECT COALESCE(sum(event.amount), 0)
+                FROM loans_bankevent event JOIN loans_transfer transfer ON transfer.id = event.transfer_id
+                WHERE transfer.reservation_id = reservation.id AND event.type = 'transfer.cleared'
+                    AND event.confirms_id IS NULL AND event.answer <> 'same'
+            ) AS reported
+            FROM loans_reservation reservation
+        ) AS reservation
+        WHERE received > reported
         """,
     ),
 ]

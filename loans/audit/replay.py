@@ -12,8 +12,11 @@ from uuid import UUID
 from loans.domain.errors import IllegalTransition
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import (
+    INBOUND_STATUSES,
     LIVE,
     LOAN_TRANSITIONS,
+    LOSSES,
+    REFUND_STATUSES,
     RESERVATION_TRANSITIONS,
     TRANSFER_TRANSITIONS,
     LoanEvent,
@@ -81,6 +84,7 @@ class ReplayedTransfer:
     created_at: datetime
     status: str = ""
     amount: Decimal = ZERO_DOLLARS
+    moved: Decimal = ZERO_DOLLARS
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,30 +176,32 @@ def _apply_to_reservation(result: Replay, row: TransitionRow, reservation_id: UU
         _apply_amount(reservation, row, event)
     reservation.state = row.to_state
     reservation.expires_at = row.deadline
-    if event == ReservationEvent.LOST:
-        return  # the loss of refunded money changes neither the state nor its cause
+    if event in LOSSES:
+        return  # a loss changes neither the state nor its cause
     reservation.cause = ""
     if reservation.state == ReservationState.CANCELED:
         reservation.cause, reservation.settled_amount, reservation.funded = event, ZERO_DOLLARS, False
-    elif event == ReservationEvent.FUNDED or (event == ReservationEvent.REINSTATED_PENDING and row.deadline is None):
-        reservation.funded = True
+    elif event in {ReservationEvent.FUNDED, ReservationEvent.REINSTATED_PENDING, ReservationEvent.REVIVED, ReservationEvent.UNFUNDED}:
+        reservation.funded = row.deadline is None
 
 
 def _apply_amount(reservation: ReplayedReservation, row: TransitionRow, event: ReservationEvent) -> None:
-    if event == ReservationEvent.LOST:
-        reservation.lost += row.amount
+    if event in LOSSES:
+        reservation.lost += row.amount if event == ReservationEvent.LOST else -row.amount
     elif event == ReservationEvent.SETTLED:
         reservation.settled_amount = row.amount
-    elif event == ReservationEvent.AMOUNT_ACCEPTED:
+    elif event in {ReservationEvent.AMOUNT_ACCEPTED, ReservationEvent.REVIVED}:
         reservation.amount = row.amount
+    elif event == ReservationEvent.AMOUNT_FOLLOWED:
+        reservation.amount = row.amount
+        reservation.settled_amount = min(reservation.settled_amount, row.amount)
     else:
         _expect("amount", row.amount, reservation.settled_amount or reservation.amount)
 
 
-_FIRST_STATUSES = {TransferStatus.INITIATED, TransferStatus.CLEARED, TransferStatus.DUE}
-# By which multiple of a transition's amount the reservation's sums change.
-_RECEIVED = {TransferEvent.CLEARED: 1, TransferEvent.RETURNED: -1}
-_REFUNDED = {TransferEvent.DUE: 1, TransferEvent.VOIDED: -1}
+_FIRST_EVENTS = {TransferEvent.INITIATED, TransferEvent.DUE}
+_MONEY_MOVED = {TransferEvent.CLEARED, TransferEvent.PAID, TransferEvent.PAID_IN_PART}
+_MONEY_CAME_BACK = {TransferEvent.RETURNED, TransferEvent.RETURNED_IN_PART, TransferEvent.BOUNCED, TransferEvent.BOUNCED_IN_PART}
 
 
 def _apply_to_transfer(result: Replay, row: TransitionRow, transfer_id: UUID) -> None:
@@ -208,16 +214,40 @@ def _apply_to_transfer(result: Replay, row: TransitionRow, transfer_id: UUID) ->
         _expect("from_state", row.from_state, transfer.status)
         _expect("to_state", row.to_state, state_after(TRANSFER_TRANSITIONS, TransferStatus(transfer.status), event))
         _expect("reservation", row.reservation, transfer.reservation)
-        if event != TransferEvent.CLEARED:
-            _expect("amount", row.amount, transfer.amount)
     else:
         _expect("from_state", row.from_state, "")
-        if row.to_state not in _FIRST_STATUSES or row.to_state != event:
+        if row.to_state != event or event not in _FIRST_EVENTS:
             raise _Contradiction("to_state", row.to_state, "one that a transfer begins with")
-        transfer = result.transfers[transfer_id] = ReplayedTransfer(row.reservation, created_at=row.at)
-    transfer.status, transfer.amount = row.to_state, row.amount
-    reservation.received += _RECEIVED.get(event, 0) * row.amount
-    reservation.refunded += _REFUNDED.get(event, 0) * row.amount
+        transfer = result.transfers[transfer_id] = ReplayedTransfer(row.reservation, created_at=row.at, amount=row.amount)
+    refunded_before = _refunded(transfer)
+    _move(transfer, row, event)
+    if row.to_state in INBOUND_STATUSES:
+        reservation.received += row.amount * ((event in _MONEY_MOVED) - (event in _MONEY_CAME_BACK))
+    else:
+        reservation.refunded += _refunded(transfer) - refunded_before
+
+
+def _move(transfer: ReplayedTransfer, row: TransitionRow, event: TransferEvent) -> None:
+    if event in _MONEY_MOVED:
+        transfer.moved += row.amount
+    elif event in _MONEY_CAME_BACK:
+        transfer.moved -= row.amount
+    elif event == TransferEvent.ACCEPTED:
+        transfer.amount = row.amount
+    elif event in {TransferEvent.SENT, TransferEvent.VOIDED, TransferEvent.VOIDED_IN_PART}:
+        _expect("amount", row.amount, transfer.amount - transfer.moved)
+    else:
+        _expect("amount", row.amount, transfer.amount)
+    if event == TransferEvent.VOIDED_IN_PART or (event == TransferEvent.PAID and transfer.status == TransferStatus.VOID):
+        transfer.amount = transfer.moved
+    transfer.status = row.to_state
+
+
+def _refunded(transfer: ReplayedTransfer) -> Decimal:
+    """Return what a refund takes out of its reservation: all of it while it is due or sent, then what was paid."""
+    if transfer.status in {TransferStatus.DUE, TransferStatus.SENT}:
+        return transfer.amount
+    return transfer.moved if transfer.status in REFUND_STATUSES else ZERO_DOLLARS
 
 
 def _reservation(result: Replay, reservation_id: UUID) -> ReplayedReservation:

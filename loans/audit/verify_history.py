@@ -147,4 +147,4 @@ def _stored_reservation(reservation: Reservation) -> ReplayedReservation:
 
 
 def _stored_transfer(transfer: Transfer) -> ReplayedTransfer:
-    return ReplayedTransfer(transfer.reservation_id, transfer.created_at, transfer.status, transfer.amount)
+    return ReplayedTransfer(transfer.reservation_id, transfer.created_at, transfer.status, transfer.amount, transfer.moved)

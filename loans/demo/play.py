@@ -16,9 +16,9 @@ from typing import NamedTuple
 from loans.domain.actors import Actor
 from loans.domain.business_calendar import NEW_YORK, banking_days_after, last_ended_banking_days, new_york_day
 from loans.models import Investor, Reservation
+from loans.services.bank_events import Notice, record_bank_event
 from loans.services.expiry import expire_due
 from loans.services.settlement import settle_due
-from loans.services.transfers import Notice, record_bank_event
 
 FIRST_DAY, LAST_DAY = -15, 14  # the banking days that a moment may lie on
 SEED = 90266

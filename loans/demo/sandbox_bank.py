@@ -11,7 +11,7 @@ from standardwebhooks import Webhook
 
 from loans.domain.states import Direction, ReservationState, TransferStatus
 from loans.models import Transfer
-from loans.services.transfers import Notice
+from loans.services.bank_events import Notice
 
 MOST_AT_ONCE = 1_000
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
@@ -37,7 +37,7 @@ class Habits:
 def notices(habits: Habits, at: datetime) -> Iterator[Notice]:
     """Yield the notices that the bank gives at `at` about transfers on their way and refunds due, oldest first."""
     transfers = Transfer.objects.filter(
-        status__in=[TransferStatus.INITIATED, TransferStatus.DUE], created_at__gte=habits.since
+        status__in=[TransferStatus.INITIATED, TransferStatus.DUE, TransferStatus.SENT], created_at__gte=habits.since
     ).select_related("reservation")
     for transfer in transfers.order_by("created_at", "id")[:MOST_AT_ONCE]:
         if notice := notice_of(transfer, habits, at):
@@ -73,7 +73,8 @@ def _is_too_late(transfer: Transfer, at: datetime) -> bool:
 def signed_request(notice: Notice, secret: str) -> tuple[dict[bytes | str, bytes | str], bytes]:
     """Return the headers and the body of the request that delivers the notice, signed as Standard Webhooks prescribes."""
     at = datetime.now(UTC)
-    body = json.dumps(vars(notice) | {"amount": str(notice.amount), "occurred_at": notice.occurred_at.isoformat()})
+    content = {"id": notice.id, "type": notice.type, "reference": notice.reference}
+    body = json.dumps(content | {"amount": str(notice.amount), "occurred_at": notice.occurred_at.isoformat()})
     headers: dict[bytes | str, bytes | str] = {
         "Content-Type": "application/json",
         "webhook-id": notice.id,

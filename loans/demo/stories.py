@@ -49,9 +49,7 @@ class Story:
 
     def bank_reports(self, kind: str, amount: Decimal | None = None, *, earlier: timedelta = timedelta(minutes=4)) -> None:
         """Let the bank report on the transfer, about the whole amount unless another is given."""
-        transfer = Transfer.objects.filter(reservation=self.reservation, direction=Direction.INBOUND).earliest(
-            "created_at", "payment_number"
-        )
+        transfer = Transfer.objects.filter(reservation=self.reservation, direction=Direction.INBOUND).earliest("created_at")
         self.play.bank_reports(kind, transfer.reference, amount or self.amount, earlier=earlier)
 
     def staff_action(self, reason: str) -> dict[str, Any]:

@@ -76,10 +76,14 @@ class ReservationEvent(StrEnum):
     FUNDED = "funded"  # Its whole amount was received.
     EXTENDED = "extended"
     AMOUNT_ACCEPTED = "amount_accepted"  # Staff lowered the amount to the money that was received.
+    AMOUNT_FOLLOWED = "amount_followed"  # The bank took back a part of its money, so its amount is what is left.
+    UNFUNDED = "unfunded"  # The bank's reports, now in their order, say that its whole amount was not received.
     SETTLED = "settled"
     REINSTATED_RESERVED = "reinstated_reserved"
     REINSTATED_PENDING = "reinstated_pending"
-    LOST = "lost"  # The bank took back money that had already been refunded.
+    REVIVED = "revived"  # It was canceled for a failure that the bank's later report overrules.
+    LOST = "lost"  # More of its money is gone than was received: taken back after a refund, or refunded twice.
+    RECOVERED = "recovered"  # Lost money came back.
     # The causes of a cancellation:
     CANCELED_BY_INVESTOR = "canceled_by_investor"
     CANCELED_BY_STAFF = "canceled_by_staff"
@@ -102,6 +106,8 @@ RESERVATION_TRANSITIONS = {
     (ReservationState.PENDING, ReservationEvent.FUNDED): ReservationState.PENDING,
     (ReservationState.PENDING, ReservationEvent.EXTENDED): ReservationState.PENDING,
     (ReservationState.PENDING, ReservationEvent.AMOUNT_ACCEPTED): ReservationState.PENDING,
+    (ReservationState.PENDING, ReservationEvent.AMOUNT_FOLLOWED): ReservationState.PENDING,
+    (ReservationState.PENDING, ReservationEvent.UNFUNDED): ReservationState.PENDING,
     (ReservationState.PENDING, ReservationEvent.SETTLED): ReservationState.SETTLED,
     (ReservationState.PENDING, ReservationEvent.CANCELED_BY_STAFF): ReservationState.CANCELED,
     (ReservationState.PENDING, ReservationEvent.EXPIRED): ReservationState.CANCELED,
@@ -110,21 +116,30 @@ RESERVATION_TRANSITIONS = {
     (ReservationState.PENDING, ReservationEvent.NO_SHARE): ReservationState.CANCELED,
     (ReservationState.PENDING, ReservationEvent.LOAN_FUNDED): ReservationState.CANCELED,
     (ReservationState.PENDING, ReservationEvent.LOAN_WITHDRAWN): ReservationState.CANCELED,
+    (ReservationState.SETTLED, ReservationEvent.AMOUNT_FOLLOWED): ReservationState.SETTLED,
     (ReservationState.SETTLED, ReservationEvent.PAYMENT_RETURNED): ReservationState.CANCELED,
     (ReservationState.SETTLED, ReservationEvent.LOAN_WITHDRAWN): ReservationState.CANCELED,
     (ReservationState.CANCELED, ReservationEvent.REINSTATED_RESERVED): ReservationState.RESERVED,
     (ReservationState.CANCELED, ReservationEvent.REINSTATED_PENDING): ReservationState.PENDING,
+    (ReservationState.CANCELED, ReservationEvent.REVIVED): ReservationState.PENDING,
+    # A failed transfer, of which an older report says that its money was received before it was returned.
+    (ReservationState.CANCELED, ReservationEvent.PAYMENT_RETURNED): ReservationState.CANCELED,
     **{(state, ReservationEvent.LOST): state for state in ReservationState},
+    **{(state, ReservationEvent.RECOVERED): state for state in ReservationState},
 }
+
+LOSSES = {ReservationEvent.LOST, ReservationEvent.RECOVERED}
+"""The events that change no state, and that can happen in each."""
 
 # Why a reservation can be canceled, each once. A loss leaves a canceled reservation canceled, so it is no cause.
 CAUSES = list(
     dict.fromkeys(
-        event
-        for (_, event), state in RESERVATION_TRANSITIONS.items()
-        if state == ReservationState.CANCELED and event != ReservationEvent.LOST
+        event for (_, event), state in RESERVATION_TRANSITIONS.items() if state == ReservationState.CANCELED and event not in LOSSES
     )
 )
+
+CANCELED_BY_BANK = {ReservationEvent.TRANSFER_FAILED, ReservationEvent.PAYMENT_RETURNED}
+"""The causes that a report of the bank can overrule."""
 
 
 class Direction(StrEnum):
@@ -138,16 +153,17 @@ class TransferStatus(StrEnum):
     """The state of a transfer: the first four are for an inbound one, the others for a refund."""
 
     INITIATED = "initiated"
-    CLEARED = "cleared"
+    CLEARED = "cleared"  # Some or all of the expected money was received.
     FAILED = "failed"
-    RETURNED = "returned"
+    RETURNED = "returned"  # All that was received was taken back.
     DUE = "due"
+    SENT = "sent"  # Handed to the bank in a payment file.
     PAID = "paid"
     VOID = "void"
 
 
 INBOUND_STATUSES = (TransferStatus.INITIATED, TransferStatus.CLEARED, TransferStatus.FAILED, TransferStatus.RETURNED)
-REFUND_STATUSES = (TransferStatus.DUE, TransferStatus.PAID, TransferStatus.VOID)
+REFUND_STATUSES = (TransferStatus.DUE, TransferStatus.SENT, TransferStatus.PAID, TransferStatus.VOID)
 
 
 class TransferEvent(StrEnum):
@@ -156,23 +172,47 @@ class TransferEvent(StrEnum):
     INITIATED = "initiated"
     CLEARED = "cleared"
     FAILED = "failed"
+    RETURNED_IN_PART = "returned_in_part"
     RETURNED = "returned"
+    ACCEPTED = "accepted"  # Staff accepted what was received as the expected amount.
     DUE = "due"
+    SENT = "sent"
+    PAID_IN_PART = "paid_in_part"
     PAID = "paid"
+    BOUNCED_IN_PART = "bounced_in_part"
+    BOUNCED = "bounced"  # The refund came back, so it is due again.
     VOIDED = "voided"
+    VOIDED_IN_PART = "voided_in_part"  # What was not paid yet of a refund that was paid in part.
 
 
 TRANSFER_TRANSITIONS = {
     (TransferStatus.INITIATED, TransferEvent.CLEARED): TransferStatus.CLEARED,
     (TransferStatus.INITIATED, TransferEvent.FAILED): TransferStatus.FAILED,
-    (TransferStatus.FAILED, TransferEvent.CLEARED): TransferStatus.CLEARED,  # Money that comes late is recorded too.
+    # Money that is received late, or after a failed attempt, is recorded too.
+    (TransferStatus.FAILED, TransferEvent.CLEARED): TransferStatus.CLEARED,
+    (TransferStatus.RETURNED, TransferEvent.CLEARED): TransferStatus.CLEARED,
+    (TransferStatus.CLEARED, TransferEvent.CLEARED): TransferStatus.CLEARED,
+    (TransferStatus.CLEARED, TransferEvent.RETURNED_IN_PART): TransferStatus.CLEARED,
     (TransferStatus.CLEARED, TransferEvent.RETURNED): TransferStatus.RETURNED,
-    (TransferStatus.DUE, TransferEvent.PAID): TransferStatus.PAID,
+    (TransferStatus.CLEARED, TransferEvent.ACCEPTED): TransferStatus.CLEARED,
+    (TransferStatus.DUE, TransferEvent.SENT): TransferStatus.SENT,
     (TransferStatus.DUE, TransferEvent.VOIDED): TransferStatus.VOID,
+    (TransferStatus.DUE, TransferEvent.VOIDED_IN_PART): TransferStatus.PAID,
+    # The bank can also pay a refund that was not sent, was voided, or was paid before: whatever it did is recorded.
+    **{(status, TransferEvent.PAID): TransferStatus.PAID for status in REFUND_STATUSES},
+    **{(status, TransferEvent.PAID_IN_PART): TransferStatus.DUE for status in (TransferStatus.DUE, TransferStatus.SENT)},
+    (TransferStatus.PAID, TransferEvent.BOUNCED_IN_PART): TransferStatus.PAID,  # More had been paid than was due.
+    **{(status, TransferEvent.BOUNCED): TransferStatus.DUE for status in (TransferStatus.DUE, TransferStatus.SENT, TransferStatus.PAID)},
 }
 
-# These can happen in every state and change none, so a refusal does not list them as possible.
-ANY_STATE_EVENTS: set[StrEnum] = {LoanEvent.MARKET_FOUND, ReservationEvent.LOST}
+# A refusal does not list these as possible: they change no state, or only follow from what the bank reports in another order.
+UNLISTED_EVENTS: set[StrEnum] = {
+    LoanEvent.MARKET_FOUND,
+    *LOSSES,
+    ReservationEvent.AMOUNT_FOLLOWED,
+    ReservationEvent.UNFUNDED,
+    ReservationEvent.REVIVED,
+}
 
 AnyState = TypeVar("AnyState", bound=StrEnum)
 AnyEvent = TypeVar("AnyEvent", bound=StrEnum)
@@ -195,5 +235,9 @@ def state_after(transitions: Mapping[tuple[AnyState, AnyEvent], AnyState], state
 
 
 def possible_events(transitions: Mapping[tuple[AnyState, AnyEvent], AnyState], state: AnyState) -> list[str]:
-    """Return the events that the table has for `state`, without those of ANY_STATE_EVENTS."""
-    return [str(event) for (origin, event) in transitions if origin == state and event not in ANY_STATE_EVENTS]
+    """Return the events that the table has for `state`, without those of UNLISTED_EVENTS, and without other causes of a cancellation."""
+    return [
+        str(event)
+        for (origin, event), target in transitions.items()
+        if origin == state and event not in UNLISTED_EVENTS and not origin == target == ReservationState.CANCELED
+    ]

@@ -25,8 +25,8 @@ _RESERVATION_COLUMNS = (
     "refunded",
     "lost",
 )
-_TRANSFER_CHANGES = ("status", "amount", "cleared_at", "ended_at", "occurred_at")
-_TRANSFER_COLUMNS = ("id", "reservation_id", "direction", "method", "reference", "payment_number", "created_at", *_TRANSFER_CHANGES)
+_TRANSFER_CHANGES = ("status", "amount", "moved", "cleared_at", "ended_at", "occurred_at")
+_TRANSFER_COLUMNS = ("id", "reservation_id", "direction", "method", "reference", "created_at", *_TRANSFER_CHANGES)
 _TRANSITION_COLUMNS = (
     "at",
     "loan_id",

@@ -37,8 +37,8 @@ _EXPIRE = """
         WHERE loans_loan.id = freed.loan_id
     ), refunds AS (
         -- Refund the money that they received, which was too little to fund them.
-        INSERT INTO loans_transfer (id, reservation_id, direction, method, reference, payment_number, status, amount, created_at)
-        SELECT refund, id, 'refund', '', 'R-' || upper(left(replace(refund::text, '-', ''), 12)), 1, 'due', to_refund, at
+        INSERT INTO loans_transfer (id, reservation_id, direction, method, reference, status, amount, moved, created_at)
+        SELECT refund, id, 'refund', '', 'R-' || upper(left(replace(refund::text, '-', ''), 12)), 'due', to_refund, 0, at
         FROM (SELECT gen_random_uuid() AS refund, id, to_refund, at FROM canceled WHERE to_refund > 0) AS unfunded
         RETURNING id, reservation_id, amount
     ), history AS (

@@ -3,15 +3,23 @@
 from datetime import datetime
 from uuid import UUID
 
-from loans.models import ReviewItem
+from loans.models import BankEvent, ReviewItem
 
 
-def open_review_item(kind: str, detail: str, *, at: datetime, loan_id: int | None = None, reservation_id: UUID | None = None) -> None:
-    """Open a review item for staff. `detail` is cut to 1,000 characters.
+def open_review_item(
+    kind: str,
+    detail: str,
+    *,
+    at: datetime,
+    loan_id: int | None = None,
+    reservation_id: UUID | None = None,
+    bank_event: BankEvent | None = None,
+) -> None:
+    """Open a review item for staff. `detail` is cut to 1,000 characters. `bank_event` is the report that staff have to decide on.
 
     If an item of the same kind, loan, reservation and detail is open, do nothing.
     """
-    item = ReviewItem(kind=kind, detail=detail[:1000], loan_id=loan_id, reservation_id=reservation_id, opened_at=at)
+    item = ReviewItem(kind=kind, detail=detail[:1000], loan_id=loan_id, reservation_id=reservation_id, bank_event=bank_event, opened_at=at)
     ReviewItem.objects.bulk_create([item], ignore_conflicts=True)
 
 
@@ -19,3 +27,9 @@ def mark_resolved(review_item: ReviewItem, *, user_id: int | None, note: str, at
     """Resolve a review item; `note` says how. The same finding opens a new one."""
     review_item.resolved_at, review_item.resolved_by_id, review_item.note = at, user_id, note
     review_item.save(update_fields=["resolved_at", "resolved_by", "note"])
+
+
+def resolve_items_about(bank_event: BankEvent, *, user_id: int | None, note: str, at: datetime) -> None:
+    """Resolve the open review items about a report, since staff have decided or a later report has."""
+    about = ReviewItem.objects.filter(bank_event=bank_event, resolved_at=None)
+    about.update(resolved_at=at, resolved_by_id=user_id, note=note[:1000])

@@ -37,9 +37,20 @@ from loans.ledger import locks
 from loans.ledger.bulk_write import write_changes
 from loans.ledger.expiry import expire_lapsed
 from loans.ledger.review_items import open_review_item
-from loans.models import Loan, Reservation, Transfer, Transition
+from loans.models import OPEN_STATUSES, BankEvent, Loan, Reservation, Transfer, Transition
 
 DELIVER_TASK = "loans.tasks.deliver"
+
+# By which multiple of an event's dollars the moved dollars of its transfer change.
+_MOVED_BY = {
+    TransferEvent.CLEARED: 1,
+    TransferEvent.RETURNED_IN_PART: -1,
+    TransferEvent.RETURNED: -1,
+    TransferEvent.PAID_IN_PART: 1,
+    TransferEvent.PAID: 1,
+    TransferEvent.BOUNCED_IN_PART: -1,
+    TransferEvent.BOUNCED: -1,
+}
 
 
 def insert_draft(loan: Loan, *, actor: Actor, at: datetime) -> Loan:
@@ -176,9 +187,11 @@ class UnitOfWork:
         self._record_reservation(reservation, event, from_state, amount, rule=rule)
         if loan.status == LoanStatus.FUNDED and loan.remaining:
             self.change_loan(loan, LoanEvent.REOPENED)
-        self._adjust_refunds(reservation)
+            detail = f"{loan.reference} is open again: {loan.remaining} dollars of it remain. It closes at {loan.closes_at}."
+            open_review_item("loan_reopened", detail, at=self.at, loan_id=loan.pk)
+        self.adjust_refunds(reservation)
 
-    def _adjust_refunds(self, reservation: Reservation) -> None:
+    def adjust_refunds(self, reservation: Reservation) -> None:
         """Refund the money that the reservation does not keep, or void refunds of money that it keeps or no longer has."""
         adjustment = reservation_money.refund_adjustment(
             reservation.state, funded=reservation.funded_at is not None, amount=reservation.amount, waiting_dollars=reservation.waiting
@@ -196,28 +209,53 @@ class UnitOfWork:
         self._add_transfer(refund, TransferEvent.DUE)
 
     def void_refunds(self, reservation: Reservation, amount: Decimal) -> None:
-        """Void whole due refunds, the newest first, until `amount` dollars are covered.
+        """Void due refunds, the newest first, until `amount` dollars are covered.
 
         If the last one is larger than needed, add a refund of the excess. If all due refunds together are too small, the rest has been
-        paid: it is lost.
+        sent or paid: it is lost.
         """
-        for refund in reservation.transfers.filter(status=TransferStatus.DUE).order_by("-created_at", "-id"):
+        missing = self.void_due_refunds(reservation, amount)
+        if missing:
+            self.lose(reservation, missing)
+
+    def refunds_due(self, reservation: Reservation) -> Decimal:
+        """Return the dollars of the reservation's refunds that can still be voided."""
+        return sum((refund.outstanding for refund in self._refunds_due(reservation)), reservation_money.ZERO_DOLLARS)
+
+    def void_due_refunds(self, reservation: Reservation, amount: Decimal) -> Decimal:
+        """Do the same, but return the dollars that the due refunds do not cover; nothing is lost."""
+        for refund in self._refunds_due(reservation):
             if amount <= 0:
                 break
-            refund.reservation = reservation
-            self.change_transfer(refund, TransferEvent.VOIDED)
-            amount -= refund.amount
-        if amount > 0:
-            self._lose(reservation, amount)
-        elif amount < 0:
-            excess = -amount
+            amount -= refund.outstanding
+            self.change_transfer(refund, TransferEvent.VOIDED_IN_PART if refund.moved else TransferEvent.VOIDED, refund.outstanding)
+        if amount < 0:
+            excess, amount = -amount, reservation_money.ZERO_DOLLARS
             self.refund(reservation, excess)
+        return amount
 
-    def _lose(self, reservation: Reservation, amount: Decimal) -> None:
-        """Count dollars that were refunded and then taken back by the bank, and open a review item."""
+    def _refunds_due(self, reservation: Reservation) -> list[Transfer]:
+        """Return the reservation's due refunds as they are in this unit of work, the newest first."""
+        stored = Transfer.objects.filter(reservation=reservation, direction=Direction.REFUND, status=TransferStatus.DUE)
+        refunds = {refund.pk: refund for refund in stored} | {
+            pk: transfer for pk, transfer in self._changed_transfers.items() if transfer.reservation_id == reservation.pk
+        }
+        for refund in refunds.values():
+            refund.reservation = reservation
+        due = [refund for refund in refunds.values() if refund.status == TransferStatus.DUE]
+        return sorted(due, key=lambda refund: (refund.created_at, refund.pk), reverse=True)
+
+    def lose(self, reservation: Reservation, amount: Decimal) -> None:
+        """Count dollars that are gone beyond what was received, and open a review item."""
         reservation.lost += amount
         self._record_reservation(reservation, ReservationEvent.LOST, reservation.state, amount)
-        self.add_review_item("loss", f"{amount} dollars were refunded and then taken back by the bank.", reservation)
+        detail = f"{amount} dollars are lost: their payment was taken back after it had been refunded, or a refund was paid twice."
+        self.add_review_item("loss", detail, reservation)
+
+    def recover(self, reservation: Reservation, amount: Decimal) -> None:
+        """Count lost dollars that came back."""
+        reservation.lost -= amount
+        self._record_reservation(reservation, ReservationEvent.RECOVERED, reservation.state, amount)
 
     def start_transfer(self, reservation: Reservation, method: str) -> None:
         """Add the inbound transfer by which the reservation's money is expected, with a new reference. `method` is ach or wire."""
@@ -231,59 +269,38 @@ class UnitOfWork:
         transfer.reference = "T-" + transfer.pk.hex[:12].upper()
         self._add_transfer(transfer, TransferEvent.INITIATED)
 
-    def refund_further_payment(self, transfer: Transfer, payment_number: int, amount: Decimal, occurred_at: datetime) -> None:
-        """Record a further payment under the transfer's reference, and refund all of it. The transfer itself is payment number 1."""
-        reservation = transfer.reservation
-        further = Transfer(
-            reservation=reservation,
-            direction=Direction.INBOUND,
-            method=transfer.method,
-            reference=transfer.reference,
-            payment_number=payment_number,
-            status=TransferStatus.CLEARED,
-            amount=amount,
-            cleared_at=self.at,
-            occurred_at=occurred_at,
-        )
-        reservation.received += amount
-        self._add_transfer(further, TransferEvent.CLEARED)
-        self.refund(reservation, amount)
+    def change_transfer(self, transfer: Transfer, event: TransferEvent, dollars: Decimal, *, occurred_at: datetime | None = None) -> None:
+        """Apply `event` to a transfer; `dollars` are those that it is about, and `occurred_at` is the bank's time.
 
-    def change_transfer(
-        self, transfer: Transfer, event: TransferEvent, *, amount: Decimal | None = None, occurred_at: datetime | None = None
-    ) -> None:
-        """Apply `event` to a transfer.
-
-        Cleared and returned payments change its reservation's `received`, a voided refund its `refunded`. A paid refund was counted
-        when it became due.
-
-        `amount` is the received amount, where it can differ from the expected one; `occurred_at` is the bank's time.
+        What was received or returned changes its reservation's `received`; what a refund takes out, its `refunded`.
 
         Raises:
             IllegalTransition: the status of the transfer does not allow it.
         """
         reservation = transfer.reservation
-        from_status = TransferStatus(transfer.status)
+        from_status, refunded_before = TransferStatus(transfer.status), transfer.refunded
         transfer.status = state_after(TRANSFER_TRANSITIONS, from_status, event)
-        transfer.amount = transfer.amount if amount is None else amount
+        transfer.moved += _MOVED_BY.get(event, 0) * dollars
+        if event == TransferEvent.ACCEPTED:
+            transfer.amount = dollars
+        elif event == TransferEvent.VOIDED_IN_PART or (event == TransferEvent.PAID and from_status == TransferStatus.VOID):
+            transfer.amount = transfer.moved  # A void refund that the bank has paid all the same becomes a refund of what was paid.
         transfer.occurred_at = occurred_at or transfer.occurred_at
-        transfer.ended_at = self.at
-        if event == TransferEvent.CLEARED:
-            transfer.cleared_at, transfer.ended_at = self.at, None
-            reservation.received += transfer.amount
-        elif event == TransferEvent.RETURNED:
-            reservation.received -= transfer.amount
-        elif event == TransferEvent.VOIDED:
-            reservation.refunded -= transfer.amount
-        self._record_transfer(transfer, event, from_status)
+        transfer.cleared_at = self.at if event == TransferEvent.CLEARED else transfer.cleared_at
+        transfer.ended_at = None if transfer.status in OPEN_STATUSES else self.at
+        if transfer.direction == Direction.INBOUND:
+            reservation.received += _MOVED_BY.get(event, 0) * dollars
+        else:
+            reservation.refunded += transfer.refunded - refunded_before
+        self._record_transfer(transfer, event, from_status, dollars)
 
-    def add_review_item(self, kind: str, detail: str, reservation: Reservation) -> None:
-        """Open a review item about a reservation, at once in this transaction."""
-        open_review_item(kind, detail, at=self.at, loan_id=reservation.loan_id, reservation_id=reservation.pk)
+    def add_review_item(self, kind: str, detail: str, reservation: Reservation, bank_event: BankEvent | None = None) -> None:
+        """Open a review item about a reservation, at once in this transaction; `bank_event` is the one that staff have to decide on."""
+        open_review_item(kind, detail, at=self.at, loan_id=reservation.loan_id, reservation_id=reservation.pk, bank_event=bank_event)
 
     def _add_transfer(self, transfer: Transfer, event: TransferEvent) -> None:
         transfer.created_at = self.at
-        self._record_transfer(transfer, event, "")
+        self._record_transfer(transfer, event, "", transfer.amount)
 
     # --- History: each changed row is noted together with its transition ------------------------------------------------
     def _record_reservation(
@@ -293,12 +310,12 @@ class UnitOfWork:
         loan, to_state = self.loans[reservation.loan_id], reservation.state
         self._record(loan, event, from_state, to_state, amount, reservation=reservation, deadline=reservation.expires_at, rule=rule)
 
-    def _record_transfer(self, transfer: Transfer, event: TransferEvent, from_status: str) -> None:
+    def _record_transfer(self, transfer: Transfer, event: TransferEvent, from_status: str, amount: Decimal) -> None:
         reservation = transfer.reservation
         self._changed_transfers[transfer.pk] = transfer
         self._changed_reservations[reservation.pk] = reservation
         loan = self.loans[reservation.loan_id]
-        self._record(loan, event, from_status, transfer.status, transfer.amount, reservation=reservation, transfer=transfer)
+        self._record(loan, event, from_status, transfer.status, amount, reservation=reservation, transfer=transfer)
 
     def _record(self, loan: Loan, event: str, from_state: str, to_state: str, amount: Decimal, **more: Any) -> None:
         by = {"actor": self.actor.kind, "user_id": self.actor.user_id, "reason": self.reason}

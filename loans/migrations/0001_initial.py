@@ -113,15 +113,47 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.CharField(max_length=100, primary_key=True, serialize=False)),
                 ("type", models.CharField(max_length=30)),
-                ("reference", models.CharField(max_length=40)),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[("notice", "Notice"), ("statement", "Statement"), ("staff", "Staff")],
+                        help_text="The bank's notice, its statement, or staff by hand.",
+                        max_length=10,
+                    ),
+                ),
+                ("reference", models.CharField(help_text="As it arrived, with any text around it.", max_length=200)),
                 ("amount", models.DecimalField(decimal_places=2, max_digits=14)),
-                ("occurred_at", models.DateTimeField()),
+                ("occurred_at", models.DateTimeField(help_text="By the bank's clock.")),
                 ("recorded_at", models.DateTimeField()),
-                ("outcome", models.CharField(max_length=30)),
+                ("outcome", models.CharField(help_text="What it led to when it was recorded.", max_length=30)),
+                (
+                    "number",
+                    models.PositiveIntegerField(help_text="Its number among the reports about the transfer, by arrival.", null=True),
+                ),
+                (
+                    "answer",
+                    models.CharField(
+                        blank=True,
+                        choices=[("same", "Same"), ("another", "Another")],
+                        db_default="",
+                        help_text="What staff say of a possible duplicate.",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "confirms",
+                    models.ForeignKey(
+                        help_text="A report of the same money from another source.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="confirmations",
+                        to="loans.bankevent",
+                    ),
+                ),
             ],
             options={
                 "ordering": ["-recorded_at", "id"],
-                "indexes": [models.Index(fields=["-recorded_at", "id"], name="bankevent_newest")],
+                "permissions": [("assign_bankevent", "Can assign a payment, or say whether it is a duplicate")],
             },
         ),
         migrations.CreateModel(
@@ -248,6 +280,20 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="PaymentFile",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField()),
+                ("refund_count", models.PositiveIntegerField()),
+                ("total", models.DecimalField(decimal_places=2, max_digits=14)),
+                ("content", models.TextField(help_text="The CSV file.")),
+                ("created_by", models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                "ordering": ["-id"],
+            },
+        ),
+        migrations.CreateModel(
             name="Reservation",
             fields=[
                 ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
@@ -342,8 +388,13 @@ class Migration(migrations.Migration):
                             ("late_money", "Late money"),
                             ("deadline_missed", "Deadline missed"),
                             ("second_payment", "Second payment"),
+                            ("possible_duplicate", "Possible duplicate"),
                             ("unknown_reference", "Unknown reference"),
                             ("event_differs", "Event differs"),
+                            ("payment_returned", "Payment returned"),
+                            ("return_differs", "Return differs"),
+                            ("loan_reopened", "Loan reopened"),
+                            ("refund_bounced", "Refund bounced"),
                             ("refund_differs", "Refund differs"),
                             ("loss", "Loss"),
                             ("drift", "Drift"),
@@ -358,6 +409,15 @@ class Migration(migrations.Migration):
                 ("opened_at", models.DateTimeField()),
                 ("resolved_at", models.DateTimeField(null=True)),
                 ("note", models.CharField(blank=True, db_default="", help_text="What was done about it.", max_length=1000)),
+                (
+                    "bank_event",
+                    models.ForeignKey(
+                        help_text="The report that asks for a decision.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="loans.bankevent",
+                    ),
+                ),
                 ("loan", models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to="loans.loan")),
                 ("reservation", models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to="loans.reservation")),
                 ("resolved_by", models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL)),
@@ -368,16 +428,24 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="StaffGroupGrant",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("group_name", models.CharField(max_length=150)),
+                ("permission", models.CharField(help_text="As in loans.open_loan.", max_length=200)),
+            ],
+            options={
+                "default_permissions": (),
+                "constraints": [models.UniqueConstraint(fields=("group_name", "permission"), name="staff_group_grant_once")],
+            },
+        ),
+        migrations.CreateModel(
             name="Transfer",
             fields=[
                 ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ("direction", models.CharField(choices=[("inbound", "Inbound"), ("refund", "Refund")], max_length=10)),
                 ("method", models.CharField(blank=True, choices=[("ach", "Ach"), ("wire", "Wire")], max_length=10)),
-                ("reference", models.CharField(help_text="The reference that is written on the payment.", max_length=40)),
-                (
-                    "payment_number",
-                    models.PositiveSmallIntegerField(default=1, help_text="2 and higher: further payments with the same reference."),
-                ),
+                ("reference", models.CharField(help_text="The reference that is written on the payment.", max_length=40, unique=True)),
                 (
                     "status",
                     models.CharField(
@@ -387,20 +455,25 @@ class Migration(migrations.Migration):
                             ("failed", "Failed"),
                             ("returned", "Returned"),
                             ("due", "Due"),
+                            ("sent", "Sent"),
                             ("paid", "Paid"),
                             ("void", "Void"),
                         ],
                         max_length=10,
                     ),
                 ),
+                ("amount", models.DecimalField(decimal_places=2, help_text="What is expected, or to be refunded.", max_digits=14)),
                 (
-                    "amount",
+                    "moved",
                     models.DecimalField(
-                        decimal_places=2, help_text="The expected amount while initiated, the received amount once cleared.", max_digits=14
+                        decimal_places=2,
+                        default=Decimal("0.00"),
+                        help_text="What was received and not returned, or was paid and did not come back.",
+                        max_digits=14,
                     ),
                 ),
                 ("created_at", models.DateTimeField()),
-                ("cleared_at", models.DateTimeField(null=True)),
+                ("cleared_at", models.DateTimeField(help_text="When money was last received.", null=True)),
                 ("ended_at", models.DateTimeField(help_text="When it failed, was returned, paid or voided.", null=True)),
                 ("occurred_at", models.DateTimeField(help_text="The bank's time of its last event.", null=True)),
                 (
@@ -409,13 +482,26 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "ordering": ["created_at", "payment_number", "id"],
+                "ordering": ["created_at", "id"],
                 "permissions": [
                     ("record_transfer", "Can record a transfer or cleared money by hand"),
                     ("accept_transfer", "Can accept a differing amount"),
+                    ("send_refund", "Can send refunds to the bank"),
                     ("pay_refund", "Can mark refunds paid"),
                 ],
             },
+        ),
+        migrations.AddField(
+            model_name="bankevent",
+            name="transfer",
+            field=models.ForeignKey(
+                db_index=False,
+                help_text="Empty: none matches.",
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="bank_events",
+                to="loans.transfer",
+            ),
         ),
         migrations.CreateModel(
             name="Transition",
@@ -686,10 +772,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="transfer",
-            constraint=models.UniqueConstraint(fields=("reference", "payment_number"), name="transfer_reference_unique"),
-        ),
-        migrations.AddConstraint(
-            model_name="transfer",
             constraint=models.UniqueConstraint(
                 condition=models.Q(("status", "initiated")), fields=("reservation",), name="transfer_initiated_once"
             ),
@@ -703,7 +785,7 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(
                     models.Q(("direction", "inbound"), ("status__in", ("initiated", "cleared", "failed", "returned"))),
-                    models.Q(("direction", "refund"), ("status__in", ("due", "paid", "void"))),
+                    models.Q(("direction", "refund"), ("status__in", ("due", "sent", "paid", "void"))),
                     _connector="OR",
                 ),
                 name="transfer_status_agrees",
@@ -713,14 +795,33 @@ class Migration(migrations.Migration):
             model_name="transfer",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    models.Q(("cleared_at__isnull", True), ("ended_at__isnull", True), ("status__in", ["initiated", "due"])),
-                    models.Q(("cleared_at__isnull", False), ("ended_at__isnull", True), ("status", "cleared")),
-                    models.Q(("cleared_at__isnull", False), ("ended_at__isnull", False), ("status", "returned")),
-                    models.Q(("cleared_at__isnull", True), ("ended_at__isnull", False), ("status__in", ["failed", "paid", "void"])),
+                    models.Q(("moved", 0), ("status__in", ["initiated", "failed", "returned", "void"])),
+                    models.Q(("moved__gt", 0), ("status", "cleared")),
+                    models.Q(("moved__gte", 0), ("moved__lt", models.F("amount")), ("status__in", ["due", "sent"])),
+                    models.Q(("moved__gte", models.F("amount")), ("status", "paid")),
+                    _connector="OR",
+                ),
+                name="transfer_moved_agrees",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="transfer",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("ended_at__isnull", True), ("status__in", ("initiated", "cleared", "due", "sent"))),
+                    models.Q(models.Q(("status__in", ("initiated", "cleared", "due", "sent")), _negated=True), ("ended_at__isnull", False)),
                     _connector="OR",
                 ),
                 name="transfer_instants_agree",
             ),
+        ),
+        migrations.AddIndex(
+            model_name="bankevent",
+            index=models.Index(fields=["-recorded_at", "id"], name="bankevent_newest"),
+        ),
+        migrations.AddConstraint(
+            model_name="bankevent",
+            constraint=models.UniqueConstraint(fields=("transfer", "number"), name="bankevent_number_unique"),
         ),
         migrations.AddIndex(
             model_name="transition",
@@ -767,17 +868,5 @@ class Migration(migrations.Migration):
                 ),
                 name="delivery_status_agrees",
             ),
-        ),
-        migrations.CreateModel(
-            name="StaffGroupGrant",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("group_name", models.CharField(max_length=150)),
-                ("permission", models.CharField(help_text="As in loans.open_loan.", max_length=200)),
-            ],
-            options={
-                "default_permissions": (),
-                "constraints": [models.UniqueConstraint(fields=("group_name", "permission"), name="staff_group_grant_once")],
-            },
         ),
     ]

@@ -11,11 +11,12 @@ from loans.models.notification import Delivery, DeliveryStatus, OutboxCursor, We
 from loans.models.reservation import Reservation
 from loans.models.review_item import ReviewItem
 from loans.models.staff_group import StaffGroupGrant
-from loans.models.transfer import BankEvent, Transfer
+from loans.models.transfer import OPEN_STATUSES, BankEvent, PaymentFile, Transfer
 from loans.models.user import User
 
 __all__ = [
     "KEY_UNIQUE",
+    "OPEN_STATUSES",
     "BankEvent",
     "ClosingValue",
     "Delivery",
@@ -24,6 +25,7 @@ __all__ = [
     "Investor",
     "Loan",
     "OutboxCursor",
+    "PaymentFile",
     "Reservation",
     "ReviewItem",
     "StaffGroupGrant",

@@ -7,6 +7,7 @@ from django.db.models import Q
 from loans.models.fields import choices
 from loans.models.loan import Loan
 from loans.models.reservation import Reservation
+from loans.models.transfer import BankEvent
 
 
 class ReviewItem(models.Model):
@@ -18,8 +19,13 @@ class ReviewItem(models.Model):
         "late_money",
         "deadline_missed",
         "second_payment",
+        "possible_duplicate",
         "unknown_reference",
         "event_differs",
+        "payment_returned",
+        "return_differs",
+        "loan_reopened",
+        "refund_bounced",
         "refund_differs",
         "loss",
         "drift",
@@ -32,6 +38,7 @@ class ReviewItem(models.Model):
     kind = models.CharField(max_length=30, choices=choices(KINDS))
     loan = models.ForeignKey(Loan, models.PROTECT, null=True)
     reservation = models.ForeignKey(Reservation, models.PROTECT, null=True)
+    bank_event = models.ForeignKey(BankEvent, models.PROTECT, null=True, help_text="The report that asks for a decision.")
     detail = models.CharField(max_length=1000)
     opened_at = models.DateTimeField()
     resolved_at = models.DateTimeField(null=True)

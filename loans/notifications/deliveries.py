@@ -129,9 +129,9 @@ def take_due(now: datetime | None = None, *, running: Iterable[Delivery] = ()) -
         cursor.execute(_TAKE_DUE, values)
         ids = [row[0] for row in cursor.fetchall()]
     related = ("transition__transfer", "reservation__loan", "reservation__investor__user", "endpoint")
-    first_payments = Transfer.objects.filter(direction=Direction.INBOUND, payment_number=1)
+    inbound = Transfer.objects.filter(direction=Direction.INBOUND)
     taken = Delivery.objects.filter(pk__in=ids).select_related(*related)
-    return list(taken.prefetch_related(Prefetch("reservation__transfers", first_payments)))
+    return list(taken.prefetch_related(Prefetch("reservation__transfers", inbound)))
 
 
 # --- Send ---------------------------------------------------------------------------------------------------------------

@@ -38,6 +38,11 @@ OF_RESERVATION = {
     ReservationEvent.AMOUNT_ACCEPTED: Message(
         "reservation.amount_accepted", "Your reservation of loan {loan} has a new amount", "amount_accepted"
     ),
+    ReservationEvent.AMOUNT_FOLLOWED: Message(
+        "reservation.amount_followed", "A part of your payment for loan {loan} was returned", "amount_followed"
+    ),
+    ReservationEvent.UNFUNDED: Message("reservation.unfunded", "We still wait for your payment for loan {loan}", "unfunded"),
+    ReservationEvent.REVIVED: _REINSTATED,
     ReservationEvent.SETTLED: Message("reservation.settled", "You bought part of loan {loan}", "settled"),
     ReservationEvent.REINSTATED_RESERVED: _REINSTATED,
     ReservationEvent.REINSTATED_PENDING: _REINSTATED,
@@ -53,6 +58,7 @@ OF_RESERVATION = {
 OF_TRANSFER = {
     TransferEvent.DUE: Message("refund.due", "You will get a refund for loan {loan}", "refund_due"),
     TransferEvent.PAID: Message("refund.paid", "We paid your refund for loan {loan}", "refund_paid"),
+    TransferEvent.BOUNCED: Message("refund.bounced", "Your refund for loan {loan} came back to us", "refund_bounced"),
     TransferEvent.VOIDED: Message("refund.void", "Your refund for loan {loan} will not be paid", "refund_void"),
 }
 

@@ -12,7 +12,7 @@ from django.db.models.functions import TruncWeek
 
 from loans.domain.business_calendar import NEW_YORK, new_york_day
 from loans.domain.reservation_money import ZERO_DOLLARS
-from loans.domain.states import LIVE, LoanStatus, ReservationEvent, ReservationState, TransferEvent
+from loans.domain.states import LIVE, LOSSES, LoanStatus, ReservationEvent, ReservationState, TransferEvent
 from loans.models import Reservation, Transition
 from loans.selectors.loans import market_loans
 from loans.selectors.offers import loan_offers
@@ -37,7 +37,7 @@ _HAPPENED = (
     ("Reserved", Q(transfer=None, event=ReservationEvent.RESERVED)),
     ("Transfers started", Q(transfer=None, event=ReservationEvent.TRANSFER_STARTED)),
     ("Settled", Q(transfer=None, event=ReservationEvent.SETTLED)),
-    ("Canceled", Q(transfer=None, reservation__isnull=False, to_state=ReservationState.CANCELED) & ~Q(event=ReservationEvent.LOST)),
+    ("Canceled", Q(transfer=None, reservation__isnull=False, to_state=ReservationState.CANCELED) & ~Q(event__in=LOSSES)),
     ("Refunds that became due", Q(transfer__isnull=False, event=TransferEvent.DUE)),
     ("Refunds paid", Q(transfer__isnull=False, event=TransferEvent.PAID)),
 )

@@ -7,7 +7,7 @@ from django.db.models import Case, F, Q, QuerySet, When
 from django.db.models.functions import Now
 
 from loans.domain.fill_curve import FillChange, FillPoint, fill_curve
-from loans.domain.states import LoanStatus, ReservationEvent, ReservationState
+from loans.domain.states import LOSSES, LoanStatus, ReservationState
 from loans.models import Loan, Reservation, Transition
 from loans.selectors.offers import LoanOffer
 from peerloans.database import replica
@@ -51,7 +51,7 @@ def loan_fill_curve(offer: LoanOffer) -> list[FillPoint]:
     loan = offer.loan
     if loan.opens_at is None:
         return []
-    history = Transition.objects.filter(loan=loan, transfer=None).exclude(event=ReservationEvent.LOST).order_by("id")
+    history = Transition.objects.filter(loan=loan, transfer=None).exclude(event__in=LOSSES).order_by("id")
     changes = history.values_list("at", "reservation_id", "to_state", "amount")
     last = None if loan.status == LoanStatus.OPEN else history.values_list("at", flat=True).last()
     return fill_curve(map(FillChange._make, changes.iterator()), loan.opens_at, last or offer.at, loan.overbooking_rate)

@@ -8,7 +8,7 @@ from uuid import UUID
 from loans.domain.business_calendar import DeadlineDay, days_until_deadline, new_york_day
 from loans.domain.deadlines import BANKING_DAYS_FOR_MONEY, money_deadline
 from loans.domain.errors import NotFound
-from loans.domain.states import LIVE, ReservationEvent, ReservationState
+from loans.domain.states import LIVE, LOSSES, ReservationEvent, ReservationState
 from loans.models import Reservation, Transition
 
 
@@ -47,6 +47,13 @@ def deadline_in_history(reservation: Reservation) -> datetime | None:
     """Return the last deadline that history records. The reservation's own `expires_at` is empty once it is canceled."""
     with_deadline = Transition.objects.filter(reservation=reservation, transfer=None, deadline__isnull=False)
     return with_deadline.order_by("-id").values_list("deadline", flat=True).first()
+
+
+def deadline_when_canceled(reservation: Reservation) -> datetime | None:
+    """Return the deadline that a canceled reservation had just before; None where its money had been received, so that it had none."""
+    own = Transition.objects.filter(reservation=reservation, transfer=None).exclude(event__in=LOSSES)
+    before = own.exclude(to_state=ReservationState.CANCELED).order_by("-id").values_list("deadline", flat=True)
+    return before.first()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from loans.domain.states import Direction
+from loans.domain.states import Direction, TransferStatus
 from loans.models import Reservation, Transfer
 from peerloans.database.prepared import Prepared
 
@@ -18,7 +18,6 @@ class TransferRow(NamedTuple):
     pk: UUID
     reservation_id: UUID
     direction: str
-    payment_number: int
     reference: str
     method: str
     status: str
@@ -30,7 +29,7 @@ AnyTransfer = TypeVar("AnyTransfer", Transfer, TransferRow)
 # The ids of a page are one array: as a hundred parameters they take 1 ms to write into the statement and to parse out of it.
 _TRANSFERS_OF = Prepared(
     """
-    SELECT id, reservation_id, direction, payment_number, reference, method, status, created_at
+    SELECT id, reservation_id, direction, reference, method, status, created_at
     FROM loans_transfer WHERE reservation_id = ANY(%s)
     """
 )
@@ -52,6 +51,15 @@ def current_transfer(reservation: Reservation) -> Transfer | None:
 
 
 def current_of(transfers: Iterable[AnyTransfer]) -> AnyTransfer | None:
-    """Return the newest inbound transfer that was started. A second payment under its reference is a transfer too, and is left out."""
-    started = [transfer for transfer in transfers if transfer.direction == Direction.INBOUND and transfer.payment_number == 1]
-    return max(started, key=lambda transfer: (transfer.created_at, transfer.pk), default=None)
+    """Return the newest inbound transfer. A reservation that was reinstated can have older ones."""
+    inbound = [transfer for transfer in transfers if transfer.direction == Direction.INBOUND]
+    return max(inbound, key=lambda transfer: (transfer.created_at, transfer.pk), default=None)
+
+
+def refunds_to_send(refund_ids: Collection[UUID] | None = None) -> list[Transfer]:
+    """Return the refunds that are due, or those of them with these ids, the oldest first, with all that a payment file says of them."""
+    due = Transfer.objects.filter(direction=Direction.REFUND, status=TransferStatus.DUE)
+    if refund_ids is not None:
+        due = due.filter(pk__in=refund_ids)
+    related = due.select_related("reservation__investor", "reservation__loan").prefetch_related("reservation__transfers")
+    return list(related.order_by("created_at", "id"))

@@ -35,7 +35,8 @@ _INSERT_CLOSING_VALUES = """
             ) AS claimed
         FROM (
             SELECT DISTINCT ON (reservation_id) to_state, amount, deadline FROM loans_transition
-            WHERE loan_id = loan.id AND reservation_id IS NOT NULL AND transfer_id IS NULL AND event <> 'lost' AND at <= %(end_of_day)s
+            WHERE loan_id = loan.id AND reservation_id IS NOT NULL AND transfer_id IS NULL AND event NOT IN ('lost', 'recovered')
+                AND at <= %(end_of_day)s
             ORDER BY reservation_id, id DESC
         ) AS reservation
     ) AS reservations

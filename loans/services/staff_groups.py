@@ -26,6 +26,7 @@ VIEWED_MODELS = {
         "transfer",
         "transition",
         "bankevent",
+        "paymentfile",
         "reviewitem",
         "closingvalue",
         "investor",
@@ -38,6 +39,7 @@ VIEW = {f"{app}.view_{model}" for app, models in VIEWED_MODELS.items() for model
 WRITE = {
     *(f"loans.{verb}_{model}" for verb in ("add", "change") for model in ("loan", "investor", "webhookendpoint")),
     "loans.resend_delivery",
+    "loans.send_refund",
     *("cbsa.add_importrequest", "cbsa.activate_dataset", "cbsa.prune_dataset"),
     "knox.delete_authtoken",
     "django_celery_beat.change_periodictask",
@@ -48,6 +50,7 @@ WRITE = {
 ACT = {
     "django_celery_beat.run_periodictask",
     "loans.accept_transfer",
+    "loans.assign_bankevent",
     "loans.cancel_reservation",
     "loans.close_loan",
     "loans.extend_loan",

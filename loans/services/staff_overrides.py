@@ -1,7 +1,7 @@
 """Let staff change one reservation, record its money by hand, and resolve review items. Each change needs a reason, which history keeps.
 
-record_money, reverse_payment and mark_refund_paid record what the bank would report. They return one of
-`transfers.OUTCOMES`. Their `notice_id` identifies one submission of the form: a second call with the same `notice_id` records nothing new.
+record_money and reverse_payment record what the bank would report, and return one of `bank_events.OUTCOMES`. Their `notice_id` identifies
+one submission of the form: a second call with the same `notice_id` records nothing new.
 """
 
 from datetime import datetime
@@ -14,15 +14,16 @@ from loans.domain import limits
 from loans.domain.actors import Actor
 from loans.domain.deadlines import money_deadline, transfer_deadline
 from loans.domain.errors import IllegalTransition, Invalid, LoanNotOpen, NotFound, OverLimit
-from loans.domain.states import LIVE, Direction, LoanStatus, ReservationEvent, ReservationState, TransferStatus
+from loans.domain.states import LIVE, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 from loans.ledger import locks
 from loans.ledger.review_items import mark_resolved
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Reservation, ReviewItem, Transfer
 from loans.selectors.reservations import last_event
 from loans.selectors.transfers import current_transfer
+from loans.services.bank_events import Notice, NoticeType, is_bank_event_recorded, record_bank_event
 from loans.services.reservations import refuse_expired
-from loans.services.transfers import Notice, NoticeType, is_bank_event_recorded, record_bank_event, settle_soon
+from loans.services.transfers import settle_soon
 from peerloans.database.clock import database_now
 
 
@@ -70,20 +71,22 @@ def accept_amount(*, reservation_id: UUID, actor: Actor, reason: str, now: datet
 
     Raises:
         IllegalTransition: no smaller amount waits.
-        Invalid: the received amount is below the loan's minimum.
+        Invalid: the received amount is below the loan's minimum, and the reservation was not a closing piece.
         NotFound, ReservationExpired, Busy.
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
         reservation = work.reservation(reservation_id)
         refuse_expired(reservation)
         transfer = current_transfer(reservation)
-        received = transfer.amount if transfer and transfer.status == TransferStatus.CLEARED else None
-        if reservation.funded_at and reservation.amount == received and _was_accepted(reservation):
+        if reservation.funded_at and transfer and transfer.amount == reservation.amount and _was_accepted(reservation):
             return reservation
-        if received is None or reservation.state != ReservationState.PENDING or reservation.funded_at:
+        if not transfer or not transfer.moved or reservation.state != ReservationState.PENDING or reservation.funded_at:
             raise IllegalTransition("No smaller amount waits to be accepted.", state=reservation.state)
-        if received < work.loan.minimum:
-            raise Invalid(f"{received} dollars were received, which is below the loan's minimum of {work.loan.minimum}.")
+        received, minimum = transfer.moved, work.loan.minimum
+        if received < minimum <= reservation.amount:
+            raise Invalid(f"{received} dollars were received, which is below the loan's minimum of {minimum}.")
+        transfer.reservation = reservation
+        work.change_transfer(transfer, TransferEvent.ACCEPTED, received)
         work.change_reservation(reservation, ReservationEvent.AMOUNT_ACCEPTED, amount=received)
         work.change_reservation(reservation, ReservationEvent.FUNDED, funded_at=work.at, expires_at=None)
         settle_soon(reservation.loan_id)
@@ -101,7 +104,7 @@ def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, no
     banking days for its money; otherwise 24 new hours to start a transfer.
 
     Raises:
-        IllegalTransition: it is not canceled, or a refund of it has been paid.
+        IllegalTransition: it is not canceled, or a refund of it was sent or paid.
         LoanNotOpen: the loan takes no reservations.
         OverLimit: its amount is more than is available.
         NotFound, Busy.
@@ -115,7 +118,7 @@ def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, no
             return reservation
         _refuse_unless_reinstatable(work, reservation)
         transfer = current_transfer(reservation)
-        if transfer and transfer.status == TransferStatus.CLEARED and transfer.amount >= reservation.amount:
+        if transfer and transfer.moved >= reservation.amount:
             work.change_reservation(reservation, ReservationEvent.REINSTATED_PENDING, funded_at=transfer.cleared_at)
             settle_soon(reservation.loan_id)
         elif transfer and transfer.status == TransferStatus.INITIATED:
@@ -140,8 +143,8 @@ def _refuse_unless_reinstatable(work: UnitOfWork, reservation: Reservation) -> N
     available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
     if reservation.amount > available:
         raise OverLimit(f"{reservation.amount} is more than the {available} available.", available=available)
-    if reservation.transfers.filter(status=TransferStatus.PAID).exists():
-        raise IllegalTransition("A refund of it has been paid, so it cannot be reinstated.", state=reservation.state)
+    if reservation.transfers.filter(status__in=[TransferStatus.SENT, TransferStatus.PAID]).exists():
+        raise IllegalTransition("A refund of it was sent or paid, so it cannot be reinstated.", state=reservation.state)
 
 
 # --- Bank events recorded by hand ---------------------------------------------------------------------------------------
@@ -155,9 +158,7 @@ def record_money(
     amount: Decimal | None = None,
     now: datetime | None = None,
 ) -> str:
-    """Record that the money of a reservation cleared: `amount` dollars, by default the transfer's amount.
-
-    That is the expected amount, or the received one if the transfer cleared before. Return the outcome.
+    """Record that money of a reservation cleared: `amount` dollars, by default those that are expected. Return the outcome.
 
     Raises:
         NotFound, Busy.
@@ -165,35 +166,47 @@ def record_money(
     """
     with locks.short_transaction():
         transfer = _transfer_under_lock(reservation_id, now)
-        notice = _notice(notice_id, "transfer.cleared", transfer, amount or transfer.amount, occurred_at)
+        notice = notice_of_staff(notice_id, "transfer.cleared", transfer, amount or transfer.amount, occurred_at)
         return record_bank_event(notice, actor=actor, reason=reason, now=now)
 
 
 def reverse_payment(
-    *, reservation_id: UUID, notice_id: UUID, occurred_at: datetime, actor: Actor, reason: str, now: datetime | None = None
+    *,
+    reservation_id: UUID,
+    notice_id: UUID,
+    occurred_at: datetime,
+    actor: Actor,
+    reason: str,
+    amount: Decimal | None = None,
+    now: datetime | None = None,
 ) -> str:
-    """Record that the bank took back money of a reservation. Return the outcome.
+    """Record that the bank took back money of a reservation: `amount` dollars, by default all that was received. Return the outcome.
 
-    If it is the payment that the reservation holds, the reservation is canceled without a refund. If it is money that was being
-    refunded, only that refund is voided.
+    A smaller part lowers the reservation's amount. Otherwise the reservation is canceled without a refund of that money. Money that was
+    being refunded only voids its refund.
 
     Raises:
         IllegalTransition: no transfer has been started, or it has no received money.
+        Invalid: less than `amount` was received.
         NotFound, Busy.
     """
     with locks.short_transaction():
         transfer = _transfer_under_lock(reservation_id, now)
-        notice = _notice(notice_id, "transfer.failed", transfer, transfer.amount, occurred_at)
-        if transfer.status != TransferStatus.CLEARED and not is_bank_event_recorded(notice):
-            raise IllegalTransition(
-                f"The transfer {transfer.reference} is {transfer.status}: it has no received money that could be returned.",
-                state=transfer.status,
-            )
+        notice = notice_of_staff(notice_id, "transfer.failed", transfer, amount or transfer.moved or transfer.amount, occurred_at)
+        if not is_bank_event_recorded(notice):
+            if not transfer.moved:
+                raise IllegalTransition(
+                    f"The transfer {transfer.reference} is {transfer.status}: it has no received money that could be returned.",
+                    state=transfer.status,
+                )
+            if notice.amount > transfer.moved:
+                raise Invalid(f"Only {transfer.moved} dollars of {transfer.reference} were received.")
         return record_bank_event(notice, actor=actor, reason=reason, now=now)
 
 
-def _notice(notice_id: UUID, kind: NoticeType, transfer: Transfer, amount: Decimal, occurred_at: datetime) -> Notice:
-    return Notice(f"staff:{notice_id}:{transfer.reference}", kind, transfer.reference, amount, occurred_at)
+def notice_of_staff(notice_id: UUID, kind: NoticeType, transfer: Transfer, amount: Decimal, occurred_at: datetime) -> Notice:
+    """Return the notice by which staff record what the bank would report. `notice_id` is that of the form."""
+    return Notice(f"staff:{notice_id}:{transfer.reference}", kind, transfer.reference, amount, occurred_at, source="staff")
 
 
 def _transfer_under_lock(reservation_id: UUID, now: datetime | None) -> Transfer:
@@ -202,24 +215,6 @@ def _transfer_under_lock(reservation_id: UUID, now: datetime | None) -> Transfer
     if not transfer:
         raise IllegalTransition("No transfer has been started for it; record that first.")
     return transfer
-
-
-def mark_refund_paid(
-    *, transfer_id: UUID, notice_id: UUID, occurred_at: datetime, actor: Actor, reason: str, now: datetime | None = None
-) -> str:
-    """Record that a refund has been paid. Return the outcome.
-
-    Raises:
-        IllegalTransition: the transfer is not a refund.
-        NotFound, Busy.
-    """
-    refund = Transfer.objects.filter(pk=transfer_id).first()
-    if not refund:
-        raise NotFound(f"There is no transfer {transfer_id}.")
-    if refund.direction != Direction.REFUND:
-        raise IllegalTransition(f"{refund.reference} is not a refund.", state=refund.status)
-    notice = _notice(notice_id, "refund.paid", refund, refund.amount, occurred_at)
-    return record_bank_event(notice, actor=actor, reason=reason, now=now)
 
 
 def resolve_review_item(*, review_item_id: int, actor: Actor, reason: str, now: datetime | None = None) -> ReviewItem:

@@ -1,238 +1,202 @@
-"""Record what the bank reports about money, and change the reservations accordingly.
+"""Change a transfer or a refund, and its reservation, from one position by the bank's reports to the next.
 
-A `Notice` is what was received: a report of the bank, or of staff, who record money by hand through the same functions. A `BankEvent`
-is the row that stores it, with its outcome. Notices may arrive late, twice and in any order. Money that was received is recorded
-whatever the state of its reservation.
+A position says how much money has moved (loans/domain/bank_reports.py). The reservation follows the money, never the other way round:
+what happened at the bank is recorded whatever the state of the reservation.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
 
 from celery import current_app
 from django.db import transaction
-from django.db.models import QuerySet
 
-from loans.domain.actors import BANK, Actor
-from loans.domain.errors import Invalid
-from loans.domain.limits import MAX_DOLLARS
-from loans.domain.payment_reference import reference_in
-from loans.domain.states import Direction, ReservationEvent, ReservationState, TransferEvent, TransferStatus
-from loans.ledger import locks
-from loans.ledger.review_items import open_review_item
-from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
+from loans.domain import limits
+from loans.domain.bank_reports import Effect, InboundPosition, PaymentState, RefundPosition
+from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.states import CANCELED_BY_BANK, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
+from loans.ledger.unit_of_work import UnitOfWork
 from loans.models import BankEvent, Reservation, Transfer
-from loans.selectors.reservations import deadline_in_history
+from loans.selectors.reservations import deadline_in_history, deadline_when_canceled
 from loans.selectors.transfers import current_transfer
-from peerloans.database.clock import database_now
 
-OUTCOMES = (
-    "funded",  # The whole amount of the reservation was received.
-    "too_little",  # Less was received. It waits until staff accept it, or the reservation lapses.
-    "late_money",  # Money was received that the reservation no longer expects; it is refunded.
-    "second_payment",  # Money was received again under the same reference; it is refunded.
-    "failed",  # The transfer failed before money was received.
-    "already_failed",  # The same, reported again; or all its money was taken back before.
-    "returned",  # The bank took back money that was received.
-    "paid",  # A refund was paid.
-    "already_paid",  # The same, reported again.
-    "refund_differs",  # A refund was paid that is void, or with another amount; staff decide.
-    "unknown_reference",  # No transfer has the reference; staff decide.
-)
 SETTLE_TASK = "loans.tasks.settle_loan"
 
-NoticeType = Literal["transfer.cleared", "transfer.failed", "refund.paid"]
+_ENDS = {PaymentState.FAILED: ReservationEvent.TRANSFER_FAILED, PaymentState.RETURNED: ReservationEvent.PAYMENT_RETURNED}
 
 
-@dataclass(frozen=True)
-class Notice:
-    """A report about `amount` dollars for the transfer or refund `reference`. It happened at `occurred_at`, by the bank's clock.
+# --- Inbound -------------------------------------------------------------------------------------------------------------
+def follow_inbound(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition, report: BankEvent) -> str:
+    """Bring an inbound transfer and its reservation from the position `before` to `after`, and return the report's outcome.
 
-    - `transfer.cleared`: the money was received.
-    - `transfer.failed`: the money will not be received; or, after it was received, the bank took it back.
-    - `refund.paid`: the money was paid to the investor.
-
-    A notice with the same id is a repetition.
+    The transfer is one of the unit of work's only loan. What staff have to know or to decide becomes a review item.
     """
+    reservation = transfer.reservation
+    was_funded = reservation.funded_at is not None
+    _move_inbound(work, transfer, before, after, report)
+    if not _is_current(transfer):
+        _refund_former_transfer(work, reservation, after.received - before.received)
+    elif (before.state, before.received, before.amount) != (after.state, after.received, after.amount):
+        _follow_money(work, transfer, before, after)
+        work.adjust_refunds(reservation)
+    if report.type == "transfer.cleared":
+        return _outcome_of_clearing(work, transfer, after, report, was_funded=was_funded)
+    return _outcome_of_failure(work, transfer, before, after, report)
 
-    id: str
-    type: NoticeType
-    reference: str
-    amount: Decimal
-    occurred_at: datetime
+
+def _move_inbound(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition, report: BankEvent) -> None:
+    """Change the transfer's money and status. What arrives and is taken back at once is recorded as both."""
+    arrived = report.amount if report.type == "transfer.cleared" and after.effects.get(report.pk) == Effect.COUNTS else ZERO_DOLLARS
+    taken_back = before.received + arrived - after.received
+    if after.state == PaymentState.FAILED != before.state:
+        work.change_transfer(transfer, TransferEvent.FAILED, transfer.amount, occurred_at=report.occurred_at)
+    for cleared in (arrived, -taken_back):
+        if cleared > 0:
+            work.change_transfer(transfer, TransferEvent.CLEARED, cleared, occurred_at=report.occurred_at)
+    if taken_back > 0:
+        event = TransferEvent.RETURNED if taken_back == transfer.moved else TransferEvent.RETURNED_IN_PART
+        work.change_transfer(transfer, event, taken_back, occurred_at=report.occurred_at)
 
 
-def record_bank_event(notice: Notice, *, actor: Actor = BANK, reason: str = "", now: datetime | None = None) -> str:
-    """Record the notice, do what follows from it, and return the outcome, one of OUTCOMES.
+def _follow_money(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition) -> None:
+    """Change the reservation whose money is expected by this transfer."""
+    reservation = transfer.reservation
+    if reservation.state == ReservationState.CANCELED and reservation.cause in CANCELED_BY_BANK:
+        if after.state not in _ENDS:
+            _revive(work, reservation, after)
+        elif _ENDS[after.state] != reservation.cause:
+            work.change_reservation(reservation, _ENDS[after.state])
+    elif reservation.state in {ReservationState.PENDING, ReservationState.SETTLED}:
+        if after.state in _ENDS:
+            work.change_reservation(reservation, _ENDS[after.state])
+        elif after.state == PaymentState.SHORT:
+            _lack_money(work, reservation, after.received)
+        else:
+            if after.amount != before.amount:
+                _change_amount(work, reservation, after.amount)
+            if not reservation.funded_at:
+                work.change_reservation(reservation, ReservationEvent.FUNDED, funded_at=work.at, expires_at=None)
+                settle_soon(reservation.loan_id)
 
-    A repeated notice gets the first outcome and moves no money; if it differs from the first one, it opens a review item. Its
-    reference may have text around it; one that no transfer has opens a review item too.
 
-    Raises:
-        Invalid: with it, the money received for one reservation would exceed limits.MAX_DOLLARS. Nothing is recorded.
-        Busy.
+def _revive(work: UnitOfWork, reservation: Reservation, position: InboundPosition) -> None:
+    """Make a reservation live again that was canceled for a failure, now that reports in the bank's order show money for it.
+
+    It stays canceled where its deadline has passed, its loan has no place for it any more, or its money has been sent back.
     """
-    direction = Direction.REFUND if notice.type == "refund.paid" else Direction.INBOUND
-    reference = reference_in(notice.reference) or notice.reference
-    under_reference = Transfer.objects.filter(reference=reference, direction=direction)
-    reservation_id = under_reference.values_list("reservation_id", flat=True).first()
-    if reservation_id is None:
-        with locks.short_transaction():
-            return _record_unknown_reference(notice, database_now(now))
-    with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
-        bank_event, is_new = _store(notice, work.at)
-        if is_new:
-            transfers = _read_transfers(under_reference)
-            bank_event.outcome = _FOLLOW_UPS[notice.type](work, notice, transfers)
-            _refuse_overflow(notice, transfers[0].reservation)
-            bank_event.save(update_fields=["outcome"])
-        return bank_event.outcome
+    deadline = deadline_when_canceled(reservation)
+    is_funded = position.state == PaymentState.FUNDED
+    has_time = deadline > work.at if deadline else is_funded
+    money_here = reservation.waiting + work.refunds_due(reservation)
+    if has_time and _fits(work, position.amount) and money_here >= (position.amount if is_funded else position.received):
+        changes = {"funded_at": work.at} if is_funded else {"expires_at": deadline}
+        work.change_reservation(reservation, ReservationEvent.REVIVED, amount=position.amount, **changes)
+        settle_soon(reservation.loan_id)
 
 
-def _refuse_overflow(notice: Notice, reservation: Reservation) -> None:
-    """Raise Invalid where the notice would leave a sum that the columns of its reservation do not hold."""
-    if max(reservation.received, reservation.refunded, reservation.lost) > MAX_DOLLARS:
-        raise Invalid(
-            f"With these {notice.amount} dollars more than {MAX_DOLLARS} would have been received for one reservation, which is the limit."
-        )
-
-
-def is_bank_event_recorded(notice: Notice) -> bool:
-    """Return whether a notice with this id has been recorded."""
-    return BankEvent.objects.filter(pk=notice.id).exists()
-
-
-def _store(notice: Notice, at: datetime) -> tuple[BankEvent, bool]:
-    """Store the notice unless its id is stored already. Return the bank event, and whether it is new.
-
-    A repeat that differs opens a review item.
-    """
-    bank_event, is_new = BankEvent.objects.get_or_create(pk=notice.id, defaults=vars(notice) | {"recorded_at": at, "outcome": ""})
-    if (bank_event.type, bank_event.reference, bank_event.amount) != (notice.type, notice.reference, notice.amount):
-        repetition = f"{notice.type} of {notice.amount} dollars for {notice.reference}"
-        detail = f"The bank's event {notice.id} was received again as {repetition}; what was received first stands."
-        open_review_item("event_differs", detail, at=at)
-    return bank_event, is_new
-
-
-def _record_unknown_reference(notice: Notice, at: datetime) -> str:
-    bank_event, is_new = _store(notice, at)
-    if is_new:
-        bank_event.outcome = "unknown_reference"
-        bank_event.save(update_fields=["outcome"])
-        detail = f"{notice.type} of {notice.amount} dollars names {notice.reference}, which is none of our transfers (event {notice.id})."
-        open_review_item("unknown_reference", detail, at=at)
-    return bank_event.outcome
-
-
-def _read_transfers(queryset: QuerySet[Transfer]) -> list[Transfer]:
-    """Read the transfers with one reference, by payment number. They share one reservation object, so that it is changed only once."""
-    transfers = list(queryset.select_related("reservation__loan").order_by("payment_number"))
-    for transfer in transfers:
-        transfer.reservation = transfers[0].reservation
-    return transfers
-
-
-# --- What follows from a notice. Each function returns the outcome. `transfers` have the notice's reference: first the one that was
-# started, then a transfer for each further payment. A refund is alone. ------------------------------------------------------
-def _money_cleared(work: UnitOfWork, notice: Notice, transfers: Sequence[Transfer]) -> str:
-    transfer = transfers[0]
-    if transfer.status not in {TransferStatus.INITIATED, TransferStatus.FAILED}:
-        payment_number = len(transfers) + 1
-        work.refund_further_payment(transfer, payment_number, amount=notice.amount, occurred_at=notice.occurred_at)
-        detail = f"{notice.amount} dollars were received again for {notice.reference}; they are refunded."
-        work.add_review_item("second_payment", detail, transfer.reservation)
-        return "second_payment"
-    failed_at = transfer.occurred_at if transfer.status == TransferStatus.FAILED else None
-    work.change_transfer(transfer, TransferEvent.CLEARED, amount=notice.amount, occurred_at=notice.occurred_at)
-    if failed_at and notice.occurred_at < failed_at:
-        # The two notices arrived in the wrong order: the money was received, and then taken back.
-        work.change_transfer(transfer, TransferEvent.RETURNED, occurred_at=failed_at)
-        return "returned"
-    reservation = transfer.reservation
-    if reservation.state == ReservationState.PENDING and not reservation.funded_at and _is_current(transfer):
-        return _receive_expected_money(work, notice, transfer)
-    return _refund_late_money(work, notice, transfer)
-
-
-def _receive_expected_money(work: UnitOfWork, notice: Notice, transfer: Transfer) -> str:
-    reservation = transfer.reservation
-    if transfer.amount != reservation.amount:
-        detail = f"{transfer.amount} dollars were received for {notice.reference}, {reservation.amount} were expected."
-        work.add_review_item("amount_differs", detail, reservation)
-    if transfer.amount < reservation.amount:
-        return "too_little"
-    work.change_reservation(reservation, ReservationEvent.FUNDED, funded_at=work.at, expires_at=None)
-    settle_soon(reservation.loan_id)
-    return "funded"
-
-
-def _refund_late_money(work: UnitOfWork, notice: Notice, transfer: Transfer) -> str:
-    reservation = transfer.reservation
-    late = f"{notice.amount} dollars for {notice.reference} were received late."
-    expired_at = deadline_in_history(reservation) if reservation.cause == ReservationEvent.EXPIRED else None
-    if expired_at and notice.occurred_at < expired_at:
-        # The money cleared in time and only the notice was late. Staff may reinstate the reservation, which voids the refund.
-        detail = f"{late} They cleared at {notice.occurred_at}, before the deadline of {expired_at}."
-        work.add_review_item("deadline_missed", detail, reservation)
+def _lack_money(work: UnitOfWork, reservation: Reservation, received: Decimal) -> None:
+    """Let a reservation wait for the rest of its money, where it counted as funded before a report arrived out of order."""
+    if not reservation.funded_at:
+        return
+    deadline = deadline_in_history(reservation)
+    if reservation.state == ReservationState.PENDING and deadline and deadline > work.at:
+        work.change_reservation(reservation, ReservationEvent.UNFUNDED, funded_at=None, expires_at=deadline)
+    elif received >= work.loan.minimum:
+        _change_amount(work, reservation, received)
     else:
-        work.add_review_item("late_money", f"{late} They are refunded.", reservation)
-    work.refund(reservation, transfer.amount)
-    return "late_money"
-
-
-def _transfer_failed(work: UnitOfWork, notice: Notice, transfers: Sequence[Transfer]) -> str:
-    transfer = transfers[0]
-    if transfer.status != TransferStatus.INITIATED:
-        return _payment_returned(work, notice, transfers)
-    reservation = transfer.reservation
-    work.change_transfer(transfer, TransferEvent.FAILED, occurred_at=notice.occurred_at)
-    if reservation.state == ReservationState.PENDING and _is_current(transfer):
-        work.change_reservation(reservation, ReservationEvent.TRANSFER_FAILED)
-        detail = f"The transfer {notice.reference} of {notice.amount} dollars failed."
-        work.add_review_item("transfer_failed", detail, reservation)
-    return "failed"
-
-
-def _payment_returned(work: UnitOfWork, notice: Notice, transfers: Sequence[Transfer]) -> str:
-    transfer = transfers[0]
-    reservation = transfer.reservation
-    cleared = [candidate for candidate in transfers if candidate.status == TransferStatus.CLEARED]
-    if not cleared:
-        return "already_failed"
-    # The notice does not say which payment was returned: take the newest of exactly this amount, or else the newest.
-    returned = next((candidate for candidate in reversed(cleared) if candidate.amount == notice.amount), cleared[-1])
-    work.change_transfer(returned, TransferEvent.RETURNED, occurred_at=notice.occurred_at)
-    is_live_or_settled = reservation.state in {ReservationState.PENDING, ReservationState.SETTLED}
-    if returned is transfer and is_live_or_settled and _is_current(transfer):
         work.change_reservation(reservation, ReservationEvent.PAYMENT_RETURNED)
-    else:
-        # This money was already being refunded, so its refund is voided; if that has been paid, the amount is lost.
-        work.void_refunds(reservation, returned.amount)
-    return "returned"
 
 
-def _refund_paid(work: UnitOfWork, notice: Notice, transfers: Sequence[Transfer]) -> str:
-    refund = transfers[0]
-    if notice.amount != refund.amount or refund.status == TransferStatus.VOID:
-        detail = f"The bank paid {notice.amount} dollars for refund {refund.reference}, which is {refund.status} with {refund.amount}."
-        work.add_review_item("refund_differs", detail, refund.reservation)
-        return "refund_differs"
-    if refund.status == TransferStatus.PAID:
-        return "already_paid"
-    work.change_transfer(refund, TransferEvent.PAID, occurred_at=notice.occurred_at)
-    return "paid"
+def _change_amount(work: UnitOfWork, reservation: Reservation, amount: Decimal) -> None:
+    """Give the reservation the amount that its money allows. It grows again only while it has not settled, and where that fits."""
+    if reservation.state == ReservationState.SETTLED:
+        if amount < reservation.settled_amount:
+            work.change_reservation(reservation, ReservationEvent.AMOUNT_FOLLOWED, amount=amount, settled_amount=amount)
+    elif amount < reservation.amount or _fits(work, amount - reservation.amount):
+        work.change_reservation(reservation, ReservationEvent.AMOUNT_FOLLOWED, amount=amount)
 
 
-_FOLLOW_UPS = {"transfer.cleared": _money_cleared, "transfer.failed": _transfer_failed, "refund.paid": _refund_paid}
+def _fits(work: UnitOfWork, amount: Decimal) -> bool:
+    loan = work.loan
+    return loan.status == LoanStatus.OPEN and amount <= limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
+
+
+def _refund_former_transfer(work: UnitOfWork, reservation: Reservation, more: Decimal) -> None:
+    """Refund money of a transfer that its reservation no longer expects, or void refunds of what was taken back of it."""
+    if more > 0:
+        work.refund(reservation, more)
+    elif more < 0:
+        work.void_refunds(reservation, -more)
 
 
 def _is_current(transfer: Transfer) -> bool:
-    """Return whether this is the reservation's newest started transfer. A reinstated reservation can have an older one."""
+    """Return whether this is the reservation's newest transfer. A reinstated reservation can have an older one."""
     current = current_transfer(transfer.reservation)
     return current is not None and current.pk == transfer.pk
+
+
+# --- What staff are told, and the outcome ----------------------------------------------------------------------------------
+def _outcome_of_clearing(work: UnitOfWork, transfer: Transfer, after: InboundPosition, report: BankEvent, *, was_funded: bool) -> str:
+    reservation = transfer.reservation
+    if report.confirms_id:
+        return "confirmation"
+    if after.effects.get(report.pk) != Effect.COUNTS:
+        if not report.answer:
+            detail = f"{report.amount} dollars for {transfer.reference} were reported again with the same time, {report.occurred_at}."
+            work.add_review_item("possible_duplicate", detail, reservation, report)
+        return "possible_duplicate"
+    if after.state == PaymentState.RETURNED:
+        _list_return(work, transfer, report.amount)
+        return "returned"
+    if reservation.state not in {ReservationState.PENDING, ReservationState.SETTLED} or not _is_current(transfer):
+        _list_late_money(work, transfer, report)
+        return "late_money"
+    if was_funded:
+        detail = f"{report.amount} dollars were received again for {transfer.reference}; they are refunded."
+        work.add_review_item("second_payment", detail, reservation)
+        return "second_payment"
+    if transfer.moved != transfer.amount:
+        detail = f"{transfer.moved} dollars were received for {transfer.reference}, {transfer.amount} were expected."
+        work.add_review_item("amount_differs", detail, reservation)
+    return "funded" if reservation.funded_at else "too_little"
+
+
+def _list_late_money(work: UnitOfWork, transfer: Transfer, report: BankEvent) -> None:
+    reservation = transfer.reservation
+    late = f"{report.amount} dollars for {transfer.reference} were received late."
+    expired_at = deadline_in_history(reservation) if reservation.cause == ReservationEvent.EXPIRED else None
+    if expired_at and report.occurred_at < expired_at:
+        # The money cleared in time and only the notice was late. Staff may reinstate the reservation, which voids the refund.
+        detail = f"{late} They cleared at {report.occurred_at}, before the deadline of {expired_at}."
+        work.add_review_item("deadline_missed", detail, reservation)
+    else:
+        work.add_review_item("late_money", f"{late} They are refunded.", reservation)
+
+
+def _outcome_of_failure(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition, report: BankEvent) -> str:
+    if report.confirms_id:
+        return "confirmation"
+    effect = after.effects.get(report.pk)
+    if effect == Effect.SUPERSEDED:
+        return "superseded"
+    if effect == Effect.NO_MONEY:
+        return "already_failed"
+    if effect == Effect.TOO_LARGE:
+        detail = f"The bank reports a return of {report.amount} dollars for {transfer.reference}, of which {after.received} were received."
+        work.add_review_item("return_differs", detail, transfer.reservation)
+        return "return_differs"
+    if after.state == PaymentState.FAILED:
+        detail = f"The transfer {transfer.reference} of {report.amount} dollars failed."
+        work.add_review_item("transfer_failed", detail, transfer.reservation)
+        return "failed"
+    _list_return(work, transfer, report.amount)
+    return "returned"
+
+
+def _list_return(work: UnitOfWork, transfer: Transfer, amount: Decimal) -> None:
+    reservation = transfer.reservation
+    outcome = f"canceled ({reservation.cause})" if reservation.cause else f"{reservation.state} with {reservation.amount}"
+    detail = f"The bank took back {amount} dollars of {transfer.reference}. The reservation is {outcome}."
+    work.add_review_item("payment_returned", detail, reservation)
 
 
 def settle_soon(loan_id: int) -> None:
@@ -242,3 +206,85 @@ def settle_soon(loan_id: int) -> None:
         current_app.send_task(SETTLE_TASK, [loan_id])
 
     transaction.on_commit(send, robust=True)
+
+
+# --- Refunds -------------------------------------------------------------------------------------------------------------
+def follow_refund(work: UnitOfWork, refund: Transfer, before: RefundPosition, after: RefundPosition, report: BankEvent) -> str:
+    """Bring a refund and its reservation from the position `before` to `after`, and return the report's outcome."""
+    if report.confirms_id:
+        return "confirmation"
+    if after.effects.get(report.pk) == Effect.DOUBTFUL or report.answer == "same":
+        detail = f"The bank reports again that it paid {report.amount} dollars for refund {refund.reference}, which is paid."
+        if not report.answer:
+            work.add_review_item("possible_duplicate", detail, refund.reservation, report)
+        return "possible_duplicate"
+    if after.effects.get(report.pk) == Effect.TOO_LARGE:
+        detail = f"The bank reports that {report.amount} dollars of refund {refund.reference} came back, of which {after.paid} were paid."
+        work.add_review_item("refund_differs", detail, refund.reservation)
+        return "refund_differs"
+    more_paid = after.paid - before.paid
+    if refund.status == TransferStatus.VOID and more_paid <= 0:
+        detail = f"The bank reports that refund {refund.reference} came back, which is void and was not paid."
+        work.add_review_item("refund_differs", detail, refund.reservation)
+        return "refund_differs"
+    if more_paid > 0:
+        return _pay(work, refund, more_paid, report.occurred_at)
+    if more_paid < 0 or (report.type == "refund.failed" and after.bounced):
+        return _bounce(work, refund, -more_paid, report.occurred_at)
+    return "superseded"
+
+
+def _change_refund(work: UnitOfWork, refund: Transfer, event: TransferEvent, amount: Decimal, occurred_at: datetime) -> None:
+    """Apply the event. What is paid beyond the amount that was due is lost, until it comes back."""
+    excess_before = max(ZERO_DOLLARS, -refund.outstanding)
+    work.change_transfer(refund, event, amount, occurred_at=occurred_at)
+    more = max(ZERO_DOLLARS, -refund.outstanding) - excess_before
+    if more > 0:
+        work.lose(refund.reservation, more)
+    elif more < 0:
+        work.recover(refund.reservation, min(refund.reservation.lost, -more))
+
+
+def _pay(work: UnitOfWork, refund: Transfer, amount: Decimal, occurred_at: datetime) -> str:
+    reservation, status, outstanding = refund.reservation, refund.status, refund.outstanding
+    is_void = status == TransferStatus.VOID
+    event = TransferEvent.PAID if is_void or amount >= outstanding else TransferEvent.PAID_IN_PART
+    _change_refund(work, refund, event, amount, occurred_at)
+    if is_void:
+        _take_from_reservation(work, reservation)
+    if is_void or amount != outstanding:
+        detail = f"The bank paid {amount} dollars for refund {refund.reference}, which was {status} with {outstanding} to pay."
+        work.add_review_item("refund_differs", detail, reservation)
+        return "refund_differs"
+    return "paid"
+
+
+def _take_from_reservation(work: UnitOfWork, reservation: Reservation) -> None:
+    """Let a reservation follow its money that was refunded although the refund was void.
+
+    Due refunds are voided first. What is still missing lowers the amount, or cancels the reservation if less than the minimum is left.
+    """
+    if reservation.funded_at:
+        kept = reservation.settled_amount or reservation.amount
+        in_hand = reservation.waiting + reservation.settled_amount
+        missing = work.void_due_refunds(reservation, kept - in_hand)
+        if missing and kept - missing >= work.loan.minimum:
+            settled_amount = reservation.settled_amount and kept - missing
+            work.change_reservation(reservation, ReservationEvent.AMOUNT_FOLLOWED, amount=kept - missing, settled_amount=settled_amount)
+        elif missing:
+            work.change_reservation(reservation, ReservationEvent.PAYMENT_RETURNED)
+    work.adjust_refunds(reservation)
+
+
+def _bounce(work: UnitOfWork, refund: Transfer, amount: Decimal, occurred_at: datetime) -> str:
+    reservation = refund.reservation
+    event = TransferEvent.BOUNCED if refund.moved - amount < refund.amount else TransferEvent.BOUNCED_IN_PART
+    _change_refund(work, refund, event, amount, occurred_at)
+    if reservation.lost and refund.status == TransferStatus.DUE:
+        # Its payment had been taken back meanwhile, so the money that came back replaces what was lost, and is not due.
+        recovered = min(reservation.lost, refund.outstanding)
+        work.recover(reservation, recovered)
+        work.void_due_refunds(reservation, recovered)
+    detail = f"The refund {refund.reference} came back from the investor's bank. It is {refund.status} with {refund.outstanding} to pay."
+    work.add_review_item("refund_bounced", detail, reservation)
+    return "bounced"

@@ -9,8 +9,9 @@ from typing import Any
 from django.db.models import Field, QuerySet
 from django.utils import timezone
 
+from peerloans.csv_cells import escape_formula
+
 BATCH_ROWS = 2_000
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class _Echo:
@@ -44,8 +45,3 @@ def _cell(field: "Field[Any, Any]", row: Any) -> str:
     if isinstance(value, Decimal | int):
         return str(value)
     return escape_formula(str(value))
-
-
-def escape_formula(text: str) -> str:
-    """Put an apostrophe before a text that a spreadsheet would run as a formula."""
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA_STARTS) else text

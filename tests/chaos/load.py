@@ -19,7 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from loans.demo.sandbox_bank import signed_request
-from loans.services.transfers import Notice
+from loans.services.bank_events import Notice
 from tests.chaos.initial_data import STAFF
 from tests.chaos.staff import ConfirmedAction, StaffSession
 from tests.production import BANK_SECRET

@@ -24,6 +24,7 @@ from loans.models import Investor, Loan, Reservation, ReviewItem, Transfer
 from loans.selectors.offers import loan_offer
 from loans.services import reservations as reservation_services
 from loans.services import staff_overrides
+from loans.services.bank_events import record_bank_event
 from loans.services.expiry import expire_due
 from loans.services.loans import close_loan_at_settled, extend_loan, withdraw_loan
 from loans.services.reservations import cancel_reservation, start_transfer

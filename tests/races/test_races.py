@@ -22,12 +22,12 @@ from loans.ledger.admission import Admission
 from loans.models import Loan, Reservation, Transfer, Transition
 from loans.selectors.offers import loan_offer
 from loans.services import reservations as reservation_services
+from loans.services.bank_events import record_bank_event
 from loans.services.expiry import expire_due
 from loans.services.loans import withdraw_loan
 from loans.services.reservations import cancel_reservation, start_transfer
 from loans.services.settlement import settle_ahead_of_turn, settle_loans
 from loans.services.staff_overrides import cancel_by_staff, extend_reservation
-from loans.services.transfers import record_bank_event
 from peerloans.errors import Problem
 from tests.factories import HOURS_24, NOON, STAFF, InvestorFactory, LoanFactory, funded, inbound, notice, pending, reserved
 from tests.races.conftest import Call, together

@@ -16,7 +16,7 @@ from django.db import close_old_connections
 from loans.demo import sandbox_bank
 from loans.demo.sandbox_bank import Habits
 from loans.models.fields import new_secret
-from loans.services.transfers import Notice
+from loans.services.bank_events import Notice
 from peerloans.database.clock import database_now
 
 PATH = "/api/v1/bank-events/"

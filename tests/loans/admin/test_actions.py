@@ -23,10 +23,11 @@ from loans.admin.action_forms import DeadlineForm
 from loans.admin.actions import ACTIONS, StaffAction, actions_on
 from loans.domain.actors import Actor
 from loans.models import BankEvent, Loan, Reservation, ReviewItem, Transfer, Transition, User
+from loans.services.bank_events import record_bank_event
 from loans.services.loans import withdraw_loan
 from loans.services.staff_groups import GROUPS
 from loans.services.staff_overrides import cancel_by_staff, extend_reservation
-from tests.factories import STAFF, DraftFactory, LoanFactory, canceled, funded, inbound, money_comes, pending, reserved, settled
+from tests.factories import STAFF, DraftFactory, LoanFactory, canceled, funded, inbound, money_comes, notice, pending, reserved, settled
 
 pytestmark = pytest.mark.django_db
 REASON = "The investor asked by phone."
@@ -94,6 +95,19 @@ def refund_due() -> Transfer:
     return Transfer.objects.get(direction="refund")
 
 
+def unmatched_event() -> BankEvent:
+    Transfer.objects.filter(reservation=pending_now()).update(reference=FIELD_VALUES["reference"])
+    record_bank_event(notice("transfer.cleared", "rent", 5_000), now=timezone.now())
+    return BankEvent.objects.get(outcome="unknown_reference")
+
+
+def possible_duplicate() -> BankEvent:
+    reservation, at = pending_now(), timezone.now()
+    for _ in range(2):
+        money_comes(reservation, now=at)
+    return BankEvent.objects.get(outcome="possible_duplicate")
+
+
 def open_review_item() -> ReviewItem:
     return ReviewItem.objects.create(kind="drift", detail="A cent.", opened_at=timezone.now())
 
@@ -112,10 +126,14 @@ ROWS: dict[tuple[type[Model], str], Callable[[], Model]] = {
     (Reservation, "settle_ahead"): funded_now,
     (Reservation, "reverse"): funded_now,
     (Transfer, "mark_paid"): refund_due,
+    (Transfer, "mark_bounced"): refund_due,
+    (BankEvent, "assign"): unmatched_event,
+    (BankEvent, "same_payment"): possible_duplicate,
+    (BankEvent, "another_payment"): possible_duplicate,
     (ReviewItem, "resolve"): open_review_item,
     (PeriodicTask, "run"): lambda: PeriodicTask.objects.get(task="loans.tasks.expire"),
 }
-FIELD_VALUES = {"closes_at": "2099-01-01T12:00", "expires_at": "2099-01-01T12:00"}
+FIELD_VALUES = {"closes_at": "2099-01-01T12:00", "expires_at": "2099-01-01T12:00", "reference": "T-0123456789AB"}
 each_action = pytest.mark.parametrize("action", ACTIONS, ids=lambda action: f"{action.model.__name__}-{action.name}")
 
 
@@ -415,7 +433,9 @@ def test_the_page_of_a_row_offers_only_permitted_actions(client: Client) -> None
         (open_loan, {"extend", "withdraw", "close_at_settled"}),
         (reserved_now, {"cancel", "extend", "record_transfer", "record_money", "reverse"}),
         (canceled_now, {"reinstate", "record_money", "reverse"}),
-        (refund_due, {"mark_paid"}),
+        (refund_due, {"mark_paid", "mark_bounced"}),
+        (unmatched_event, {"assign"}),
+        (possible_duplicate, {"same_payment", "another_payment"}),
         (open_review_item, {"resolve"}),
     ],
 )
@@ -482,5 +502,5 @@ def test_recording_more_money_than_the_columns_hold_is_refused_in_the_preview(op
     posted |= {"notice_id": str(uuid4()), "occurred_at": "2026-07-01T12:00"}
     for step in ("preview", "confirm"):
         page = operator.post(address(Reservation), posted | {"step": step}, follow=True).content.decode()
-        assert "more than 999999999999.99 would have been received for one reservation, which is the limit" in page
+        assert "more than 999999999999.99 would have moved for one reservation, which is the limit" in page
     assert stored_rows() == before

@@ -18,8 +18,8 @@ from django.utils import timezone
 from loans.demo import sandbox_bank
 from loans.models import Loan, User, WebhookEndpoint
 from loans.notifications import deliveries
+from loans.services.bank_events import Notice
 from loans.services.settlement import settle_due
-from loans.services.transfers import Notice
 from tests.factories import InvestorFactory
 from tests.loans.notifications.listener import Listener
 

@@ -110,8 +110,8 @@ def test_a_malformed_event(db: None, field: str, value: Any) -> None:
 def test_sums_beyond_the_columns_are_refused_and_change_nothing(pending: str) -> None:
     assert send(event(pending, amount="999999999999.99")).status_code == 200
     before = Reservation.objects.values().get(), list(Transfer.objects.values()), Transition.objects.count()
-    answer = send(event(pending, id="evt-2", amount="999999999999.99"))
+    answer = send(event(pending, id="evt-2", amount="999999999999.99", occurred_at="2026-07-02T00:00:00Z"))
     assert problem(answer) == (400, "invalid")
-    assert "more than 999999999999.99 would have been received for one reservation, which is the limit" in answer.json()["detail"]
+    assert "more than 999999999999.99 would have moved for one reservation, which is the limit" in answer.json()["detail"]
     assert (Reservation.objects.values().get(), list(Transfer.objects.values()), Transition.objects.count()) == before
     assert BankEvent.objects.count() == 1

@@ -1,12 +1,13 @@
 """Answers have exactly the fields that the schema declares, in the same order."""
 
 from collections.abc import Callable
+from decimal import Decimal
 
 from rest_framework.serializers import Serializer
 
 from loans.api import serializers
 from loans.models import Loan, Transfer
-from loans.services.transfers import Notice, record_bank_event
+from loans.services.bank_events import Notice, record_bank_event
 from tests.loans.api.conftest import Caller
 
 
@@ -29,7 +30,7 @@ def test_reservations(investor: Caller, loan: Loan) -> None:
     investor.post(path + "transfer/", {"method": "ach"})
     transfer = Transfer.objects.get()
     record_bank_event(Notice("evt-1", "transfer.cleared", transfer.reference, transfer.amount, transfer.created_at))
-    record_bank_event(Notice("evt-2", "transfer.cleared", transfer.reference, transfer.amount, transfer.created_at))
+    record_bank_event(Notice("evt-2", "transfer.cleared", transfer.reference, Decimal(1), transfer.created_at))
     one = investor.get(path).json()
     assert list(made) == names(serializers.ReservationSerializer)
     assert list(one) == names(serializers.ReservationDetailSerializer)

@@ -12,9 +12,9 @@ from django.test.utils import CaptureQueriesContext
 
 from loans.domain.actors import Actor
 from loans.models import Loan, Reservation
+from loans.services.bank_events import Notice, record_bank_event
 from loans.services.loans import withdraw_loan
 from loans.services.settlement import settle_loans
-from loans.services.transfers import Notice, record_bank_event
 from tests.factories import STAFF
 from tests.loans.api.conftest import Caller, problem
 

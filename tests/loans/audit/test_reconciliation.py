@@ -82,6 +82,12 @@ def change_transfer(of: str, change: str) -> Callable[[dict[str, Any]], None]:
     return lambda market: sql(f"UPDATE loans_transfer SET {change} WHERE reservation_id = %s", market[of].pk)
 
 
+def delete_reports(of: str) -> Callable[[dict[str, Any]], None]:
+    return lambda market: sql(
+        "DELETE FROM loans_bankevent WHERE transfer_id IN (SELECT id FROM loans_transfer WHERE reservation_id = %s)", market[of].pk
+    )
+
+
 LOAN = "loans_loan"
 # The change, the row that the review item is about, part of its sentence, and the amounts that it names.
 PLANTED = {
@@ -165,7 +171,19 @@ PLANTED = {
         "What a reservation received",
         ["1500.00 expected", "1500.01 found"],
     ),
-    "a transfer's amount": (change_transfer("whole", "amount = 2999"), "whole", "What a reservation received", ["2999.00", "3000.00"]),
+    "a transfer's money": (change_transfer("whole", "moved = 2999"), "whole", "What a reservation received", ["2999.00", "3000.00"]),
+    "a transfer's money beside history": (
+        change_transfer("whole", "moved = 2999"),
+        "whole",
+        "What a transfer has moved",
+        ["3000.00 expected", "2999.00"],
+    ),
+    "money that no report explains": (
+        delete_reports("whole"),
+        "whole",
+        "What has moved for a reservation",
+        ["0 by the reports", "3000.00 received"],
+    ),
     "refunded": (set_column("refunded", "299", "funded"), "funded", "What a reservation is refunded", ["300.00 expected", "299.00 found"]),
     "a reservation's money": (
         set_column("amount", "1400", "funded"),
@@ -201,7 +219,7 @@ PLANTED = {
         change_transfer("pending", "status = 'cleared'"),
         "pending",
         "A transfer has the status",
-        ["initiated with 1200.00", "cleared with 1200.00"],
+        ["initiated expected", "cleared found"],
     ),
 }
 

@@ -19,7 +19,7 @@ from loans.demo import sandbox_bank
 from loans.demo.sandbox_bank import Habits
 from loans.models import Reservation, Transfer
 from loans.models.fields import new_secret
-from loans.services.transfers import record_bank_event
+from loans.services.bank_events import record_bank_event
 from tests import factories
 from tests.factories import HOURS_24, NOON, LoanFactory
 from tests.loans.notifications.listener import Listener

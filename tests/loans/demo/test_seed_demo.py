@@ -3,6 +3,7 @@ from decimal import Decimal
 from functools import cache
 from io import StringIO
 from itertools import cycle
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -24,8 +25,8 @@ from loans.domain.states import LIVE, Direction, LoanStatus, ReservationState, T
 from loans.models import Delivery, Investor, Loan, Reservation, ReviewItem, Transfer, Transition, User
 from loans.notifications import outbox
 from loans.selectors.loans import all_loan_ids
+from loans.services.bank_events import Notice, record_bank_event
 from loans.services.reservations import cancel_reservation
-from loans.services.transfers import Notice, record_bank_event
 
 pytestmark = pytest.mark.django_db
 ZERO = Decimal(0)
@@ -47,13 +48,15 @@ def test_it_shows_every_state_and_leaves_something_to_try(settings: Settings) ->
     assert Loan.objects.filter(market_msa__gt="").values("market_msa").distinct().count() >= 12
     assert set(Loan.objects.values_list("status", flat=True)) == set(LoanStatus)
     assert set(Reservation.objects.values_list("state", flat=True)) == set(ReservationState)
-    assert set(Transfer.objects.values_list("status", flat=True)) == set(TransferStatus) - {TransferStatus.VOID}
+    assert set(Transfer.objects.values_list("status", flat=True)) == set(TransferStatus) - {TransferStatus.VOID, TransferStatus.SENT}
     assert set(ReviewItem.objects.values_list("kind", flat=True)) == {
         "transfer_failed",
         "amount_differs",
         "late_money",
         "deadline_missed",
         "second_payment",
+        "payment_returned",
+        "loan_reopened",
     }
     assert Loan.objects.filter(status="open", settled__gte=F("amount") * Decimal("0.95")).exists()
     assert Loan.objects.filter(status="open", claimed__gt=F("amount") - F("settled")).exists()
@@ -147,13 +150,12 @@ def story_at(in_new_york: datetime) -> list[tuple[str, ...]]:
 
 
 def assert_the_money_adds_up(now: datetime) -> None:
-    def total(direction: Direction, *statuses: TransferStatus) -> Coalesce:
-        counted = Q(transfers__direction=direction, transfers__status__in=statuses)
-        return Coalesce(Sum("transfers__amount", filter=counted), ZERO)
+    def total(column: str, **conditions: Any) -> Coalesce:
+        return Coalesce(Sum(f"transfers__{column}", filter=Q(**{f"transfers__{name}": value for name, value in conditions.items()})), ZERO)
 
     reservations = Reservation.objects.annotate(
-        total_received=total(Direction.INBOUND, TransferStatus.CLEARED),
-        total_refunded=total(Direction.REFUND, TransferStatus.DUE, TransferStatus.PAID),
+        total_received=total("moved", direction=Direction.INBOUND),
+        total_refunded=total("amount", status__in=[TransferStatus.DUE, TransferStatus.SENT]) + total("moved", status=TransferStatus.PAID),
     )
     for reservation in reservations:
         waiting = reservation.total_received - reservation.settled_amount - reservation.total_refunded

@@ -78,11 +78,13 @@ TRANSFER = [
     ("transfer_instants_agree", "status = 'lost'"),
     ("transfer_status_agrees", "status = 'due'"),
     ("transfer_status_agrees", "direction = 'refund'"),
-    ("transfer_instants_agree", "status = 'cleared'"),
-    ("transfer_instants_agree", "status = 'returned', ended_at = now()"),
+    ("transfer_moved_agrees", "status = 'cleared'"),
+    ("transfer_moved_agrees", "moved = 1"),
+    ("transfer_moved_agrees", "status = 'returned', moved = 1, ended_at = now()"),
+    ("transfer_moved_agrees", "direction = 'refund', status = 'due', moved = amount"),
+    ("transfer_moved_agrees", "direction = 'refund', status = 'paid', moved = amount - 0.01, ended_at = now()"),
     ("transfer_instants_agree", "status = 'failed'"),
-    ("transfer_instants_agree", "cleared_at = now()"),
-    ("transfer_instants_agree", "direction = 'refund', status = 'paid'"),
+    ("transfer_instants_agree", "direction = 'refund', status = 'paid', moved = amount"),
 ]
 
 
@@ -99,8 +101,8 @@ def test_a_number_in_the_queue_is_given_once() -> None:
 
 
 ANOTHER_TRANSFER = """
-    INSERT INTO loans_transfer (id, reservation_id, direction, method, reference, payment_number, status, amount, created_at, ended_at)
-    SELECT gen_random_uuid(), reservation_id, direction, method, {values}, amount, created_at, {ended_at} FROM loans_transfer
+    INSERT INTO loans_transfer (id, reservation_id, direction, method, reference, status, amount, moved, created_at, ended_at)
+    SELECT gen_random_uuid(), reservation_id, direction, method, {values}, amount, 0, created_at, {ended_at} FROM loans_transfer
     WHERE id = %s
 """
 
@@ -108,8 +110,8 @@ ANOTHER_TRANSFER = """
 @pytest.mark.parametrize(
     ("constraint", "values", "ended_at"),
     [
-        ("transfer_initiated_once", "'T-OTHER', 1, 'initiated'", "NULL"),
-        ("transfer_reference_unique", "reference, 1, 'failed'", "now()"),
+        ("transfer_initiated_once", "'T-OTHER', 'initiated'", "NULL"),
+        ("loans_transfer_reference", "reference, 'failed'", "now()"),
     ],
 )
 def test_a_reservation_awaits_one_transfer_and_a_reference_names_one(constraint: str, values: str, ended_at: str) -> None:

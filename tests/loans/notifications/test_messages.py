@@ -6,7 +6,7 @@ import pytest
 from django.core import mail
 from standardwebhooks import Webhook
 
-from loans.domain.states import RESERVATION_TRANSITIONS, ReservationEvent, ReservationState
+from loans.domain.states import LOSSES, RESERVATION_TRANSITIONS, ReservationEvent, ReservationState
 from loans.models import Delivery, Investor, Reservation
 from loans.notifications.deliveries import deliver_due
 from loans.notifications.messages import OF_RESERVATION, OF_TRANSFER, message_of
@@ -22,12 +22,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def test_every_event_of_a_reservation_has_a_message() -> None:
     """Except a loss, which is ours and not the investor's."""
-    assert OF_RESERVATION.keys() == ({event for _, event in RESERVATION_TRANSITIONS} | {ReservationEvent.RESERVED}) - {
-        ReservationEvent.LOST
-    }
-    causes = {event for (_, event), state in RESERVATION_TRANSITIONS.items() if state == ReservationState.CANCELED} - {
-        ReservationEvent.LOST
-    }
+    events = {event for _, event in RESERVATION_TRANSITIONS} | {ReservationEvent.RESERVED}
+    assert OF_RESERVATION.keys() == events - LOSSES
+    causes = {event for (_, event), state in RESERVATION_TRANSITIONS.items() if state == ReservationState.CANCELED} - LOSSES
     assert causes == {event for event, message in OF_RESERVATION.items() if message.why}
 
 
@@ -39,6 +36,12 @@ def go_through_every_message(investor: Investor) -> None:
     factories.start_transfer(first, method="wire")
     factories.money_comes(first, 29_999)
     accept_amount(reservation_id=first.pk, actor=STAFF, reason="a dollar short", now=NOON)
+    in_parts = factories.pending(loan, 4_000, investor=investor)
+    for minute, amount in enumerate([3_000, 1_000], start=1):
+        factories.money_comes(in_parts, amount, now=NOON + timedelta(minutes=minute))
+    factories.money_fails(in_parts, 3_000, occurred_at=NOON + timedelta(seconds=61))
+    factories.money_comes(in_parts, 3_000, now=NOON + timedelta(minutes=5))
+    factories.money_fails(in_parts, 500, now=NOON + timedelta(minutes=6))
     second = factories.funded(loan, 2_000, investor=investor)
     cancel_by_staff(reservation_id=second.pk, actor=STAFF, reason="for staff only", now=NOON)
     reinstate_reservation(reservation_id=second.pk, actor=STAFF, reason="a mistake", now=NOON)
@@ -46,6 +49,7 @@ def go_through_every_message(investor: Investor) -> None:
     withdraw_loan(reference=loan.reference, actor=STAFF, reason="sold elsewhere", now=NOON)
     for refund in first.transfers.filter(status="due"):
         factories.refund_goes_out(refund)
+        factories.refund_bounces(refund, now=NOON + timedelta(minutes=7))
 
 
 def test_emails_say_in_plain_text_what_happened() -> None:

@@ -208,7 +208,7 @@ def test_a_reservation_canceled_by_funding_can_be_reinstated_once_the_loan_is_op
 def test_a_reservation_whose_refund_was_paid_is_not_reinstated() -> None:
     act(cancel_by_staff, reservation := funded(LoanFactory()))
     refund_goes_out(reservation.transfers.get(direction="refund"))
-    with pytest.raises(IllegalTransition, match="refund of it has been paid"):
+    with pytest.raises(IllegalTransition, match="refund of it was sent or paid"):
         act(reinstate_reservation, reservation)
 
 

@@ -1,21 +1,25 @@
 """Record bank events: each case of the rules for money, with the accounts of all reservations checked after each test."""
 
+import csv
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import celery
 import kombu.exceptions
 import pytest
 from django.db.models import Sum
 
+from loans.domain.errors import IllegalTransition, NotFound
 from loans.domain.states import Direction, TransferStatus
-from loans.models import BankEvent, Reservation, ReviewItem, Transfer, Transition
+from loans.models import BankEvent, PaymentFile, Reservation, ReviewItem, Transfer, Transition
+from loans.services.bank_events import assign_bank_event, is_another_payment, is_same_payment, record_bank_event
 from loans.services.expiry import expire_due
+from loans.services.refunds import send_refunds
 from loans.services.settlement import settle_loans
-from loans.services.staff_overrides import accept_amount, cancel_by_staff, reinstate_reservation
-from loans.services.transfers import record_bank_event
+from loans.services.staff_overrides import accept_amount, cancel_by_staff, record_money, reinstate_reservation
 from tests.factories import (
     NOON,
     STAFF,
@@ -28,6 +32,7 @@ from tests.factories import (
     money_fails,
     notice,
     pending,
+    refund_bounces,
     refund_goes_out,
     reserved,
     settled,
@@ -48,8 +53,8 @@ def review_items(reservation: Reservation) -> list[str]:
     return list(ReviewItem.objects.filter(reservation=reservation).order_by("id").values_list("kind", flat=True))
 
 
-def summed(reservation: Reservation, *statuses: str) -> Decimal:
-    return reservation.transfers.filter(status__in=statuses).aggregate(sum=Sum("amount", default=Decimal(0)))["sum"]
+def summed(reservation: Reservation, column: str, **conditions: Any) -> Decimal:
+    return reservation.transfers.filter(**conditions).aggregate(sum=Sum(column, default=Decimal(0)))["sum"]
 
 
 @pytest.fixture(autouse=True)
@@ -57,8 +62,9 @@ def _money_adds_up() -> object:
     """Check after each test, for every reservation: cleared inbound + lost = settled + refunds not void + what waits."""
     yield
     for reservation in Reservation.objects.all():
-        assert reservation.received == summed(reservation, TransferStatus.CLEARED)
-        assert reservation.refunded == summed(reservation, TransferStatus.DUE, TransferStatus.PAID)
+        assert reservation.received == summed(reservation, "moved", direction=Direction.INBOUND)
+        open_refunds = summed(reservation, "amount", status__in=[TransferStatus.DUE, TransferStatus.SENT])
+        assert reservation.refunded == open_refunds + summed(reservation, "moved", status=TransferStatus.PAID)
         assert reservation.received + reservation.lost == reservation.settled_amount + reservation.refunded + reservation.waiting
         if reservation.funded_at and reservation.state == "pending":
             assert reservation.waiting == reservation.amount
@@ -180,8 +186,8 @@ def test_a_second_payment_is_refunded_whole(state) -> None:
     assert refunds(reservation) == [("due", 300), ("due", 10_000)]
     after = fresh(reservation)
     assert (after.state, after.settled_amount, after.waiting) == (before.state, before.settled_amount, before.waiting)
-    assert list(reservation.transfers.filter(direction="inbound").values_list("payment_number", flat=True)) == [1, 2, 3]
-    assert len({t.reference for t in reservation.transfers.filter(direction="inbound")}) == 1
+    transfer = reservation.transfers.get(direction="inbound")
+    assert (transfer.amount, transfer.moved, transfer.bank_events.count()) == (10_000, 20_300, 3)
 
 
 def test_a_second_payment_that_is_returned_does_not_change_the_reservation() -> None:
@@ -271,7 +277,7 @@ def test_a_refund_still_due_is_void_when_its_payment_is_returned() -> None:
     reservation = funded(LoanFactory())
     cancel_by_staff(reservation_id=reservation.pk, actor=STAFF, reason="a test", now=NOON)
     assert money_fails(reservation, now=LATER) == "returned"
-    assert (refunds(reservation), review_items(reservation)) == ([("void", 10_000)], [])
+    assert (refunds(reservation), review_items(reservation)) == ([("void", 10_000)], ["payment_returned"])
 
 
 def test_a_refund_already_paid_is_a_loss_when_its_payment_is_returned() -> None:
@@ -281,7 +287,7 @@ def test_a_refund_already_paid_is_a_loss_when_its_payment_is_returned() -> None:
     assert money_fails(reservation, now=LATER) == "returned"
     reservation = fresh(reservation)
     assert (reservation.received, reservation.lost, reservation.refunded) == (0, 10_000, 10_000)
-    assert (refunds(reservation), review_items(reservation)) == ([("paid", 10_000)], ["loss"])
+    assert (refunds(reservation), review_items(reservation)) == ([("paid", 10_000)], ["loss", "payment_returned"])
 
 
 def test_a_returned_payment_of_a_partial_fill_cancels_it_and_voids_its_refund() -> None:
@@ -302,11 +308,26 @@ def test_a_return_reported_before_the_clearing_ends_as_returned() -> None:
     assert (inbound(reservation).status, fresh(reservation).received, refunds(reservation)) == ("returned", 0, [])
 
 
-def test_money_that_clears_after_its_transfer_failed_is_late() -> None:
-    reservation = pending(LoanFactory())
-    money_fails(reservation, now=LATER, occurred_at=NOON)
+@pytest.mark.parametrize("failure_first", [True, False])
+def test_a_failed_attempt_before_the_clearing_changes_nothing_in_either_order(failure_first: bool) -> None:
+    reservation = pending(loan := LoanFactory())
+    steps = [
+        lambda: money_fails(reservation, now=LATER, occurred_at=NOON),
+        lambda: money_comes(reservation, now=LATER, occurred_at=LATER),
+    ]
+    outcomes = [step() for step in (steps if failure_first else steps[::-1])]
+    assert outcomes == (["failed", "funded"] if failure_first else ["funded", "superseded"])
+    after = fresh(reservation)
+    assert (after.state, after.cause, after.funded_at, after.waiting, after.expires_at) == ("pending", "", LATER, 10_000, None)
+    assert (refunds(reservation), fresh(loan).claimed) == ([], 10_000)
+
+
+def test_a_reservation_whose_room_was_taken_is_not_revived_and_its_money_is_refunded() -> None:
+    reservation = pending(loan := LoanFactory(overbooking_rate=0), 60_000)
+    money_fails(reservation, now=NOON, occurred_at=NOON)
+    reserved(loan, 50_000)
     assert money_comes(reservation, now=LATER, occurred_at=LATER) == "late_money"
-    assert refunds(reservation) == [("due", 10_000)]
+    assert (fresh(reservation).cause, refunds(reservation)) == ("transfer_failed", [("due", 60_000)])
 
 
 def test_money_of_a_former_transfer_does_not_fund_the_reservation() -> None:
@@ -331,23 +352,222 @@ def with_refund() -> Transfer:
 
 def test_a_refund_is_paid_once() -> None:
     refund = with_refund()
-    assert [refund_goes_out(refund), refund_goes_out(refund)] == ["paid", "already_paid"]
+    assert [refund_goes_out(refund), refund_goes_out(refund)] == ["paid", "possible_duplicate"]
     assert (fresh(refund).status, Transition.objects.filter(transfer=refund, event="paid").count()) == ("paid", 1)
 
 
-@pytest.mark.parametrize("amount", ["9999.99", "10000.01"])
-def test_a_refund_paid_of_another_amount_changes_nothing_and_is_listed(amount: str) -> None:
+def test_a_refund_that_is_paid_in_part_stays_due_with_the_rest() -> None:
     refund = with_refund()
-    assert refund_goes_out(refund, amount) == "refund_differs"
-    assert fresh(refund).status == "due"
+    assert refund_goes_out(refund, "9999.99") == "refund_differs"
+    assert (fresh(refund).status, fresh(refund).outstanding) == ("due", Decimal("0.01"))
     assert review_items(refund.reservation) == ["refund_differs"]
+    assert refund_goes_out(refund, "0.01", now=LATER) == "paid"
+    assert (fresh(refund).status, fresh(refund.reservation).refunded) == ("paid", 10_000)
 
 
-def test_a_void_refund_that_is_paid_is_listed() -> None:
+def test_what_is_paid_beyond_a_refund_is_a_loss_until_it_comes_back() -> None:
+    refund = with_refund()
+    assert refund_goes_out(refund, "10000.01") == "refund_differs"
+    assert (fresh(refund).status, fresh(refund.reservation).lost) == ("paid", Decimal("0.01"))
+    assert review_items(refund.reservation) == ["loss", "refund_differs"]
+    assert refund_bounces(refund, "10000.01") == "bounced"
+    assert (fresh(refund).status, fresh(refund).amount, fresh(refund.reservation).lost) == ("due", 10_000, 0)
+
+
+def test_a_void_refund_that_is_paid_all_the_same_is_paid() -> None:
     refund = with_refund()
     money_fails(refund.reservation)
-    assert refund_goes_out(refund) == "refund_differs"
     assert fresh(refund).status == "void"
+    assert refund_goes_out(refund) == "refund_differs"
+    assert (fresh(refund).status, fresh(refund.reservation).lost) == ("paid", 10_000)
+
+
+@pytest.mark.parametrize("state", ["pending", "settled"])
+def test_a_reservation_whose_money_was_refunded_all_the_same_is_canceled(state: str) -> None:
+    refund = with_refund()
+    reservation, loan = refund.reservation, refund.reservation.loan
+    reinstate_reservation(reservation_id=reservation.pk, actor=STAFF, reason="a test", now=NOON)
+    if state == "settled":
+        settle_loans([loan.pk], now=NOON)
+    assert (fresh(reservation).state, fresh(refund).status) == (state, "void")
+    assert refund_goes_out(refund) == "refund_differs"
+    after = fresh(reservation)
+    assert (after.state, after.cause, after.received, after.refunded, after.lost) == ("canceled", "payment_returned", 10_000, 10_000, 0)
+    assert (fresh(loan).settled, fresh(loan).claimed, review_items(reservation)) == (0, 0, ["refund_differs"])
+
+
+def test_a_refund_that_bounces_is_due_again_and_listed() -> None:
+    refund = with_refund()
+    file = send_refunds(refund_ids=[refund.pk], actor=STAFF, reason="a test", now=NOON)
+    assert (fresh(refund).status, file.refund_count, file.total) == ("sent", 1, 10_000)
+    assert refund_bounces(refund) == "bounced"
+    assert (fresh(refund).status, review_items(refund.reservation)) == ("due", ["refund_bounced"])
+    refund_goes_out(refund, now=LATER)
+    assert refund_bounces(refund, now=LATER + timedelta(minutes=1)) == "bounced"
+    assert (fresh(refund).status, fresh(refund.reservation).refunded) == ("due", 10_000)
+
+
+def test_a_refund_that_bounces_after_its_payment_was_taken_back_is_void_and_nothing_is_lost() -> None:
+    refund = with_refund()
+    refund_goes_out(refund)
+    money_fails(refund.reservation, now=LATER)
+    assert fresh(refund.reservation).lost == 10_000
+    refund_bounces(refund, now=LATER)
+    after = fresh(refund.reservation)
+    assert (fresh(refund).status, after.lost, after.received, after.refunded) == ("void", 0, 0, 0)
+
+
+@pytest.mark.parametrize("failure_first", [True, False])
+def test_a_refund_that_bounced_is_due_whatever_is_reported_first(failure_first: bool) -> None:
+    refund = with_refund()
+    send_refunds(refund_ids=[refund.pk], actor=STAFF, reason="a test", now=NOON)
+    steps = [lambda: refund_goes_out(refund, now=NOON), lambda: refund_bounces(refund, now=LATER)]
+    for step in steps[::-1] if failure_first else steps:
+        step()
+    assert (fresh(refund).status, fresh(refund).moved) == ("due", 0)
+
+
+# --- Payments add up, and are returned in part ---------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("payments", "excess"),
+    [(["3000", "7000"], 0), (["0.01", "10000"], Decimal("0.01")), (["4000", "4000", "2500"], 500)],
+)
+def test_payments_under_one_reference_add_up(payments: list[str], excess: Decimal) -> None:
+    reservation = pending(LoanFactory())
+    outcomes = [money_comes(reservation, amount, now=NOON + timedelta(minutes=n)) for n, amount in enumerate(payments)]
+    assert outcomes == ["too_little"] * (len(payments) - 1) + ["funded"]
+    assert (fresh(reservation).waiting, refunds(reservation)) == (10_000, [("due", excess)] if excess else [])
+
+
+@pytest.mark.parametrize("state", [funded, settled])
+def test_a_return_of_a_part_leaves_the_rest(state) -> None:
+    reservation = state(loan := LoanFactory())
+    assert money_fails(reservation, 100, now=LATER) == "returned"
+    after, loan = fresh(reservation), fresh(loan)
+    assert (after.state, after.amount, after.received, refunds(reservation)) == (reservation.state, 9_900, 9_900, [])
+    assert (loan.settled, loan.claimed) == ((9_900, 0) if after.state == "settled" else (0, 9_900))
+    assert review_items(reservation) == ["payment_returned"]
+
+
+def test_a_return_that_leaves_less_than_the_minimum_cancels_and_refunds_the_rest() -> None:
+    reservation = settled(loan := LoanFactory())
+    money_fails(reservation, "9000.01", now=LATER)
+    assert (fresh(reservation).cause, refunds(reservation), fresh(loan).settled) == ("payment_returned", [("due", Decimal("999.99"))], 0)
+
+
+def test_a_return_of_more_than_was_received_changes_nothing_and_is_listed() -> None:
+    reservation = settled(LoanFactory())
+    assert money_fails(reservation, "10000.01", now=LATER) == "return_differs"
+    assert (fresh(reservation).state, fresh(reservation).received, review_items(reservation)) == ("settled", 10_000, ["return_differs"])
+
+
+def test_a_return_that_reopens_a_funded_loan_lists_both() -> None:
+    loan = LoanFactory()
+    last = settled(loan, 100_000)
+    money_fails(last, 5_000, now=NOON + timedelta(days=62))
+    assert (fresh(loan).status, fresh(loan).settled, fresh(last).settled_amount) == ("open", 95_000, 95_000)
+    assert set(ReviewItem.objects.values_list("kind", "loan")) == {("payment_returned", loan.pk), ("loan_reopened", loan.pk)}
+
+
+def test_staff_accept_a_closing_piece_that_came_a_cent_short() -> None:
+    loan = LoanFactory()
+    settled(loan, 99_500)
+    closing = pending(loan, 500)
+    money_comes(closing, "499.99")
+    accept_amount(reservation_id=closing.pk, actor=STAFF, reason="a cent", now=LATER)
+    assert (fresh(closing).amount, fresh(closing).waiting) == (Decimal("499.99"), Decimal("499.99"))
+
+
+# --- The same money twice ------------------------------------------------------------------------------------------------
+def possible_duplicate() -> tuple[Reservation, BankEvent]:
+    reservation = pending(LoanFactory())
+    assert [money_comes(reservation), money_comes(reservation)] == ["funded", "possible_duplicate"]
+    assert (fresh(reservation).received, refunds(reservation), review_items(reservation)) == (10_000, [], ["possible_duplicate"])
+    return reservation, ReviewItem.objects.get().bank_event
+
+
+def test_a_possible_duplicate_that_is_the_same_payment_moves_no_money() -> None:
+    reservation, event = possible_duplicate()
+    history = Transition.objects.count()
+    for _ in range(2):
+        is_same_payment(bank_event_id=event.pk, actor=STAFF, reason="asked the bank", now=LATER)
+    assert (Transition.objects.count(), refunds(reservation), ReviewItem.objects.filter(resolved_at=None).count()) == (history, [], 0)
+    with pytest.raises(IllegalTransition):
+        is_another_payment(bank_event_id=event.pk, actor=STAFF, reason="a test", now=LATER)
+
+
+def test_a_possible_duplicate_that_is_another_payment_is_booked_and_refunded() -> None:
+    reservation, event = possible_duplicate()
+    for _ in range(2):
+        is_another_payment(bank_event_id=event.pk, actor=STAFF, reason="asked the bank", now=LATER)
+    assert (fresh(reservation).received, refunds(reservation)) == (20_000, [("due", 10_000)])
+    assert list(ReviewItem.objects.filter(resolved_at=None).values_list("kind", flat=True)) == ["second_payment"]
+
+
+def test_an_event_that_is_no_possible_duplicate_has_no_answer() -> None:
+    reservation = funded(LoanFactory())
+    with pytest.raises(IllegalTransition):
+        is_same_payment(bank_event_id=BankEvent.objects.get().pk, actor=STAFF, reason="a test", now=LATER)
+    assert fresh(reservation).received == 10_000
+
+
+@pytest.mark.parametrize("days", [0, 14, 15])
+def test_the_banks_event_confirms_what_staff_recorded_within_ten_banking_days(days: int) -> None:
+    """The tenth banking day after Wednesday, July 1 is July 15: 2, 3, 6 to 10, 13, 14, 15."""
+    reservation = pending(LoanFactory())
+    by_hand = {"reservation_id": reservation.pk, "actor": STAFF, "reason": "on the statement", "notice_id": uuid4()}
+    assert record_money(**by_hand, occurred_at=NOON, now=NOON) == "funded"
+    outcome = money_comes(reservation, now=NOON + timedelta(days=days))
+    expected = "confirmation" if days <= 14 else "second_payment"
+    assert (outcome, refunds(reservation)) == (expected, [] if days <= 14 else [("due", 10_000)])
+    if days <= 14:
+        assert money_comes(reservation, now=NOON + timedelta(days=days, minutes=1)) == "second_payment", "each is confirmed once"
+
+
+# --- Assign --------------------------------------------------------------------------------------------------------------
+def test_an_unmatched_payment_is_listed_with_what_it_may_mean_and_assigned() -> None:
+    loan = LoanFactory()
+    reservation, other = pending(loan), pending(loan, 20_000)
+    assert record_bank_event(notice("transfer.cleared", "rent", 10_000, event="evt-1"), now=NOON) == "unknown_reference"
+    item = ReviewItem.objects.get()
+    assert inbound(reservation).reference in item.detail
+    assert inbound(other).reference not in item.detail
+    for _ in range(2):
+        assign_bank_event(bank_event_id="evt-1", reference=inbound(reservation).reference, actor=STAFF, reason="phoned", now=LATER)
+    assert (fresh(reservation).funded_at, fresh(item).resolved_at) == (LATER, LATER)
+    with pytest.raises(IllegalTransition):
+        assign_bank_event(bank_event_id="evt-1", reference=inbound(other).reference, actor=STAFF, reason="phoned", now=LATER)
+    with pytest.raises(NotFound):
+        assign_bank_event(bank_event_id="evt-1", reference="T-000000000000", actor=STAFF, reason="phoned", now=LATER)
+
+
+def test_an_unmatched_payment_that_names_the_investor_is_listed_with_that_reservation() -> None:
+    reservation = pending(LoanFactory())
+    record_bank_event(notice("transfer.cleared", f"from {reservation.investor.name.upper()}", 1), now=NOON)
+    assert inbound(reservation).reference in ReviewItem.objects.get().detail
+
+
+# --- Send refunds --------------------------------------------------------------------------------------------------------
+def test_a_payment_file_names_each_refund_once_and_is_kept_as_it_was() -> None:
+    first, second = with_refund(), with_refund()
+    second.reservation.investor.name = "=cmd()"
+    second.reservation.investor.save()
+    file = send_refunds(refund_ids=[second.pk, first.pk], actor=STAFF, reason="a test", now=NOON)
+    header, *lines = csv.reader(file.content.splitlines())
+    assert header == ["reference", "amount", "currency", "investor", "loan", "payment_references"]
+    assert sorted(line[0] for line in lines) == sorted([first.reference, second.reference])
+    assert {line[3] for line in lines} == {first.reservation.investor.name, "'=cmd()"}
+    assert Transition.objects.filter(event="sent", reason="a test").count() == 2
+    with pytest.raises(IllegalTransition):
+        send_refunds(refund_ids=[first.pk], actor=STAFF, reason="again", now=LATER)
+    assert PaymentFile.objects.count() == 1
+
+
+def test_a_reservation_whose_refund_was_sent_is_not_reinstated() -> None:
+    refund = with_refund()
+    send_refunds(refund_ids=[refund.pk], actor=STAFF, reason="a test", now=NOON)
+    with pytest.raises(IllegalTransition, match="sent or paid"):
+        reinstate_reservation(reservation_id=refund.reservation_id, actor=STAFF, reason="a test", now=NOON)
 
 
 def test_a_canceled_reservation_without_money_has_no_refund() -> None:

@@ -1,0 +1,152 @@
+"""Derive from the bank's reports about one transfer or refund how much money has moved, in whatever order the reports arrive.
+
+The bank's own time of each report decides, not the order of arrival: both functions sort the reports before they read them. At equal
+times a failure counts as later than the clearing. So the result depends only on the set of reports. Amounts are dollars.
+
+An example, with 5,000 expected: a clearing of 5,000 at noon and a failure at 11 mean that the first attempt failed and the second
+succeeded. The same failure at 13 means that the bank took the money back.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from loans.domain.reservation_money import ZERO_DOLLARS
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the bank, or a member of staff in its place, reports: `amount` dollars moved, or with `is_failure` did not or came back.
+
+    `is_another_payment`: staff have confirmed that it is no duplicate.
+    """
+
+    id: str
+    is_failure: bool
+    amount: Decimal
+    occurred_at: datetime
+    is_another_payment: bool = False
+
+
+class Effect(StrEnum):
+    """What one report does to the money, given all others."""
+
+    COUNTS = "counts"
+    SUPERSEDED = "superseded"  # A failed attempt, and a later attempt succeeded.
+    NO_MONEY = "no_money"  # A failure where no money was left that could be returned: it has been reported before.
+    TOO_LARGE = "too_large"  # A failure of more than had moved; no money could have come back.
+    DOUBTFUL = "doubtful"  # It looks like a payment that is reported already; staff decide.
+
+
+class PaymentState(StrEnum):
+    """How far an inbound payment is."""
+
+    EXPECTED = "expected"  # Nothing has been reported.
+    SHORT = "short"  # Less than the expected amount was received.
+    FUNDED = "funded"
+    FAILED = "failed"  # No money was ever received.
+    RETURNED = "returned"  # Too little is left of what was received.
+
+
+@dataclass(frozen=True)
+class InboundPosition:
+    """The money of one inbound transfer.
+
+    `received` is what cleared and was not taken back. `amount` is how much its reservation is for: the expected amount, or less where
+    a part of it was returned.
+    """
+
+    state: PaymentState
+    received: Decimal
+    amount: Decimal
+    effects: Mapping[str, Effect]
+
+
+@dataclass(frozen=True)
+class RefundPosition:
+    """The money of one refund. `paid` is what left and did not come back. `bounced`: the newest report that counts is a failure."""
+
+    paid: Decimal
+    bounced: bool
+    effects: Mapping[str, Effect]
+
+
+def inbound_position(reports: Iterable[Report], *, expected: Decimal, minimum: Decimal) -> InboundPosition:
+    """Return the position of an inbound transfer.
+
+    `expected` is the amount of its reservation before returns. All that cleared counts together. A return takes the newest payment of
+    exactly its amount, or else a part of what is there. A return that leaves less than `expected`, but at least `minimum`, lowers the
+    amount; one that leaves less than `minimum` ends the payment.
+    """
+    state, received, amount = PaymentState.EXPECTED, ZERO_DOLLARS, expected
+    effects: dict[str, Effect] = {}
+    failed_attempts: list[str] = []
+    for report, is_repeated in _in_order_of_the_bank(reports):
+        effects[report.id] = Effect.COUNTS
+        if not report.is_failure:
+            if is_repeated:
+                effects[report.id] = Effect.DOUBTFUL
+                continue
+            received += report.amount
+            if state != PaymentState.FUNDED:
+                state = PaymentState.FUNDED if received >= amount else PaymentState.SHORT
+            effects |= dict.fromkeys(failed_attempts, Effect.SUPERSEDED)
+        elif not received:
+            if state == PaymentState.EXPECTED:
+                state = PaymentState.FAILED
+                failed_attempts.append(report.id)
+            else:
+                effects[report.id] = Effect.NO_MONEY
+        elif report.amount > received:
+            effects[report.id] = Effect.TOO_LARGE
+        else:
+            received -= report.amount
+            if state == PaymentState.FUNDED and minimum <= received < amount:
+                amount = received
+            elif not received or (state == PaymentState.FUNDED and received < amount):
+                state, amount = PaymentState.RETURNED, expected
+    return InboundPosition(state, received, amount, effects)
+
+
+def refund_position(reports: Iterable[Report], *, due: Decimal) -> RefundPosition:
+    """Return the position of a refund of `due` dollars.
+
+    A payment counts whatever its amount, but one that is reported when all is paid is doubtful. A failure takes back the payment of its
+    amount; it also counts where that was not reported as paid, since the bank could not deliver what we sent.
+    """
+    payments: list[Decimal] = []
+    bounced = False
+    effects: dict[str, Effect] = {}
+    for report, is_repeated in _in_order_of_the_bank(reports):
+        paid = sum(payments, ZERO_DOLLARS)
+        effects[report.id] = Effect.COUNTS
+        if not report.is_failure:
+            if is_repeated or (paid >= due and not report.is_another_payment):
+                effects[report.id] = Effect.DOUBTFUL
+            else:
+                payments.append(report.amount)
+                bounced = False
+        elif report.amount in payments:
+            payments.remove(report.amount)
+            bounced = True
+        elif not paid or report.amount == due - paid:
+            bounced = True
+        elif report.amount < paid:
+            payments.append(-report.amount)
+            bounced = True
+        else:
+            effects[report.id] = Effect.TOO_LARGE
+    return RefundPosition(sum(payments, ZERO_DOLLARS), bounced, effects)
+
+
+def _in_order_of_the_bank(reports: Iterable[Report]) -> Iterator[tuple[Report, bool]]:
+    """Yield the reports, and whether each has the amount and the time of one before, so that it may be the same payment."""
+    seen: set[tuple[Decimal, datetime]] = set()
+    # Reports that are equal in all of this stay in the order in which they were recorded; which one of them counts makes no difference.
+    for report in sorted(reports, key=lambda report: (report.occurred_at, report.is_failure, report.is_another_payment, report.amount)):
+        fingerprint = (report.amount, report.occurred_at)
+        yield report, fingerprint in seen and not report.is_failure and not report.is_another_payment
+        if not report.is_failure:
+            seen.add(fingerprint)

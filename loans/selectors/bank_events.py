@@ -1,0 +1,74 @@
+"""Read the bank's reports: those about one transfer, and what a report without a known reference might mean."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from django.db.models import F, Q, Value
+
+from loans.domain.bank_reports import InboundPosition, RefundPosition, Report, inbound_position, refund_position
+from loans.domain.business_calendar import banking_days_after, new_york_day
+from loans.domain.states import LIVE, Direction
+from loans.models import BankEvent, Transfer
+
+CONFIRMED_WITHIN = 10
+"""Banking days between two reports from different sources that are about the same money."""
+CANDIDATES_SHOWN = 5
+
+
+def reports_about(transfer: Transfer) -> list[Report]:
+    """Return the reports that count for the transfer. Where the bank's notice confirms another source, the notice's time is taken."""
+    events = list(BankEvent.objects.filter(transfer=transfer).exclude(answer="same").order_by("number"))
+    time_of_notice = {event.confirms_id: event.occurred_at for event in events if event.confirms_id and event.source == "notice"}
+    return [
+        Report(
+            id=event.pk,
+            is_failure=event.type.endswith(".failed"),
+            amount=event.amount,
+            occurred_at=time_of_notice.get(event.pk, event.occurred_at),
+            is_another_payment=event.answer == "another",
+        )
+        for event in events
+        if not event.confirms_id
+    ]
+
+
+def position_of_inbound(transfer: Transfer, minimum: Decimal) -> InboundPosition:
+    """Return the position of an inbound transfer by all reports about it; `minimum` is its loan's."""
+    return inbound_position(reports_about(transfer), expected=transfer.amount, minimum=minimum)
+
+
+def position_of_refund(refund: Transfer) -> RefundPosition:
+    """Return the position of a refund by all reports about it."""
+    return refund_position(reports_about(refund), due=refund.amount)
+
+
+def confirmed_by(event: BankEvent) -> BankEvent | None:
+    """Return the earlier report of the same money from another source, the oldest that this source has not confirmed yet.
+
+    It has the same type, transfer and amount, and its time is at most ten banking days away.
+    """
+    same = BankEvent.objects.filter(transfer=event.transfer, type=event.type, amount=event.amount, confirms=None).exclude(answer="same")
+    others = same.exclude(source=event.source).exclude(confirmations__source=event.source).exclude(pk=event.pk)
+    near = (other for other in others.order_by("occurred_at", "id") if _are_near(other.occurred_at, event.occurred_at))
+    return next(near, None)
+
+
+def _are_near(one: datetime, other: datetime) -> bool:
+    earlier, later = sorted([new_york_day(one), new_york_day(other)])
+    return later <= banking_days_after(earlier, CONFIRMED_WITHIN)[-1]
+
+
+def candidates_for(event: BankEvent) -> Sequence[Transfer]:
+    """Return the transfers that a report without a known reference might mean, the newest first.
+
+    An inbound payment may be for a live reservation of exactly this amount, or of an investor whose name the text has. A refund may
+    be any open one of this amount.
+    """
+    if event.type.startswith("refund"):
+        meant = Q(direction=Direction.REFUND, amount=event.amount)
+    else:
+        named = Q(text__icontains=F("reservation__investor__name")) & ~Q(reservation__investor__name="")
+        meant = Q(direction=Direction.INBOUND, reservation__state__in=LIVE) & (Q(amount=event.amount) | named)
+    transfers = Transfer.objects.annotate(text=Value(event.reference)).filter(meant)
+    return list(transfers.select_related("reservation__investor", "reservation__loan").order_by("-created_at", "-id")[:CANDIDATES_SHOWN])
