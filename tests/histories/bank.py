@@ -163,17 +163,19 @@ class Account:
     def _book(self, report: Report) -> Line | None:
         self.reported.append(report)
         alike = sorted((line for line in self.lines if line.is_like(report)), key=lambda line: line.at)
-        if report.movement.onward and self.inbound and any(line.at == report.at and report.source in line.sources for line in alike):
+        unconfirmed = [line for line in alike if report.source not in line.sources and is_within_ten_banking_days(line.at, report.at)]
+        line = next((line for line in unconfirmed if line.at == report.at), None)
+        if not line and report.movement.onward and any(line.at == report.at and report.source in line.sources for line in alike):
             self.doubtful.append(report)
             return None
-        for line in alike:
-            if report.source not in line.sources and is_within_ten_banking_days(line.at, report.at):
-                line.sources.add(report.source)
-                if report.source != "notice":
-                    return None
-                line.at = report.at
-                return line
-        return self._new_line(report)
+        line = line or next(iter(unconfirmed), None)
+        if not line:
+            return self._new_line(report)
+        line.sources.add(report.source)
+        if report.source != "notice":
+            return None
+        line.at = report.at
+        return line
 
     def _new_line(self, report: Report) -> Line:
         line = Line(report.movement.onward, report.movement.amount, report.at, {report.source})

@@ -213,25 +213,28 @@ class Model:
             self.end(reservation, "canceled_by_investor")
 
     # --- The bank -----------------------------------------------------------------------------------------------------
-    def follow_payment(self, reservation: Reservation) -> None:
-        """Let the reservation follow what the bank has reported of its payment."""
+    def follow_payment(self, reservation: Reservation, before: Payment) -> None:
+        """Let the reservation follow what the bank has reported of its payment, if that is something else than before."""
         payment = reservation.payment
+        if payment == before:
+            return
         if reservation.state == "canceled" and reservation.cause in BY_THE_BANK:
             if payment.ended:
-                reservation.cause = payment.ended
+                reservation.cause, reservation.amount = payment.ended, reservation.expected
             else:
                 self.revive(reservation, payment)
         elif reservation.state == "settled" and 0 < reservation.settled <= payment.received:
             pass  # What it bought is paid for, whatever else was returned.
         elif reservation.state in {"pending", "settled"}:
             if payment.ended:
-                reservation.amount = reservation.expected
+                if reservation.state == "pending":
+                    reservation.amount = reservation.expected
                 self.end(reservation, payment.ended)
             elif payment.is_funded:
                 self.change_amount(reservation, payment.amount)
                 reservation.funded = True
             elif reservation.funded:
-                self.lack_money(reservation, payment.received)
+                self.lack_money(reservation, payment)
         self.reopen_if_not_full()
 
     def revive(self, reservation: Reservation, payment: Payment) -> None:
@@ -252,12 +255,13 @@ class Model:
         elif amount - reservation.amount <= (self.available if amount > reservation.amount else 0):
             reservation.amount = amount
 
-    def lack_money(self, reservation: Reservation, received: int) -> None:
+    def lack_money(self, reservation: Reservation, payment: Payment) -> None:
         """Wait for the rest again, where the money counted as complete before a report came out of order; or keep what is here."""
         if reservation.state == "pending" and reservation.deadline > self.now:
+            self.change_amount(reservation, payment.amount)
             reservation.funded = False
-        elif received >= MINIMUM:
-            self.change_amount(reservation, received)
+        elif payment.received >= MINIMUM:
+            self.change_amount(reservation, payment.received)
         else:
             self.end(reservation, "payment_returned")
 

@@ -16,17 +16,16 @@ from django.db import transaction
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
-from loans.services.bank_events import Notice, assign_bank_event, is_another_payment, is_same_payment, record_bank_event
-from loans.services.refunds import send_refunds
 
 from loans.domain.actors import Actor
 from loans.models import Investor, Loan, Reservation, ReviewItem, Transfer
 from loans.selectors.offers import loan_offer
 from loans.services import reservations as reservation_services
 from loans.services import staff_overrides
-from loans.services.bank_events import record_bank_event
+from loans.services.bank_events import Notice, assign_bank_event, is_another_payment, is_same_payment, record_bank_event
 from loans.services.expiry import expire_due
 from loans.services.loans import close_loan_at_settled, extend_loan, withdraw_loan
+from loans.services.refunds import send_refunds
 from loans.services.reservations import cancel_reservation, start_transfer
 from loans.services.settlement import settle_ahead_of_turn, settle_due
 from loans.services.staff_overrides import extend_reservation, reinstate_reservation
@@ -244,9 +243,10 @@ class History(RuleBasedStateMachine):
     def hear(self, account: Account, take: Callable[[], Line | None]) -> None:
         """Let the model take a report, and follow it if it says something new."""
         reservation = self.owner(account)
+        payment = reservation.payment
         if account.inbound:
             if take() and account is reservation.transfers[-1]:
-                self.model.follow_payment(reservation)
+                self.model.follow_payment(reservation, payment)
             return
         refund = reservation.refunds[account.reference]
         gone_before = refund.gone
@@ -256,7 +256,7 @@ class History(RuleBasedStateMachine):
         if line:
             self.model.refund_reported(refund, gone_before, line)
             if refund.was_void:
-                self.model.follow_payment(reservation)
+                self.model.follow_payment(reservation, payment)
 
     def move(self, account: Account, *, onward: bool, amount: int, minutes: int, change: int, source: str | None) -> None:
         """Let the bank move money or fail to, and report it at once if a source is named."""
@@ -325,10 +325,9 @@ class History(RuleBasedStateMachine):
             return
         for account in self.accounts:
             self.staff_answer_for(account)
-            for movement in account.movements:
-                if not account.is_reported(movement):
-                    self.deliver(account, account.report(movement, "statement"))
-            self.staff_answer_for(account)
+            while unreported := [movement for movement in account.movements if not account.is_reported(movement)]:
+                self.deliver(account, account.report(unreported[0], "statement"))
+                self.staff_answer_for(account)
             assert account.is_told
 
     # --- Staff and the bank -------------------------------------------------------------------------------------------
