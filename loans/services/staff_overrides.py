@@ -9,6 +9,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Q
 
 from loans.domain import limits
 from loans.domain.actors import Actor
@@ -143,7 +144,8 @@ def _refuse_unless_reinstatable(work: UnitOfWork, reservation: Reservation) -> N
     available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
     if reservation.amount > available:
         raise OverLimit(f"{reservation.amount} is more than the {available} available.", available=available)
-    if reservation.transfers.filter(status__in=[TransferStatus.SENT, TransferStatus.PAID]).exists():
+    refunds = reservation.transfers.filter(direction=Direction.REFUND)
+    if refunds.filter(Q(status=TransferStatus.SENT) | Q(moved__gt=0)).exists():
         raise IllegalTransition("A refund of it was sent or paid, so it cannot be reinstated.", state=reservation.state)
 
 

@@ -228,7 +228,7 @@ def settle_soon(loan_id: int) -> None:
 # --- Refunds -------------------------------------------------------------------------------------------------------------
 def follow_refund(work: UnitOfWork, refund: Transfer, before: RefundPosition, after: RefundPosition, report: BankEvent) -> str:
     """Bring a refund and its reservation from the position `before` to `after`, and return the report's outcome."""
-    if report.confirms_id:
+    if report.confirms_id and after.paid == before.paid:
         return "confirmation"
     if after.effects.get(report.pk) == Effect.DOUBTFUL or report.answer == "same":
         detail = f"The bank reports again that it paid {report.amount} dollars for refund {refund.reference}, which is paid."

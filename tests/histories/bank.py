@@ -40,12 +40,18 @@ class Report:
 
 @dataclass(eq=False)
 class Line:
-    """A movement as our books should have it: one or more reports, at most one of each source."""
+    """A movement as our books should have it: one or more reports, at most one of each source.
+
+    `reported_at` has the time of each source's report, `first` is the first report, and `is_another` tells whether staff said that it
+    is no duplicate.
+    """
 
     onward: bool
     amount: int
     at: datetime
-    sources: set[str]
+    first: Report
+    reported_at: dict[str, datetime]
+    is_another: bool = False
 
     def is_like(self, report: Report) -> bool:
         return (self.onward, self.amount) == _kind(report)
@@ -86,7 +92,6 @@ class Account:
     lines: list[Line] = field(default_factory=list)
     reported: list[Report] = field(default_factory=list)
     unreadable: list[Report] = field(default_factory=list)  # until staff assign them
-    doubtful: list[Report] = field(default_factory=list)  # possible duplicates, until staff answer
 
     # --- What the bank does -----------------------------------------------------------------------------------------------
     @property
@@ -134,50 +139,63 @@ class Account:
         """Say whether everything that the bank did has been reported and is in the books."""
         return not self.unreadable and not self.doubtful and all(map(self.is_reported, self.movements))
 
+    @property
+    def doubtful(self) -> list[Line]:
+        """Return the lines that may be duplicates: they have the amount and the time of one before, and staff have not answered."""
+        known: set[tuple[int, datetime]] = set()
+        doubtful = []
+        for line in sorted(self.lines, key=lambda line: line.is_another):
+            if line.onward and not line.is_another and (line.amount, line.at) in known:
+                doubtful.append(line)
+            if line.onward:
+                known.add((line.amount, line.at))
+        return doubtful
+
+    @property
+    def counted(self) -> list[Line]:
+        return [line for line in self.lines if line not in self.doubtful]
+
+    @property
+    def moved(self) -> int:
+        """Return what has moved onward and not back, as far as it has been reported and is not in doubt."""
+        return moved(self.counted)
+
     # --- What our books should make of it ---------------------------------------------------------------------------------------
-    def hear(self, report: Report) -> Line | None:
-        """Take a report, and return the line that is new or has another time; None if there is none."""
+    def hear(self, report: Report) -> bool:
+        """Take a report, and say whether it makes a new line."""
         if report in self.reported or report in self.unreadable:
-            return None
+            return False
         if not report.readable:
             self.unreadable.append(report)
-            return None
+            return False
         return self._book(report)
 
-    def assign(self, report: Report) -> Line | None:
-        """Take an unreadable report that staff assigned to this reference."""
+    def assign(self, report: Report) -> bool:
+        """Take an unreadable report that staff assigned to this reference, and say whether it makes a new line."""
         self.unreadable.remove(report)
         return self._book(report)
 
-    def is_another(self, report: Report) -> bool:
+    def is_another(self, line: Line) -> bool:
         """Say what the bank's account says of a possible duplicate: whether it is another payment than those in the books."""
-        alike = {id(other.movement) for other in self.reported if (other.movement.onward, other.movement.amount) == _kind(report)}
-        return sum(line.is_like(report) for line in self.lines) < len(alike)
+        movements = {id(report.movement) for report in self.reported if line.is_like(report)}
+        return sum((other.onward, other.amount) == (line.onward, line.amount) for other in self.counted) < len(movements)
 
-    def answer(self, report: Report) -> Line | None:
-        """Take staff's answer, which is right, and return the line that is then new."""
-        is_another = self.is_another(report)
-        self.doubtful.remove(report)
-        return self._new_line(report) if is_another else None
+    def answer(self, line: Line, *, is_another: bool) -> bool:
+        """Take staff's answer on a possible duplicate, and say whether it counts from now on."""
+        line.is_another = is_another
+        if not is_another:
+            self.lines.remove(line)
+        return is_another
 
-    def _book(self, report: Report) -> Line | None:
+    def _book(self, report: Report) -> bool:
         self.reported.append(report)
         alike = sorted((line for line in self.lines if line.is_like(report)), key=lambda line: line.at)
-        unconfirmed = [line for line in alike if report.source not in line.sources and is_within_ten_banking_days(line.at, report.at)]
-        line = next((line for line in unconfirmed if line.at == report.at), None)
-        if not line and report.movement.onward and any(line.at == report.at and report.source in line.sources for line in alike):
-            self.doubtful.append(report)
-            return None
-        line = line or next(iter(unconfirmed), None)
-        if not line:
-            return self._new_line(report)
-        line.sources.add(report.source)
-        if report.source != "notice":
-            return None
-        line.at = report.at
-        return line
-
-    def _new_line(self, report: Report) -> Line:
-        line = Line(report.movement.onward, report.movement.amount, report.at, {report.source})
-        self.lines.append(line)
-        return line
+        unconfirmed = [line for line in alike if report.source not in line.reported_at and is_within_ten_banking_days(line.at, report.at)]
+        same_time = [line for line in unconfirmed if line.at == report.at]
+        is_repeated = report.movement.onward and any(line.reported_at.get(report.source) == report.at for line in alike)
+        for line in same_time or (unconfirmed if not is_repeated else []):
+            line.reported_at[report.source] = report.at
+            line.at = report.at if report.source == "notice" else line.at
+            return False
+        self.lines.append(Line(report.movement.onward, report.movement.amount, report.at, report, {report.source: report.at}))
+        return True

@@ -34,7 +34,7 @@ class Refund:
 
     @property
     def gone(self) -> int:
-        return moved(self.account.lines)
+        return self.account.moved
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Reservation:
 
     @property
     def received(self) -> int:
-        return sum(moved(transfer.lines) for transfer in self.transfers)
+        return sum(transfer.moved for transfer in self.transfers)
 
     @property
     def sent(self) -> int:
@@ -109,7 +109,7 @@ class Reservation:
     def payment(self) -> Payment:
         """Return what is reported of the newest transfer."""
         gone = sum(refund.gone for refund in self.refunds.values() if refund.was_void)
-        return Payment(self.expected).read(self.transfers[-1].lines if self.transfers else [], gone)
+        return Payment(self.expected).read(self.transfers[-1].counted if self.transfers else [], gone)
 
     @property
     def keeps(self) -> int:
@@ -265,9 +265,9 @@ class Model:
         else:
             self.end(reservation, "payment_returned")
 
-    def refund_reported(self, refund: Refund, gone_before: int, line: Line) -> None:
+    def refund_reported(self, refund: Refund, gone_before: int, *, fails: bool) -> None:
         """Note what the bank reported of a refund: it is no longer sent, unless the report is of an attempt before it was paid."""
-        if refund.gone != gone_before or (not line.onward and not refund.gone):
+        if refund.gone != gone_before or (fails and not refund.gone):
             refund.sent = 0
 
     def send(self, refund: Refund, amount: int) -> None:
