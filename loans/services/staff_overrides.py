@@ -15,7 +15,7 @@ from loans.domain import limits
 from loans.domain.actors import Actor
 from loans.domain.deadlines import money_deadline, transfer_deadline
 from loans.domain.errors import IllegalTransition, Invalid, LoanNotOpen, NotFound, OverLimit
-from loans.domain.states import LIVE, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
+from loans.domain.states import LIVE, Direction, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 from loans.ledger import locks
 from loans.ledger.review_items import mark_resolved
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
