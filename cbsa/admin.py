@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 from cbsa.errors import ImportRefused
 from cbsa.forms import ActivateForm, ImportForm, PruneForm
 from cbsa.imports import requests, service
+from cbsa.imports.changes import compare, preview_consequences
 from cbsa.imports.sources import without_secrets
 from cbsa.models import Area, Dataset, ImportRequest, ImportRun, Zip, ZipShare
 from cbsa.rules import Share, rank
@@ -61,7 +62,7 @@ class DatasetAdmin(ReadOnlyAdmin):
                 log_admin_action(request.user.pk, dataset, f"Brought into use: {reason}")
                 self.message_user(request, f"{dataset} is in use.", messages.SUCCESS)
                 return redirect("admin:cbsa_dataset_change", pk)
-        changes = service.compare(dataset)
+        changes = compare(dataset)
         shown = {"expected_in_use": changes.in_use.vintage if changes.in_use else ""}
         form.data, form.initial = {**form.data, **shown} if form.is_bound else {}, shown
         if not changes.doubtful:
@@ -73,7 +74,7 @@ class DatasetAdmin(ReadOnlyAdmin):
             form,
             "Bring into use",
             changes=changes,
-            consequences=service.preview_consequences(dataset),
+            consequences=preview_consequences(dataset),
         )
 
     def prune(self, request: HttpRequest) -> HttpResponse:
@@ -94,9 +95,9 @@ class ImportRequestAdmin(ReadOnlyAdmin):
     list_display = ["requested_at", "vintage", "state", "actor", "finished_at"]
     list_filter = ["state"]
     search_fields = ["vintage", "actor"]
-    csv_exclude = ("zips", "metros")
+    csv_exclude = requests.KINDS
     change_form_template = "admin/cbsa/importrequest.html"
-    fields = ["vintage", "hud_file", "census_file", "actor", "requested_at", "finished_at", "attempts"]
+    fields = ["vintage", "hud_file", "census_file", "second_census_file", "actor", "requested_at", "finished_at", "attempts"]
 
     @admin.display(description="HUD's crosswalk")
     def hud_file(self, import_request: ImportRequest) -> str:
@@ -105,6 +106,10 @@ class ImportRequestAdmin(ReadOnlyAdmin):
     @admin.display(description="census estimates")
     def census_file(self, import_request: ImportRequest) -> str:
         return without_secrets(import_request.metros)
+
+    @admin.display(description="second census file")
+    def second_census_file(self, import_request: ImportRequest) -> str:
+        return without_secrets(import_request.more_metros)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("cbsa.add_importrequest")
@@ -135,7 +140,7 @@ class ImportRequestAdmin(ReadOnlyAdmin):
             loaded = import_request.state == ImportRequest.State.LOADED and dataset and not dataset.active
             context["may_cancel"] = self.has_add_permission(request) and (running or loaded)
             if loaded and dataset:
-                context |= {"changes": service.compare(dataset), "consequences": service.preview_consequences(dataset)}
+                context |= {"changes": compare(dataset), "consequences": preview_consequences(dataset)}
         response = super().change_view(request, object_id, form_url, (extra_context or {}) | context)
         if running:
             response["Refresh"] = str(REFRESH_SECONDS)

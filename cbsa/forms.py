@@ -4,28 +4,35 @@ from typing import Any
 
 from django import forms
 
-from cbsa.imports.requests import UPLOAD_BYTES
+from cbsa.imports.requests import KINDS, UPLOAD_BYTES
 from peerloans import safe_http
 from peerloans.admin.forms import ReasonForm
 
-KINDS = {"zips": "HUD's crosswalk", "metros": "Census estimates"}
+OPTIONAL = "more_metros"
 
 
 class ImportForm(forms.Form):
-    """A label and two sources, each a file or an address."""
+    """A label and two sources or three, each a file or an address."""
 
     vintage = forms.CharField(label="Label", max_length=50, help_text="The name of this pair, such as 2015 or 2023q3.")
     zips_file = forms.FileField(label="HUD's crosswalk: file", required=False, max_length=100, help_text="CSV, .xlsx, .gz or .zip.")
     zips_address = forms.CharField(label="or its address", required=False, max_length=500, widget=forms.URLInput(attrs={"size": 60}))
     metros_file = forms.FileField(label="Census estimates: file", required=False, max_length=100, help_text="CBSA-EST…-alldata, CSV.")
     metros_address = forms.CharField(label="or its address", required=False, max_length=500, widget=forms.URLInput(attrs={"size": 60}))
+    more_metros_file = forms.FileField(
+        label="Second census file",
+        required=False,
+        max_length=100,
+        help_text="If there is one: Puerto Rico’s estimates are published apart.",
+    )
+    more_metros_address = forms.CharField(label="or its address", required=False, max_length=500, widget=forms.URLInput(attrs={"size": 60}))
 
     def clean(self) -> dict[str, Any]:
         for kind in KINDS:
             file, address = self.cleaned_data.get(f"{kind}_file"), self.cleaned_data.get(f"{kind}_address")
             if f"{kind}_file" in self.errors or f"{kind}_address" in self.errors:
                 continue
-            if bool(file) == bool(address):
+            if bool(file) == bool(address) and (file or kind != OPTIONAL):
                 self.add_error(f"{kind}_file", "Choose a file or write an address, one of the two.")
             elif file and (file.size > UPLOAD_BYTES or not file.name.isprintable()):
                 self.add_error(f"{kind}_file", f"A file has at most {UPLOAD_BYTES // 2**20} MiB and a plain name. Compress it.")
@@ -38,8 +45,12 @@ class ImportForm(forms.Form):
 
     def sources(self) -> dict[str, str | tuple[str, bytes]]:
         """Return the sources of a valid form as `create_request` takes them."""
-        data = self.cleaned_data
-        return {kind: data[f"{kind}_address"] or (data[f"{kind}_file"].name, data[f"{kind}_file"].read()) for kind in KINDS}
+        sources: dict[str, str | tuple[str, bytes]] = {}
+        for kind in KINDS:
+            file, address = self.cleaned_data[f"{kind}_file"], self.cleaned_data[f"{kind}_address"]
+            if file or address:
+                sources[kind] = address or (file.name, file.read())
+        return sources
 
 
 class ActivateForm(ReasonForm):

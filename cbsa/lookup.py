@@ -17,6 +17,7 @@ from cbsa.errors import NoDataset, UnknownVintage, UnknownZip
 from cbsa.models import Dataset, Zip
 from cbsa.rules import METROPOLITAN, Kind, Share, growth_percent, kind_of, rank
 
+SWITCH_LOCK = 0x7377697463  # an advisory lock of our own: "switc" in ASCII
 NOTHING_IMPORTED = "No ZIP data has been imported yet; manage.py import_cbsa does it."
 
 
@@ -40,6 +41,19 @@ def markets_of(zip_codes: Collection[str], dataset_id: int | None = None) -> dic
     dataset = {"dataset": dataset_id} if dataset_id else {"dataset__active": True}
     zips = Zip.objects.filter(**dataset, zip__in=zip_codes, area__lsad=METROPOLITAN)
     return {zip_code: Market(cbsa, msa) for zip_code, cbsa, msa in zips.values_list("zip", "effective_cbsa", "area__name")}
+
+
+def keep_dataset_in_use() -> None:
+    """Let no other dataset come into use until this transaction ends. Others may do the same at the same time.
+
+    Call it before reading an answer that will be stored. The next activation then waits until the stored answer is committed, so that
+    the receivers of `dataset_activated` see it.
+
+    Raises:
+        OperationalError: another dataset is coming into use, and that takes longer than `lock_timeout`.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [SWITCH_LOCK])
 
 
 def has_dataset() -> bool:

@@ -52,7 +52,7 @@ class Area(models.Model):
         indexes = [
             models.Index(fields=["dataset", "cbsa"], name="area_by_code"),
             models.Index(fields=["dataset", "mdiv"], condition=~Q(mdiv=""), name="area_by_division"),
-            GinIndex(SearchVector("search_text", config="simple"), name="area_by_word"),
+            GinIndex(SearchVector("search_text", config="simple"), name="area_by_word", fastupdate=False),
         ]
         constraints = [
             models.UniqueConstraint(fields=["dataset", "cbsa"], condition=Q(lsad__in=[METROPOLITAN, MICROPOLITAN]), name="one_row_per_cbsa")
@@ -149,6 +149,7 @@ class ImportRequest(models.Model):
     vintage = models.CharField("label", max_length=50)
     zips = models.CharField("HUD's crosswalk", max_length=500)
     metros = models.CharField("census estimates", max_length=500)
+    more_metros = models.CharField("second file of census estimates", max_length=500, blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
     progress = models.CharField(max_length=600, blank=True)
     detail = models.TextField(blank=True)
@@ -174,7 +175,7 @@ class Upload(models.Model):
     """The bytes of one file that staff uploaded. They are deleted when its request ends."""
 
     request = models.ForeignKey(ImportRequest, models.CASCADE, related_name="uploads")
-    kind = models.CharField(max_length=6)
+    kind = models.CharField(max_length=11)
     content = models.BinaryField()
 
     class Meta:

@@ -1,12 +1,9 @@
-"""Tell other apps that ZIP data change, without knowing those apps.
-
-Both signals are sent inside the transaction of the change with `dataset_id`. An error in a receiver undoes the change.
-"""
+"""Tell other apps that ZIP data change, without knowing those apps. Both signals are sent with `dataset_id`."""
 
 from django.dispatch import Signal
 
 dataset_activated = Signal()
-"""The dataset has just come into use. A receiver returns a line of text for each change that it made."""
+"""The dataset has come into use, and that is committed. An error in a receiver is logged."""
 
 dataset_previewed = Signal()
 """Somebody asks what the dataset would change if it came into use. A receiver returns a line of text for each change in its tables."""

@@ -23,11 +23,11 @@ class LoansConfig(AppConfig):
 
 
 # These import when they are called, because most commands never need what they import.
-def resolve_markets(**_: Any) -> list[str]:
-    """Resolve each loan's market in the ZIP data that have just been activated. Returns one line for each loan that has changed."""
+def resolve_markets(**_: Any) -> None:
+    """Resolve each loan's market in the ZIP data that have just come into use. The job does it for loans that are busy now."""
     from loans.services.markets import resolve_loan_markets
 
-    return resolve_loan_markets()
+    resolve_loan_markets()
 
 
 def preview_markets(*, dataset_id: int, **_: Any) -> list[str]:

@@ -6,11 +6,14 @@ handed out again. A migration writes the default schedules into the database, an
 
 from celery import shared_task
 
+from loans.audit import history_chain
 from loans.audit.reconciliation import find_breaches
 from loans.notifications import deliveries
+from loans.services import statement_imports
 from loans.services.cache_refresh import refresh_remaining_cache
 from loans.services.closing_values import record_due_closing_values
 from loans.services.expiry import expire_due
+from loans.services.markets import resolve_loan_markets
 from loans.services.retention import delete_ended_access_data, delete_old_idempotency_keys
 from loans.services.settlement import settle_due, settle_one_loan
 
@@ -58,6 +61,32 @@ def record_closing_values() -> str:
 def reconcile() -> str:
     """Check every invariant and list each breach for staff."""
     return f"{find_breaches()} breaches were found."
+
+
+@shared_task
+def run_statement_import(import_id: int) -> str:
+    """Check one bank statement, or book it."""
+    return statement_imports.run_import(import_id)
+
+
+@shared_task
+def dispatch_statement_imports() -> str:
+    """Send to the workers those bank statements whose worker or message was lost."""
+    import_ids = statement_imports.silent_imports()
+    for import_id in import_ids:
+        run_statement_import.delay(import_id)
+    return f"{len(import_ids)} bank statements were dispatched."
+
+
+def resolve_markets() -> str:
+    """Set the market of each loan by the ZIP data in use, where an activation has not done so."""
+    return f"{resolve_loan_markets()} markets were changed."
+
+
+@shared_task
+def chain_history() -> str:
+    """Seal the new transitions of history in blocks that are chained by hash."""
+    return f"{history_chain.chain_history()} transitions were chained."
 
 
 @shared_task

@@ -118,6 +118,7 @@ MODELS = {
     "loans/loan": ("SAOR", "OR", "OR", NOBODY),
     "loans/reservation": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/transfer": ("SAOR", NOBODY, NOBODY, NOBODY),
+    "loans/statementimport": ("SAOR", "OR", NOBODY, NOBODY),
     "loans/transition": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/webhookendpoint": ("SAOR", "OR", "OR", NOBODY),
 }
@@ -130,6 +131,8 @@ ALONE = {
     "admin/cbsa/dataset/<int:pk>/activate/": "OR",
     "admin/cbsa/importrequest/<int:pk>/cancel/": "OR",
     "admin/loans/paymentfile/<int:pk>/download/": "SAOR",
+    "admin/loans/statementimport/<int:pk>/book/": "OR",
+    "admin/loans/statementimport/<int:pk>/cancel/": "OR",
 }
 
 

@@ -23,6 +23,7 @@ from peerloans import safe_http
 from peerloans.errors import Problem
 
 State = ImportRequest.State
+KINDS = ("zips", "metros", "more_metros")  # the files of a request; the last is optional
 UNFINISHED = (State.WAITING, State.RUNNING)
 
 UPLOAD_BYTES = 16 * 2**20
@@ -42,8 +43,8 @@ def create_request(
 ) -> ImportRequest:
     """Record a request and return it.
 
-    `sources` has `zips` and `metros`, each an address or a file's name and bytes. `send` is called with the request's id
-    once the transaction has committed.
+    `sources` has `zips`, `metros` and perhaps `more_metros`, each an address or a file's name and bytes. `send` is called with
+    the request's id once the transaction has committed.
     """
     names = {kind: source if isinstance(source, str) else source[0] for kind, source in sources.items()}
     with transaction.atomic():
@@ -74,7 +75,7 @@ def run_request(request_id: int) -> str:
             sources = _sources(request, Path(name))
             service.run(
                 zips=sources["zips"],
-                metros=sources["metros"],
+                metros=[sources[kind] for kind in ("metros", "more_metros") if kind in sources],
                 vintage=request.vintage,
                 actor=request.actor,
                 use=False,
@@ -126,7 +127,7 @@ def _lease(request_id: int) -> ImportRequest | None:
 
 def _sources(request: ImportRequest, folder: Path) -> dict[str, str | Path]:
     """Return the address of each file, or the path in `folder` to which its upload was written."""
-    sources: dict[str, str | Path] = {"zips": request.zips, "metros": request.metros}
+    sources: dict[str, str | Path] = {kind: address for kind in KINDS if (address := getattr(request, kind))}
     for upload in request.uploads.order_by("kind"):
         path = folder / upload.kind / getattr(request, upload.kind)
         path.parent.mkdir()
@@ -166,8 +167,8 @@ def _finish(
             return False
         request.state, request.detail, request.report, request.dataset_id = state, detail, report, dataset_id
         request.finished_at, request.progress = timezone.now(), ""
-        if not request.uploads.exists():
-            request.zips, request.metros = without_secrets(request.zips), without_secrets(request.metros)
+        for kind in KINDS:
+            setattr(request, kind, without_secrets(getattr(request, kind)))
         request.save()
         request.uploads.all().delete()
     return True

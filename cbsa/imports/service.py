@@ -6,41 +6,37 @@ readers see the old data or the new. Imports wait for each other.
 
 import hashlib
 import tempfile
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import IO
 
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from cbsa import lookup
-from cbsa.area_names import search_text
 from cbsa.errors import ImportRefused
-from cbsa.imports.parsing import LEFT_OUT_KEPT, Census, Crosswalk, Findings, check_codes, read_census, read_crosswalk
+from cbsa.imports.census import Census, read_census
+from cbsa.imports.changes import note_changes
+from cbsa.imports.crosswalk import Crosswalk, check_codes, read_crosswalk
+from cbsa.imports.findings import Findings
+from cbsa.imports.loading import load
 from cbsa.imports.sources import Limits, Progress, Source, fetch
-from cbsa.models import Area, Dataset, ImportRun, Zip, ZipShare
-from cbsa.rules import DIVISION, METROPOLITAN, MICROPOLITAN, NO_CBSA, effective_cbsa
-from cbsa.signals import dataset_activated, dataset_previewed
+from cbsa.models import Dataset, ImportRun
+from cbsa.rules import METROPOLITAN, MICROPOLITAN, NO_CBSA, effective_cbsa
+from cbsa.signals import dataset_activated
 from peerloans.errors import Problem
 
 Outcome = ImportRun.Outcome
 
 LOCK = 0x63627361  # an advisory lock of our own: "cbsa" in ASCII
 LOCK_WAIT_SECONDS = 120
-LOSS_TOLERATED = 0.1
-TAIL_TOLERATED = 100  # of the last ZIPs; a quarter's news takes away a few, a file that was cut off takes away thousands
-MOVED_TOLERATED = 0.25  # of the ZIPs; between 2015 and 2023 0.04 moved to another area
+SWITCH_WAIT_SECONDS = 10  # short, because those who want to keep the dataset in use wait behind it
 WHOLE_COUNTRY = 10_000  # ZIPs; the USA have about 39,500, and an extract for a test has a few
 LAST_ZIPS = "99"  # the first digits of the highest ZIPs of the USA, in Washington and Alaska
 ABSENT_SUSPICIOUS = 0.01  # of the ZIPs; a matching pair lacks only Puerto Rico, 0.004
 EXAMPLES = 10
-COPY_LINES = 20_000
-NULL = r"\N"  # in the text form of COPY
+LEFT_OUT_KEPT = 1_000
 
 
 # --- Import -------------------------------------------------------------------------------------------------------------
@@ -91,11 +87,12 @@ def run(
             with transaction.atomic(), _exclusive():
                 checksums = _checksums(record, sheet)
                 record.outcome = _outcome(record, checksums, force=force, dry_run=dry_run, use=use)
-                dataset = record.dataset or _load(checksums, census, crosswalk, rows)
+                dataset = record.dataset or load(checksums, census, crosswalk, rows)
                 if use and record.outcome != Outcome.UNCHANGED:
-                    _check_changes(record, dataset, force=force)
+                    note_changes(record, dataset, force=force)
                 _finish(record, dataset)
                 loaded(record)
+    _announce(record)
     return record
 
 
@@ -207,25 +204,10 @@ def _outcome(record: ImportRun, checksums: dict[str, str], *, force: bool, dry_r
     return Outcome.IMPORTED if use else Outcome.LOADED
 
 
-def _check_changes(record: ImportRun, dataset: Dataset, *, force: bool) -> None:
-    """Note in the record what would change, and refuse what looks like a mistake."""
-    found = compare(dataset)
-    record.changes = found.as_document()
-    if found.cut_off:
-        record.warnings.append(found.cut_off)
-    if found.doubtful and not force:
-        count, fate = (found.moved, "move to another area") if found.moves_many else (found.lost, "be lost")
-        detail = f"{count:,} of the {found.held:,} ZIPs in use would {fate}."
-        raise ImportRefused(
-            " ".join(filter(None, [detail, found.cut_off])), hint="If that is meant, repeat the import with --force.", lost=found.lost
-        )
-
-
 def _finish(record: ImportRun, dataset: Dataset) -> None:
     """Bring the dataset into use, leave it loaded, or undo the loading, as the outcome says."""
     match record.outcome:
         case Outcome.CHECKED:
-            record.changes["consequences"] = preview_consequences(dataset)
             record.dataset = None
             transaction.set_rollback(True)
         case Outcome.IMPORTED:
@@ -247,124 +229,7 @@ def _label(record: ImportRun, dataset: Dataset) -> None:
     record.dataset = dataset
 
 
-def _load(checksums: dict[str, str], census: Census, crosswalk: Crosswalk, rows: IO[str]) -> Dataset:
-    """Copy everything beside the data in use. Returns the new dataset, which gets its label in `_finish`.
-
-    The rows of all files have been checked, so none needs quoting.
-    """
-    from psycopg.types.json import Json
-
-    latest_year = max(int(year) for area in census.areas for year in area.population)
-    facts = {"zips": len(crosswalk.cbsa_of_zip), "latest_year": latest_year}
-    dataset = Dataset.objects.create(vintage=uuid.uuid4().hex, **checksums, **facts)
-    zips = _zips_by_area(census, crosswalk)
-    columns = "dataset_id, cbsa, mdiv, stcou, name, lsad, population, people, zips, search_text"
-    with connection.cursor() as cursor, cursor.copy(f"COPY {Area._meta.db_table} ({columns}) FROM STDIN") as copy:
-        for area in census.areas:
-            code = {METROPOLITAN: area.cbsa, MICROPOLITAN: area.cbsa, DIVISION: area.mdiv}.get(area.lsad, "")
-            people = area.population[max(area.population)]
-            words = search_text(area.name, is_county=not code)
-            copy.write_row((dataset.pk, *area[:-1], Json(area.population), people, zips[code], words))
-    rows.seek(0)
-    good_rows = (row for row in rows if row[:5] not in crosswalk.left_out) if crosswalk.left_out else rows
-    _copy_lines(ZipShare._meta.db_table, "zip, cbsa, tot_ratio, res_ratio, bus_ratio, oth_ratio", dataset, good_rows)
-    area_ids = dict(Area.objects.filter(dataset=dataset, lsad__in=[METROPOLITAN, MICROPOLITAN]).values_list("cbsa", "pk"))
-    _copy_lines(Zip._meta.db_table, "zip, cbsa, effective_cbsa, area_id", dataset, _zip_lines(census, crosswalk, area_ids))
-    return dataset
-
-
-def _zips_by_area(census: Census, crosswalk: Crosswalk) -> Counter[str]:
-    """Count the ZIPs that the rule places in each CBSA and in each division."""
-    zips = Counter(crosswalk.cbsa_of_zip.values())
-    for division, cbsa in census.divided.items():
-        zips[cbsa] += zips[division]
-    return zips
-
-
-def _zip_lines(census: Census, crosswalk: Crosswalk, area_ids: dict[str, int]) -> Iterator[str]:
-    for zip_code, cbsa in crosswalk.cbsa_of_zip.items():
-        effective = effective_cbsa(cbsa, census.divided)
-        yield f"{zip_code}\t{cbsa}\t{effective}\t{area_ids.get(effective, NULL)}\n"
-
-
-def _copy_lines(table: str, columns: str, dataset: Dataset, lines: Iterator[str] | IO[str]) -> None:
-    lead = f"{dataset.pk}\t"
-    with connection.cursor() as cursor:
-        # One COPY for each batch: within a single COPY, bytes that the server has not read yet would fill memory without bound.
-        while batch := list(islice(lines, COPY_LINES)):
-            with cursor.copy(f"COPY {table} (dataset_id, {columns}) FROM STDIN") as copy:
-                copy.write(lead + lead.join(batch))
-
-
 # --- Switch between datasets, and delete old ones ---------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Changes:
-    """How a dataset differs from the one in use: how many ZIPs are new, lost or in another area.
-
-    `lost_tail` counts the lost ZIPs above `last_zip`, the highest of the other dataset.
-    """
-
-    in_use: Dataset | None
-    held: int
-    new: int
-    lost: int
-    moved: int
-    lost_tail: int
-    last_zip: str
-    lost_examples: list[str]
-
-    @property
-    def cut_off(self) -> str:
-        """Return a sentence where the lost ZIPs look like the end of a file that was cut off; else ""."""
-        if self.lost_tail < 2 or self.lost_tail < self.lost / 2:
-            return ""
-        return f"{self.lost_tail:,} of the lost ZIPs are all those above {self.last_zip}, the last ZIP of the new file: was it cut off?"
-
-    @property
-    def doubtful(self) -> bool:
-        """Return whether so many ZIPs are lost, or move, that somebody must confirm it."""
-        cut_off = bool(self.cut_off) and self.lost_tail > TAIL_TOLERATED
-        return self.lost > LOSS_TOLERATED * self.held or cut_off or self.moves_many
-
-    @property
-    def moves_many(self) -> bool:
-        """Return whether so many ZIPs move to another area that the crosswalk may be one to other areas."""
-        return self.moved > max(TAIL_TOLERATED, MOVED_TOLERATED * self.held)
-
-    def as_document(self) -> dict[str, object]:
-        """Return the changes as JSON-ready values."""
-        return {
-            "in_use": self.in_use and self.in_use.vintage,
-            **{name: getattr(self, name) for name in ("held", "new", "lost", "moved", "lost_examples")},
-        }
-
-
-# The join pairs the ZIPs of both datasets; a side without the ZIP is null.
-CHANGES = """
-SELECT count(old.zip), count(*) FILTER (WHERE old.zip IS NULL), count(*) FILTER (WHERE new.zip IS NULL),
-       count(*) FILTER (WHERE old.effective_cbsa <> new.effective_cbsa),
-       count(*) FILTER (WHERE new.zip IS NULL AND old.zip > last.zip), coalesce(min(last.zip), ''),
-       coalesce((array_agg(old.zip ORDER BY old.zip) FILTER (WHERE new.zip IS NULL))[:%(examples)s], '{}')
-FROM (SELECT * FROM cbsa_zip WHERE dataset_id = %(in_use)s) old
-FULL JOIN (SELECT * FROM cbsa_zip WHERE dataset_id = %(dataset)s) new USING (zip)
-CROSS JOIN (SELECT max(zip) AS zip FROM cbsa_zip WHERE dataset_id = %(dataset)s) last
-"""
-
-
-def compare(dataset: Dataset) -> Changes:
-    """Compare the dataset with the one in use now."""
-    in_use = Dataset.objects.filter(active=True).first()
-    with connection.cursor() as cursor:
-        cursor.execute(CHANGES, {"in_use": in_use.pk if in_use else 0, "dataset": dataset.pk, "examples": EXAMPLES})
-        held, new, lost, moved, lost_tail, last_zip, lost_examples = cursor.fetchone()
-    return Changes(in_use, held, new, lost, moved, lost_tail, last_zip, lost_examples)
-
-
-def preview_consequences(dataset: Dataset) -> list[str]:
-    """Return a line for each change that other apps would make if the dataset came into use."""
-    return [line for _, lines in dataset_previewed.send(Dataset, dataset_id=dataset.pk) for line in lines or ()]
-
-
 def activate(*, vintage: str, actor: str, reason: str = "", expected_in_use: str | None = None, force: bool = True) -> ImportRun:
     """Bring an earlier dataset back into use. Returns the record, unsaved where the dataset is in use already.
 
@@ -386,8 +251,9 @@ def activate(*, vintage: str, actor: str, reason: str = "", expected_in_use: str
         record.dataset = dataset
         record.outcome = Outcome.UNCHANGED if dataset.active else Outcome.ACTIVATED
         if record.outcome == Outcome.ACTIVATED:
-            _check_changes(record, dataset, force=force)
+            note_changes(record, dataset, force=force)
             _switch(record)
+    _announce(record)
     return record
 
 
@@ -407,24 +273,34 @@ def discard(dataset_id: int) -> None:
 
 
 def _switch(record: ImportRun) -> None:
-    """Bring the record's dataset into use, tell other apps, and save the record."""
+    """Bring the record's dataset into use, once no other transaction keeps the former one in use, and save the record."""
+    _wait_for(lookup.SWITCH_LOCK, SWITCH_WAIT_SECONDS, "Another transaction has kept the data in use")
     Dataset.objects.filter(active=True).update(active=False)
     Dataset.objects.filter(vintage=record.vintage).update(active=True)
     lookup.forget()
-    answers = dataset_activated.send(Dataset, dataset_id=record.dataset_id)
-    record.changes["consequences"] = [line for _, lines in answers for line in lines or ()]
     record.finished_at = timezone.now()
     record.save()
+
+
+def _announce(record: ImportRun) -> None:
+    """Tell other apps after the commit that a dataset has come into use."""
+    if record.outcome in (Outcome.IMPORTED, Outcome.ACTIVATED):
+        dataset_activated.send_robust(Dataset, dataset_id=record.dataset_id)
 
 
 @contextmanager
 def _exclusive() -> Iterator[None]:
     """Hold the lock of dataset changes until the transaction ends. Raises ImportRefused where another holds it for too long."""
+    _wait_for(LOCK, LOCK_WAIT_SECONDS, "Another import has been running")
+    yield
+
+
+def _wait_for(lock: int, seconds: float, reason: str) -> None:
+    """Take an advisory lock until the transaction ends. Raises ImportRefused, with the reason, where another holds it for too long."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_WAIT_SECONDS}s"])
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{seconds}s"])
         try:
             with transaction.atomic():
-                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock])
         except OperationalError:
-            raise ImportRefused(f"Another import has been running for {LOCK_WAIT_SECONDS} seconds. Try again when it has ended.") from None
-    yield
+            raise ImportRefused(f"{reason} for {seconds} seconds. Try again when it has ended.") from None

@@ -35,6 +35,7 @@ ADDRESS = re.compile("https?://", re.I)
 OTHER_ADDRESS = re.compile("[a-z][a-z0-9+.-]+://", re.I)
 
 Progress = Callable[[str], None]
+PROGRESS_ROWS = 5_000  # between two reports of progress
 
 
 @dataclass(frozen=True)

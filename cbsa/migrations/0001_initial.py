@@ -58,6 +58,7 @@ class Migration(migrations.Migration):
                 ("vintage", models.CharField(max_length=50, verbose_name="label")),
                 ("zips", models.CharField(max_length=500, verbose_name="HUD's crosswalk")),
                 ("metros", models.CharField(max_length=500, verbose_name="census estimates")),
+                ("more_metros", models.CharField(blank=True, max_length=500, verbose_name="second file of census estimates")),
                 (
                     "state",
                     models.CharField(
@@ -137,7 +138,7 @@ class Migration(migrations.Migration):
             name="Upload",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("kind", models.CharField(max_length=6)),
+                ("kind", models.CharField(max_length=11)),
                 ("content", models.BinaryField()),
                 (
                     "request",
@@ -191,7 +192,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="area",
             index=django.contrib.postgres.indexes.GinIndex(
-                django.contrib.postgres.search.SearchVector("search_text", config="simple"), name="area_by_word"
+                django.contrib.postgres.search.SearchVector("search_text", config="simple"), name="area_by_word", fastupdate=False
             ),
         ),
         migrations.AddConstraint(

@@ -48,15 +48,27 @@ def this_minute() -> datetime:
 class ActionForm(ReasonForm):
     """A form that asks for the reason, below the fields of its subclass."""
 
+    ABOUT_REASON = ("reason", "shows_reason")
+
+    shows_reason = forms.BooleanField(
+        required=False, label="Shown to the investor", help_text="Tick this if the investor may read the reason in the history."
+    )
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.order_fields([*(name for name in self.fields if name != "reason"), "reason"])
+        self.order_fields([*(name for name in self.fields if name not in self.ABOUT_REASON), *self.ABOUT_REASON])
 
     def service_arguments(self) -> dict[str, Any] | None:
         """Return what the service takes besides the reason; None if a field is missing or wrong. Empty fields are left out."""
         if self.errors.keys() - {"reason"}:
             return None
-        return {name: value for name, value in self.cleaned_data.items() if name != "reason" and value is not None}
+        return {name: value for name, value in self.cleaned_data.items() if name not in self.ABOUT_REASON and value is not None}
+
+
+class NoteForm(ActionForm):
+    """A form whose reason no investor ever sees."""
+
+    shows_reason = None  # type: ignore[assignment]
 
 
 class OpeningForm(ActionForm):
@@ -102,5 +114,5 @@ class ReturnForm(MoneyForm):
         self.fields["amount"].help_text = "Dollars that the bank took back. Empty: all that was received."
 
 
-class AssignForm(ActionForm):
+class AssignForm(NoteForm):
     reference = forms.CharField(max_length=40, help_text="The reference of the transfer (T-…) or of the refund (R-…) that is meant.")

@@ -56,7 +56,8 @@ def _action_page(action: StaffAction, model_admin: StaffActionsAdmin, request: H
         return None
     step = request.POST.get("step")
     form = action.form(request.POST if step else _initial_data(action.form))
-    arguments, actor = form.service_arguments(), Actor("staff", request.user.pk)
+    arguments = form.service_arguments()
+    actor = Actor("staff", request.user.pk, shows_reason=form.cleaned_data.get("shows_reason", False))
     if arguments is not None and step == "confirm" and form.is_valid():
         outcomes = [
             action_previews.confirm(

@@ -249,7 +249,7 @@ class TransitionSerializer(serializers.Serializer):
     transfer = serializers.CharField(allow_null=True, help_text="The reference of the transfer or refund that the event happened to.")
     rule = serializers.CharField(allow_null=True, help_text="The settlement rule that decided, or `staff`.")
     actor = serializers.ChoiceField(["investor", "staff", "bank", "system"])
-    reason = serializers.CharField(allow_null=True)
+    reason = serializers.CharField(allow_null=True, help_text="What staff wrote for the investor, if they did.")
 
     def to_representation(self, transition: Transition) -> dict[str, Any]:
         return {
@@ -262,7 +262,7 @@ class TransitionSerializer(serializers.Serializer):
             "transfer": transition.transfer.reference if transition.transfer else None,
             "rule": transition.rule or None,
             "actor": transition.actor,
-            "reason": transition.reason or None,
+            "reason": (transition.reason or None) if transition.reason_shown else None,
         }
 
 

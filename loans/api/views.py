@@ -54,7 +54,7 @@ from loans.selectors.offers import loan_offer
 from loans.selectors.portfolio import portfolio
 from loans.selectors.reservations import reservation_of_investor
 from loans.selectors.transfers import TransferRow, transfers_of
-from loans.services.bank_events import Notice, record_bank_event
+from loans.services.bank_events import AWAITING_STAFF, Notice, record_bank_event
 from loans.services.reservations import cancel_reservation, reserve, start_transfer
 from peerloans.api.caching import ConditionalView, PublicView
 from peerloans.api.pagination import KeysetPagination
@@ -288,4 +288,4 @@ class BankEventCreate(APIView):
         verify_bank_signature(request._request.body, request.headers)
         notice = Notice(**body_of(request, BankEventSerializer))
         outcome = record_bank_event(notice)
-        return Response({"id": notice.id, "outcome": outcome}, status=202 if outcome == "unknown_reference" else 200)
+        return Response({"id": notice.id, "outcome": outcome}, status=202 if outcome in AWAITING_STAFF else 200)

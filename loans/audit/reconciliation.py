@@ -9,6 +9,7 @@ from django.db import connection
 from redis.exceptions import RedisError
 
 from loans import remaining_cache
+from loans.audit.history_chain import check_chain
 from loans.audit.invariants import INVARIANTS, SWEPT_WITHIN, Invariant
 from loans.domain.business_calendar import end_of_day, last_ended_banking_days
 from loans.ledger.review_items import open_review_item
@@ -29,7 +30,7 @@ class Breach:
     """Where an invariant does not hold."""
 
     sentence: str
-    loan_id: int
+    loan_id: int | None
     reservation_id: UUID | None
     expected: object
     actual: object
@@ -47,7 +48,7 @@ def find_breaches(now: datetime | None = None) -> int:
     """
     at = database_now(now)
     number = sum(_list_for_staff(_breaches(invariant, at), at) for invariant in INVARIANTS)
-    return number + _list_for_staff(_missing_closing_values(at), at) + _list_drift(at)
+    return number + _list_for_staff(_missing_closing_values(at), at) + _list_for_staff(_broken_block(), at) + _list_drift(at)
 
 
 def _breaches(invariant: Invariant, at: datetime) -> list[Breach]:
@@ -66,6 +67,12 @@ def _missing_closing_values(at: datetime) -> list[Breach]:
     sentence = "A loan that was open or funded at the end of a banking day has a closing value"
     loan_ids = loans_without_closing_value(day, end_of_day(day))[:MOST_LISTED]
     return [Breach(sentence, loan_id, None, f"one of {day}", "none") for loan_id in loan_ids]
+
+
+def _broken_block() -> list[Breach]:
+    chain = check_chain()
+    sentence = "The blocks of history hold"
+    return [Breach(sentence, None, None, "no broken block", f"block {chain.block} ({chain.fault})")] if chain.fault else []
 
 
 def _list_for_staff(breaches: list[Breach], at: datetime) -> int:

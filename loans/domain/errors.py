@@ -92,3 +92,13 @@ class RequestInProgress(Problem):
 
     code = "request_in_progress"
     title = "Request in progress"
+
+
+class StatementRefused(Problem):
+    """A bank statement is not read, or not booked. No line of it was booked.
+
+    `bad_lines`: the first lines that cannot be read, each with `file`, `line` and `reason`; `bad_lines_count`: how many there are.
+    """
+
+    code = "statement_refused"
+    title = "Statement refused"

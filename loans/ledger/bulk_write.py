@@ -42,6 +42,7 @@ _TRANSITION_COLUMNS = (
     "actor",
     "user_id",
     "reason",
+    "reason_shown",
 )
 
 

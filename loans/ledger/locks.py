@@ -88,14 +88,15 @@ def lock_loans(
     loan_ids: Sequence[int] | None = None,
     reference: str | None = None,
     reservation_id: UUID | None = None,
+    skip_locked: bool = False,
     now: datetime | None = None,
 ) -> LockedLoans:
     """Lock the loans of these ids, the loan of this reference, or the loan of this reservation. Pass one of the three.
 
-    Ids that no loan has are skipped.
+    Ids that no loan has are skipped; with `skip_locked` also loans that another transaction holds, instead of waiting for it.
 
     Raises:
-        NotFound: no loan was found.
+        NotFound: no loan was found, or all are skipped.
         OperationalError: a lock does not come in time; `short_transaction` translates it to Busy.
     """
     value: Any
@@ -107,7 +108,7 @@ def lock_loans(
         condition, value = "id = ANY(%s)", list(loan_ids or ())
     # The clock is read outside of the SELECT that locks, so when all loans are locked.
     statement = f"""
-        WITH locked AS MATERIALIZED (SELECT * FROM loans_loan WHERE {condition} ORDER BY id FOR UPDATE)
+        WITH locked AS MATERIALIZED (SELECT * FROM loans_loan WHERE {condition} ORDER BY id FOR UPDATE{" SKIP LOCKED" * skip_locked})
         SELECT locked.*, COALESCE(%s::timestamptz, clock_timestamp()) AS at FROM locked ORDER BY id
     """
     loans = list(Loan.objects.raw(statement, [value, now]))

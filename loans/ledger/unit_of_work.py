@@ -83,19 +83,23 @@ def unit_of_work(
     reservation_id: UUID | None = None,
     actor: Actor,
     reason: str = "",
+    skip_locked: bool = False,
     now: datetime | None = None,
 ) -> Iterator["UnitOfWork"]:
     """Lock loans, cancel their lapsed reservations, and write what the block has changed when it ends; in one transaction.
 
-    Pass the ids of loans, the reference of one, or one reservation's id. `actor` and `reason` go into history with each change. An
-    exception in the block undoes everything, also the cancellation of lapsed reservations.
+    Pass the ids of loans, the reference of one, or one reservation's id. With `skip_locked`, loans that another transaction holds are
+    left out. `actor` and `reason` go into history with each change. An exception in the block undoes everything, also the cancellation
+    of lapsed reservations.
 
     Raises:
-        NotFound: there is no such loan or reservation.
+        NotFound: there is no such loan or reservation, or all loans are left out.
         Busy: a lock did not come in time.
     """
     with locks.short_transaction():
-        loans, at = locks.lock_loans(loan_ids=loan_ids, reference=reference, reservation_id=reservation_id, now=now)
+        loans, at = locks.lock_loans(
+            loan_ids=loan_ids, reference=reference, reservation_id=reservation_id, skip_locked=skip_locked, now=now
+        )
         work = UnitOfWork(loans, at, actor=actor, reason=reason, expired=expire_lapsed(loans, at))
         yield work
         work.write()
@@ -324,7 +328,7 @@ class UnitOfWork:
         self._record(loan, event, from_status, transfer.status, amount, reservation=reservation, transfer=transfer)
 
     def _record(self, loan: Loan, event: str, from_state: str, to_state: str, amount: Decimal, **more: Any) -> None:
-        by = {"actor": self.actor.kind, "user_id": self.actor.user_id, "reason": self.reason}
+        by = {"actor": self.actor.kind, "user_id": self.actor.user_id, "reason": self.reason, "reason_shown": self.actor.shows_reason}
         self._transitions.append(
             Transition(at=self.at, loan=loan, event=event, from_state=from_state, to_state=to_state, amount=amount, **by, **more)
         )

@@ -34,6 +34,52 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="StatementImport",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("file_name", models.CharField(max_length=100)),
+                ("sha256", models.CharField(max_length=64, verbose_name="SHA-256")),
+                ("format", models.CharField(blank=True, max_length=10)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("checking", "Checking"),
+                            ("checked", "Checked"),
+                            ("booking", "Booking"),
+                            ("booked", "Booked"),
+                            ("refused", "Refused"),
+                            ("failed", "Failed"),
+                            ("canceled", "Canceled"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("progress", models.CharField(blank=True, max_length=100)),
+                ("progress_at", models.DateTimeField(help_text="When it was requested, or a worker last worked on it.")),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("detail", models.TextField(blank=True)),
+                ("requested_by", models.CharField(max_length=150)),
+                ("requested_at", models.DateTimeField()),
+                ("booked_by", models.CharField(blank=True, max_length=150)),
+                ("reason", models.TextField(blank=True)),
+                (
+                    "accept_doubtful",
+                    models.BooleanField(default=False, help_text="Whether lines are booked that seem to be booked already."),
+                ),
+                ("finished_at", models.DateTimeField(null=True)),
+                ("preview", models.JSONField(default=list)),
+                ("outcomes", models.JSONField(default=list)),
+                ("bad_lines", models.JSONField(default=list)),
+            ],
+            options={
+                "verbose_name": "bank statement",
+                "ordering": ["-requested_at", "-id"],
+                "permissions": [("import_statement", "Can import a bank statement")],
+                "default_permissions": ["view"],
+            },
+        ),
+        migrations.CreateModel(
             name="User",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -154,6 +200,22 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-recorded_at", "id"],
                 "permissions": [("assign_bankevent", "Can assign a payment, or say whether it is a duplicate")],
+            },
+        ),
+        migrations.CreateModel(
+            name="HistoryBlock",
+            fields=[
+                ("number", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("previous_sha256", models.CharField(blank=True, help_text="Of the block before; empty in the first.", max_length=64)),
+                ("transitions_sha256", models.CharField(max_length=64)),
+                ("transitions", models.PositiveIntegerField(help_text="How many.")),
+                ("last_id", models.BigIntegerField(help_text="The id of its last transition.")),
+                ("at", models.DateTimeField()),
+                ("sha256", models.CharField(help_text="Of all of the above.", max_length=64)),
+            ],
+            options={
+                "ordering": ["number"],
+                "constraints": [],
             },
         ),
         migrations.CreateModel(
@@ -440,6 +502,25 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="StatementFile",
+            fields=[
+                (
+                    "statement_import",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="file",
+                        serialize=False,
+                        to="loans.statementimport",
+                    ),
+                ),
+                ("content", models.BinaryField()),
+            ],
+            options={
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
             name="Transfer",
             fields=[
                 ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
@@ -520,6 +601,7 @@ class Migration(migrations.Migration):
                 ("facts", models.JSONField(help_text="The fields of a loan that changed, with their new values as text.", null=True)),
                 ("actor", models.CharField(max_length=10)),
                 ("reason", models.TextField(blank=True)),
+                ("reason_shown", models.BooleanField(db_default=False, help_text="The investor may read the reason.")),
                 (
                     "txid",
                     loans.models.fields.TransactionId(

@@ -8,4 +8,7 @@ from loans.models.append_only import AppendOnly
 class Migration(migrations.Migration):
     dependencies = [("loans", "0001_initial")]
 
-    operations = [migrations.AddConstraint("transition", AppendOnly(name="append_only"))]
+    operations = [
+        migrations.AddConstraint("transition", AppendOnly(name="append_only")),
+        migrations.AddConstraint("historyblock", AppendOnly(name="blocks_append_only")),
+    ]

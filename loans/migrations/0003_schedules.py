@@ -12,8 +12,12 @@ JOBS = [
     ("Refresh remaining values in Redis", "loans.tasks.refresh_remaining", {"every": 1, "period": "hours"}, 3600),
     # Four times within the hour, for loans that were busy; a value that is already recorded is not changed.
     ("Record closing values", "loans.tasks.record_closing_values", {"minute": "*/15", "hour": "18", "day_of_week": "1-5"}, 3600),
+    # An activation of ZIP data does it at once; this is for loans that were busy then, and after one that was killed.
+    ("Resolve the markets of loans", "loans.tasks.resolve_markets", {"every": 5, "period": "minutes"}, 300),
+    ("Chain history by hash", "loans.tasks.chain_history", {"every": 5, "period": "minutes"}, 300),
     ("Reconcile nightly", "loans.tasks.reconcile", {"minute": "30", "hour": "2"}, 6 * 3600),
     ("Dispatch imports of ZIP data", "cbsa.tasks.dispatch_import_requests", {"every": 1, "period": "minutes"}, 60),
+    ("Dispatch imports of bank statements", "loans.tasks.dispatch_statement_imports", {"every": 1, "period": "minutes"}, 60),
     ("Delete old idempotency keys and tokens", "loans.tasks.delete_old_records", {"minute": "15", "hour": "3"}, 6 * 3600),
 ]
 

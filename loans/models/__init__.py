@@ -3,7 +3,7 @@
 Only `loans.ledger` writes states, totals and history. Constraints and triggers in the database refuse what breaks a rule.
 """
 
-from loans.models.history import Transition
+from loans.models.history import HistoryBlock, Transition
 from loans.models.idempotency import KEY_UNIQUE, IdempotencyKey
 from loans.models.investor import Investor
 from loans.models.loan import ClosingValue, Loan
@@ -11,6 +11,7 @@ from loans.models.notification import Delivery, DeliveryStatus, OutboxCursor, We
 from loans.models.reservation import Reservation
 from loans.models.review_item import ReviewItem
 from loans.models.staff_group import StaffGroupGrant
+from loans.models.statement import StatementFile, StatementImport
 from loans.models.transfer import OPEN_STATUSES, BankEvent, PaymentFile, Transfer
 from loans.models.user import User
 
@@ -21,6 +22,7 @@ __all__ = [
     "ClosingValue",
     "Delivery",
     "DeliveryStatus",
+    "HistoryBlock",
     "IdempotencyKey",
     "Investor",
     "Loan",
@@ -29,6 +31,8 @@ __all__ = [
     "Reservation",
     "ReviewItem",
     "StaffGroupGrant",
+    "StatementFile",
+    "StatementImport",
     "Transfer",
     "Transition",
     "User",

@@ -30,6 +30,7 @@ class Transition(models.Model):
     actor = models.CharField(max_length=10)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, db_index=False)
     reason = models.TextField(blank=True)
+    reason_shown = models.BooleanField(db_default=False, help_text="The investor may read the reason.")
     txid = TransactionId(
         db_default=Func(function="pg_current_xact_id"),
         editable=False,
@@ -50,3 +51,26 @@ class Transition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.event}"
+
+
+class HistoryBlock(models.Model):
+    """A run of transitions, sealed by hash together with the blocks before it. Blocks are numbered from 1 without a gap.
+
+    A block has all transitions whose ids lie above the last id of the block before, up to its own last id. Hashes are SHA-256 in
+    hexadecimal; `loans/audit/history_chain.py` says of what.
+    """
+
+    number = models.BigIntegerField(primary_key=True)
+    previous_sha256 = models.CharField(max_length=64, blank=True, help_text="Of the block before; empty in the first.")
+    transitions_sha256 = models.CharField(max_length=64)
+    transitions = models.PositiveIntegerField(help_text="How many.")
+    last_id = models.BigIntegerField(help_text="The id of its last transition.")
+    at = models.DateTimeField()
+    sha256 = models.CharField(max_length=64, help_text="Of all of the above.")
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [AppendOnly(name="blocks_append_only")]
+
+    def __str__(self) -> str:
+        return f"block {self.number}"

@@ -73,7 +73,7 @@ def confirmed_by(event: BankEvent) -> BankEvent | None:
     """
     same = BankEvent.objects.filter(transfer=event.transfer, type=event.type, amount=event.amount, confirms=None).exclude(answer="same")
     others = same.exclude(source=event.source).exclude(confirmations__source=event.source).exclude(pk=event.pk)
-    near = [other for other in others.order_by("occurred_at", "id") if _are_near(other.occurred_at, event.occurred_at)]
+    near = [other for other in others.order_by("occurred_at", "id") if are_near(other.occurred_at, event.occurred_at)]
     exact = next((other for other in near if other.occurred_at == event.occurred_at), None)
     return exact or (None if _is_repeated(event) else next(iter(near), None))
 
@@ -83,7 +83,8 @@ def _is_repeated(event: BankEvent) -> bool:
     return not event.type.endswith(".failed") and BankEvent.objects.filter(**fields).exclude(pk=event.pk).exists()
 
 
-def _are_near(one: datetime, other: datetime) -> bool:
+def are_near(one: datetime, other: datetime) -> bool:
+    """Return whether two reports are at most CONFIRMED_WITHIN banking days apart, so that they may be about the same money."""
     earlier, later = sorted([new_york_day(one), new_york_day(other)])
     return later <= banking_days_after(earlier, CONFIRMED_WITHIN)[-1]
 

@@ -44,6 +44,7 @@ OUTCOMES = (
     "refund_differs",  # A refund was paid or came back that is void, or with another amount. It is recorded; staff are told.
     "unknown_reference",  # No transfer has the reference; staff assign it.
 )
+AWAITING_STAFF = {"possible_duplicate", "unknown_reference"}
 
 NoticeType = Literal["transfer.cleared", "transfer.failed", "refund.paid", "refund.failed"]
 Source = Literal["notice", "statement", "staff"]

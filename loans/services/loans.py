@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from cbsa.lookup import market_of
+from cbsa.lookup import keep_dataset_in_use, market_of
 from loans.domain.actors import Actor
 from loans.domain.errors import IllegalTransition, Invalid
 from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState
@@ -24,8 +24,8 @@ def create_loan(loan: Loan, *, actor: Actor, now: datetime | None = None) -> Loa
     Raises:
         Busy; and IntegrityError and DataError, as insert_draft does.
     """
-    loan.market_cbsa, loan.market_msa = _market(loan.zip)
     with locks.short_transaction():
+        loan.market_cbsa, loan.market_msa = _market(loan.zip)
         return insert_draft(loan, actor=actor, at=database_now(now))
 
 
@@ -50,6 +50,7 @@ def edit_loan(*, reference: str, facts: Mapping[str, Any], actor: Actor, now: da
 
 
 def _market(zip_code: str) -> tuple[str, str]:
+    keep_dataset_in_use()
     return market_of(zip_code) or ("", "")
 
 

@@ -1,16 +1,19 @@
 """Keep each loan's market, the metropolitan area of its ZIP, in step with the ZIP data in use."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
-from cbsa.lookup import Market, markets_of
+from cbsa.lookup import Market, keep_dataset_in_use, markets_of
 from loans.domain.actors import SYSTEM
+from loans.domain.errors import NotFound
 from loans.domain.states import LoanEvent
 from loans.ledger.unit_of_work import unit_of_work
 from loans.models import Loan
 
 NO_MARKET = Market("", "")
+BATCH_LOANS = 50  # Enough to save round trips, few enough to hold their locks only for a short time.
 
 
 class _MarketChange(NamedTuple):
@@ -28,19 +31,16 @@ def preview_market_changes(dataset_id: int) -> list[str]:
     return sorted(map(str, _market_changes(dataset_id)))
 
 
-def resolve_loan_markets(now: datetime | None = None, *, batch: int = 500) -> list[str]:
-    """Set the market of each loan by the ZIP data in use, and return a sentence for each loan that changed, by reference.
+def resolve_loan_markets(now: datetime | None = None, *, batch: int = BATCH_LOANS) -> int:
+    """Set the market of each loan by the ZIP data in use, and return how many loans changed.
 
-    Only loans that change are locked, `batch` loans in one transaction.
+    Only loans that change are locked, `batch` loans in one transaction. A loan that another transaction holds is left for the next run.
 
     Raises:
-        Busy: a lock did not come in time. The batches before stay changed.
+        Busy: another dataset is just coming into use. The batches before stay changed.
     """
-    changed: list[_MarketChange] = []
     loan_ids = sorted(change.loan_id for change in _market_changes())
-    for start in range(0, len(loan_ids), batch):
-        changed += _resolve(loan_ids[start : start + batch], now)
-    return sorted(map(str, changed))
+    return sum(_resolve(loan_ids[start : start + batch], now) for start in range(0, len(loan_ids), batch))
 
 
 def _market_changes(dataset_id: int | None = None) -> Iterator[_MarketChange]:
@@ -53,14 +53,15 @@ def _market_changes(dataset_id: int | None = None) -> Iterator[_MarketChange]:
             yield _MarketChange(loan_id, reference, before, after)
 
 
-def _resolve(loan_ids: Sequence[int], now: datetime | None) -> list[_MarketChange]:
-    # Look once more under lock: the ZIP may have been edited meanwhile.
-    changed = []
-    with unit_of_work(loan_ids=loan_ids, actor=SYSTEM, now=now) as work:
+def _resolve(loan_ids: Sequence[int], now: datetime | None) -> int:
+    changed = 0
+    with suppress(NotFound), unit_of_work(loan_ids=loan_ids, actor=SYSTEM, skip_locked=True, now=now) as work:
+        # Look once more under lock: the ZIP, or the dataset in use, may be another one by now.
+        keep_dataset_in_use()
         markets = markets_of([loan.zip for loan in work.loans.values()])
         for loan in work.loans.values():
-            before, after = Market(loan.market_cbsa, loan.market_msa), markets.get(loan.zip, NO_MARKET)
-            if before != after:
-                work.change_loan(loan, LoanEvent.MARKET_FOUND, market_cbsa=after.cbsa, market_msa=after.msa)
-                changed.append(_MarketChange(loan.pk, loan.reference, before, after))
+            market = markets.get(loan.zip, NO_MARKET)
+            if market != (loan.market_cbsa, loan.market_msa):
+                work.change_loan(loan, LoanEvent.MARKET_FOUND, market_cbsa=market.cbsa, market_msa=market.msa)
+                changed += 1
     return changed

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from loans import charts
 from loans.domain.states import Direction, LoanStatus, TransferStatus
-from loans.models import Loan, ReviewItem, Transfer
+from loans.models import Loan, ReviewItem, StatementImport, Transfer
 from loans.selectors import dashboard
 from loans.selectors.closing_values import closing_totals
 from peerloans import job_runs
@@ -34,7 +34,10 @@ class WaitingRows:
 
 @register.simple_tag(takes_context=True)
 def needs_a_person(context: dict[str, Any]) -> list[WaitingRows]:
-    """Return the open review items by kind, the loans past their closing and the refunds due. Kinds without rows are left out."""
+    """Return the open review items by kind, the loans past their closing, the refunds due and the bank statements to book.
+
+    Kinds without rows are left out.
+    """
     request: HttpRequest = context["request"]
     waiting = []
     if request.user.has_perm("loans.view_reviewitem"):
@@ -50,6 +53,10 @@ def needs_a_person(context: dict[str, Any]) -> list[WaitingRows]:
         refunds = Transfer.objects.filter(direction=Direction.REFUND, status=TransferStatus.DUE)
         address = _list_address(Transfer, direction__exact=Direction.REFUND, status__exact=TransferStatus.DUE)
         waiting.append(WaitingRows("Refunds due", refunds.count(), address))
+    if request.user.has_perm("loans.view_statementimport"):
+        checked = StatementImport.objects.filter(state=StatementImport.State.CHECKED)
+        address = _list_address(StatementImport, state__exact=StatementImport.State.CHECKED)
+        waiting.append(WaitingRows("Bank statements to book", checked.count(), address))
     return [rows for rows in waiting if rows.count]
 
 

@@ -26,6 +26,7 @@ STATUSES = {
     "unsupported_media_type": 415,
     "idempotency_key_reused": 422,
     "import_refused": 422,
+    "statement_refused": 422,
     "throttled": 429,
     "server_error": 500,
     "no_dataset": 503,

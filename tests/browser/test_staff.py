@@ -11,9 +11,12 @@ from playwright.sync_api import Page, expect
 
 from loans.admin.actions import StaffAction
 from loans.demo import scenario
-from loans.models import Reservation, ReviewItem, Transition, User
+from loans.models import Reservation, ReviewItem, StatementImport, Transition, User
+from loans.services import statement_imports
 from tests.browser.conftest import shoot, shoot_all_looks
+from tests.factories import LoanFactory, inbound, pending
 from tests.loans.admin.test_actions import FIELD_VALUES, REASON, ROWS, address, each_action
+from tests.loans.statement_formats.files import Payment, bai2
 
 PICTURE = {"width": 1200, "height": 800}
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -79,3 +82,29 @@ def test_the_steps_of_the_handbook(staff: Page) -> None:
     staff.get_by_role("button", name="Resolve", exact=True).click()
     expect(staff.get_by_text("Resolve: done for")).to_be_visible()
     assert ReviewItem.objects.get(pk=review_item.pk).note == "Accepted what came."
+
+
+def test_a_statement_from_its_upload_to_its_report(staff: Page) -> None:
+    now = timezone.now()
+    references = [inbound(pending(LoanFactory(now=now), 5_000, now=now)).reference for _ in range(3)]
+    payments = [Payment("5000.00", f"ACH CREDIT ADA LOVELACE {references[0]}", "0701001"), Payment("4999.50", references[1], "0701002")]
+    payments += [Payment("-5000.00", f"RETURN R01 {references[2]}", "0701003"), Payment("250.00", "WIRE FROM CHARLES BABBAGE", "0701004")]
+    staff.goto("/admin/loans/statementimport/add/")
+    file = {"name": "2026-07-01.bai", "mimeType": "text/plain", "buffer": bai2(*payments).encode()}
+    staff.get_by_label("Statement").set_input_files(file)  # type: ignore[arg-type]
+    shoot_all_looks(staff, "staff-statement-upload")
+    staff.get_by_role("button", name="Check").click()
+    expect(staff.get_by_text("A worker will take it shortly.")).to_be_visible()
+    statement_imports.run_import(StatementImport.objects.get().pk)
+    staff.reload()
+    expect(staff.get_by_text("Nothing is booked yet.")).to_be_visible()
+    shoot_all_looks(staff, "staff-statement-preview")
+    staff.get_by_role("link", name="Book…").click()
+    staff.get_by_label("Reason").fill("The bank's statement of 1 July.")
+    shoot(staff, "staff-statement-book")
+    staff.get_by_role("button", name="Book", exact=True).click()
+    expect(staff.get_by_text("This page reloads until the worker has ended.")).to_be_visible()
+    statement_imports.run_import(StatementImport.objects.get().pk)
+    staff.reload()
+    expect(staff.get_by_role("heading", name="What followed")).to_be_visible()
+    shoot_all_looks(staff, "staff-statement-report")

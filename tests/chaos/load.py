@@ -52,6 +52,7 @@ class Record:
     reservations: dict[str, str] = field(default_factory=dict)  # amount by id
     transfers: dict[str, str] = field(default_factory=dict)  # reservation by reference
     events: dict[str, Notice] = field(default_factory=dict)
+    bank_accounts: dict[str, Decimal] = field(default_factory=dict)  # dollars that the bank holds, by reference
     staff_actions: list[ConfirmedAction] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
     broken_promises: list[str] = field(default_factory=list)
@@ -189,14 +190,38 @@ class Load:
 
     # --- The bank ---------------------------------------------------------------------------------------------------
     def _pay(self, reference: str, amount: Decimal, draw: random.Random) -> None:
-        """Let the bank send the transfer's notices within four seconds, each twice and in any order."""
-        kinds = draw.choices([["cleared"], ["failed"], ["cleared", "failed"]], [8, 1, 1])[0]
-        amount -= draw.random() < 0.05
+        """Let the bank move money, and report it within four seconds, each report twice and all in any order."""
+        part = Decimal(100)
+        movements = draw.choices(
+            [
+                [("cleared", amount)],
+                [("cleared", amount - Decimal("0.01"))],
+                [("failed", amount)],
+                [("failed", amount), ("cleared", amount)],  # a second attempt
+                [("cleared", amount), ("failed", amount)],  # returned
+                [("cleared", amount), ("failed", part)],  # returned in part
+                [("cleared", amount - part), ("cleared", part)],  # in two parts
+                [("cleared", amount), ("cleared", part), ("failed", amount)],
+            ],
+            [10, 1, 1, 2, 2, 2, 2, 1],
+        )[0]
         at = datetime.now(UTC)
-        for number, kind in enumerate(kinds):
-            notice = Notice(f"bank-{uuid4()}", f"transfer.{kind}", reference, amount, at + timedelta(milliseconds=number))  # type: ignore[arg-type]
-            for _ in range(2):
-                self.notices.put((time.monotonic() + draw.uniform(0, 4), str(uuid4()), notice))
+        for number, (kind, dollars) in enumerate(movements):
+            self._move(reference, kind, dollars)
+            notice = Notice(f"bank-{uuid4()}", f"transfer.{kind}", reference, dollars, at + timedelta(milliseconds=number))  # type: ignore[arg-type]
+            self._report(notice, draw)
+            if draw.random() < 0.05 and kind == "cleared":
+                self._report(replace(notice, id=f"bank-{uuid4()}"), draw)  # the same money under another id
+
+    def _move(self, reference: str, kind: str, amount: Decimal) -> None:
+        """Change the bank's own account of a reference. A failure with nothing there is an attempt that moved no money."""
+        with self.record.lock:
+            held = self.record.bank_accounts.get(reference, Decimal(0))
+            self.record.bank_accounts[reference] = held + amount if kind == "cleared" else max(Decimal(0), held - amount)
+
+    def _report(self, notice: Notice, draw: random.Random) -> None:
+        for _ in range(2):
+            self.notices.put((time.monotonic() + draw.uniform(0, 4), str(uuid4()), notice))
 
     def _play_bank(self, draw: random.Random) -> None:
         while not self.abandoned.is_set():
@@ -211,7 +236,7 @@ class Load:
             answer = self._send_until_decided(
                 "POST", "/api/v1/bank-events/", lambda notice=notice: signed_request(notice, BANK_SECRET)[0], body
             )
-            if answer.status != 200:
+            if answer.status not in {200, 202}:
                 self._broken(f"the bank's {notice} was answered {answer.status} {answer.text}")
             with self.record.lock:
                 self.record.events[notice.id] = notice

@@ -77,15 +77,11 @@ def _staff_actions(record: Record) -> Iterator[str]:
 
 
 def _money(record: Record) -> Iterator[str]:
-    """The bank's own sums agree with the transfers, to the cent."""
-    paid: dict[str, Decimal] = {}
-    for notice in record.events.values():
-        sign = 1 if notice.type == "transfer.cleared" else -1
-        paid[notice.reference] = paid.get(notice.reference, Decimal(0)) + sign * notice.amount
-    here = dict(Transfer.objects.filter(direction="inbound", status="cleared").values_list("reference", "amount"))
-    for reference, amount in paid.items():
-        if max(amount, Decimal(0)) != here.get(reference, Decimal(0)):
-            yield f"the bank moved {amount} for {reference}, here it is {here.get(reference)}"
+    """The bank's own account of each reference agrees with the books, to the cent."""
+    moved = dict(Transfer.objects.filter(direction="inbound").values_list("reference", "moved"))
+    for reference, held in record.bank_accounts.items():
+        if held != moved.get(reference, Decimal(0)):
+            yield f"the bank holds {held} for {reference}, in the books it is {moved.get(reference)}"
 
 
 def _undecided() -> Iterator[str]:

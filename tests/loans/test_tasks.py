@@ -47,7 +47,7 @@ def test_every_schedule_names_an_existing_task_and_expires_its_ticks() -> None:
 
 def test_the_task_of_a_killed_worker_is_handed_out_again() -> None:
     jobs = (tasks.expire, tasks.settle, tasks.deliver, tasks.refresh_remaining, tasks.record_closing_values, tasks.reconcile)
-    for task in (*jobs, tasks.settle_loan, tasks.delete_old_records):
+    for task in (*jobs, tasks.settle_loan, tasks.resolve_markets, tasks.chain_history, tasks.delete_old_records):
         assert task.acks_late
         assert task.reject_on_worker_lost
         assert task.app.conf.task_time_limit > task.app.conf.task_soft_time_limit > 0
@@ -57,6 +57,8 @@ EVERY = [
     ("expire", timedelta(minutes=1)),
     ("settle", timedelta(minutes=5)),
     ("deliver", timedelta(minutes=1)),
+    ("resolve_markets", timedelta(minutes=5)),
+    ("chain_history", timedelta(minutes=5)),
     ("refresh_remaining", timedelta(hours=1)),
 ]
 

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cbsa.errors import ImportRefused
-from cbsa.imports.parsing import Findings, read_census, read_crosswalk
+from cbsa.imports.census import read_census
+from cbsa.imports.crosswalk import read_crosswalk
+from cbsa.imports.findings import Findings
 from cbsa.imports.sources import Limits, Source, fetch
 from cbsa.rules import Share, rank
 from tests.cbsa.publishers import METROS, ZIPS

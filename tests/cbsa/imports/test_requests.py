@@ -10,10 +10,10 @@ from django.test import Client
 from django.utils import timezone
 
 from cbsa.imports import requests, service
-from cbsa.models import Dataset, ImportRequest, ImportRun, Upload
+from cbsa.models import Area, Dataset, ImportRequest, ImportRun, Upload
 from loans.models import Loan, User
 from tests.cbsa.conftest import Import
-from tests.cbsa.imports.test_faulty_files import COUNTIES
+from tests.cbsa.imports.test_faulty_files import COUNTIES, PUERTO_RICO
 from tests.cbsa.publishers import METROS, ZIPS
 from tests.factories import DraftFactory
 
@@ -110,6 +110,29 @@ def test_bad_rows_are_listed_by_the_files_own_name(operations: Client) -> None:
     assert not Upload.objects.exists()
 
 
+def test_a_second_census_file_is_loaded_with_the_first(operations: Client) -> None:
+    second = {"more_metros_file": SimpleUploadedFile("pr.csv", PUERTO_RICO.encode("latin-1"))}
+    assert operations.post(ADD, files() | second).status_code == 302
+    request = ImportRequest.objects.get()
+    assert "pr.csv" in operations.get(page_of(request)).content.decode()
+    requests.run_request(request.pk)
+    request.refresh_from_db()
+    assert (request.state, request.report["absent"]) == ("loaded", {})
+    assert Area.objects.filter(dataset=request.dataset, cbsa="10900").exists()
+    assert not Upload.objects.exists()
+
+
+def test_an_address_of_a_second_census_file_is_fetched_and_kept_without_its_secrets(operations: Client) -> None:
+    address = "http://127.0.0.1:9/pr.csv?token=secret"
+    assert operations.post(ADD, files() | {"more_metros_address": address}).status_code == 302
+    request = ImportRequest.objects.get()
+    assert "secret" not in operations.get(page_of(request)).content.decode()
+    requests.run_request(request.pk)
+    request.refresh_from_db()
+    assert (request.state, request.more_metros) == ("refused", "http://127.0.0.1:9/pr.csv")
+    assert "not a public address" in request.detail
+
+
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/x", "http://[::1]/x", "http://169.254.169.254/x"])
 def test_a_private_address_is_refused(operations: Client, address: str) -> None:
     operations.post(ADD, {"vintage": "2016", "zips_address": address, "metros_address": address})
@@ -121,7 +144,14 @@ def test_a_private_address_is_refused(operations: Client, address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"zips_address": "http://example.org/x"}, {"zips_file": ""}, {"zips_file": "", "zips_address": "file:///etc/passwd"}]
+    "changed",
+    [
+        {"zips_address": "http://example.org/x"},
+        {"zips_file": ""},
+        {"zips_file": "", "zips_address": "file:///etc/passwd"},
+        {"more_metros_address": "file:///etc/passwd"},
+        {"more_metros_file": SimpleUploadedFile("pr.csv", b"x"), "more_metros_address": "http://example.org/x"},
+    ],
 )
 def test_what_cannot_be_requested(operations: Client, changed: dict[str, str]) -> None:
     assert operations.post(ADD, files() | changed).context["form"].errors
@@ -161,7 +191,7 @@ def test_a_killed_worker_is_replaced_three_times_at_most(operations: Client) -> 
 @pytest.mark.parametrize("meanwhile", ["canceled", "taken over"])
 def test_a_worker_that_lost_its_lease_loads_nothing(operations: Client, monkeypatch: pytest.MonkeyPatch, meanwhile: str) -> None:
     request = post_request(operations)
-    load = service._load
+    load = service.load
 
     def loaded_late(*arguments: object) -> Dataset:
         dataset = load(*arguments)  # type: ignore[arg-type]
@@ -172,7 +202,7 @@ def test_a_worker_that_lost_its_lease_loads_nothing(operations: Client, monkeypa
             assert requests._lease(request.pk) is not None
         return dataset
 
-    monkeypatch.setattr(service, "_load", loaded_late)
+    monkeypatch.setattr(service, "load", loaded_late)
     assert "canceled, or another worker has it" in requests.run_request(request.pk)
     assert not Dataset.objects.exists()
 

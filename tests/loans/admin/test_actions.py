@@ -21,6 +21,7 @@ from django_celery_beat.models import PeriodicTask
 from loans.admin import action_previews
 from loans.admin.action_forms import DeadlineForm
 from loans.admin.actions import ACTIONS, StaffAction, actions_on
+from loans.api.serializers import TransitionSerializer
 from loans.domain.actors import Actor
 from loans.models import BankEvent, Loan, Reservation, ReviewItem, Transfer, Transition, User
 from loans.services.bank_events import record_bank_event
@@ -200,6 +201,16 @@ def test_a_preview_changes_nothing_and_its_confirmation_does_what_it_showed(oper
     assert [outcome_of(transition) for transition in preview.transitions] == [outcome_of(transition) for transition in written]
     assert {(row.actor, row.user.get_username(), row.reason) for row in written} <= {("staff", "olga", REASON)}
     assert stored_rows() != before
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_an_investor_reads_a_reason_only_where_the_form_says_so(operator: Client, shown: bool) -> None:
+    reservation = reserved_now()
+    page = Page(operator, find(Reservation, "cancel"), reservation)
+    page.send(step="confirm", reason=REASON, **({"shows_reason": "on"} if shown else {}))
+    transition = Transition.objects.latest("id")
+    assert (transition.event, transition.reason) == ("canceled_by_staff", REASON)
+    assert TransitionSerializer(transition).data["reason"] == (REASON if shown else None)
 
 
 @pytest.mark.parametrize("reason", ["", "   ", "too short", "Incomprehensible"])
