@@ -21,7 +21,7 @@ def alphabet(amounts: Iterable[int], hours: Iterable[int]) -> list[Report]:
     ]
 
 
-INBOUND = alphabet([5_000, 3_000, 2_000, 500], [1, 2, 3])
+INBOUND = alphabet([5_000, 3_000, 2_000], [1, 2, 3])
 REFUND = alphabet([5_000, 3_000, 2_000], [1, 2, 3])
 
 
