@@ -115,8 +115,8 @@ class Account:
     def report(self, movement: Movement, source: str, *, readable: bool = True) -> Report:
         """Report the movement. What staff write down by hand bears a slightly wrong time.
 
-        Nobody can tell two equal movements apart where each is reported by another source only. This bank does not report so: a
-        source tells of the movements that others told of before it tells of an equal one.
+        Two equal movements cannot be told apart where each is reported by another source only. This bank does not report so: a source
+        reports the movements that other sources have reported before it reports an equal one.
         """
         if not self.is_reported(movement):
             for other in self.movements:
@@ -142,13 +142,13 @@ class Account:
     @property
     def doubtful(self) -> list[Line]:
         """Return the lines that may be duplicates: they have the amount and the time of one before, and staff have not answered."""
-        known: set[tuple[int, datetime]] = set()
+        reported: set[tuple[int, datetime]] = set()
         doubtful = []
         for line in sorted(self.lines, key=lambda line: line.is_another):
-            if line.onward and not line.is_another and (line.amount, line.at) in known:
+            if line.onward and not line.is_another and (line.amount, line.at) in reported:
                 doubtful.append(line)
             if line.onward:
-                known.add((line.amount, line.at))
+                reported.add((line.amount, line.at))
         return doubtful
 
     @property

@@ -368,9 +368,9 @@ class History(RuleBasedStateMachine):
 
     def meet_refunds(self) -> None:
         """Let the bank and the model know the references of our refunds."""
-        known = {account.reference for account in self.accounts}
+        references = {account.reference for account in self.accounts}
         for refund in Transfer.objects.filter(direction="refund", reservation__loan=self.loan_id).order_by("created_at", "id"):
-            if refund.reference not in known:
+            if refund.reference not in references:
                 account = Account(refund.reference, inbound=False)
                 self.accounts.append(account)
                 self.model.reservations[self.ids.index(refund.reservation_id)].refunds[refund.reference] = model.Refund(account)

@@ -81,9 +81,9 @@ def deliver_in_every_order(reservation_id: Any, reference: str, alphabet: Sequen
             savepoint = transaction.savepoint()
             record_bank_event(notices[number], now=now)
             order = (*delivered, number)
-            found = books(reservation_id)
-            first_order, expected = first_books.setdefault(frozenset(order), (order, found))
-            assert found == expected, [[alphabet[number] for number in sequence] for sequence in (first_order, order)]
+            actual = books(reservation_id)
+            first_order, expected = first_books.setdefault(frozenset(order), (order, actual))
+            assert actual == expected, [[alphabet[number] for number in sequence] for sequence in (first_order, order)]
             orders += 1 + walk(order, now + timedelta(seconds=1))
             transaction.savepoint_rollback(savepoint)
         if delivered:
