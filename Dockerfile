@@ -28,5 +28,7 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --start-period=30s --interval=10s --timeout=5s \
     CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=4); c.request('GET', '/readyz'); exit(c.getresponse().status != 200)"]
 CMD ["env", "DATABASE_STATEMENT_SECONDS=30", "PROMETHEUS_MULTIPROC_DIR=/tmp/metrics", \
-     "granian", "--interface", "wsgi", "peerloans.wsgi:application", "--host", "0.0.0.0", "--port", "8000", \
-     "--workers", "2", "--respawn-failed-workers", "--blocking-threads", "4", "--log-level", "warning", "--log-config", "peerloans/granian.json"]
+     "granian", "--interface", "asginl", "peerloans.asgi:application", "--http", "1", "--no-ws", \
+     "--host", "0.0.0.0", "--port", "8000", "--workers", "2", "--respawn-failed-workers", \
+     "--backlog", "4096", "--backpressure", "2048", "--http1-buffer-size", "65536", "--http1-header-read-timeout", "20000", \
+     "--log-level", "warning", "--log-config", "peerloans/granian.json"]

@@ -12,6 +12,8 @@ def main() -> None:
 
     from peerloans.devserver import embedded
 
+    if embedded.is_beside_make_run():
+        os.environ.setdefault("DEBUG", "1")
     embedded.exit_on_signals(signal.SIGTERM, signal.SIGHUP)
     with embedded.running():
         execute_from_command_line(sys.argv)

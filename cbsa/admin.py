@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from celery import current_app
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -24,9 +25,12 @@ from cbsa.rules import Share, rank
 from peerloans.admin.audit_log import log_admin_action
 from peerloans.admin.base import ReadOnlyAdmin
 from peerloans.admin.forms import ReasonForm
+from peerloans.web.door import larger_bodies
 
 logger = logging.getLogger(__name__)
 REFRESH_SECONDS = 2
+# Two files, and the rest of the form.
+larger_bodies["admin:cbsa_importrequest_add"] = len(requests.KINDS) * requests.UPLOAD_BYTES + settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 
 
 @admin.register(Dataset)

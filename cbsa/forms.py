@@ -9,6 +9,7 @@ from peerloans import safe_http
 from peerloans.admin.forms import ReasonForm
 
 OPTIONAL = "more_metros"
+MOST_NAME_BYTES = 255  # of a file's name on Linux, where the worker writes the upload
 
 
 class ImportForm(forms.Form):
@@ -34,7 +35,7 @@ class ImportForm(forms.Form):
                 continue
             if bool(file) == bool(address) and (file or kind != OPTIONAL):
                 self.add_error(f"{kind}_file", "Choose a file or write an address, one of the two.")
-            elif file and (file.size > UPLOAD_BYTES or not file.name.isprintable()):
+            elif file and (file.size > UPLOAD_BYTES or not _is_plain(file.name)):
                 self.add_error(f"{kind}_file", f"A file has at most {UPLOAD_BYTES // 2**20} MiB and a plain name. Compress it.")
             elif address:
                 try:
@@ -51,6 +52,10 @@ class ImportForm(forms.Form):
             if file or address:
                 sources[kind] = address or (file.name, file.read())
         return sources
+
+
+def _is_plain(name: str) -> bool:
+    return name.isprintable() and len(name.encode()) <= MOST_NAME_BYTES
 
 
 class ActivateForm(ReasonForm):

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_delete, post_migrate, post_save
+from django.utils import timezone
 
 from peerloans.monitoring import figures
 
@@ -20,6 +21,8 @@ class LoansConfig(AppConfig):
         figures.sources.append(read_figures)
         # The permissions of all apps exist by then: this app is the last in INSTALLED_APPS.
         post_migrate.connect(grant_new_permissions, sender=self)
+        post_save.connect(announce_user_change, sender=self.get_model("User"))
+        post_delete.connect(announce_revoked_token, sender="knox.AuthToken")
 
 
 # These import when they are called, because most commands never need what they import.
@@ -35,6 +38,22 @@ def preview_markets(*, dataset_id: int, **_: Any) -> list[str]:
     from loans.services.markets import preview_market_changes
 
     return preview_market_changes(dataset_id)
+
+
+def announce_user_change(*, instance: Any, created: bool = False, update_fields: Any = None, **_: Any) -> None:
+    """Let all processes forget the tokens that they remember, unless nothing changed that a token gives access to."""
+    from loans.api.authentication import announce_access_change
+
+    if not created and (update_fields is None or {"password", "is_active"} & set(update_fields)):
+        announce_access_change()
+
+
+def announce_revoked_token(*, instance: Any, **_: Any) -> None:
+    """Let all processes forget the tokens that they remember, because one was deleted before its end."""
+    from loans.api.authentication import announce_access_change
+
+    if instance.expiry is None or instance.expiry > timezone.now():
+        announce_access_change()
 
 
 def read_figures() -> Iterator[figures.Figure]:

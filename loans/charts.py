@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import partial
 
 from django.utils.safestring import SafeString
 
@@ -10,16 +11,26 @@ from loans.domain.states import ReservationState
 from loans.models import Loan
 from loans.selectors.closing_values import ClosingPoint
 from loans.selectors.dashboard import WeeklyExits
+from loans.selectors.fill_curve import loan_fill_curve
+from loans.selectors.offers import LoanOffer
+from loans.selectors.overbooking import OverbookingEvidence
 from loans.selectors.queue import LoanFunding
+from peerloans.computed_once import computed_once
 from peerloans.web import charts
 from peerloans.web.charts import Series
 
 TENTH = Decimal("0.1")
+FILL_CURVE_SECONDS = 60
 SHARES = ("settled", "pending", "reserved")
 
 
-def fill_curve_chart(loan: Loan, points: Sequence[FillPoint]) -> SafeString:
-    """Draw what of the loan was settled, pending and reserved over time, beside its amount and the most that could be taken."""
+def fill_curve_chart(offer: LoanOffer) -> SafeString:
+    """Draw what of the loan was settled, pending and reserved over time, beside its amount and the most that could be taken.
+
+    A curve is computed once a minute. Meanwhile others get the last one; where there is none yet, they wait for a moment.
+    """
+    loan = offer.loan
+    points: list[FillPoint] = computed_once(f"curve:{loan.pk}", partial(loan_fill_curve, offer), FILL_CURVE_SECONDS)
     areas = [Series(share.capitalize(), share, [getattr(point, share) for point in points]) for share in SHARES]
     lines = [
         Series("The loan’s amount", "amount", [point.amount for point in points]),
@@ -27,6 +38,31 @@ def fill_curve_chart(loan: Loan, points: Sequence[FillPoint]) -> SafeString:
     ]
     description = "What of it was settled, pending and reserved on each day, beside its amount and the most that could be taken."
     return charts.curve(f"How {loan.reference} filled", description, [point.at for point in points], areas=areas, lines=lines)
+
+
+def overbooking_chart(evidence: OverbookingEvidence) -> SafeString:
+    """Draw the chance that somebody is turned away, and what stays unsold, against the overbooking rate of the filled loan."""
+    loan, curve = evidence.loan, evidence.curve
+    lines = [
+        Series("Chance that somebody is turned away", "third", [_percents(expected.chance_over) for _, expected in curve]),
+        Series(
+            "Unsold, of what remains", "first", [_percents(expected.expected_unfilled / float(loan.remaining)) for _, expected in curve]
+        ),
+    ]
+    uprights = [
+        ("Present rate", "amount", _percents(loan.overbooking_rate)),
+        ("Recommended rate", "limit", _percents(evidence.recommended_rate)),
+    ]
+    description = (
+        "If the loan is filled up to its limit: how probably somebody who has paid is turned away, and how much of what remains "
+        f"stays unsold, at each overbooking rate. Its present rate is {uprights[0][2]} %, the recommended one {uprights[1][2]} %."
+    )
+    rates = [_percents(rate) for rate, _ in curve]
+    return charts.against(f"Overbooking of {loan.reference}", description, "Rate", rates, lines=lines, uprights=uprights)
+
+
+def _percents(share: Decimal | float) -> Decimal:
+    return (100 * Decimal(share)).quantize(TENTH)
 
 
 def funding_bar(funding: LoanFunding, *, key: bool = True) -> SafeString:

@@ -9,10 +9,11 @@ from celery import shared_task
 from loans.audit import history_chain
 from loans.audit.reconciliation import find_breaches
 from loans.notifications import deliveries
-from loans.services import statement_imports
+from loans.services import overbooking, statement_imports
 from loans.services.cache_refresh import refresh_remaining_cache
 from loans.services.closing_values import record_due_closing_values
 from loans.services.expiry import expire_due
+from loans.services.fill_values import record_new_fill_values
 from loans.services.markets import resolve_loan_markets
 from loans.services.retention import delete_ended_access_data, delete_old_idempotency_keys
 from loans.services.settlement import settle_due, settle_one_loan
@@ -58,6 +59,18 @@ def record_closing_values() -> str:
 
 
 @shared_task
+def set_overbooking_by_evidence() -> str:
+    """Set the overbooking rates of the open loans that follow the evidence."""
+    return f"{overbooking.set_overbooking_by_evidence()} overbooking rates changed."
+
+
+@shared_task
+def record_fill_values() -> str:
+    """Keep how loans with a long history filled, so that their pages need not read it."""
+    return f"{record_new_fill_values()} values are new."
+
+
+@shared_task
 def reconcile() -> str:
     """Check every invariant and list each breach for staff."""
     return f"{find_breaches()} breaches were found."
@@ -78,6 +91,7 @@ def dispatch_statement_imports() -> str:
     return f"{len(import_ids)} bank statements were dispatched."
 
 
+@shared_task
 def resolve_markets() -> str:
     """Set the market of each loan by the ZIP data in use, where an activation has not done so."""
     return f"{resolve_loan_markets()} markets were changed."

@@ -22,6 +22,23 @@ MOST_REDIRECTS = 5
 REDIRECTS = {301, 302, 303, 307, 308}
 
 _GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
+# Of IANA's special-purpose registries (2025), what Python's own list leaves out or counts as global in one of its versions.
+_SPECIAL = [
+    ipaddress.ip_network(network)
+    for network in (
+        "192.0.0.0/24",  # protocol assignments
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # AMT
+        "192.88.99.0/24",  # relays of 6to4
+        "192.175.48.0/24",  # AS112
+        "2001::/23",  # protocol assignments, such as Teredo and ORCHID
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4
+        "2620:4f:8000::/48",  # AS112
+        "3fff::/20",  # documentation
+    )
+]
+_ISATAP = 0x5EFE  # in bits 32 to 47, above the IPv4 address that it wraps; two bits above them vary
 
 
 class Refused(Exception):
@@ -39,9 +56,11 @@ class TooSlow(Failed):
 def is_public(address: str) -> bool:
     """Return whether the address is reachable on the public Internet. IPv6 addresses that wrap an IPv4 address are not accepted."""
     ip = ipaddress.ip_address(address)
+    if not ip.is_global or ip.is_multicast or any(ip in network for network in _SPECIAL):
+        return False
     if isinstance(ip, ipaddress.IPv6Address):
-        return ip in _GLOBAL_IPV6 and ip.is_global and not (ip.sixtofour or ip.teredo)
-    return ip.is_global and not ip.is_multicast
+        return ip in _GLOBAL_IPV6 and int(ip) >> 32 & 0xFCFF_FFFF != _ISATAP
+    return True
 
 
 def any_address(address: str) -> bool:

@@ -1,6 +1,5 @@
 """Read all settings from the environment. docs/operations.md has the table of variables."""
 
-import base64
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from peerloans import secret_strength
 from peerloans.database.prepared import Cursor
 from peerloans.devserver import embedded
 
@@ -16,20 +16,24 @@ env = environ.Env()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# A production system always names its database, so a checkout without one is a developer's machine.
-DEBUG = env.bool("DEBUG", default="DATABASE_URL" not in os.environ)
+# Only where it is asked for, since it shows much to everybody. `make run` and the tests ask; manage.py does beside `make run`.
+DEBUG = env.bool("DEBUG", default=False)
+# What keeps the system from starting, all of it, so that one start tells the operator everything.
+problems: list[str] = []
 
 
 def required(name: str, in_debug: str) -> str:
-    """Return the variable's value, or `in_debug` in debug.
+    """Return the variable's value, or `in_debug` where it is not set. Outside debug that is a problem."""
+    value: str = env.str(name, default="")
+    if not (value or DEBUG):
+        problems.append(f"Set {name} in the environment (or DEBUG=1 on your own machine).")
+    return value or in_debug
 
-    Raises:
-        ImproperlyConfigured: outside debug, if it is not set.
-    """
-    value: str = env.str(name, default=in_debug if DEBUG else "")
-    if not value:
-        raise ImproperlyConfigured(f"Set {name} in the environment (or DEBUG=1 on your own machine).")
-    return value
+
+def refuse(name: str, weakness: str | None) -> None:
+    """Note a problem with a secret, unless it has no weakness. In debug secrets may be weak."""
+    if weakness and not DEBUG:
+        problems.append(f"{name} {weakness}")
 
 
 def comma_separated(text: str) -> list[str]:
@@ -37,11 +41,15 @@ def comma_separated(text: str) -> list[str]:
 
 
 SECRET_KEY = required("SECRET_KEY", in_debug="only-for-debug")
-if not DEBUG and (len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 10):
-    raise ImproperlyConfigured("SECRET_KEY can be guessed: use 50 random characters or more, for instance from `openssl rand -base64 48`.")
 # Signatures and sessions made with these keys stay valid. Empty the list when they have expired.
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+if os.environ.get("SECRET_KEY"):
+    refuse("SECRET_KEY", secret_strength.weakness_of_key(SECRET_KEY))
+for key in SECRET_KEY_FALLBACKS:
+    refuse("SECRET_KEY_FALLBACKS", secret_strength.weakness_of_key(key))
 ALLOWED_HOSTS = comma_separated(required("ALLOWED_HOSTS", in_debug="*"))
+if "*" in ALLOWED_HOSTS and os.environ.get("ALLOWED_HOSTS"):
+    refuse("ALLOWED_HOSTS", "must name the site's hosts: with a wildcard a stranger chooses the host name of our links.")
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 # --- Browsers -----------------------------------------------------------------------------------------
@@ -96,6 +104,7 @@ MIDDLEWARE = [
     "peerloans.monitoring.views.MonitoringMiddleware",
     "peerloans.monitoring.logging.RequestLogMiddleware",
     "peerloans.monitoring.metrics.RequestMetricsMiddleware",
+    "peerloans.web.middleware.RefusalMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "peerloans.web.middleware.PageCSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -111,7 +120,10 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "peerloans.urls"
-WSGI_APPLICATION = "peerloans.wsgi.application"
+# How many requests each web process answers at once. Each thread keeps a connection to each database.
+WEB_THREADS = env.int("WEB_THREADS", default=4)
+# The bytes that a body may have, except on the pages that peerloans/web/door.py names. A thousand ZIPs have 9,000.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 APPEND_SLASH = False
 
 TEMPLATES = [
@@ -181,9 +193,14 @@ if CELERY_BROKER_URL.startswith(("amqp", "pyamqp")):
     # With a topic exchange RabbitMQ itself delays tasks that are sent for later.
     CELERY_TASK_DEFAULT_EXCHANGE_TYPE = "topic"
     CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, bool | int] = {"confirm_publish": True}
+    queue_options: dict[str, Any] = {"exchange_type": "topic", "queue_arguments": {"x-queue-type": "quorum"}}
 else:
+    queue_options = {"exchange_type": "direct"}
     # Longer than the second for which workers wait for a task, and short enough for a request that sends one after its commit.
     CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2}
+# Deliveries have a queue of their own, since a slow mail server makes them slow. A worker without `-Q` serves both queues.
+CELERY_TASK_QUEUES = {name: {"exchange": "celery", "routing_key": name, **queue_options} for name in ("celery", "deliveries")}
+CELERY_TASK_ROUTES = {"loans.tasks.deliver": {"queue": "deliveries"}}
 # If a task cannot be sent, the scheduled job does its work.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.1}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -278,16 +295,9 @@ REST_FRAMEWORK = {
 }
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(hours=env.int("TOKEN_HOURS", default=10))}
 # Standard Webhooks secrets (whsec_…) that the bank may sign with. Two while one replaces the other.
-BANK_WEBHOOK_SECRETS = comma_separated(
-    os.environ.get("BANK_WEBHOOK_SECRETS", "") if DEBUG else required("BANK_WEBHOOK_SECRETS", in_debug="")
-)
+BANK_WEBHOOK_SECRETS = comma_separated(required("BANK_WEBHOOK_SECRETS", in_debug=""))
 for secret in BANK_WEBHOOK_SECRETS:
-    try:
-        long_enough = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) >= 24
-    except ValueError:
-        long_enough = False
-    if not long_enough:
-        raise ImproperlyConfigured("Each of BANK_WEBHOOK_SECRETS must be whsec_ and at least 24 bytes in base64.")
+    refuse("BANK_WEBHOOK_SECRETS", secret_strength.weakness_of_webhook_secret(secret))
 SPECTACULAR_SETTINGS = {
     "TITLE": "peerloans",
     "DESCRIPTION": "A marketplace where investors buy parts of real-estate loans.",
@@ -307,8 +317,8 @@ SPECTACULAR_SETTINGS = {
 
 # --- Log and metrics ------------------------------------------------------------------------------------------------
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
-if METRICS_TOKEN and not DEBUG and len(METRICS_TOKEN) < 20:
-    raise ImproperlyConfigured("METRICS_TOKEN can be guessed: use 20 random characters or more.")
+if METRICS_TOKEN:
+    refuse("METRICS_TOKEN", secret_strength.weakness_of_token(METRICS_TOKEN))
 # The web processes of one machine share this folder, so that each scrape gives their sum. It must exist before the first use.
 if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
     Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
@@ -324,6 +334,8 @@ LOGGING = {
         # Only the root's handler logs. A client's error is answered and not logged.
         "django": {"handlers": [], "propagate": True},
         "django.request": {"level": "ERROR"},
+        # These would write a traceback for each request with a wrong host name or too many fields.
+        "django.security": {"level": "CRITICAL"},
         # axes would log user names and addresses. Staff see them in the admin.
         "axes": {"level": "CRITICAL"},
         # In debug, one line for each request would hide everything else.
@@ -331,3 +343,6 @@ LOGGING = {
     },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }
+
+if problems:
+    raise ImproperlyConfigured("\n".join(problems))

@@ -4,9 +4,10 @@ from csp.decorators import csp_update
 from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from peerloans.api import problem_details
+from peerloans.api.openapi import OpenApiView
 
 admin.autodiscover()
 
@@ -19,7 +20,7 @@ urlpatterns = [
     path("", include("cbsa.api.urls")),
     path("", include("loans.web.urls")),
     path("admin/", admin.site.urls),
-    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/schema/", OpenApiView.as_view(), name="schema"),
     path("api/docs/", docs, name="docs"),
     # Comes last. It answers an unknown address of the API with a problem document in debug, too.
     re_path(r"^(?:api|ziptocbsa|cbsa)/", csrf_exempt(problem_details.not_found)),

@@ -23,6 +23,8 @@ from loans.services.staff_overrides import cancel_by_staff
 NOON = datetime(2026, 7, 1, 16, 0, tzinfo=UTC)  # a Wednesday, noon in New York
 HOURS_24 = timedelta(hours=24)
 STAFF = Actor("staff")
+# Limits of investors who do what hundreds would, in tests that are not about these limits.
+UNLIMITED: dict[str, Any] = {"unfunded_limit": Decimal("999999999999.99"), "let_go_limit": 32_767}
 
 
 class UserFactory(factory.django.DjangoModelFactory):

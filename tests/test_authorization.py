@@ -99,7 +99,7 @@ MODELS = {
     "axes/accesslog": ("R", NOBODY, "R", "R"),
     "axes/accessfailurelog": ("R", NOBODY, "R", "R"),
     "knox/authtoken": ("SAOR", NOBODY, NOBODY, "OR"),
-    "django_celery_beat/periodictask": ("SAOR", "R", "OR", NOBODY),
+    "django_celery_beat/periodictask": ("SAOR", NOBODY, "OR", NOBODY),
     "django_celery_beat/crontabschedule": ("SAOR", "OR", "R", "R"),
     "django_celery_beat/intervalschedule": ("SAOR", "OR", "R", "R"),
     "django_celery_beat/clockedschedule": ("SAOR", "R", "R", "R"),

@@ -33,7 +33,7 @@ def test_no_secret_has_a_default() -> None:
 
 
 def test_everything_waits_for_what_it_needs_and_the_schema_changes_once() -> None:
-    assert set(OURS) == {"migrate", "web", "worker", "beat"}
+    assert set(OURS) == {"migrate", "web", "worker", "deliveries", "beat"}
     for name, service in OURS.items():
         for other, waits in service["depends_on"].items():
             assert "healthcheck" in COMPOSE["services"][other]
@@ -56,6 +56,9 @@ def test_the_programs_run_as_on_a_machine_of_ones_own() -> None:
     assert set(run.web(8000).split()) - set(json.loads(command)) == {"127.0.0.1"}
     for ours, theirs in ((run.WORKER, "worker"), (run.BEAT, "beat")):
         assert set(ours.split()) - set(OURS[theirs]["command"]) == {"--loglevel", "WARNING"}
+    # On one's own machine one worker serves both queues.
+    served = [OURS[name]["command"][OURS[name]["command"].index("-Q") + 1] for name in ("worker", "deliveries")]
+    assert served == ["celery", "deliveries"]
 
 
 def test_the_web_servers_own_lines_are_json_too() -> None:

@@ -16,7 +16,7 @@ from django.db.migrations.operations.base import Operation
 FIRST_RELEASE = {"loans": 3, "cbsa": 1}
 CONCURRENT = "django.contrib.postgres.operations"
 # Fields, constraints and defaults that Django does not have.
-IMPORTABLE = {"loans.models.fields", "loans.models.append_only"}
+IMPORTABLE = {"loans.models.fields", "loans.models.append_only", "loans.models.token_generation"}
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.test import Client
 from rest_framework.serializers import Serializer
 
 from loans.api import examples, serializers
@@ -54,3 +55,13 @@ def test_every_answer_has_an_example(document: dict[str, Any]) -> None:
 )
 def test_examples_have_the_declared_fields(serializer_class: type[Serializer], example: dict[str, Any]) -> None:
     assert list(serializer_class().fields) == list(example)
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "application/vnd.oai.openapi"])
+def test_the_document_is_made_once_for_each_media_type(client: Client, monkeypatch: pytest.MonkeyPatch, media_type: str) -> None:
+    first = client.get("/api/schema/", headers={"Accept": media_type})
+    monkeypatch.setattr("peerloans.api.openapi.OpenApiView.generator_class", None)
+    again = client.get("/api/schema/", headers={"Accept": media_type})
+    assert (again.status_code, again.content) == (200, first.content)
+    assert first.headers["Content-Type"].startswith(media_type)
+    assert first.headers["Content-Disposition"].startswith('inline; filename="peerloans.')

@@ -142,6 +142,7 @@ zip_list_post = call(
     RESULTS,
     RESULTS_EXAMPLE,
     conditional=False,
+    refusals=REFUSALS | LIMITED,
     request=serializers.ZipsSerializer,
     parameters=[IN_VINTAGE],
     examples=[OpenApiExample("Three ZIPs", value={"zips": ["90266", "00000", "9026"]}, request_only=True)],

@@ -43,7 +43,9 @@ class ZipToCbsaView(CrossOriginView):
     """Public reads. Caches may keep an answer and ask whether it still holds."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Skip what DRF does first: these calls have no log-in, no throttle and one media type."""
+        """Skip what DRF does first: these calls have no log-in and one media type, and only POST is throttled."""
+        if request.method == "POST":
+            self.check_throttles(request)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response.headers.setdefault("Cache-Control", "no-store")

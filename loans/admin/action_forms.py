@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from loans.domain.limits import CENT, FIRST_YEAR, LAST_YEAR
+from loans.domain.overbooking import OverbookingPolicy
 from peerloans.admin.forms import ReasonForm
 
 NEW_YORK = "New York time."
@@ -79,6 +80,36 @@ class ClosingForm(ActionForm):
     closes_at = InstantField(label="New closing", help_text=NEW_YORK)
 
 
+class OverbookingForm(ActionForm):
+    overbooking_policy = forms.ChoiceField(
+        choices=[
+            (OverbookingPolicy.FIXED, "Fixed: the rate below"),
+            (OverbookingPolicy.EVIDENCE, "Evidence: from the shares that lapsed; now, at the opening, and each night"),
+        ],
+        initial=OverbookingPolicy.FIXED,
+        label="Policy",
+    )
+    overbooking_rate = forms.DecimalField(
+        required=False, min_value=0, max_digits=5, decimal_places=4, label="Rate", help_text="0.20 means 20 %. Empty: as it is."
+    )
+    overbooking_risk = forms.DecimalField(
+        required=False,
+        min_value=Decimal("0.001"),
+        max_value=Decimal("0.999"),
+        decimal_places=3,
+        label="Risk",
+        help_text="By evidence: how probably somebody may be turned away, as 0.05. Empty: as it is.",
+    )
+    overbooking_cap = forms.DecimalField(
+        required=False,
+        min_value=0,
+        max_digits=5,
+        decimal_places=4,
+        label="Cap",
+        help_text="By evidence: the largest rate. Empty: as it is.",
+    )
+
+
 class DeadlineForm(ActionForm):
     expires_at = InstantField(label="New deadline", help_text=NEW_YORK)
 
@@ -116,3 +147,19 @@ class ReturnForm(MoneyForm):
 
 class AssignForm(NoteForm):
     reference = forms.CharField(max_length=40, help_text="The reference of the transfer (T-…) or of the refund (R-…) that is meant.")
+
+
+class InvestorLimitsForm(ActionForm):
+    unfunded_limit = forms.DecimalField(
+        required=False,
+        min_value=0,
+        max_digits=14,
+        decimal_places=2,
+        help_text="Dollars of live reservations over all loans whose money is not here. Empty: as before.",
+    )
+    let_go_limit = forms.IntegerField(
+        required=False,
+        min_value=0,
+        label="Reservations let go within 24 hours",
+        help_text="With so many canceled by the investor or expired, no new one is possible. Empty: as before.",
+    )

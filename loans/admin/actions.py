@@ -13,9 +13,11 @@ from loans.admin.action_forms import (
     BankNoticeForm,
     ClosingForm,
     DeadlineForm,
+    InvestorLimitsForm,
     MoneyForm,
     NoteForm,
     OpeningForm,
+    OverbookingForm,
     ReturnForm,
     TransferForm,
 )
@@ -28,9 +30,11 @@ from loans.domain.states import (
     TransferEvent,
     possible_events,
 )
-from loans.models import BankEvent, Loan, Reservation, ReviewItem, Transfer
+from loans.models import BankEvent, Investor, Loan, Reservation, ReviewItem, Transfer
 from loans.services.bank_events import assign_bank_event, is_another_payment, is_same_payment
+from loans.services.investor_limits import change_investor_limits
 from loans.services.loans import close_loan_at_settled, extend_loan, open_loan, withdraw_loan
+from loans.services.overbooking import set_overbooking
 from loans.services.refunds import mark_refund_bounced, mark_refund_paid
 from loans.services.reservations import start_transfer
 from loans.services.run_job_now import run_scheduled_job
@@ -63,7 +67,7 @@ LOAN = Target(
     Loan,
     argument="reference",
     argument_field="reference",
-    compared_fields=("status", "amount", "opens_at", "closes_at"),
+    compared_fields=("status", "amount", "opens_at", "closes_at", "overbooking_policy", "overbooking_rate"),
     loan_field="pk",
     state_field="status",
     state_table=LOAN_TRANSITIONS,
@@ -91,6 +95,7 @@ BANK_EVENT = Target(
     loan_field="transfer__reservation__loan_id",
 )
 REVIEW_ITEM = Target(ReviewItem, argument="review_item_id", compared_fields=("resolved_at",))
+INVESTOR = Target(Investor, argument="investor_id", compared_fields=("unfunded_limit", "let_go_limit"))
 JOB = Target(PeriodicTask, argument="job_id", compared_fields=("task", "args", "kwargs"))
 
 
@@ -138,6 +143,16 @@ ACTIONS = [
         ClosingForm,
         "The open loan takes reservations until the new closing.",
         LoanEvent.EXTENDED,
+    ),
+    StaffAction(
+        "set_overbooking",
+        "Set overbooking",
+        LOAN,
+        "loans.set_overbooking_loan",
+        set_overbooking,
+        OverbookingForm,
+        "The loan takes reservations up to the new limit. A lower one cancels nothing.",
+        LoanEvent.OVERBOOKING_SET,
     ),
     StaffAction(
         "withdraw",
@@ -295,6 +310,15 @@ ACTIONS = [
         resolve_review_item,
         NoteForm,
         "The review item is resolved. The reason is stored as its note.",
+    ),
+    StaffAction(
+        "limit",
+        "Change limits",
+        INVESTOR,
+        "loans.limit_investor",
+        change_investor_limits,
+        InvestorLimitsForm,
+        "The investor gets other limits from now on. Reservations that exceed them stay. The log of the investor keeps the reason.",
     ),
     StaffAction(
         "run",

@@ -1,14 +1,21 @@
-"""Register investors, and until when each is accredited."""
+"""Register investors, until when each is accredited, and show their limits."""
+
+from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
 
+from loans.admin.action_pages import StaffActionsAdmin
 from loans.models import Investor
-from peerloans.admin.base import NoDeleteAdmin
+from loans.selectors.investor_limits import unfunded_dollars
+
+LIMITS = ["unfunded_limit", "unfunded_now", "let_go_limit"]
 
 
 @admin.register(Investor)
-class InvestorAdmin(NoDeleteAdmin):
+class InvestorAdmin(StaffActionsAdmin):
+    """Limits are changed by an action, with a reason."""
+
     list_display = ["name", "user", "accredited_until"]
     list_select_related = ["user"]
     list_filter = ["accredited_until"]
@@ -16,5 +23,13 @@ class InvestorAdmin(NoDeleteAdmin):
     ordering = ["-pk"]
     autocomplete_fields = ["user"]
 
+    def get_fields(self, request: HttpRequest, obj: Investor | None = None) -> Any:
+        fields = ["user", "name", "accredited_until"]
+        return [*fields, *LIMITS] if obj else fields
+
     def get_readonly_fields(self, request: HttpRequest, obj: Investor | None = None) -> list[str]:
-        return ["user"] if obj else []
+        return ["user", *LIMITS] if obj else []
+
+    @admin.display(description="of that, unfunded now")
+    def unfunded_now(self, investor: Investor) -> str:
+        return f"{unfunded_dollars(investor.pk):,.2f}"

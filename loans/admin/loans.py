@@ -10,21 +10,22 @@ from django.http import HttpRequest, HttpResponseRedirect
 
 from loans.admin.action_pages import StaffActionsAdmin
 from loans.admin.tables import ROWS_SHOWN, RelatedTablesAdmin, Table, dollars_column, history_table, list_url, state_column, transfers_table
-from loans.charts import closing_values_chart, fill_curve_chart, funding_bar
+from loans.charts import closing_values_chart, fill_curve_chart, funding_bar, overbooking_chart
 from loans.domain.actors import Actor
 from loans.domain.limits import CENT, LEAST_MINIMUM, MAX_DOLLARS
 from loans.domain.settlement_rules import RULES
 from loans.domain.states import LoanStatus
 from loans.models import Loan, Transfer, Transition
 from loans.selectors.closing_values import closing_values
-from loans.selectors.loans import loan_fill_curve
 from loans.selectors.offers import loan_offer
+from loans.selectors.overbooking import overbooking_changes, overbooking_evidence
 from loans.selectors.queue import loan_funding, loan_queue
 from loans.services.loans import create_loan, edit_loan
 from peerloans.errors import Problem
 
 PROPERTY_FIELDS = ["reference", "title", ("address", "city"), ("state", "zip")]
-TERMS_FIELDS = ["amount", ("annual_rate", "term_months", "ltv"), ("minimum", "overbooking_rate"), "settlement_rule"]
+OVERBOOKING_FIELDS = ("overbooking_rate", "overbooking_policy", "overbooking_risk", "overbooking_cap")
+TERMS_FIELDS = ["amount", ("annual_rate", "term_months", "ltv"), ("minimum", "investor_share"), OVERBOOKING_FIELDS, "settlement_rule"]
 PROGRESS_FIELDS: list[Any] = [
     "status",
     ("settled", "remaining", "claimed"),
@@ -44,6 +45,9 @@ class LoanForm(forms.ModelForm):
         "amount": CENT,
         "minimum": LEAST_MINIMUM,
         "overbooking_rate": Decimal(0),
+        "overbooking_risk": Decimal("0.001"),
+        "overbooking_cap": Decimal(0),
+        "investor_share": Decimal("0.0001"),
         "annual_rate": Decimal(0),
         "ltv": Decimal(0),
         "term_months": 1,
@@ -54,7 +58,9 @@ class LoanForm(forms.ModelForm):
         for name, minimum in self.MINIMUMS.items():
             if name in cleaned and cleaned[name] < minimum:
                 self.add_error(name, f"At least {minimum}.")
-        if not self.errors and cleaned["amount"] * (1 + cleaned["overbooking_rate"]) > MAX_DOLLARS:
+        if cleaned.get("investor_share", 0) > 1:
+            self.add_error("investor_share", "At most 1, which means all of the amount.")
+        if not self.errors and cleaned["amount"] * (1 + max(cleaned["overbooking_rate"], cleaned["overbooking_cap"])) > MAX_DOLLARS:
             self.add_error("amount", f"With its overbooking, at most {MAX_DOLLARS}.")
         return cleaned
 
@@ -96,11 +102,15 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
     def chart_context(self, obj: Loan) -> dict[str, Any]:
         offer = loan_offer(obj.reference)
         queue = loan_queue(offer)
+        (overbooking,) = overbooking_evidence([offer]) if obj.status in {LoanStatus.DRAFT, LoanStatus.OPEN} else (None,)
         return {
             "offer": offer,
             "funding": funding_bar(loan_funding(offer, queue)),
-            "curve": fill_curve_chart(obj, loan_fill_curve(offer)) if obj.opens_at else "",
+            "curve": fill_curve_chart(offer) if obj.opens_at else "",
             "closing_values": closing_values_chart(obj, closing_values(obj)),
+            "overbooking": overbooking,
+            "overbooking_chart": overbooking_chart(overbooking) if overbooking else "",
+            "overbooking_changes": overbooking_changes(obj),
             "queue": queue[:ROWS_SHOWN],
             "queue_length": len(queue),
             "queue_more_url": list_url("reservation", obj.reference) if len(queue) > ROWS_SHOWN else None,

@@ -5,6 +5,7 @@ from typing import Any
 
 from celery import current_app
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.files.uploadedfile import UploadedFile
@@ -21,6 +22,9 @@ from peerloans.admin.audit_log import log_admin_action
 from peerloans.admin.base import ReadOnlyAdmin
 from peerloans.admin.forms import ReasonForm
 from peerloans.errors import Problem
+from peerloans.web.door import larger_bodies
+
+larger_bodies["admin:loans_statementimport_add"] = MOST_BYTES + settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 
 logger = logging.getLogger(__name__)
 IMPORT_TASK = "loans.tasks.run_statement_import"

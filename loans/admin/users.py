@@ -6,7 +6,8 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.utils import timezone
 
 # These register pages of their own, which must be there before they can be unregistered below.
 from django_otp.plugins.otp_static import admin as static_admin  # noqa: F401
@@ -17,10 +18,10 @@ from knox import admin as knox_admin  # noqa: F401
 from knox.models import AuthToken
 
 from loans.models import User
+from loans.models.token_generation import generation_of
 from peerloans.admin import second_factor
 from peerloans.admin.audit_log import log_admin_action
 from peerloans.admin.base import CsvExportAdmin, ReadOnlyAdmin
-from peerloans.admin.site import revoke_tokens
 
 # The pages of devices would show the secrets of second factors.
 admin.site.unregister([AuthToken, TOTPDevice, StaticDevice])
@@ -28,16 +29,10 @@ admin.site.unregister([AuthToken, TOTPDevice, StaticDevice])
 
 @admin.register(User)
 class UserAdmin(CsvExportAdmin, DjangoUserAdmin):
-    """A new password revokes the user's tokens. It ends the user's sessions too: Django does that."""
+    """A new password ends the user's tokens (loans/models/token_generation.py), and the user's sessions: Django does that."""
 
     actions = ["remove_second_factor"]
     csv_exclude = ("password",)
-
-    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
-        response = super().user_change_password(request, id, form_url)
-        if request.method == "POST" and response.status_code == 302:
-            revoke_tokens(id)
-        return response
 
     def has_remove_second_factor_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)
@@ -54,18 +49,23 @@ class UserAdmin(CsvExportAdmin, DjangoUserAdmin):
 class AuthTokenAdmin(ReadOnlyAdmin):
     """API tokens, of which only hashes are stored. Deleting a token revokes it: its next call is answered with 401."""
 
-    list_display = ["token_start", "user", "created", "expiry"]
+    list_display = ["token_start", "user", "created", "expiry", "is_valid"]
     list_select_related = ["user"]
     list_filter = ["expiry"]
     search_fields = ["token_key__startswith", "user__username__exact"]
     search_help_text = "The first characters of a token, or a user name"
     ordering = ["-created"]
-    fields = ["token_start", "user", "created", "expiry"]
+    fields = ["token_start", "user", "created", "expiry", "is_valid"]
     csv_exclude = ("digest",)
 
     @admin.display(description="token starts with", ordering="token_key")
     def token_start(self, token: AuthToken) -> str:
         return f"{token.token_key[:8]}…"
+
+    @admin.display(description="valid", boolean=True)
+    def is_valid(self, token: AuthToken) -> bool:
+        user: Any = token.user
+        return bool(user.is_active and token.expiry > timezone.now() and generation_of(token.token_key) == user.token_generation)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.has_perm("knox.delete_authtoken"))

@@ -87,6 +87,7 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "below_minimum": ("Reserve at least 1000.00.", {"minimum": "1000.00"}),
     "invalid_signature": ("Sign the body with the secret agreed on.", {}),
     "not_authenticated": ("Authentication credentials were not provided.", {}),
+    "second_factor_required": ("Staff get tokens only with a second factor. Set one up in the admin first.", {}),
     "token_expired": ("This token has expired. Get a new one at /api/v1/auth/token/.", {}),
     "permission_denied": ("Only investors may do this.", {}),
     "not_accredited": ("Only accredited investors may reserve. Your accreditation is missing or has ended; ask us to renew it.", {}),
@@ -94,6 +95,11 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "over_limit": (
         "50000.00 is more than the 12000.00 available of PL-0001. At 2026-03-03T15:00:00+00:00 up to 37000.00 may be available.",
         {"available": "12000.00", "frees_at": "2026-03-03T15:00:00Z", "available_then": "37000.00"},
+    ),
+    "investor_limit": (
+        "You hold 248000.00 dollars on all loans whose money we have not received; the most is 250000.00. Try again at "
+        "2026-03-03T15:00:00+00:00.",
+        {"limited": "unfunded", "limit": "250000.00", "used": "248000.00", "frees_at": "2026-03-03T15:00:00Z"},
     ),
     "loan_not_open": ("PL-0001 takes no reservations: it is funded.", {"loan_status": "funded"}),
     "reservation_expired": (

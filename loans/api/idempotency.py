@@ -39,6 +39,7 @@ from peerloans.errors import Problem
 HEADER = "Idempotency-Key"
 META_NAME = "HTTP_IDEMPOTENCY_KEY"  # request.headers would parse all other headers first
 REMEMBERED_REFUSALS = {400, 403, 404, 409, 422}
+MOST_REFUSAL_BYTES = 4_096  # of a refusal that is kept
 UNDECIDED = 0  # the status of a key whose answer is not stored yet
 
 # Returns no row where an answer is stored that still counts.
@@ -139,9 +140,12 @@ def _decision(decide: Callable[[], Response]) -> Response:
 
 
 def _rendered(response: Response) -> HttpResponse:
-    """Return the response with its final bytes, which are also what is stored."""
-    status = response.status_code
-    rendered = HttpResponse(as_json(response.data), status=status, content_type=_media_type(status))
+    """Return the response with its final bytes, which are also what is stored. A refusal that is too long to keep loses its data."""
+    status, body = response.status_code, as_json(response.data)
+    if status >= 400 and len(body) > MOST_REFUSAL_BYTES:
+        document = problem_details.problem_document(response.data["code"], "Too much of the request is wrong to name it all.")
+        body = as_json(document)
+    rendered = HttpResponse(body, status=status, content_type=_media_type(status))
     rendered.data = response.data  # type: ignore[attr-defined]  # where metrics find the code of a refusal
     return rendered
 

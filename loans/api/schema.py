@@ -19,6 +19,7 @@ from rest_framework.permissions import IsAuthenticated
 from loans.api import examples
 from loans.api.authentication import IsInvestor
 from loans.api.serializers import MoneyField
+from loans.domain.investor_limits import LIMITED
 from loans.notifications.messages import TYPES
 from peerloans.api.caching import ConditionalView
 from peerloans.api.error_statuses import RETRY_AFTER_SECONDS, STATUSES
@@ -51,9 +52,20 @@ class ProblemSerializer(serializers.Serializer[Any]):
     frees_at = serializers.DateTimeField(
         required=False,
         allow_null=True,
-        help_text="With `over_limit`: the next instant at which a reservation may lapse; null if none can.",
+        help_text="With `over_limit`: the next instant at which a reservation may lapse; null if none can. With `investor_limit`: when the "
+        "same reservation may be within the limit; null if that is not known.",
     )
     available_then = MoneyField(required=False, help_text="With `over_limit`: what would then be available.")
+    limited = serializers.ChoiceField(
+        LIMITED,
+        required=False,
+        help_text="With `investor_limit`: what is limited. Your dollars whose money we have not received, on all loans or on this one, "
+        "or the reservations that you let go within 24 hours.",
+    )
+    limit = serializers.CharField(
+        required=False, help_text="With `investor_limit`: how much of it you may have, in dollars, or reservations with `let_go`."
+    )
+    used = serializers.CharField(required=False, help_text="With `investor_limit`: how much of the limit is taken.")
     loan_status = serializers.CharField(required=False, help_text="With `loan_not_open`: the loan's status.")
     state = serializers.CharField(required=False, help_text="With `illegal_transition` and `reservation_expired`: the present state.")
     possible = serializers.ListField(
@@ -84,7 +96,7 @@ OPERATIONS = {
         "auth",
         {"username": "investor1", "password": "demo"},
         {"200": {"token": "3c1f…", "expires_at": "2026-03-03T01:00:00Z"}},
-        ("not_authenticated",),
+        ("not_authenticated", "second_factor_required"),
     ),
     "TokenRevoke": Operation("auth", {}, {}),
     "LoanList": Operation("loans", None, {"200": examples.LOAN}),
@@ -93,13 +105,16 @@ OPERATIONS = {
         "reservations",
         {"amount": "5000.00"},
         {"201": examples.RESERVED},
-        ("below_minimum", "not_accredited", "loan_not_open", "over_limit"),
+        ("below_minimum", "not_accredited", "loan_not_open", "over_limit", "investor_limit"),
     ),
     "ReservationList": Operation("reservations", None, {"200": examples.RESERVED}),
     "ReservationDetail": Operation("reservations", None, {"200": examples.RESERVED | {"queue_position": 3}}),
     "ReservationHistory": Operation("reservations", None, {"200": examples.TRANSITION}),
     "TransferCreate": Operation(
-        "reservations", {"method": "ach"}, {"200": examples.PENDING}, ("reservation_expired", "illegal_transition")
+        "reservations",
+        {"method": "ach"},
+        {"200": examples.PENDING},
+        ("not_accredited", "reservation_expired", "illegal_transition"),
     ),
     "ReservationCancel": Operation("reservations", {}, {"200": examples.CANCELED}, ("reservation_expired", "illegal_transition")),
     "PortfolioDetail": Operation("portfolio", None, {"200": examples.PORTFOLIO}),

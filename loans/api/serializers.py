@@ -73,6 +73,9 @@ class EmptySerializer(StrictSerializer):
 class TokenCreateSerializer(StrictSerializer):
     username = serializers.CharField(max_length=150)
     password = serializers.CharField(max_length=4096, trim_whitespace=False, style={"input_type": "password"})
+    second_factor = serializers.CharField(
+        required=False, allow_blank=True, max_length=20, help_text="A code from the phone, or a recovery code. Only staff need it."
+    )
 
 
 class ReservationCreateSerializer(StrictSerializer):

@@ -11,7 +11,7 @@ SWEPT_WITHIN = timedelta(minutes=10)  # the expire job runs each minute; one tha
 
 @dataclass(frozen=True)
 class Invariant:
-    """A sentence that must hold. Its query may use the parameter `swept_by`: what lapsed before that instant must be swept."""
+    """A sentence that must hold. Its query may use the parameters `at`, the present, and `swept_by`: what lapsed before must be swept."""
 
     sentence: str
     breaches_sql: str
@@ -145,6 +145,15 @@ INVARIANTS = [
         -- A funded reservation keeps its whole amount until its turn comes; a pending one may have too little; no other keeps any.
         WHERE CASE WHEN state = 'pending' AND funded_at IS NOT NULL THEN waiting <> amount
                    WHEN state = 'pending' THEN waiting < 0 OR waiting >= amount ELSE waiting <> 0 END
+        """,
+    ),
+    Invariant(
+        "An investor's unfunded dollars are at most what the investor's row says",
+        """
+        SELECT NULL::bigint, NULL, 'at least ' || sum(reservation.amount), investor.unfunded_at_most || ' for investor ' || investor.id
+        FROM loans_investor investor JOIN loans_reservation reservation ON reservation.investor_id = investor.id
+        WHERE reservation.expires_at > %(at)s
+        GROUP BY investor.id HAVING investor.unfunded_at_most < sum(reservation.amount)
         """,
     ),
     Invariant(

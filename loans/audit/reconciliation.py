@@ -58,7 +58,7 @@ def _breaches(invariant: Invariant, at: datetime) -> list[Breach]:
         ORDER BY loan_id, reservation_id LIMIT %(most_listed)s
     """
     with connection.cursor() as cursor:
-        cursor.execute(statement, {"swept_by": at - SWEPT_WITHIN, "most_listed": MOST_LISTED})
+        cursor.execute(statement, {"at": at, "swept_by": at - SWEPT_WITHIN, "most_listed": MOST_LISTED})
         return [Breach(invariant.sentence, *row) for row in cursor.fetchall()]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from loans.domain.errors import IllegalTransition
@@ -14,6 +15,7 @@ from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import (
     CANCELED_BY_BANK,
     INBOUND_STATUSES,
+    LET_GO,
     LIVE,
     LOAN_TRANSITIONS,
     LOSSES,
@@ -29,6 +31,8 @@ from loans.domain.states import (
     state_after,
 )
 
+EVIDENCE = "evidence"  # Among the facts: the numbers by which a change was decided. They are no fields of the loan.
+
 
 @dataclass(frozen=True, slots=True)
 class TransitionRow:
@@ -43,7 +47,7 @@ class TransitionRow:
     to_state: str
     amount: Decimal
     deadline: datetime | None
-    facts: dict[str, str] | None = None
+    facts: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -72,6 +76,7 @@ class ReplayedReservation:
     settled_amount: Decimal = ZERO_DOLLARS
     expires_at: datetime | None = None
     funded: bool = False
+    let_go_at: datetime | None = None
     received: Decimal = ZERO_DOLLARS
     refunded: Decimal = ZERO_DOLLARS
     lost: Decimal = ZERO_DOLLARS
@@ -159,7 +164,7 @@ def _apply_to_loan(loan: ReplayedLoan, row: TransitionRow) -> None:
     if event == LoanEvent.OPENED:
         loan.opens_at = row.at
     loan.status, loan.amount, loan.closes_at = row.to_state, row.amount, row.deadline
-    loan.facts.update(row.facts or {})
+    loan.facts.update({name: value for name, value in (row.facts or {}).items() if name != EVIDENCE})
 
 
 def _apply_to_reservation(result: Replay, row: TransitionRow, reservation_id: UUID) -> None:
@@ -176,10 +181,13 @@ def _apply_to_reservation(result: Replay, row: TransitionRow, reservation_id: UU
         _expect("to_state", row.to_state, state_after(RESERVATION_TRANSITIONS, ReservationState(reservation.state), event))
         _apply_amount(reservation, row, event)
     reservation.state = row.to_state
-    reservation.expires_at = row.deadline
+    deadline, reservation.expires_at = reservation.expires_at, row.deadline
     if event in LOSSES:
         return  # a loss changes neither the state nor its cause
-    reservation.cause = ""
+    reservation.cause, reservation.let_go_at = "", None
+    if event in LET_GO:
+        # An expired reservation counts as let go from its deadline on, not from when the job recorded that.
+        reservation.let_go_at = deadline if event == ReservationEvent.EXPIRED else row.at
     if reservation.state == ReservationState.CANCELED:
         reservation.cause, reservation.settled_amount, reservation.funded = event, ZERO_DOLLARS, False
     elif event in {ReservationEvent.FUNDED, ReservationEvent.REINSTATED_PENDING, ReservationEvent.REVIVED, ReservationEvent.UNFUNDED}:

@@ -140,6 +140,7 @@ def _stored_reservation(reservation: Reservation) -> ReplayedReservation:
         settled_amount=reservation.settled_amount,
         expires_at=reservation.expires_at,
         funded=reservation.funded_at is not None,
+        let_go_at=reservation.let_go_at,
         received=reservation.received,
         refunded=reservation.refunded,
         lost=reservation.lost,

@@ -28,6 +28,7 @@ from loans.services.loans import create_loan, open_loan
 
 PASSWORD = "demo"  # noqa: S105  of a developer's own machine; the command refuses any other
 FIRST_DAY_OF_DRAFTS = -10
+UNFUNDED_LIMIT = Decimal(1_000_000)  # the twenty investors of the demo hold as much as many more would
 DAYS_WITH_REFUNDS = (-8, -5, -3)  # on which the bank pays the refunds that are due
 # The job of the closing values catches up on ten banking days. The second time is the end of today, so today's close is among
 # them if it has passed.
@@ -79,7 +80,8 @@ def _make_people(now: datetime) -> tuple[int, list[Investor]]:
     investor_users = users.bulk_create(users.model(username=f"investor{number}", **common) for number in range(1, len(NAMES) + 1))
     accredited_until = new_york_day(now) + timedelta(days=365)
     investors = Investor.objects.bulk_create(
-        Investor(user=user, name=name, accredited_until=accredited_until) for user, name in zip(investor_users, NAMES, strict=True)
+        Investor(user=user, name=name, accredited_until=accredited_until, unfunded_limit=UNFUNDED_LIMIT)
+        for user, name in zip(investor_users, NAMES, strict=True)
     )
     return staff.pk, investors
 

@@ -45,6 +45,17 @@ class OverLimit(Problem):
     title = "More than is available"
 
 
+class InvestorLimit(Problem):
+    """The reservation would exceed a limit of its investor.
+
+    `limited`: what is limited (`unfunded`, `unfunded_on_loan` or `let_go`); `limit`: how much of it; `used`: what is taken of it.
+    Both are texts, of dollars or of reservations (`let_go`). `frees_at`: when the same reservation may be within the limit, or None.
+    """
+
+    code = "investor_limit"
+    title = "Limit of the investor"
+
+
 class LoanNotOpen(Problem):
     """The loan takes no reservations. `loan_status`: its state."""
 

@@ -5,10 +5,11 @@ is stored as expired.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
@@ -17,15 +18,31 @@ from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import ReservationState
 
 POINTS = 120
+SETTLED, PENDING, RESERVED = ReservationState.SETTLED, ReservationState.PENDING, ReservationState.RESERVED
 
 
 class FillChange(NamedTuple):
-    """From `at` on, the reservation has this state and amount. Without a reservation it is the loan itself that has them."""
+    """From `at` on, the reservation has this state and amount. Without a reservation it is the loan itself that has them.
+
+    `overbooking_rate` is the loan's new rate as text, None where it stays.
+    """
 
     at: datetime
     reservation: UUID | None
     state: str
     amount: Decimal
+    overbooking_rate: str | None = None
+
+
+class FillTotals(NamedTuple):
+    """From `at` on, the loan has this amount and overbooking rate, and its reservations in each state have these dollars together."""
+
+    at: datetime
+    amount: Decimal
+    settled: Decimal
+    pending: Decimal
+    reserved: Decimal
+    overbooking_rate: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,38 +57,48 @@ class FillPoint:
     limit: Decimal
 
 
-def fill_curve(
-    changes: Iterable[FillChange], start: datetime, end: datetime, overbooking_rate: Decimal, points: int = POINTS
-) -> list[FillPoint]:
-    """Return the loan at `points` instants, evenly spaced from `start` to `end`.
+Reservations = Mapping[UUID, tuple[str, Decimal]]
+"""The state and the amount of reservations."""
 
-    `changes` are all of its history, oldest first; `overbooking_rate` is a fraction, as 0.20.
+
+def fill_curve(
+    changes: Iterable[FillChange],
+    instants: Sequence[datetime],
+    overbooking_rate: Decimal,
+    *,
+    totals: Sequence[FillTotals] = (),
+    before: Reservations | None = None,
+) -> list[FillPoint]:
+    """Return the loan at each of the instants, which are in order.
+
+    `changes` are its history, oldest first: all of it, or what follows the last of the `totals`. `before` is what the reservations
+    had then, those that change again. `overbooking_rate` is a fraction, as 0.20, and holds until a step has another.
     """
-    remaining_changes = iter(changes)
-    change = next(remaining_changes, None)
-    reservations: dict[UUID, tuple[str, Decimal]] = {}
+    reservations = dict(before or {})
     sums: defaultdict[str, Decimal] = defaultdict(lambda: ZERO_DOLLARS)
     amount = ZERO_DOLLARS
+    steps: Iterator[FillTotals | FillChange] = chain(totals, changes)
+    step = next(steps, None)
     curve = []
-    for instant in _instants(start, end, points):
-        while change and change.at <= instant:
-            if change.reservation is None:
-                amount = change.amount
+    for instant in instants:
+        while step and step.at <= instant:
+            if isinstance(step, FillTotals):
+                amount, overbooking_rate = step.amount, step.overbooking_rate or overbooking_rate
+                sums |= {SETTLED: step.settled, PENDING: step.pending, RESERVED: step.reserved}
+            elif step.reservation is None:
+                amount = step.amount
+                overbooking_rate = Decimal(step.overbooking_rate or overbooking_rate)
             else:
-                former_state, former_amount = reservations.get(change.reservation, (change.state, ZERO_DOLLARS))
+                former_state, former_amount = reservations.get(step.reservation, (step.state, ZERO_DOLLARS))
                 sums[former_state] -= former_amount
-                sums[change.state] += change.amount
-                reservations[change.reservation] = change.state, change.amount
-            change = next(remaining_changes, None)
-        settled, pending, reserved = (
-            sums[state] for state in (ReservationState.SETTLED, ReservationState.PENDING, ReservationState.RESERVED)
-        )
-        limit = limits.limit(amount - settled, overbooking_rate)
-        curve.append(FillPoint(instant, settled, pending, reserved, amount, limit))
+                sums[step.state] += step.amount
+                reservations[step.reservation] = step.state, step.amount
+            step = next(steps, None)
+        limit = limits.limit(amount - sums[SETTLED], overbooking_rate)
+        curve.append(FillPoint(instant, sums[SETTLED], sums[PENDING], sums[RESERVED], amount, limit))
     return curve
 
 
-def _instants(start: datetime, end: datetime, points: int) -> Iterator[datetime]:
-    for number in range(points - 1):
-        yield start + (end - start) * number / (points - 1)
-    yield end
+def evenly_spaced(start: datetime, end: datetime, points: int = POINTS) -> list[datetime]:
+    """Return so many instants from `start` to `end`, both among them."""
+    return [start + (end - start) * number / (points - 1) for number in range(points - 1)] + [end]

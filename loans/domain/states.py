@@ -37,6 +37,7 @@ class LoanEvent(StrEnum):
     MARKET_FOUND = "market_found"  # The ZIP data in use gave the loan another metropolitan area.
     OPENED = "opened"
     EXTENDED = "extended"
+    OVERBOOKING_SET = "overbooking_set"
     FUNDED = "funded"
     CLOSED_AT_SETTLED = "closed_at_settled"
     WITHDRAWN = "withdrawn"
@@ -45,9 +46,11 @@ class LoanEvent(StrEnum):
 
 LOAN_TRANSITIONS = {
     (LoanStatus.DRAFT, LoanEvent.EDITED): LoanStatus.DRAFT,
+    (LoanStatus.DRAFT, LoanEvent.OVERBOOKING_SET): LoanStatus.DRAFT,
     (LoanStatus.DRAFT, LoanEvent.OPENED): LoanStatus.OPEN,
     (LoanStatus.DRAFT, LoanEvent.WITHDRAWN): LoanStatus.WITHDRAWN,
     (LoanStatus.OPEN, LoanEvent.EXTENDED): LoanStatus.OPEN,
+    (LoanStatus.OPEN, LoanEvent.OVERBOOKING_SET): LoanStatus.OPEN,
     (LoanStatus.OPEN, LoanEvent.FUNDED): LoanStatus.FUNDED,
     (LoanStatus.OPEN, LoanEvent.CLOSED_AT_SETTLED): LoanStatus.FUNDED,
     (LoanStatus.OPEN, LoanEvent.WITHDRAWN): LoanStatus.WITHDRAWN,
@@ -140,6 +143,10 @@ CAUSES = list(
 
 CANCELED_BY_BANK = {ReservationEvent.TRANSFER_FAILED, ReservationEvent.PAYMENT_RETURNED}
 """The causes that a report of the bank can overrule."""
+
+
+# The causes for which the investor is responsible: they count in the limit of reservations that are let go.
+LET_GO = (ReservationEvent.CANCELED_BY_INVESTOR, ReservationEvent.EXPIRED)
 
 
 class Direction(StrEnum):

@@ -1,19 +1,24 @@
 """Take a new reservation into a loan's queue, or refuse it, in one statement.
 
 One statement decides, counts, and writes the reservation, its history and the Idempotency-Key. Alone, it is also its transaction,
-so the row of the loan is locked only while it runs; inside a longer transaction its locks last until that ends. A refusal
-changes no loan row. It locks one only if another transaction has changed that row meanwhile, so that the conditions are checked again.
-It may delete an outdated key. The statement's plan is kept (see docs/performance.md).
+so the rows of the loan and the investor are locked only while it runs; inside a longer transaction its locks last until that ends. A
+refusal changes no row of them. It may lock the loan's, and it may delete an outdated key. The statement's plan is kept (see
+docs/performance.md).
+
+What counts in the investor's limits is read in the statement's snapshot. The investor's row is changed with each reservation, and only
+if it still has the version that the snapshot shows; otherwise more may count by now, and the statement fails as a whole. The caller then
+tries again with both rows locked, and with the investor's dollars counted anew (`locks.count_unfunded`).
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from django.db import IntegrityError, connection
-from psycopg.errors import UniqueViolation
+from django.db import IntegrityError, connection, transaction
+from psycopg.errors import NotNullViolation, UniqueViolation
 
 from loans.domain.actors import Actor
 from loans.domain.idempotency import KEPT_FOR, FirstAnswer, Key
@@ -30,6 +35,28 @@ REMAINING = "(amount - settled)"
 LIMIT = "trunc((amount - settled) * (1 + overbooking_rate), 2)"
 MEETS_MINIMUM = f"(%(amount)s >= minimum OR ({REMAINING} < minimum AND %(amount)s = {REMAINING}))"
 FITS = f"(%(amount)s <= {REMAINING} AND %(amount)s <= {LIMIT} - claimed)"
+# The rules of loans/domain/investor_limits.py. `counted` is what counts in the investor's limits with the new reservation; of the unfunded
+# dollars it is an upper bound (Investor.unfunded_at_most).
+COUNTED = """
+    SELECT at, version, unfunded_at_most + %(amount)s AS unfunded,
+        unfunded_at_most + %(amount)s <= unfunded_limit AND lapsed + let_go < let_go_limit AS fits
+    FROM loans_investor, (SELECT COALESCE(%(now)s::timestamptz, statement_timestamp()) AS at) AS present, LATERAL (
+        SELECT count(*) AS lapsed FROM loans_reservation
+        WHERE investor_id = %(investor_id)s AND expires_at <= at AND expires_at > at - %(let_go_within)s::interval
+    ) AS running, LATERAL (
+        SELECT count(*) AS let_go FROM loans_reservation
+        WHERE investor_id = %(investor_id)s AND let_go_at > at - %(let_go_within)s::interval
+    ) AS ended
+    WHERE loans_investor.id = %(investor_id)s
+"""
+LIMIT_ON_LOAN = "GREATEST(minimum, trunc(amount * investor_share, 2))"
+# The investor's dollars on the loan are added up only if neither all of the investor's nor all of the loan's are few enough.
+FITS_INVESTOR = f"""
+    (SELECT fits FROM counted) AND (LEAST((SELECT unfunded FROM counted), claimed + %(amount)s) <= {LIMIT_ON_LOAN} OR %(amount)s + (
+        SELECT COALESCE(sum(own.amount), 0) FROM loans_reservation AS own
+        WHERE own.investor_id = %(investor_id)s AND own.loan_id = loans_loan.id AND own.expires_at > (SELECT at FROM counted)
+    ) <= {LIMIT_ON_LOAN})
+"""
 
 _ADMIT = Prepared(
     f"""
@@ -44,20 +71,25 @@ _ADMIT = Prepared(
         -- Delete an answer that no longer counts, so that the new one can be inserted.
         DELETE FROM loans_idempotencykey
         WHERE user_id = %(user_id)s AND key = %(key)s AND created_at <= clock_timestamp() - %(kept_for)s RETURNING id
-    ), admitted AS (
+    ), counted AS MATERIALIZED ({COUNTED}), admitted AS (
         -- Decide, lock the loan and count the reservation. PostgreSQL checks the conditions again on the locked row, if another
         -- transaction has changed it. RETURNING reads the clock when the loan is locked: that is the reservation's instant.
         UPDATE loans_loan
         SET claimed = claimed + %(amount)s, last_number = last_number + 1, version = version + 1
         WHERE reference = %(reference)s AND status = 'open' AND COALESCE(%(now)s::timestamptz, clock_timestamp()) < closes_at
-            AND {MEETS_MINIMUM} AND {FITS} AND {MAY_BUY}
+            AND {MEETS_MINIMUM} AND {FITS} AND {MAY_BUY} AND {FITS_INVESTOR}
             AND (SELECT is_ours FROM key) AND NOT EXISTS (SELECT FROM answered)
         RETURNING id AS loan_id, last_number AS number, COALESCE(%(now)s::timestamptz, clock_timestamp()) AS at
+    ), investor AS (
+        -- Then lock the investor, unless another transaction has changed the version since it was read.
+        UPDATE loans_investor SET unfunded_at_most = unfunded_at_most + %(amount)s, version = loans_investor.version + 1
+        FROM admitted, counted WHERE loans_investor.id = %(investor_id)s AND loans_investor.version = counted.version
+        RETURNING loans_investor.id
     ), reserved AS (
-        -- The reservation, with the next number of the loan's queue.
+        -- The reservation, with the next number of the loan's queue. Without the investor's row this fails, which undoes all of it.
         INSERT INTO loans_reservation
             (id, loan_id, investor_id, number, amount, settled_amount, state, cause, created_at, expires_at, received, refunded, lost)
-        SELECT %(id)s, loan_id, %(investor_id)s, number, %(amount)s, 0, 'reserved', '', at, at + %(time_to_live)s, 0, 0, 0
+        SELECT %(id)s, loan_id, (SELECT id FROM investor), number, %(amount)s, 0, 'reserved', '', at, at + %(time_to_live)s, 0, 0, 0
         FROM admitted
         RETURNING id, loan_id, number, amount, created_at, expires_at
     ), history AS (
@@ -110,7 +142,10 @@ class Admission:
 
     @property
     def refused(self) -> bool:
-        """Return whether it is refused: no such loan, or by the loan's state, closing, minimum or what is available, or the investor."""
+        """Return whether it is refused: no such loan, or by the loan's state, closing, minimum or what is available, or the investor.
+
+        Also where the investor's row was changed while the statement ran.
+        """
         return not (self.reservation or self.first_answer or self.key_in_use)
 
 
@@ -120,14 +155,15 @@ def admit_reservation(
     investor_id: int,
     amount: Decimal,
     time_to_live: timedelta,
+    let_go_within: timedelta,
     actor: Actor,
     key: Key | None = None,
     now: datetime | None = None,
 ) -> Admission:
     """Take a reservation of `amount` dollars into the loan's queue if the rules allow it, and keep the key with it.
 
-    The reservation lapses after `time_to_live`. Without a reservation no row of a loan is changed; an outdated key may be deleted.
-    The key's lock is taken without waiting.
+    The reservation lapses after `time_to_live`; one that was let go counts in the investor's limit for `let_go_within`. Without a
+    reservation no row of a loan or investor is changed; an outdated key may be deleted. The key's lock is taken without waiting.
 
     Raises:
         ValueError: the amount has fractions of a cent.
@@ -140,6 +176,7 @@ def admit_reservation(
         "investor_id": investor_id,
         "amount": refuse_extra_decimals(amount),
         "time_to_live": time_to_live,
+        "let_go_within": let_go_within,
         "actor": actor.kind,
         "user_id": actor.user_id,
         "key": key and key.text,
@@ -149,8 +186,12 @@ def admit_reservation(
     }
     with connection.cursor() as cursor:
         try:
-            cursor.execute(_ADMIT, values)
+            with transaction.atomic() if connection.in_atomic_block else nullcontext():
+                cursor.execute(_ADMIT, values)
         except IntegrityError as error:
+            # The investor's row was changed after this statement began.
+            if isinstance(error.__cause__, NotNullViolation) and error.__cause__.diag.column_name == "investor_id":
+                return Admission()
             # Another request answered the key after this statement began, and released the key's lock before this one tried it.
             # The caller's next attempt finds that answer.
             if isinstance(error.__cause__, UniqueViolation) and error.__cause__.diag.constraint_name == KEY_UNIQUE:

@@ -21,6 +21,7 @@ _RESERVATION_COLUMNS = (
     "settled_amount",
     "expires_at",
     "funded_at",
+    "let_go_at",
     "received",
     "refunded",
     "lost",

@@ -24,7 +24,8 @@ _EXPIRE = """
         -- is left for the next run. All its waiting money is refunded: received + lost = settled + refunded + waiting, and nothing of it
         -- has settled (loans/domain/reservation_money.py).
         UPDATE loans_reservation AS reservation
-        SET state = 'canceled', cause = 'expired', expires_at = NULL, refunded = lapsed.received + lapsed.lost
+        SET state = 'canceled', cause = 'expired', expires_at = NULL, let_go_at = lapsed.expires_at,
+            refunded = lapsed.received + lapsed.lost
         FROM lapsed
         WHERE reservation.id = lapsed.id AND reservation.expires_at = lapsed.expires_at AND reservation.state = lapsed.state
             AND reservation.received = lapsed.received AND reservation.refunded = lapsed.refunded

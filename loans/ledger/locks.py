@@ -1,13 +1,15 @@
-"""Lock loans and Idempotency-Keys, and refuse a request whose lock does not come in time.
+"""Lock loans, investors and Idempotency-Keys, and refuse a request whose lock does not come in time.
 
 The row of a loan is the lock for the loan, its reservations, their transfers and its history: nothing writes any of them without
-it. To exclude deadlocks, several loans are locked in the order of their ids, and an Idempotency-Key before any loan. A wait for a
-lock ends after PostgreSQL's `lock_timeout`.
+it. The row of an investor is the lock for what counts in the investor's limits: a transaction that makes more count changes the row's
+version. To exclude deadlocks, an Idempotency-Key is locked before any loan, loans in the order of their ids, and after the last loan
+investors in the order of theirs. A wait for a lock ends after PostgreSQL's `lock_timeout`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -115,3 +117,42 @@ def lock_loans(
     if not loans:
         raise NotFound(f"There is no {'reservation' if reservation_id else 'loan'} {value}.")
     return LockedLoans(loans, loans[0].at)  # type: ignore[attr-defined]
+
+
+def count_unfunded(investor_id: int, at: datetime) -> None:
+    """Lock the investor until the end of the transaction, and count the unfunded dollars anew. Lock the loans before.
+
+    Since every reservation adds its dollars and nothing subtracts them, the stored number is an upper bound until it is counted again.
+
+    Raises:
+        OperationalError: the lock does not come in time; `short_transaction` translates it to Busy.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM loans_investor WHERE id = %s FOR NO KEY UPDATE", [investor_id])
+        # A statement of its own, so that it sees everything that was committed before the lock was taken.
+        statement = """
+            UPDATE loans_investor SET unfunded_at_most = (
+                SELECT COALESCE(sum(amount), 0) FROM loans_reservation WHERE investor_id = loans_investor.id AND expires_at > %s
+            ) WHERE id = %s
+        """
+        cursor.execute(statement, [at, investor_id])
+
+
+def note_in_limits(dollars: Mapping[int, Decimal]) -> None:
+    """Lock the investors, and add to their unfunded dollars. 0 dollars where a reservation was let go. Lock the loans before.
+
+    Raises:
+        OperationalError: a lock does not come in time; `short_transaction` translates it to Busy.
+    """
+    if not dollars:
+        return
+    statement = """
+        WITH locked AS MATERIALIZED (
+            SELECT id, added FROM loans_investor JOIN unnest(%s::bigint[], %s::numeric[]) AS more (id, added) USING (id)
+            ORDER BY id FOR NO KEY UPDATE OF loans_investor
+        )
+        UPDATE loans_investor SET unfunded_at_most = unfunded_at_most + added, version = version + 1
+        FROM locked WHERE loans_investor.id = locked.id
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [list(dollars), list(dollars.values())])

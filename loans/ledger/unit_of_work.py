@@ -20,6 +20,7 @@ from loans.domain import reservation_money
 from loans.domain.actors import Actor
 from loans.domain.errors import NotFound
 from loans.domain.states import (
+    LET_GO,
     LIVE,
     LOAN_TRANSITIONS,
     RESERVATION_TRANSITIONS,
@@ -40,6 +41,14 @@ from loans.ledger.review_items import open_review_item
 from loans.models import OPEN_STATUSES, BankEvent, Loan, Reservation, Transfer, Transition
 
 DELIVER_TASK = "loans.tasks.deliver"
+# After these events more counts in the limits of the reservation's investor. A reservation that lapses counts by its deadline alone.
+COUNTS_MORE = {
+    ReservationEvent.CANCELED_BY_INVESTOR,
+    ReservationEvent.REINSTATED_RESERVED,
+    ReservationEvent.REINSTATED_PENDING,
+    ReservationEvent.REVIVED,
+    ReservationEvent.UNFUNDED,
+}
 
 # By which multiple of an event's dollars the moved dollars of its transfer change.
 _MOVED_BY = {
@@ -121,6 +130,7 @@ class UnitOfWork:
         self._changed_loans: dict[int, Loan] = {}
         self._changed_reservations: dict[UUID, Reservation] = {}
         self._changed_transfers: dict[UUID, Transfer] = {}
+        self._counting_more: dict[int, Decimal] = {}
         self._transitions: list[Transition] = []
 
     @property
@@ -143,8 +153,10 @@ class UnitOfWork:
             raise NotFound(f"There is no reservation {reservation_id}.")
         return reservation
 
-    def change_loan(self, loan: Loan, event: LoanEvent, **changes: Any) -> None:
+    def change_loan(self, loan: Loan, event: LoanEvent, *, evidence: Mapping[str, str] | None = None, **changes: Any) -> None:
         """Apply `event` to a loan. `changes` are the new values of its amount, opens_at, closes_at or editable fields (`Loan.FACTS`).
+
+        `evidence` are the numbers that decided, which history keeps beside the new values.
 
         Raises:
             IllegalTransition: the state of the loan does not allow it.
@@ -154,7 +166,7 @@ class UnitOfWork:
         for field, value in changes.items():
             setattr(loan, field, value)
         self._changed_loans[loan.pk] = loan
-        facts = _facts(changes)
+        facts = _facts(changes) | ({"evidence": dict(evidence)} if evidence else {})
         self._record(loan, event, from_state, loan.status, loan.amount, deadline=loan.closes_at, facts=Jsonb(facts) if facts else None)
 
     def change_reservation(self, reservation: Reservation, event: ReservationEvent, *, rule: str = "", **changes: Any) -> None:
@@ -180,9 +192,14 @@ class UnitOfWork:
 
         _count_in_totals(reservation, loan, sign=-1)
         reservation.state, reservation.cause = to_state, event if canceled else ""
+        reservation.let_go_at = self.at if event in LET_GO else None
         for field, value in changes.items():
             setattr(reservation, field, value)
         _count_in_totals(reservation, loan, sign=1)
+        if event in COUNTS_MORE:
+            unfunded = reservation.amount if reservation.expires_at else reservation_money.ZERO_DOLLARS
+            investor_id = reservation.investor_id
+            self._counting_more[investor_id] = self._counting_more.get(investor_id, reservation_money.ZERO_DOLLARS) + unfunded
         self._changed_loans[loan.pk] = loan
 
         # The dollars that the event is about: those that have settled, or had until now; else the reservation's amount. Closing values
@@ -339,6 +356,7 @@ class UnitOfWork:
         if not self._transitions:
             return
         loans = list(self._changed_loans.values())
+        locks.note_in_limits(self._counting_more)
         write_changes(loans, list(self._changed_reservations.values()), list(self._changed_transfers.values()), self._transitions)
         for loan in loans:
             loan.version += 1  # The statement has done the same in the database.
@@ -356,7 +374,7 @@ def _count_in_totals(reservation: Reservation, loan: Loan, *, sign: int) -> None
     loan.settled += sign * reservation.settled_amount
 
 
-def _facts(changes: Mapping[str, Any]) -> dict[str, str]:
+def _facts(changes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: str(changes[name]) for name in Loan.FACTS if name in changes}
 
 

@@ -14,6 +14,7 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
+import loans.domain.overbooking
 import loans.models.fields
 
 
@@ -31,6 +32,10 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("txid", loans.models.fields.TransactionId(default=0)),
                 ("transition_id", models.BigIntegerField(default=0)),
+                (
+                    "sending_until",
+                    models.DateTimeField(help_text="While a run sends deliveries: when another run may begin at the latest.", null=True),
+                ),
             ],
         ),
         migrations.CreateModel(
@@ -122,6 +127,15 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("date_joined", models.DateTimeField(default=django.utils.timezone.now, verbose_name="date joined")),
+                (
+                    "token_generation",
+                    models.PositiveBigIntegerField(
+                        db_default=0,
+                        default=0,
+                        editable=False,
+                        help_text="Grows with each new password, deactivation and activation. Older tokens are not valid.",
+                    ),
+                ),
                 (
                     "groups",
                     models.ManyToManyField(
@@ -229,8 +243,43 @@ class Migration(migrations.Migration):
                         blank=True, help_text="The last day of the accreditation, in New York. Empty: not accredited.", null=True
                     ),
                 ),
+                (
+                    "unfunded_limit",
+                    models.DecimalField(
+                        db_default=Decimal("250000.00"),
+                        decimal_places=2,
+                        default=Decimal("250000.00"),
+                        editable=False,
+                        help_text="The most dollars of live reservations over all loans whose money is not here.",
+                        max_digits=14,
+                    ),
+                ),
+                (
+                    "let_go_limit",
+                    models.PositiveSmallIntegerField(
+                        db_default=10,
+                        default=10,
+                        editable=False,
+                        help_text="With so many reservations canceled by the investor or expired within 24 hours, no new one is possible.",
+                    ),
+                ),
+                (
+                    "unfunded_at_most",
+                    models.DecimalField(
+                        db_default=Decimal("0.00"),
+                        decimal_places=2,
+                        default=Decimal("0.00"),
+                        editable=False,
+                        help_text="At least the dollars of live reservations whose money is not here. Counted anew when short.",
+                        max_digits=14,
+                    ),
+                ),
+                ("version", models.PositiveBigIntegerField(db_default=0, default=0, editable=False)),
                 ("user", models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL)),
             ],
+            options={
+                "permissions": [("limit_investor", "Can change an investor's limits")],
+            },
         ),
         migrations.CreateModel(
             name="Loan",
@@ -261,6 +310,46 @@ class Migration(migrations.Migration):
                     "overbooking_rate",
                     models.DecimalField(
                         decimal_places=4, default=Decimal("0.20"), help_text="0.20 means 20 %, 0 means none.", max_digits=5
+                    ),
+                ),
+                (
+                    "overbooking_policy",
+                    models.CharField(
+                        choices=[("fixed", "Fixed"), ("evidence", "Evidence")],
+                        db_default=loans.domain.overbooking.OverbookingPolicy["FIXED"],
+                        default=loans.domain.overbooking.OverbookingPolicy["FIXED"],
+                        help_text="evidence: the rate is set at the opening and each night, from the shares of reservations that lapsed.",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "overbooking_risk",
+                    models.DecimalField(
+                        db_default=Decimal("0.05"),
+                        decimal_places=3,
+                        default=Decimal("0.05"),
+                        help_text="By evidence: how probably somebody may be turned away, as 0.05.",
+                        max_digits=4,
+                    ),
+                ),
+                (
+                    "overbooking_cap",
+                    models.DecimalField(
+                        db_default=Decimal("0.50"),
+                        decimal_places=4,
+                        default=Decimal("0.50"),
+                        help_text="By evidence: the largest rate, as 0.50.",
+                        max_digits=5,
+                    ),
+                ),
+                (
+                    "investor_share",
+                    models.DecimalField(
+                        db_default=Decimal("1.0000"),
+                        decimal_places=4,
+                        default=Decimal("1.0000"),
+                        help_text="The share of the amount that one investor may hold unfunded: 0.25 means 25 %. At least the minimum.",
+                        max_digits=5,
                     ),
                 ),
                 ("settlement_rule", models.CharField(default="fifo", max_length=30)),
@@ -300,6 +389,7 @@ class Migration(migrations.Migration):
                     ("extend_loan", "Can extend a loan's closing"),
                     ("withdraw_loan", "Can withdraw a loan"),
                     ("close_loan", "Can close a loan at what has settled"),
+                    ("set_overbooking_loan", "Can set a loan's overbooking"),
                 ],
                 "indexes": [
                     models.Index(condition=models.Q(("status__in", ["open", "funded"])), fields=["opens_at", "id"], name="loan_public")
@@ -308,6 +398,24 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(condition=models.Q(("amount__gt", 0)), name="loan_amount_positive"),
                     models.CheckConstraint(condition=models.Q(("minimum__gte", Decimal("1000.00"))), name="loan_minimum_least"),
                     models.CheckConstraint(condition=models.Q(("overbooking_rate__gte", 0)), name="loan_overbooking_rate_sane"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("overbooking_cap__gte", 0),
+                            (
+                                "overbooking_policy__in",
+                                [
+                                    loans.domain.overbooking.OverbookingPolicy["FIXED"],
+                                    loans.domain.overbooking.OverbookingPolicy["EVIDENCE"],
+                                ],
+                            ),
+                            ("overbooking_risk__gt", 0),
+                            ("overbooking_risk__lt", 1),
+                        ),
+                        name="loan_overbooking_policy_sane",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("investor_share__gt", 0), ("investor_share__lte", 1)), name="loan_investor_share_sane"
+                    ),
                     models.CheckConstraint(
                         condition=models.Q(("settled__gte", 0), ("settled__lte", models.F("amount"))), name="loan_settled_within_amount"
                     ),
@@ -342,6 +450,47 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="FillValue",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("transition_id", models.BigIntegerField(help_text="The values contain the loan's history up to this transition.")),
+                ("at", models.DateTimeField()),
+                ("amount", models.DecimalField(decimal_places=2, max_digits=14)),
+                ("settled", models.DecimalField(decimal_places=2, max_digits=14)),
+                ("pending", models.DecimalField(decimal_places=2, max_digits=14)),
+                ("reserved", models.DecimalField(decimal_places=2, max_digits=14)),
+                ("overbooking_rate", models.DecimalField(decimal_places=4, max_digits=5, null=True)),
+                (
+                    "loan",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="fill_values", to="loans.loan"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["transition_id"],
+            },
+        ),
+        migrations.CreateModel(
+            name="ClosingValue",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("day", models.DateField()),
+                ("remaining", models.DecimalField(decimal_places=2, max_digits=14)),
+                ("settled", models.DecimalField(decimal_places=2, max_digits=14)),
+                ("claimed", models.DecimalField(decimal_places=2, max_digits=14)),
+                (
+                    "loan",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="closing_values", to="loans.loan"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["day"],
+            },
+        ),
+        migrations.CreateModel(
             name="PaymentFile",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
@@ -373,6 +522,7 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField(help_text="Null when it cannot expire.", null=True)),
                 ("funded_at", models.DateTimeField(help_text="When its money had been received in full.", null=True)),
+                ("let_go_at", models.DateTimeField(help_text="When its investor canceled it, or its deadline passed.", null=True)),
                 (
                     "received",
                     models.DecimalField(decimal_places=2, default=Decimal("0.00"), help_text="Inbound money that cleared.", max_digits=14),
@@ -598,7 +748,12 @@ class Migration(migrations.Migration):
                 ),
                 ("deadline", models.DateTimeField(help_text="expires_at or closes_at from here on.", null=True)),
                 ("rule", models.CharField(blank=True, help_text="The settlement rule that decided, or staff.", max_length=30)),
-                ("facts", models.JSONField(help_text="The fields of a loan that changed, with their new values as text.", null=True)),
+                (
+                    "facts",
+                    models.JSONField(
+                        help_text="The fields of a loan that changed, with their new values as text, and the evidence.", null=True
+                    ),
+                ),
                 ("actor", models.CharField(max_length=10)),
                 ("reason", models.TextField(blank=True)),
                 ("reason_shown", models.BooleanField(db_default=False, help_text="The investor may read the reason.")),
@@ -701,25 +856,21 @@ class Migration(migrations.Migration):
                 "permissions": [("resend_delivery", "Can send deliveries again")],
             },
         ),
-        migrations.CreateModel(
-            name="ClosingValue",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("day", models.DateField()),
-                ("remaining", models.DecimalField(decimal_places=2, max_digits=14)),
-                ("settled", models.DecimalField(decimal_places=2, max_digits=14)),
-                ("claimed", models.DecimalField(decimal_places=2, max_digits=14)),
-                (
-                    "loan",
-                    models.ForeignKey(
-                        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="closing_values", to="loans.loan"
-                    ),
-                ),
-            ],
-            options={
-                "ordering": ["day"],
-                "constraints": [models.UniqueConstraint(fields=("loan", "day"), name="closing_value_once")],
-            },
+        migrations.AddConstraint(
+            model_name="investor",
+            constraint=models.CheckConstraint(condition=models.Q(("unfunded_limit__gte", 0)), name="investor_unfunded_limit_not_negative"),
+        ),
+        migrations.AddIndex(
+            model_name="fillvalue",
+            index=models.Index(fields=["loan", "at"], name="fill_value_at"),
+        ),
+        migrations.AddConstraint(
+            model_name="fillvalue",
+            constraint=models.UniqueConstraint(fields=("loan", "transition_id"), name="fill_value_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="closingvalue",
+            constraint=models.UniqueConstraint(fields=("loan", "day"), name="closing_value_once"),
         ),
         migrations.AddIndex(
             model_name="reservation",
@@ -744,6 +895,18 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="reservation",
             index=models.Index(fields=["-created_at", "-id"], name="reservation_newest"),
+        ),
+        migrations.AddIndex(
+            model_name="reservation",
+            index=models.Index(
+                condition=models.Q(("expires_at__isnull", False)), fields=["investor", "expires_at"], name="reservation_unfunded"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="reservation",
+            index=models.Index(
+                condition=models.Q(("let_go_at__isnull", False)), fields=["investor", "let_go_at"], name="reservation_let_go"
+            ),
         ),
         migrations.AddConstraint(
             model_name="reservation",
@@ -795,6 +958,17 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="reservation_state_agrees",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="reservation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("cause__in", ("canceled_by_investor", "expired")), ("let_go_at__isnull", False)),
+                    models.Q(models.Q(("cause__in", ("canceled_by_investor", "expired")), _negated=True), ("let_go_at__isnull", True)),
+                    _connector="OR",
+                ),
+                name="reservation_let_go_agrees",
             ),
         ),
         migrations.AddConstraint(
@@ -916,6 +1090,18 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="transition",
             index=django.contrib.postgres.indexes.BrinIndex(autosummarize=True, fields=["at"], name="transition_at"),
+        ),
+        migrations.AddIndex(
+            model_name="transition",
+            index=models.Index(
+                condition=models.Q(
+                    ("event__in", ["canceled_by_investor", "expired", "funded", "payment_returned", "transfer_failed", "transfer_started"]),
+                    ("from_state__in", ("reserved", "pending")),
+                ),
+                fields=["event", "at"],
+                include=("loan", "from_state"),
+                name="transition_phase_end",
+            ),
         ),
         migrations.AddConstraint(
             model_name="transition",

@@ -1,8 +1,9 @@
-"""Refuse to change or remove history, also for code that goes past the models."""
+"""Create the triggers, which hold also for code that goes past the models: of history, and of the generations of users' tokens."""
 
 from django.db import migrations
 
 from loans.models.append_only import AppendOnly
+from loans.models.token_generation import TokenGeneration
 
 
 class Migration(migrations.Migration):
@@ -11,4 +12,5 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddConstraint("transition", AppendOnly(name="append_only")),
         migrations.AddConstraint("historyblock", AppendOnly(name="blocks_append_only")),
+        migrations.AddConstraint("user", TokenGeneration(name="token_generation")),
     ]

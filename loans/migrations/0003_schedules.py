@@ -15,7 +15,9 @@ JOBS = [
     # An activation of ZIP data does it at once; this is for loans that were busy then, and after one that was killed.
     ("Resolve the markets of loans", "loans.tasks.resolve_markets", {"every": 5, "period": "minutes"}, 300),
     ("Chain history by hash", "loans.tasks.chain_history", {"every": 5, "period": "minutes"}, 300),
+    ("Keep how loans filled", "loans.tasks.record_fill_values", {"every": 1, "period": "minutes"}, 60),
     ("Reconcile nightly", "loans.tasks.reconcile", {"minute": "30", "hour": "2"}, 6 * 3600),
+    ("Set overbooking by evidence", "loans.tasks.set_overbooking_by_evidence", {"minute": "0", "hour": "1"}, 6 * 3600),
     ("Dispatch imports of ZIP data", "cbsa.tasks.dispatch_import_requests", {"every": 1, "period": "minutes"}, 60),
     ("Dispatch imports of bank statements", "loans.tasks.dispatch_statement_imports", {"every": 1, "period": "minutes"}, 60),
     ("Delete old idempotency keys and tokens", "loans.tasks.delete_old_records", {"minute": "15", "hour": "3"}, 6 * 3600),

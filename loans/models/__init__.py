@@ -6,7 +6,7 @@ Only `loans.ledger` writes states, totals and history. Constraints and triggers 
 from loans.models.history import HistoryBlock, Transition
 from loans.models.idempotency import KEY_UNIQUE, IdempotencyKey
 from loans.models.investor import Investor
-from loans.models.loan import ClosingValue, Loan
+from loans.models.loan import ClosingValue, FillValue, Loan
 from loans.models.notification import Delivery, DeliveryStatus, OutboxCursor, WebhookEndpoint
 from loans.models.reservation import Reservation
 from loans.models.review_item import ReviewItem
@@ -22,6 +22,7 @@ __all__ = [
     "ClosingValue",
     "Delivery",
     "DeliveryStatus",
+    "FillValue",
     "HistoryBlock",
     "IdempotencyKey",
     "Investor",

@@ -5,6 +5,8 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Func, Q
 
+from loans.domain.overbooking import KEPT, LAPSED
+from loans.domain.states import LIVE
 from loans.models.append_only import AppendOnly
 from loans.models.fields import TransactionId, dollars
 from loans.models.loan import Loan
@@ -26,7 +28,7 @@ class Transition(models.Model):
     amount = dollars(null=True, help_text="The dollars that the event is about.")
     deadline = models.DateTimeField(null=True, help_text="expires_at or closes_at from here on.")
     rule = models.CharField(max_length=30, blank=True, help_text="The settlement rule that decided, or staff.")
-    facts = models.JSONField(null=True, help_text="The fields of a loan that changed, with their new values as text.")
+    facts = models.JSONField(null=True, help_text="The fields of a loan that changed, with their new values as text, and the evidence.")
     actor = models.CharField(max_length=10)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, db_index=False)
     reason = models.TextField(blank=True)
@@ -43,6 +45,13 @@ class Transition(models.Model):
             models.Index(fields=["loan", "id"], name="transition_of_loan"),
             models.Index(fields=["txid", "id"], name="transition_in_order"),
             BrinIndex(fields=["at"], name="transition_at", autosummarize=True),
+            # How reservations left reserved, and pending until their money was here. Lapse shares are counted from it alone.
+            models.Index(
+                fields=["event", "at"],
+                include=["loan", "from_state"],
+                condition=Q(event__in=sorted(KEPT | LAPSED), from_state__in=LIVE),
+                name="transition_phase_end",
+            ),
         ]
         constraints = [
             models.CheckConstraint(name="transition_actor_known", condition=Q(actor__in=["investor", "staff", "bank", "system"])),

@@ -6,7 +6,9 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from loans.domain.investor_limits import DEFAULT_INVESTOR_SHARE
 from loans.domain.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
+from loans.domain.overbooking import DEFAULT_CAP, DEFAULT_RISK, OverbookingPolicy
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.settlement_rules import DEFAULT_RULE
 from loans.domain.states import LoanStatus
@@ -35,6 +37,30 @@ class Loan(models.Model):
     overbooking_rate = models.DecimalField(
         max_digits=5, decimal_places=4, default=DEFAULT_OVERBOOKING_RATE, help_text="0.20 means 20 %, 0 means none."
     )
+    overbooking_policy = models.CharField(
+        max_length=10,
+        choices=choices(OverbookingPolicy),
+        default=OverbookingPolicy.FIXED,
+        db_default=OverbookingPolicy.FIXED,
+        help_text="evidence: the rate is set at the opening and each night, from the shares of reservations that lapsed.",
+    )
+    overbooking_risk = models.DecimalField(
+        max_digits=4,
+        decimal_places=3,
+        default=DEFAULT_RISK,
+        db_default=DEFAULT_RISK,
+        help_text="By evidence: how probably somebody may be turned away, as 0.05.",
+    )
+    overbooking_cap = models.DecimalField(
+        max_digits=5, decimal_places=4, default=DEFAULT_CAP, db_default=DEFAULT_CAP, help_text="By evidence: the largest rate, as 0.50."
+    )
+    investor_share = models.DecimalField(
+        max_digits=5,
+        decimal_places=4,
+        default=DEFAULT_INVESTOR_SHARE,
+        db_default=DEFAULT_INVESTOR_SHARE,
+        help_text="The share of the amount that one investor may hold unfunded: 0.25 means 25 %. At least the minimum.",
+    )
     settlement_rule = models.CharField(max_length=30, default=DEFAULT_RULE)
     status = models.CharField(max_length=10, choices=choices(LoanStatus), default=LoanStatus.DRAFT, editable=False)
     opens_at = models.DateTimeField(null=True, editable=False)
@@ -56,6 +82,7 @@ class Loan(models.Model):
             ("extend_loan", "Can extend a loan's closing"),
             ("withdraw_loan", "Can withdraw a loan"),
             ("close_loan", "Can close a loan at what has settled"),
+            ("set_overbooking_loan", "Can set a loan's overbooking"),
         ]
         indexes = [
             # The public list, newest first.
@@ -65,6 +92,13 @@ class Loan(models.Model):
             models.CheckConstraint(name="loan_amount_positive", condition=Q(amount__gt=0)),
             models.CheckConstraint(name="loan_minimum_least", condition=Q(minimum__gte=LEAST_MINIMUM)),
             models.CheckConstraint(name="loan_overbooking_rate_sane", condition=Q(overbooking_rate__gte=0)),
+            models.CheckConstraint(
+                name="loan_overbooking_policy_sane",
+                condition=Q(
+                    overbooking_policy__in=list(OverbookingPolicy), overbooking_risk__gt=0, overbooking_risk__lt=1, overbooking_cap__gte=0
+                ),
+            ),
+            models.CheckConstraint(name="loan_investor_share_sane", condition=Q(investor_share__gt=0, investor_share__lte=1)),
             models.CheckConstraint(name="loan_settled_within_amount", condition=Q(settled__gte=0, settled__lte=F("amount"))),
             models.CheckConstraint(name="loan_claimed_not_negative", condition=Q(claimed__gte=0)),
             models.CheckConstraint(name="loan_status_known", condition=Q(status__in=list(LoanStatus))),
@@ -101,6 +135,10 @@ class Loan(models.Model):
         "ltv",
         "minimum",
         "overbooking_rate",
+        "overbooking_policy",
+        "overbooking_risk",
+        "overbooking_cap",
+        "investor_share",
         "settlement_rule",
     )
 
@@ -128,3 +166,24 @@ class ClosingValue(models.Model):
 
     def __str__(self) -> str:
         return f"{self.loan_id} {self.day}"
+
+
+class FillValue(models.Model):
+    """A loan's amount, and the dollars in each state of its reservations, after the last transition of a minute. For its fill curve."""
+
+    loan = models.ForeignKey(Loan, models.PROTECT, related_name="fill_values", db_index=False)
+    transition_id = models.BigIntegerField(help_text="The values contain the loan's history up to this transition.")
+    at = models.DateTimeField()
+    amount = dollars()
+    settled = dollars()
+    pending = dollars()
+    reserved = dollars()
+    overbooking_rate = models.DecimalField(max_digits=5, decimal_places=4, null=True)
+
+    class Meta:
+        ordering = ["transition_id"]
+        indexes = [models.Index(fields=["loan", "at"], name="fill_value_at")]
+        constraints = [models.UniqueConstraint(fields=["loan", "transition_id"], name="fill_value_once")]
+
+    def __str__(self) -> str:
+        return f"{self.loan} {self.at:%Y-%m-%d %H:%M}"

@@ -15,6 +15,7 @@ class OutboxCursor(models.Model):
 
     txid = TransactionId(default=0)
     transition_id = models.BigIntegerField(default=0)
+    sending_until = models.DateTimeField(null=True, help_text="While a run sends deliveries: when another run may begin at the latest.")
 
     def __str__(self) -> str:
         return f"{self.txid}, {self.transition_id}"

@@ -8,7 +8,7 @@ from django.db.models import F, Q
 
 from loans.domain import reservation_money
 from loans.domain.reservation_money import ZERO_DOLLARS
-from loans.domain.states import LIVE, ReservationState
+from loans.domain.states import LET_GO, LIVE, ReservationState
 from loans.models.fields import choices, dollars
 from loans.models.investor import Investor
 from loans.models.loan import Loan
@@ -31,6 +31,7 @@ class Reservation(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, help_text="Null when it cannot expire.")
     funded_at = models.DateTimeField(null=True, help_text="When its money had been received in full.")
+    let_go_at = models.DateTimeField(null=True, help_text="When its investor canceled it, or its deadline passed.")
     received = dollars(default=ZERO_DOLLARS, help_text="Inbound money that cleared.")
     refunded = dollars(default=ZERO_DOLLARS, help_text="Refunds due or paid.")
     lost = dollars(default=ZERO_DOLLARS, help_text="Refunds that were paid before the bank took the refunded payment back.")
@@ -55,6 +56,10 @@ class Reservation(models.Model):
                 | Q(state=ReservationState.SETTLED, cause="", settled_amount__gt=0, expires_at__isnull=True, funded_at__isnull=False)
                 | (Q(state=ReservationState.CANCELED, settled_amount=0, expires_at__isnull=True, funded_at__isnull=True) & ~Q(cause="")),
             ),
+            models.CheckConstraint(
+                name="reservation_let_go_agrees",
+                condition=Q(cause__in=LET_GO, let_go_at__isnull=False) | (~Q(cause__in=LET_GO) & Q(let_go_at__isnull=True)),
+            ),
             models.CheckConstraint(name="reservation_settled_within_amount", condition=Q(settled_amount__lte=F("amount"))),
             models.CheckConstraint(
                 name="reservation_money_adds_up",
@@ -71,6 +76,9 @@ class Reservation(models.Model):
             models.Index(fields=["loan"], name="reservation_funded", condition=Q(state=ReservationState.PENDING, expires_at__isnull=True)),
             models.Index(fields=["investor", "-created_at", "-id"], name="reservation_of_investor"),
             models.Index(fields=["-created_at", "-id"], name="reservation_newest"),
+            # What counts in an investor's limits.
+            models.Index(fields=["investor", "expires_at"], name="reservation_unfunded", condition=Q(expires_at__isnull=False)),
+            models.Index(fields=["investor", "let_go_at"], name="reservation_let_go", condition=Q(let_go_at__isnull=False)),
         ]
 
     def __str__(self) -> str:

@@ -28,6 +28,8 @@ from peerloans.database.clock import database_now
 logger = logging.getLogger(__name__)
 
 RUN_SECONDS = 45.0  # A run starts no attempt after this, so that it ends before the run after the next begins.
+HISTORY_SECONDS = 1.0  # A run reads history on after so long, since a slow target can make it long.
+RUN_LEASE = timedelta(seconds=75)  # If a run has not ended by then, its worker was killed.
 ATTEMPTS_AT_ONCE = 32  # An attempt spends nearly all of its time waiting for the other side.
 ATTEMPTS_AT_ONCE_PER_TARGET = 4  # A target that does not answer leaves the rest to the others.
 LEASE = timedelta(minutes=2)  # An attempt takes some seconds; if it has not ended by then, its worker was killed.
@@ -45,20 +47,32 @@ class DeliveryCounts:
 def deliver_due(now: datetime | None = None) -> DeliveryCounts:
     """Make the deliveries of new transitions, and send deliveries until none is due or the run's time is over.
 
-    A failed delivery is tried again later, after growing waits. One that has failed for three days becomes a review item.
+    A failed delivery is tried again later, after growing waits. One that has failed for three days becomes a review item. Where
+    another run is sending, do nothing: that run reads history on and sends what becomes due.
     """
-    _read_history(now)
     counts = DeliveryCounts()
-    stop_at = time.monotonic() + RUN_SECONDS
+    if outbox.begin_sending(RUN_LEASE, now):
+        try:
+            _send_until_none_is_due(counts, now)
+        finally:
+            outbox.end_sending()
+    return counts
+
+
+def _send_until_none_is_due(counts: DeliveryCounts, now: datetime | None) -> None:
+    read_history_at, stop_at = 0.0, time.monotonic() + RUN_SECONDS
     running: dict[Future[None], Delivery] = {}
     with ThreadPoolExecutor(ATTEMPTS_AT_ONCE) as pool:
         while True:
+            if time.monotonic() >= read_history_at:
+                _read_history(now)
+                read_history_at = time.monotonic() + HISTORY_SECONDS
             if time.monotonic() < stop_at:
                 for delivery in take_due(now, running=running.values()):
                     running[pool.submit(send, delivery)] = delivery
             if not running:
-                return counts
-            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+                return
+            ended, _ = wait(running, timeout=HISTORY_SECONDS, return_when=FIRST_COMPLETED)
             for attempt in ended:
                 delivery, error = running.pop(attempt), attempt.exception()
                 if error is None:

@@ -4,15 +4,19 @@ History is the outbox: a service that records a transition does nothing else to 
 in the order of transactions. `loans/notifications/deliveries.py` sends what is made here.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from loans.models import OutboxCursor
 from loans.notifications.messages import OF_RESERVATION, OF_TRANSFER
+from peerloans.database.clock import database_now
 
 BATCH = 1_000
+EMAILS_AT_ONCE = 10  # of one investor; further ones become due EMAIL_SPACING apart
+EMAIL_SPACING = timedelta(seconds=1)
 MOST_BATCHES = 100  # A run reads at most 100,000 transitions, and leaves the rest to the next run.
 
 _CURSOR = 1
@@ -51,12 +55,24 @@ _FAN_OUT = """
         UNION ALL
         SELECT announced.*, endpoint.id
         FROM announced JOIN loans_webhookendpoint AS endpoint ON endpoint.investor_id = announced.investor_id AND enabled
+    ), waiting AS (
+        -- How many e-mails already wait for each of these investors.
+        SELECT reservation.investor_id, count(*) AS number
+        FROM loans_delivery AS delivery JOIN loans_reservation AS reservation ON reservation.id = delivery.reservation_id
+        WHERE status = 'waiting' AND endpoint_id IS NULL AND reservation.investor_id IN (SELECT investor_id FROM announced)
+        GROUP BY reservation.investor_id
     ), deliveries AS (
-        -- One delivery for each, due at once. A delivery that exists already stays as it is.
+        -- One delivery for each. E-mails to one investor that are many become due one after the other, so that those to others come
+        -- in between; the rest is due at once. A delivery that exists already stays as it is.
         INSERT INTO loans_delivery
             (transition_id, reservation_id, endpoint_id, status, attempts, created_at, next_attempt_at, last_error)
-        SELECT id, reservation_id, endpoint_id, 'waiting', 0, at, at, ''
-        FROM targets, (SELECT COALESCE(%(now)s::timestamptz, clock_timestamp()) AS at) AS present
+        SELECT id, reservation_id, endpoint_id, 'waiting', 0, at,
+            at + %(spacing)s::interval * CASE WHEN endpoint_id IS NULL THEN greatest(0, before - %(at_once)s) ELSE 0 END, ''
+        FROM (
+            SELECT targets.*, COALESCE(waiting.number, 0) - 1
+                + row_number() OVER (PARTITION BY targets.investor_id, endpoint_id ORDER BY txid, id) AS before
+            FROM targets LEFT JOIN waiting USING (investor_id)
+        ) AS in_turn, (SELECT COALESCE(%(now)s::timestamptz, clock_timestamp()) AS at) AS present
         ORDER BY txid, id, endpoint_id
         ON CONFLICT DO NOTHING
     ), advanced AS (
@@ -94,7 +110,7 @@ def fan_out(now: datetime | None = None, *, batch: int = BATCH) -> int:
         HistoryRestored: the transactions of this server have lower numbers than those that history names.
     """
     with transaction.atomic(durable=True), connection.cursor() as cursor:
-        OutboxCursor.objects.bulk_create([OutboxCursor(pk=_CURSOR)], ignore_conflicts=True)
+        _make_cursor()
         cursor.execute(_LOCK_CURSOR, [_CURSOR])
         position = cursor.fetchone()
         if not position:
@@ -103,10 +119,28 @@ def fan_out(now: datetime | None = None, *, batch: int = BATCH) -> int:
         if is_ahead_of_server:
             raise HistoryRestored
         values: dict[str, Any] = {"cursor": _CURSOR, "txid": txid, "id": transition_id, "batch": batch, "now": now}
+        values |= {"at_once": EMAILS_AT_ONCE, "spacing": EMAIL_SPACING}
         values |= {"of_reservation": list(map(str, OF_RESERVATION)), "of_transfer": list(map(str, OF_TRANSFER))}
         cursor.execute(_FAN_OUT, values)
         (transitions_read,) = cursor.fetchone()
         return int(transitions_read)
+
+
+def _make_cursor() -> None:
+    OutboxCursor.objects.bulk_create([OutboxCursor(pk=_CURSOR)], ignore_conflicts=True)
+
+
+def begin_sending(lease: timedelta, now: datetime | None = None) -> bool:
+    """Return whether this run may send deliveries. No other one may until `end_sending`, or until the lease is over."""
+    _make_cursor()
+    at = database_now(now)
+    free = Q(sending_until=None) | Q(sending_until__lte=at)
+    return bool(OutboxCursor.objects.filter(free, pk=_CURSOR).update(sending_until=at + lease))
+
+
+def end_sending() -> None:
+    """Let another run send deliveries."""
+    OutboxCursor.objects.filter(pk=_CURSOR).update(sending_until=None)
 
 
 def fan_out_all(now: datetime | None = None) -> None:

@@ -16,12 +16,15 @@ from loans.domain.states import LIVE, LOSSES, LoanStatus, ReservationEvent, Rese
 from loans.models import Reservation, Transition
 from loans.selectors.loans import market_loans
 from loans.selectors.offers import loan_offers
+from loans.selectors.overbooking import evidence_of_loans
 from loans.selectors.queue import LoanFunding
 
 LOANS_SHOWN = 8
 WEEKS_SHOWN = 8
 WEEKLY_EXITS_SECONDS = 600  # reading two months of history takes long, and changes little in ten minutes
 WEEKLY_EXITS_KEY = "weekly-exits"
+OVERBOOKING_SECONDS = 600  # two hundred open loans take some seconds
+OVERBOOKING_KEY = "market-overbooking"
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,65 @@ def _weekly_exits(now: datetime) -> list[tuple[date, str, int, int]]:
     exits = exits.exclude(to_state=F("from_state")).order_by()
     weekly = exits.annotate(week=TruncWeek("at", tzinfo=NEW_YORK, output_field=DateField())).values_list("week", "from_state")
     return list(weekly.annotate(exits=Count("pk"), lapsed=Count("pk", filter=Q(event=ReservationEvent.EXPIRED))))
+
+
+@dataclass(frozen=True)
+class LoanOverbooking:
+    """What the evidence says of an open loan, filled up to its limit at its rate. Dollars are averages."""
+
+    pk: int
+    reference: str
+    rate: Decimal
+    recommended_rate: Decimal
+    chance_over_now: float
+    chance_over: float
+    over: float
+    unfilled: float
+
+
+@dataclass(frozen=True)
+class MarketOverbooking:
+    """What the evidence says of the open loans, riskiest first, and their sums."""
+
+    rows: Sequence[LoanOverbooking]
+
+    @property
+    def loans_over(self) -> float:
+        """Of so many of the loans, on average, somebody is turned away."""
+        return sum(row.chance_over for row in self.rows)
+
+    @property
+    def over(self) -> float:
+        """The dollars that are turned away, on average."""
+        return sum(row.over for row in self.rows)
+
+    @property
+    def unfilled(self) -> float:
+        """The dollars that stay unsold, on average."""
+        return sum(row.unfilled for row in self.rows)
+
+
+def market_overbooking(now: datetime) -> MarketOverbooking:
+    """Return what the evidence says of the open loans. Up to ten minutes old."""
+    rows = cache.get_or_set(OVERBOOKING_KEY, lambda: _market_overbooking(now), OVERBOOKING_SECONDS) or []
+    return MarketOverbooking([LoanOverbooking(*row) for row in rows])
+
+
+def _market_overbooking(now: datetime) -> list[tuple[int, str, Decimal, Decimal, float, float, float, float]]:
+    rows = [
+        (
+            evidence.loan.pk,
+            evidence.loan.reference,
+            evidence.loan.overbooking_rate,
+            evidence.recommended_rate,
+            evidence.present.chance_over,
+            evidence.filled.chance_over,
+            evidence.filled.expected_over,
+            evidence.filled.expected_unfilled,
+        )
+        for evidence in evidence_of_loans(now=now)
+    ]
+    return sorted(rows, key=lambda row: -row[5])
 
 
 def open_loans(now: datetime) -> list[LoanFunding]:

@@ -6,10 +6,9 @@ from datetime import datetime
 from django.db.models import Case, F, Q, QuerySet, When
 from django.db.models.functions import Now
 
-from loans.domain.fill_curve import FillChange, FillPoint, fill_curve
-from loans.domain.states import LOSSES, LoanStatus, ReservationState
-from loans.models import Loan, Reservation, Transition
-from loans.selectors.offers import LoanOffer
+from loans.domain.overbooking import OverbookingPolicy
+from loans.domain.states import LoanStatus, ReservationState
+from loans.models import Loan, Reservation
 from peerloans.database import replica
 
 PUBLIC = (LoanStatus.OPEN, LoanStatus.FUNDED)
@@ -43,23 +42,15 @@ def public_places() -> PublicPlaces:
     return PublicPlaces(sorted({state for state, _ in pairs}), sorted({msa for _, msa in pairs if msa}))
 
 
-def loan_fill_curve(offer: LoanOffer) -> list[FillPoint]:
-    """Return how the loan filled, from its opening to the instant of the offer; no longer open, to its last transition.
-
-    Empty for a loan that never opened. Reads all of the loan's history.
-    """
-    loan = offer.loan
-    if loan.opens_at is None:
-        return []
-    history = Transition.objects.filter(loan=loan, transfer=None).exclude(event__in=LOSSES).order_by("id")
-    changes = history.values_list("at", "reservation_id", "to_state", "amount")
-    last = None if loan.status == LoanStatus.OPEN else history.values_list("at", flat=True).last()
-    return fill_curve(map(FillChange._make, changes.iterator()), loan.opens_at, last or offer.at, loan.overbooking_rate)
-
-
 def all_loan_ids() -> list[int]:
     """Return the ids of all loans, in order."""
     return list(Loan.objects.order_by("id").values_list("id", flat=True))
+
+
+def open_loans_by_evidence() -> list[int]:
+    """Return the ids of the open loans whose overbooking rate the evidence sets, in order."""
+    by_evidence = Loan.objects.filter(status=LoanStatus.OPEN, overbooking_policy=OverbookingPolicy.EVIDENCE)
+    return list(by_evidence.order_by("id").values_list("id", flat=True))
 
 
 def loans_with_waiting_money() -> list[int]:

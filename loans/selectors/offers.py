@@ -124,6 +124,11 @@ def investor_offer(investor_id: int, reference: str, now: datetime | None = None
     return InvestorOffer(**vars(offer), may_buy=may_buy, frees_at=frees_at, available_then=available_then)
 
 
+def may_buy(investor_id: int, now: datetime | None = None) -> bool:
+    """Return whether the investor is active and accredited on the day of that instant."""
+    return bool(_rows(f"SELECT {MAY_BUY}", {"investor_id": investor_id, "now": now})[0][0])
+
+
 def loan_offers(loan_ids: Sequence[int], now: datetime | None = None) -> list[LoanOffer]:
     """Return what the loans of these ids offer, in the same order, from one read. An id that no loan has is left out."""
     rows = _rows(_OFFERS_BY_ID, {"loan_ids": list(loan_ids), "now": now}, using=replica.for_anyone())

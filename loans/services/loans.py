@@ -12,6 +12,7 @@ from loans.ledger import locks
 from loans.ledger.unit_of_work import insert_draft, unit_of_work
 from loans.models import Loan, Reservation
 from loans.selectors.queue import live_reservations
+from loans.services.overbooking import follow_evidence
 from loans.services.settlement import apply_rule, cancel_live_reservations
 from peerloans.database.clock import database_now
 
@@ -57,6 +58,8 @@ def _market(zip_code: str) -> tuple[str, str]:
 def open_loan(*, reference: str, actor: Actor, closes_at: datetime | None = None, reason: str = "", now: datetime | None = None) -> Loan:
     """Open a draft for reservations until `closes_at`, by default for three weeks. If the loan is open already, change nothing.
 
+    Where its overbooking policy is `evidence`, its rate follows that at once.
+
     Raises:
         Invalid: `closes_at` has passed.
         NotFound, IllegalTransition, Busy.
@@ -67,6 +70,7 @@ def open_loan(*, reference: str, actor: Actor, closes_at: datetime | None = None
             closes_at = closes_at or work.at + TIME_OPEN
             _refuse_unless_after(closes_at, work.at)
             work.change_loan(loan, LoanEvent.OPENED, opens_at=work.at, closes_at=closes_at)
+            follow_evidence(work, loan)
         return loan
 
 

@@ -10,15 +10,17 @@ from django.conf import settings
 from loans.domain import limits
 from loans.domain.actors import Actor
 from loans.domain.deadlines import TIME_TO_START_TRANSFER, money_deadline
-from loans.domain.errors import BelowMinimum, Busy, LoanNotOpen, NotAccredited, OverLimit, ReservationExpired
+from loans.domain.errors import BelowMinimum, Busy, InvestorLimit, LoanNotOpen, NotAccredited, OverLimit, ReservationExpired
 from loans.domain.idempotency import AnsweredBefore, Key
+from loans.domain.investor_limits import LET_GO, LET_GO_WITHIN, UNFUNDED, ExceededLimit
 from loans.domain.states import ReservationEvent, ReservationState
 from loans.ledger import locks
 from loans.ledger.admission import Admission, admit_reservation
 from loans.ledger.expiry import expire_lapsed
 from loans.ledger.unit_of_work import unit_of_work
 from loans.models import Investor, Reservation
-from loans.selectors.offers import InvestorOffer, LoanOffer, investor_offer
+from loans.selectors.investor_limits import exceeded_limit
+from loans.selectors.offers import InvestorOffer, LoanOffer, investor_offer, may_buy
 from loans.selectors.reservations import deadline_in_history
 from loans.selectors.transfers import current_transfer
 
@@ -33,18 +35,21 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
 
     Raises:
         NotFound: there is no such loan.
-        LoanNotOpen, NotAccredited, BelowMinimum, OverLimit: the rules refuse it.
+        LoanNotOpen, NotAccredited, BelowMinimum, OverLimit, InvestorLimit: the rules refuse it.
         Busy: a lock did not come in time, or other requests took what was available in each attempt.
         ValueError: the amount has fractions of a cent.
         AnsweredBefore: the key has a first answer.
         RequestInProgress: the first request with the key took too long.
     """
+    # TIME_LAPSE is the factor by which a demo runs faster, else 1.
+    time_to_live, let_go_within = TIME_TO_START_TRANSFER / settings.TIME_LAPSE, LET_GO_WITHIN / settings.TIME_LAPSE
     admit = partial(
         admit_reservation,
         reference=reference,
         investor_id=investor.pk,
         amount=amount,
-        time_to_live=TIME_TO_START_TRANSFER / settings.TIME_LAPSE,  # the factor by which a demo runs faster, else 1
+        time_to_live=time_to_live,
+        let_go_within=let_go_within,
         actor=Actor("investor", investor.user_id),
         key=key,
     )
@@ -54,8 +59,12 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
         if admission.refused:
             offer = investor_offer(investor.pk, reference, now)
             _raise_if_refused(offer, amount)
-            # The offer leaves lapsed reservations out, and the admission still counts them. So cancel lapsed ones and try again.
-            admission = _admit_after_expiry(admit, reference, amount, key, now)
+            if exceeded := exceeded_limit(investor.pk, offer.loan, amount, let_go_within, now):
+                raise _investor_limit(exceeded, reference)
+            # The offer leaves lapsed reservations out, and the admission still counts them; of the investor's dollars it knows an upper
+            # bound. So cancel lapsed ones, count the dollars, and try again. Another transaction may also have changed what counts for
+            # the investor, so this time none can.
+            admission = _admit_under_lock(admit, reference, investor.pk, amount, key, now)
         if admission.reservation:
             return admission.reservation
         if admission.first_answer:
@@ -67,12 +76,20 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
     raise Busy("Many investors are reserving this loan. Try again in a moment.")
 
 
-def _admit_after_expiry(admit: "partial[Admission]", reference: str, amount: Decimal, key: Key | None, now: datetime | None) -> Admission:
-    """Cancel lapsed reservations, the oldest first, until the amount fits, and try once more. They stay canceled if that is refused."""
+def _admit_under_lock(
+    admit: "partial[Admission]", reference: str, investor_id: int, amount: Decimal, key: Key | None, now: datetime | None
+) -> Admission:
+    """Lock the loan and the investor, count the investor's unfunded dollars anew, and try once more.
+
+    Before, cancel lapsed reservations of the loan, the oldest first, until the amount fits.
+
+    They stay canceled if that is refused.
+    """
     with locks.short_transaction():
         if key:
             locks.hold_key(key)  # The lock order (see locks.py): the key before the loan.
         (loan,), at = locks.lock_loans(reference=reference, now=now)
+        locks.count_unfunded(investor_id, at)
         unclaimed = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
         expire_lapsed([loan], at, needed=amount - unclaimed)
         return admit(now=at)
@@ -98,6 +115,19 @@ def _raise_if_refused(offer: InvestorOffer, amount: Decimal) -> None:
         )
 
 
+def _investor_limit(exceeded: ExceededLimit, reference: str) -> InvestorLimit:
+    if exceeded.limited == LET_GO:
+        detail = f"You let go of {exceeded.used} reservations within a day. With {exceeded.limit} you cannot make another one."
+    else:
+        where = "on all loans" if exceeded.limited == UNFUNDED else f"of {reference}"
+        detail = f"You hold {exceeded.used} dollars {where} whose money we have not received; the most is {exceeded.limit}."
+    then = f" Try again at {exceeded.frees_at.isoformat()}." if exceeded.frees_at else ""
+    # Texts, so that dollars and numbers of reservations have one type.
+    return InvestorLimit(
+        f"{detail}{then}", limited=exceeded.limited, limit=str(exceeded.limit), used=str(exceeded.used), frees_at=exceeded.frees_at
+    )
+
+
 def _closing(offer: LoanOffer) -> str:
     closes_at = offer.loan.closes_at
     return f" and closed on {closes_at:%Y-%m-%d %H:%M} UTC" if closes_at and closes_at <= offer.at else ""
@@ -114,6 +144,7 @@ def start_transfer(
 
     Raises:
         NotFound: there is no such reservation, or it is another investor's.
+        NotAccredited: the investor is not accredited any more, or not active. This step commits the investor to buy.
         ReservationExpired, IllegalTransition, Busy.
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
@@ -122,6 +153,7 @@ def start_transfer(
         if reservation.state in {ReservationState.PENDING, ReservationState.SETTLED} and transfer and transfer.method == method:
             return reservation
         refuse_expired(reservation)
+        refuse_unless_may_buy(reservation, work.at)
         work.change_reservation(reservation, ReservationEvent.TRANSFER_STARTED, expires_at=money_deadline(work.at, settings.TIME_LAPSE))
         work.start_transfer(reservation, method)
         return reservation
@@ -141,6 +173,16 @@ def cancel_reservation(*, reservation_id: UUID, actor: Actor, investor_id: int, 
         refuse_expired(reservation)
         work.change_reservation(reservation, ReservationEvent.CANCELED_BY_INVESTOR)
         return reservation
+
+
+def refuse_unless_may_buy(reservation: Reservation, at: datetime) -> None:
+    """Refuse a step that commits the reservation's investor to buy, where the investor may not buy at that instant.
+
+    Raises:
+        NotAccredited: the investor is not active, or not accredited on that day.
+    """
+    if not may_buy(reservation.investor_id, at):
+        raise NotAccredited("The investor is not accredited any more, or not active, so the reservation cannot go on.")
 
 
 def refuse_expired(reservation: Reservation) -> None:

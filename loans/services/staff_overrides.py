@@ -23,7 +23,7 @@ from loans.models import Reservation, ReviewItem, Transfer
 from loans.selectors.reservations import last_event
 from loans.selectors.transfers import current_transfer
 from loans.services.bank_events import Notice, NoticeType, is_bank_event_recorded, record_bank_event
-from loans.services.reservations import refuse_expired
+from loans.services.reservations import refuse_expired, refuse_unless_may_buy
 from loans.services.transfers import settle_soon
 from peerloans.database.clock import database_now
 
@@ -102,12 +102,14 @@ def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, no
     """Make a canceled reservation live again, with its old number in the queue, if so much is available. A repeat changes nothing.
 
     If its whole amount was received, it is funded again and its refund is voided. If its transfer is on the way, it has five new
-    banking days for its money; otherwise 24 new hours to start a transfer.
+    banking days for its money; otherwise 24 new hours to start a transfer. The investor's limits do not keep staff from it; from then on it
+    counts in them.
 
     Raises:
         IllegalTransition: it is not canceled, or a refund of it was sent or paid.
         LoanNotOpen: the loan takes no reservations.
         OverLimit: its amount is more than is available.
+        NotAccredited: its investor is not accredited any more, or not active.
         NotFound, Busy.
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
@@ -118,6 +120,7 @@ def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, no
         }:
             return reservation
         _refuse_unless_reinstatable(work, reservation)
+        refuse_unless_may_buy(reservation, work.at)
         transfer = current_transfer(reservation)
         if transfer and transfer.moved >= reservation.amount:
             work.change_reservation(reservation, ReservationEvent.REINSTATED_PENDING, funded_at=transfer.cleared_at)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from django import template
@@ -17,6 +18,7 @@ from loans.domain.states import Direction, LoanStatus, TransferStatus
 from loans.models import Loan, ReviewItem, StatementImport, Transfer
 from loans.selectors import dashboard
 from loans.selectors.closing_values import closing_totals
+from loans.selectors.overbooking import percent
 from peerloans import job_runs
 from peerloans.database.clock import database_now
 
@@ -62,7 +64,7 @@ def needs_a_person(context: dict[str, Any]) -> list[WaitingRows]:
 
 @register.simple_tag(takes_context=True)
 def today(context: dict[str, Any]) -> dict[str, Any]:
-    """Return what happened today, what lapses soon, and the open loans that close next."""
+    """Return what happened today, what lapses soon, the open loans that close next, and what the evidence says of overbooking."""
     request: HttpRequest = context["request"]
     now = database_now(None)
     parts: dict[str, Any] = {}
@@ -72,6 +74,7 @@ def today(context: dict[str, Any]) -> dict[str, Any]:
         parts["lapsed_shares"] = charts.lapsed_shares_chart(dashboard.weekly_exits(now))
     if request.user.has_perm("loans.view_loan"):
         parts["loans"] = [(funding.offer, charts.funding_bar(funding, key=False)) for funding in dashboard.open_loans(now)]
+        parts["overbooking"] = dashboard.market_overbooking(now)
         parts["closing_totals"] = charts.closing_totals_chart(closing_totals(now))
     return parts
 
@@ -107,6 +110,18 @@ def _job_row(job: PeriodicTask, result: job_runs.JobResult) -> dict[str, Any]:
 def in_words(name: str) -> str:
     """Write a name of the code as words: `transfer_started` as "transfer started"."""
     return name.replace("_", " ")
+
+
+@register.filter
+def as_percent(share: Decimal) -> str:
+    """Write a fraction as percents: 0.125 as "12.5 %"."""
+    return percent(share)
+
+
+@register.filter
+def hundredfold(share: float) -> float:
+    """Return the percents of a fraction."""
+    return 100 * share
 
 
 @register.filter

@@ -1,25 +1,21 @@
 """Serve the public pages: the market, each loan, and the metropolitan area of a ZIP code."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
-from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils.safestring import SafeString
 
 from cbsa import lookup
 from cbsa.errors import InvalidZip
 from cbsa.rules import NO_CBSA, five_digits
 from loans.charts import fill_curve_chart
 from loans.domain.errors import NotFound
-from loans.domain.fill_curve import FillPoint
 from loans.domain.states import LoanStatus
 from loans.models import Loan
 from loans.selectors.loan_filter import LoanFilter
-from loans.selectors.loans import PUBLIC, loan_fill_curve, market_loans, public_places
-from loans.selectors.offers import LoanOffer, loan_offer
+from loans.selectors.loans import PUBLIC, market_loans, public_places
+from loans.selectors.offers import loan_offer
 from loans.web.loan_cards import LoanCard, loan_cards
 from peerloans.api import error_statuses
 from peerloans.api.caching import public_page
@@ -28,7 +24,6 @@ from peerloans.web import charts
 
 LOANS_PER_PAGE = 24
 LAST_PAGE_NUMBER = 9999
-FILL_CURVE_SECONDS = 60
 """How long a loan's fill curve is kept, so that many visitors of its page cause one read of its history a minute."""
 
 ORDERINGS = (
@@ -103,16 +98,10 @@ def loan_detail(request: HttpRequest, reference: str) -> HttpResponse:
     context = {
         "card": LoanCard(offer, offer.loan.remaining),
         "rule": SETTLEMENT_RULES_IN_WORDS[offer.loan.settlement_rule],
-        "chart": _fill_curve(offer),
+        "chart": fill_curve_chart(offer),
         "metro": _metro(offer.loan),
     }
     return render(request, "loans/loan.html", context)
-
-
-def _fill_curve(offer: LoanOffer) -> SafeString:
-    read = partial(loan_fill_curve, offer)
-    points: list[FillPoint] = cache.get_or_set(f"curve:{offer.loan.pk}", read, FILL_CURVE_SECONDS) or read()
-    return fill_curve_chart(offer.loan, points)
 
 
 def _metro(loan: Loan) -> dict[str, Any] | None:

@@ -18,11 +18,11 @@ from django.urls import URLPattern, URLResolver, path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django_otp import login as log_in_device
-from knox.models import AuthToken
 
 from peerloans.admin import second_factor
 from peerloans.admin.audit_log import log_admin_action
 from peerloans.admin.crafted_requests import refuse_crafted
+from peerloans.admin.lookups import with_named_lookups
 from peerloans.api.throttling import LogInThrottle
 
 
@@ -50,6 +50,10 @@ class StaffSite(admin.AdminSite):
 
     login_form = LoginForm
 
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Register a page. Each has named lookups alone, also those of libraries."""
+        super().register(model_or_iterable, with_named_lookups(admin_class or admin.ModelAdmin), **options)
+
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         return super().admin_view(refuse_crafted(view), cacheable)
 
@@ -75,12 +79,6 @@ class StaffSite(admin.AdminSite):
     def get_urls(self) -> list[URLPattern | URLResolver]:
         return [path("second-factor/", self.second_factor, name="second-factor"), *super().get_urls()]
 
-    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        response = super().password_change(request, extra_context)
-        if request.method == "POST" and response.status_code == 302:
-            revoke_tokens(request.user.pk)
-        return response
-
     def second_factor(self, request: HttpRequest) -> HttpResponseBase:
         """Set up the user's second factor, or another phone in place of the one in use."""
         if not super().has_permission(request) or (second_factor.is_set_up(request.user) and not request.user.is_verified()):  # type: ignore[union-attr]
@@ -105,11 +103,6 @@ def _set_up_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     device = second_factor.unconfirmed_device(request.user)
     context |= {"qr_code": second_factor.qr_code(device), "key": device.config_url.partition("secret=")[2].partition("&")[0]}
     return render(request, "admin/second_factor.html", context, status=400 if "error" in context else 200)
-
-
-def revoke_tokens(user_id: Any) -> None:
-    """Delete the API tokens that the user obtained with an old password."""
-    AuthToken.objects.filter(user_id=user_id).delete()
 
 
 class SessionsEnd:

@@ -1,6 +1,7 @@
 """Parse request bodies: JSON of bounded size that has exactly one meaning."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import IO, Any
@@ -8,6 +9,7 @@ from typing import IO, Any
 from rest_framework import parsers
 from rest_framework.exceptions import ParseError
 
+SHOWN_CHARACTERS = 100  # of a field's name
 LONGEST_INTEGER = 100  # digits; Python reads longer ones ever more slowly, and refuses those above 4,300
 
 
@@ -26,8 +28,9 @@ class BoundedJSONParser(parsers.JSONParser):
             parser_context["request"]._request.body  # noqa: B018  raises RequestDataTooBig
         body = stream.read()
         try:
+            # json.loads would let half of a surrogate pair pass where it decodes the bytes itself.
             parsed: dict[str, Any] = json.loads(
-                body, parse_int=_integer, parse_float=Decimal, parse_constant=Decimal, object_pairs_hook=_fields_once
+                body.decode(), parse_int=_integer, parse_float=Decimal, parse_constant=Decimal, object_pairs_hook=_fields_once
             )
             if b"\\u" in body:
                 json.dumps(parsed, ensure_ascii=False, default=str).encode()  # fails for half of a surrogate pair
@@ -48,6 +51,7 @@ def _fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse an object that has a field twice: it could mean either value."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ParseError(f"The field {next(name for name in names if names.count(name) > 1)!a} appears more than once.")
+        counts = Counter(name for name, _ in pairs)
+        repeated = next(name for name, count in counts.items() if count > 1)
+        raise ParseError(f"The field {repeated[:SHOWN_CHARACTERS]!a} appears more than once.")
     return fields

@@ -33,6 +33,10 @@ PATHS_OF_PROGRAMS = ("/api/", "/ziptocbsa", "/cbsa")
 NOTHING_HERE = "There is nothing at this address."
 FORBIDDEN = "You may not do this."
 MALFORMED = "The request is malformed."
+BODY_REFUSED = {
+    "too_large": "The body of the request is too large.",
+    "too_slow": "The body of the request did not arrive in time.",
+}
 NON_FIELD = "non_field_errors"
 
 
@@ -59,7 +63,7 @@ def document_of(error: BaseException | None) -> dict[str, Any] | None:
         case PermissionDenied():
             return problem_document("permission_denied", FORBIDDEN)
         case RequestDataTooBig():
-            return problem_document("too_large", "The body of the request is too large.")
+            return problem_document("too_large", BODY_REFUSED["too_large"])
         case SuspiciousOperation():
             return problem_document("invalid", MALFORMED, errors={NON_FIELD: [MALFORMED]})
         case exceptions.ParseError():
@@ -133,6 +137,14 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
     if _is_program(request):
         return _json(problem_document("not_found", NOTHING_HERE + _slash_hint(request.path)))
     return defaults.page_not_found(request, exception)
+
+
+def body_refused(request: HttpRequest, code: str) -> HttpResponse:
+    """Return the answer to a request whose body was not taken, `too_large` or `too_slow`. The connection ends with it."""
+    document = problem_document(code, BODY_REFUSED[code])
+    if _is_program(request):
+        return _json(document)
+    return HttpResponse(f"{document['detail']}\n", status=document["status"], content_type="text/plain")
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

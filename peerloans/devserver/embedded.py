@@ -29,6 +29,8 @@ from urllib.parse import quote
 VAR = Path(os.environ.get("PEERLOANS_VAR") or Path(__file__).parents[2] / "var").resolve()
 SOCKET_PATH_LIMIT = 103  # sun_path holds 108 bytes on Linux and 104 on macOS, with the closing zero
 PATIENCE_SECONDS = 60
+DEBUG_MARK = VAR / "debug"  # written by `make run`: commands of this checkout run in debug, as it does
+PRODUCTION_SETTINGS = {"DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "SECRET_KEY", "ALLOWED_HOSTS", "BANK_WEBHOOK_SECRETS", "EMAIL_URL"}
 POSTGRES_PID = VAR / "postgres" / "postmaster.pid"
 VALKEY_PID = VAR / "valkey" / "valkey.pid"
 # PostgreSQL on macOS needs a locale to start. The working folder is /, since the current one may disappear.
@@ -46,6 +48,11 @@ def run_dir() -> Path:
     if len(os.fsencode(VAR / "run" / ".s.PGSQL.5432")) <= SOCKET_PATH_LIMIT:
         return VAR / "run"
     return Path(tempfile.gettempdir(), "peerloans-" + hashlib.sha256(os.fsencode(VAR)).hexdigest()[:12])
+
+
+def is_beside_make_run() -> bool:
+    """Return whether `make run` has run in this checkout, and the environment names nothing of a production system."""
+    return DEBUG_MARK.exists() and not PRODUCTION_SETTINGS & os.environ.keys()
 
 
 def database_url() -> str:

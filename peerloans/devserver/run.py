@@ -38,6 +38,11 @@ FAILURES = 5
 _CELERY = "celery -A peerloans.celery --quiet"
 WORKER = f"{_CELERY} worker --loglevel WARNING --concurrency 2 --without-mingle --without-gossip"
 BEAT = f"{_CELERY} beat --loglevel WARNING"
+# docs/operations.md has the reason of each limit.
+SERVER = (
+    "--interface asginl peerloans.asgi:application --http 1 --no-ws --workers 2 --respawn-failed-workers"
+    " --backlog 4096 --backpressure 2048 --http1-buffer-size 65536 --http1-header-read-timeout 20000 --log-level warning"
+)
 CELERY_WARNINGS = "ignore:You're running the worker with superuser,ignore:Using settings.DEBUG"
 
 
@@ -103,6 +108,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "peerloans.settings")
     embedded.exit_on_signals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, status=0)
     with only_one(port):
+        embedded.DEBUG_MARK.touch()
         kill_left_over()
         check_port(port)
         say("starting PostgreSQL and Redis …")
@@ -224,8 +230,7 @@ def background(port: int) -> dict[str, str]:
 
 def web(port: int) -> str:
     """Return the command of the web server."""
-    server = f"granian --interface wsgi peerloans.wsgi:application --host 127.0.0.1 --port {port} --log-level warning"
-    return server + " --workers 2 --blocking-threads 4 --respawn-failed-workers"
+    return f"granian {SERVER} --host 127.0.0.1 --port {port}"
 
 
 def answers(port: int) -> bool:

@@ -12,6 +12,7 @@ from django.utils.crypto import constant_time_compare
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from peerloans.monitoring import health, metrics
+from peerloans.web import door
 
 
 class MonitoringMiddleware:
@@ -21,7 +22,9 @@ class MonitoringMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        view = {"/livez": livez, "/readyz": readyz, "/metrics": metrics_page}.get(request.path)
+        # The path as it was sent: a proxy that keeps /readyz to itself lets /%72eadyz pass.
+        path = request.META.get(door.RAW_PATH, request.path)
+        view = {"/livez": livez, "/readyz": readyz, "/metrics": metrics_page}.get(path)
         if view is None or request.method not in {"GET", "HEAD"}:
             return self.get_response(request)
         response = view(request)

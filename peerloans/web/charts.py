@@ -72,6 +72,42 @@ def curve(
     )
 
 
+def against(
+    title: str,
+    description: str,
+    column: str,
+    positions: Sequence[Number],
+    *,
+    lines: Sequence[Series],
+    uprights: Sequence[tuple[str, str, Number]] = (),
+    unit: str = "%",
+) -> SafeString:
+    """Draw lines against evenly spaced positions, which have the same unit as the values. Empty where there are fewer than two.
+
+    `column` names the positions in the table. Each upright line has a name, a kind as that of a series, and a position.
+    """
+    if len(positions) < 2:
+        return SafeString("")
+    marks, top = _value_axis(max(Decimal(value) for line in lines for value in line.values), unit)
+    first, span = float(positions[0]), float(positions[-1]) - float(positions[0])
+    xs = [SIDE * (float(position) - first) / span for position in positions]
+    return _render(
+        "curve",
+        title,
+        description,
+        marks=marks,
+        ticks=_ticks([short_text(first + span * number / (TICKS - 1), unit) for number in range(TICKS)]),
+        lines=[{"series": line, "path": _open_path(_corners(xs, line.values, top, stepped=False))} for line in lines],
+        uprights=[{"kind": kind, "x": f"{SIDE * (float(position) - first) / span:.1f}"} for _, kind, position in uprights],
+        key=[*lines, *(Series(name, kind, []) for name, kind, _ in uprights)],
+        columns=[column, *(line.name for line in lines)],
+        rows=[
+            [_full_text(position, unit), *(_full_text(line.values[index], unit) for line in lines)]
+            for index, position in enumerate(positions)
+        ],
+    )
+
+
 def bars(title: str, description: str, values: Sequence[tuple[str, Number]], *, unit: str = "") -> SafeString:
     """Draw a bar from zero up for each name. Empty where there are no values."""
     if not values:
@@ -206,17 +242,24 @@ def _value_axis(highest: Decimal, unit: str) -> tuple[list[dict[str, str]], Deci
 
 
 def _time_axis(instants: Sequence[date]) -> list[dict[str, str]]:
-    """Return the ticks of the axis, evenly spaced; the first and the last text stay within the drawing."""
+    """Return the ticks of the axis."""
     first, span = instants[0], instants[-1] - instants[0]
     with_hours = isinstance(first, datetime) and span.total_seconds() < HOURS_SHOWN_UP_TO_SECONDS
-    anchors = {0: "start", TICKS - 1: "end"}
-    ticks = []
+    texts = []
     for number in range(TICKS):
         at = first + span * number / (TICKS - 1)
         local = localtime(at) if isinstance(at, datetime) else at
-        text = f"{local:%a %H:%M}" if with_hours else f"{local:%b} {local.day}"
-        ticks.append({"x": f"{100 * number / (TICKS - 1):.0f}%", "anchor": anchors.get(number, "middle"), "text": text})
-    return ticks
+        texts.append(f"{local:%a %H:%M}" if with_hours else f"{local:%b} {local.day}")
+    return _ticks(texts)
+
+
+def _ticks(texts: Sequence[str]) -> list[dict[str, str]]:
+    """Return ticks with these texts, evenly spaced; the first and the last text stay within the drawing."""
+    last = len(texts) - 1
+    anchors = {0: "start", last: "end"}
+    return [
+        {"x": f"{100 * number / last:.0f}%", "anchor": anchors.get(number, "middle"), "text": text} for number, text in enumerate(texts)
+    ]
 
 
 def _changed_rows(rows: list[list[str]]) -> list[list[str]]:

@@ -10,14 +10,14 @@ from tests.bench.servers import Database, Databases
 
 EXPIRE = """
 WITH canceled AS (
-    UPDATE loans_reservation SET state = 'canceled', cause = 'expired', expires_at = NULL WHERE expires_at <= now()
+    UPDATE loans_reservation SET state = 'canceled', cause = 'expired', let_go_at = expires_at, expires_at = NULL WHERE expires_at <= now()
     RETURNING id, loan_id, amount
 )
 INSERT INTO loans_transition (at, loan_id, reservation_id, event, from_state, to_state, amount, rule, actor, reason)
 SELECT now(), loan_id, id, 'expired', 'reserved', 'canceled', amount, '', 'system', '' FROM canceled
 """
 UNDO_EXPIRE = """
-UPDATE loans_reservation SET state = 'reserved', cause = '', expires_at = due.expires_at FROM bench_due AS due
+UPDATE loans_reservation SET state = 'reserved', cause = '', let_go_at = NULL, expires_at = due.expires_at FROM bench_due AS due
     WHERE due.id = loans_reservation.id;
 UPDATE loans_loan SET claimed = bench_loan.claimed FROM bench_loan
     WHERE loans_loan.id = bench_loan.id AND loans_loan.id IN (SELECT loan_id FROM bench_due)

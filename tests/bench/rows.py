@@ -17,7 +17,7 @@ _LOAN = """
 """
 _RESERVATION = """
     INSERT INTO loans_reservation (id, loan_id, investor_id, number, amount, settled_amount, state, cause, created_at, expires_at,
-        funded_at, received, refunded, lost)
+        funded_at, let_go_at, received, refunded, lost)
 """
 
 # - B-1, B-2, …: of ten reservations one has lapsed, three are live, six ended long ago. The lapsed ones are spread over all pages.
@@ -28,7 +28,8 @@ ROWS = f"""
 SET session_replication_role = replica;
 INSERT INTO loans_user (id, password, is_superuser, username, first_name, last_name, email, is_staff, is_active, date_joined)
     SELECT n, '', false, 'investor-' || n, '', '', '', false, true, now() FROM generate_series(1, {INVESTORS}) n;
-INSERT INTO loans_investor (id, user_id, name, accredited_until) SELECT id, id, username, '2099-12-31' FROM loans_user;
+INSERT INTO loans_investor (id, user_id, name, accredited_until, unfunded_limit, let_go_limit)
+    SELECT id, id, username, '2099-12-31', 999999999999, 32767 FROM loans_user;
 INSERT INTO knox_authtoken (digest, token_key, user_id, created, expiry)
     SELECT encode(sha512(token::bytea), 'hex'), token, id, now(), now() + interval '1 day'
     FROM (SELECT id, 'bench-' || lpad(id::text, 9, '0') AS token FROM loans_user) AS made;
@@ -39,18 +40,18 @@ INSERT INTO knox_authtoken (digest, token_key, user_id, created, expiry)
 {_RESERVATION} SELECT gen_random_uuid(), 1 + n % {{loans}}, 1 + n % {INVESTORS}, 1 + n / {{loans}}, 1000, 0,
         CASE WHEN kind < 4 THEN 'reserved' ELSE 'canceled' END, CASE WHEN kind < 4 THEN '' ELSE 'canceled_by_investor' END,
         now() - n * interval '1 ms', CASE WHEN kind = 0 THEN now() - n * interval '1 ms' WHEN kind < 4 THEN now() + interval '1 day' END,
-        NULL, 0, 0, 0
+        NULL, CASE WHEN kind >= 4 THEN now() - interval '2 days' END, 0, 0, 0
     FROM (SELECT n, n / {{loans}} % 10 AS kind FROM generate_series(0, {{loans}} * {RESERVATIONS_EACH} - 1) n) AS numbered;
 
 {_LOAN} FROM (SELECT 2000000 + size AS id, 'C-' || size AS reference, 900000000 AS amount, size * 1000 AS claimed, size AS last_number
     FROM unnest(ARRAY{[*SIZES]}) size) AS crowded;
 {_RESERVATION} SELECT gen_random_uuid(), 2000000 + size, 1 + n % {INVESTORS}, n, 1000, 0, 'reserved', '', now(),
-        now() + interval '1 day' + n * interval '1 ms', NULL, 0, 0, 0
+        now() + interval '1 day' + n * interval '1 ms', NULL, NULL, 0, 0, 0
     FROM unnest(ARRAY{[*SIZES]}) size, generate_series(1, size) n;
 
 {_LOAN} FROM (VALUES (2000000, 'FULL', 100000, 125000, 125)) AS one (id, reference, amount, claimed, last_number);
 {_RESERVATION} SELECT gen_random_uuid(), 2000000, n, n, 1000, 0, 'reserved', '', now(), now() + n * interval '10 min' + interval '1 hour',
-        NULL, 0, 0, 0 FROM generate_series(1, 125) n;
+        NULL, NULL, 0, 0, 0 FROM generate_series(1, 125) n;
 
 {_LOAN} FROM (SELECT {OPENING} + n AS id, 'O-' || n AS reference, 500000 AS amount, 0 AS claimed, 0 AS last_number
     FROM generate_series(1, 20) n) AS opening;
@@ -59,7 +60,7 @@ INSERT INTO knox_authtoken (digest, token_key, user_id, created, expiry)
     FROM generate_series(1, {{loans}} / 10) n) AS oversold;
 {_RESERVATION} SELECT gen_random_uuid(), 3000001 + n % ({{loans}} / 10), 1 + n % {INVESTORS},
     1 + n / ({{loans}} / 10), 1000, 0, 'pending', '',
-        now(), NULL, now(), 1000, 0, 0
+        now(), NULL, now(), NULL, 1000, 0, 0
     FROM generate_series(0, {{loans}} * 10 - 1) n;
 
 CREATE TABLE bench_loan AS SELECT * FROM loans_loan;

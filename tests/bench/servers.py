@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import django
 import psycopg
 
-from peerloans.devserver import embedded
+from peerloans.devserver import embedded, run
 from tests.bench import rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,11 +135,10 @@ def _granian(settings: str, url: str) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    command = f"granian --interface wsgi peerloans.wsgi:application --port {port} --log-level warning --workers 2 --blocking-threads 4"
     environment = os.environ | {"DJANGO_SETTINGS_MODULE": settings, "DATABASE_URL": url, "DATABASE_STATEMENT_SECONDS": "30"}
     environment["THROTTLE"] = "100000/m"  # requests are counted as ever, and all clients of the bench have one address
     with SITES_LOG.open("ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", *command.split()], cwd=ROOT, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, "-m", *run.web(port).split()], cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + START_SECONDS
         while not _answers(port):

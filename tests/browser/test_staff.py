@@ -11,9 +11,9 @@ from playwright.sync_api import Page, expect
 
 from loans.admin.actions import StaffAction
 from loans.demo import scenario
-from loans.models import Reservation, ReviewItem, StatementImport, Transition, User
+from loans.models import Loan, Reservation, ReviewItem, StatementImport, Transition, User
 from loans.services import statement_imports
-from tests.browser.conftest import shoot, shoot_all_looks
+from tests.browser.conftest import in_all_looks, shoot, shoot_all_looks
 from tests.factories import LoanFactory, inbound, pending
 from tests.loans.admin.test_actions import FIELD_VALUES, REASON, ROWS, address, each_action
 from tests.loans.statement_formats.files import Payment, bai2
@@ -54,6 +54,23 @@ def test_an_action_from_the_list_to_its_outcome(staff: Page, action: StaffAction
     staff.get_by_role("button", name=action.label, exact=True).click()
     expect(staff.get_by_text(re.compile(rf"^{re.escape(action.label)}: done for "))).to_be_visible()
     shoot(staff, f"{name}-done")
+
+
+def test_what_the_evidence_says_of_overbooking(staff: Page) -> None:
+    scenario.fill(timezone.now())
+    loan = Loan.objects.filter(status="open").order_by("-claimed")[0]
+    staff.goto("/admin/")
+    shoot_all_looks(staff, "staff-overbooking-start")
+    staff.get_by_role("heading", name="Overbooking of the open loans, by evidence").locator("..").get_by_role(
+        "link", name=loan.reference
+    ).click()
+    expect(staff.get_by_text("such loans turn somebody away who has paid")).to_be_visible()
+    panel = staff.locator("#overbooking")
+    panel.get_by_text("The numbers").click()
+    expect(panel.get_by_role("row", name="50.0 %")).to_be_visible()
+    for look in in_all_looks(staff):
+        panel.scroll_into_view_if_needed()
+        shoot(staff, f"staff-overbooking-{look}", full_page=False)
 
 
 def test_the_steps_of_the_handbook(staff: Page) -> None:

@@ -55,5 +55,8 @@ def loan_fields(reference: str, draw: random.Random) -> dict[str, Any]:
 
 def _investor(number: int) -> str:
     user = User.objects.create(username=f"investor{number}", email=f"investor{number}@example.org")
-    Investor.objects.create(user=user, name=f"Investor {number}", accredited_until=datetime(2099, 1, 1, tzinfo=UTC).date())
+    accredited_until = datetime(2099, 1, 1, tzinfo=UTC).date()
+    # A few investors reserve and cancel what hundreds would.
+    limits = {"unfunded_limit": Decimal(1_000_000_000), "let_go_limit": 32_767}
+    Investor.objects.create(user=user, name=f"Investor {number}", accredited_until=accredited_until, **limits)
     return str(AuthToken.objects.create(user)[1])

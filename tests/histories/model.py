@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from loans.domain.deadlines import money_deadline
 from tests.histories.bank import Account, Line, in_order, moved
 
+INVESTORS = 3
 MINIMUM = 1_000_00
 LIVE = ("reserved", "pending")
 BY_THE_BANK = ("transfer_failed", "payment_returned")
@@ -191,6 +192,10 @@ class Model:
         allow(self.takes_reservations)
         allow(amount >= MINIMUM or amount == self.remaining)
         allow(amount <= self.available)
+        # The investors take turns. One holds at most the loan's amount of which the money is not here.
+        turn = len(self.reservations) % INVESTORS
+        own = [each for each in self.live if (each.number - 1) % INVESTORS == turn and not each.funded]
+        allow(sum(each.amount for each in own) + amount <= max(MINIMUM, self.amount))
         reservation = Reservation(len(self.reservations) + 1, amount, self.now + timedelta(hours=24))
         reservation.is_closing_piece = amount < MINIMUM
         self.reservations.append(reservation)

@@ -31,7 +31,7 @@ from loans.services.reservations import cancel_reservation, start_transfer
 from loans.services.settlement import settle_ahead_of_turn, settle_due
 from loans.services.staff_overrides import extend_reservation, reinstate_reservation
 from peerloans.errors import Problem
-from tests.factories import NOON, STAFF, InvestorFactory, LoanFactory
+from tests.factories import NOON, STAFF, UNLIMITED, InvestorFactory, LoanFactory
 from tests.histories import model
 from tests.histories.bank import SOURCES, Account, Report
 
@@ -491,7 +491,7 @@ class History(RuleBasedStateMachine):
 def play(steps: int, phases: Sequence[Phase]) -> None:
     first_seed = int(os.environ.get("HISTORIES_SEED") or random.getrandbits(32))
     print(f"HISTORIES_SEED={first_seed}")  # noqa: T201 - pytest shows it when the test fails
-    History.investors, History.steps = [InvestorFactory() for _ in range(3)], 0
+    History.investors, History.steps = [InvestorFactory(**UNLIMITED) for _ in range(model.INVESTORS)], 0
     options = settings(
         max_examples=10,
         stateful_step_count=STEPS_EACH,

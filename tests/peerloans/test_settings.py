@@ -13,6 +13,8 @@ from django.test import Client
 from tests.production import BANK_SECRET, ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[2]
+PUBLISHED = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+ZEROS = "whsec_" + "A" * 32
 
 
 def manage(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -58,10 +60,15 @@ def test_a_deployment_with_only_required_variables_passes_djangos_check() -> Non
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [(name, "") for name in sorted(ENVIRONMENT.keys() - {"PATH", "DATABASE_URL"})]
+    [(name, "") for name in sorted(ENVIRONMENT.keys() - {"PATH"})]
     + [
         ("SECRET_KEY", "only-for-debug"),
         ("SECRET_KEY", "changeme" * 8),
+        ("SECRET_KEY_FALLBACKS", "changeme" * 8),
+        ("ALLOWED_HOSTS", "*"),
+        ("METRICS_TOKEN", "prometheus"),
+        ("BANK_WEBHOOK_SECRETS", PUBLISHED),
+        ("BANK_WEBHOOK_SECRETS", ZEROS),
         ("BANK_WEBHOOK_SECRETS", "whsec_c2hvcnQ="),
         ("BANK_WEBHOOK_SECRETS", f"{BANK_SECRET},secret"),
     ],
@@ -78,6 +85,55 @@ def test_a_start_without_a_required_variable_is_refused_and_names_it(name: str, 
     assert process.returncode == 1
     assert name in process.stderr.splitlines()[-1]
     assert not value or value not in process.stderr.splitlines()[-1]
+
+
+def test_the_check_for_deployment_says_everything_that_is_wrong() -> None:
+    wrong = {"SECRET_KEY": "k" * 60, "BANK_WEBHOOK_SECRETS": f"{ZEROS},{PUBLISHED}", "METRICS_TOKEN": "short", "ALLOWED_HOSTS": "*"}
+    process = manage(ENVIRONMENT | wrong | {"EMAIL_URL": ""}, "check", "--deploy")
+    assert process.returncode == 1
+    last_lines = process.stderr.splitlines()[-6:]
+    assert [line.removeprefix("django.core.exceptions.ImproperlyConfigured: ").split()[0] for line in last_lines] == [
+        "SECRET_KEY",
+        "ALLOWED_HOSTS",
+        "Set",
+        "BANK_WEBHOOK_SECRETS",
+        "BANK_WEBHOOK_SECRETS",
+        "METRICS_TOKEN",
+    ]
+    assert not any(value in process.stderr for value in (ZEROS, PUBLISHED, "k" * 60))
+
+
+@pytest.mark.parametrize("lacking", [["DATABASE_URL"], ["DATABASE_URL", "SECRET_KEY"], sorted(ENVIRONMENT.keys() - {"PATH"})])
+def test_debug_is_never_on_by_itself(lacking: list[str], tmp_path: Path) -> None:
+    environment = {name: value for name, value in ENVIRONMENT.items() if name not in lacking} | {"PEERLOANS_VAR": str(tmp_path)}
+    process = manage(environment, "check")
+    assert process.returncode == 1
+    assert all(f"Set {name} in the environment" in process.stderr for name in lacking)
+
+
+@pytest.mark.parametrize(
+    ("mark", "more", "debug"),
+    [
+        (True, {}, "True"),
+        (False, {}, None),
+        (True, {"DEBUG": "0"}, None),
+        (True, {"SECRET_KEY": ENVIRONMENT["SECRET_KEY"]}, None),
+        (True, {"DATABASE_URL": ENVIRONMENT["DATABASE_URL"]}, None),
+        (True, {name: value for name, value in ENVIRONMENT.items() if name != "PATH"}, "False"),
+    ],
+)
+def test_commands_run_in_debug_beside_make_run_alone(tmp_path: Path, mark: bool, more: dict[str, str], debug: str | None) -> None:
+    if mark:
+        (tmp_path / "debug").touch()
+    servers = {"REDIS_URL": ENVIRONMENT["REDIS_URL"], "CELERY_BROKER_URL": ENVIRONMENT["CELERY_BROKER_URL"]} if len(more) > 1 else {}
+    environment = {"PATH": ENVIRONMENT["PATH"], "PEERLOANS_VAR": str(tmp_path), **servers, **more}
+    code = "import runpy, sys, os; sys.argv = ['manage.py', 'diffsettings']; runpy.run_path('manage.py', run_name='__main__')"
+    process = subprocess.run(
+        [sys.executable, "-c", f"from peerloans.devserver import embedded; embedded._wanted = list; {code}"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    shown = re.search(r"^DEBUG = (\w+)", process.stdout, re.MULTILINE)
+    assert (process.returncode, shown[1] if shown else None) == ((0, "True") if debug == "True" else (0, None) if debug else (1, None))
 
 
 # --- Headers for browsers ---------------------------------------------------------------------------------------------

@@ -149,8 +149,7 @@ def staff_and_investor(loan: Loan) -> tuple[Call, Call]:
 
 
 def two_banks(loan: Loan) -> tuple[Call, Call]:
-    reservation = pending(loan)
-    return bank_event("transfer.cleared", reservation), bank_event("transfer.failed", reservation)
+    return bank_event("transfer.failed", pending(loan)), bank_event("transfer.failed", pending(loan))
 
 
 PAIRS = [
@@ -300,7 +299,9 @@ def expire_in_two_steps(barrier: Barrier, loan: Loan) -> Call:
         with transaction.atomic():
             Loan.objects.filter(pk=loan.pk).update(claimed=F("claimed") - sum(reservation.amount for reservation in lapsed))
             ids = [reservation.pk for reservation in lapsed]
-            return Reservation.objects.filter(pk__in=ids).update(state="canceled", cause="expired", expires_at=None)
+            return Reservation.objects.filter(pk__in=ids).update(
+                state="canceled", cause="expired", let_go_at=NOON + HOURS_24, expires_at=None
+            )
 
     return run
 

@@ -11,12 +11,12 @@ from zlib import crc32
 import pytest
 import schemathesis
 from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import positive_data_acceptance
 from schemathesis.specs.openapi.checks import ignored_auth
 
-from peerloans.wsgi import application
 from tests.cbsa.api.test_area_views import DIVIDED, SPLIT
 from tests.cbsa.conftest import Import
 
@@ -35,7 +35,7 @@ EXISTING = {
 def described(*, coverage: bool) -> Any:
     """Return the calls by their schema. `coverage` also tries every bound and every undeclared method on every address."""
     schema = schemathesis.openapi.from_path(Path(__file__).parents[2] / "openapi.json").include(path_regex="^/(ziptocbsa|cbsa)")
-    schema.app = application
+    schema.app = get_wsgi_application()
     schema.config.phases.coverage.enabled = coverage
     return schema
 

@@ -158,6 +158,17 @@ def test_what_cannot_be_requested(operations: Client, changed: dict[str, str]) -
     assert not ImportRequest.objects.exists()
 
 
+@pytest.mark.parametrize(("name", "accepted"), [("☃" * 85, True), ("☃" * 86, False), ("a" * 100, True)])
+def test_a_name_that_no_file_can_have_is_refused(operations: Client, name: str, accepted: bool) -> None:
+    form = files() | {"zips_file": SimpleUploadedFile(name, ZIPS.encode())}
+    answer = operations.post("/admin/cbsa/importrequest/add/", form)
+    assert answer.status_code == (302 if accepted else 200)
+    assert [requests.run_request(request.pk) for request in ImportRequest.objects.all()] == [
+        f"Request {request.pk} is loaded." for request in ImportRequest.objects.all()
+    ]
+    assert ImportRequest.objects.count() == accepted
+
+
 @pytest.mark.parametrize("group", ["Support", "Auditors"])
 def test_other_groups_only_see(operations: Client, run: Import, group: str) -> None:
     run()

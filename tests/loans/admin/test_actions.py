@@ -23,12 +23,25 @@ from loans.admin.action_forms import DeadlineForm
 from loans.admin.actions import ACTIONS, StaffAction, actions_on
 from loans.api.serializers import TransitionSerializer
 from loans.domain.actors import Actor
-from loans.models import BankEvent, Loan, Reservation, ReviewItem, Transfer, Transition, User
+from loans.models import BankEvent, Investor, Loan, Reservation, ReviewItem, Transfer, Transition, User
 from loans.services.bank_events import record_bank_event
 from loans.services.loans import withdraw_loan
 from loans.services.staff_groups import GROUPS
 from loans.services.staff_overrides import cancel_by_staff, extend_reservation
-from tests.factories import STAFF, DraftFactory, LoanFactory, canceled, funded, inbound, money_comes, notice, pending, reserved, settled
+from tests.factories import (
+    STAFF,
+    DraftFactory,
+    InvestorFactory,
+    LoanFactory,
+    canceled,
+    funded,
+    inbound,
+    money_comes,
+    notice,
+    pending,
+    reserved,
+    settled,
+)
 
 pytestmark = pytest.mark.django_db
 REASON = "The investor asked by phone."
@@ -116,6 +129,7 @@ def open_review_item() -> ReviewItem:
 ROWS: dict[tuple[type[Model], str], Callable[[], Model]] = {
     (Loan, "open"): draft,
     (Loan, "extend"): open_loan,
+    (Loan, "set_overbooking"): open_loan,
     (Loan, "withdraw"): open_loan,
     (Loan, "close_at_settled"): loan_past_closing,
     (Reservation, "cancel"): reserved_now,
@@ -132,9 +146,16 @@ ROWS: dict[tuple[type[Model], str], Callable[[], Model]] = {
     (BankEvent, "same_payment"): possible_duplicate,
     (BankEvent, "another_payment"): possible_duplicate,
     (ReviewItem, "resolve"): open_review_item,
+    (Investor, "limit"): InvestorFactory,
     (PeriodicTask, "run"): lambda: PeriodicTask.objects.get(task="loans.tasks.expire"),
 }
-FIELD_VALUES = {"closes_at": "2099-01-01T12:00", "expires_at": "2099-01-01T12:00", "reference": "T-0123456789AB"}
+FIELD_VALUES = {
+    "closes_at": "2099-01-01T12:00",
+    "expires_at": "2099-01-01T12:00",
+    "overbooking_rate": "0.35",
+    "unfunded_limit": "50000",
+    "reference": "T-0123456789AB",
+}
 each_action = pytest.mark.parametrize("action", ACTIONS, ids=lambda action: f"{action.model.__name__}-{action.name}")
 
 
@@ -408,7 +429,13 @@ def test_each_group_can_take_only_its_actions(client: Client, group: str, action
     assert listed.status_code == 200
     assert (f'<option value="{action.name}">' in listed.content.decode()) == is_granted(group, action)
     notice_id = "6f2ad6bd-6cf3-4d9c-9b5e-3d6a5f0c1a11"
-    fields = FIELD_VALUES | {"method": "ach", "notice_id": notice_id, "occurred_at": "2026-01-01T12:00", "reason": REASON}
+    fields = FIELD_VALUES | {
+        "method": "ach",
+        "overbooking_policy": "fixed",
+        "notice_id": notice_id,
+        "occurred_at": "2026-01-01T12:00",
+        "reason": REASON,
+    }
     arguments = action.form(fields).service_arguments()
     assert arguments is not None
     previewed = action_previews.preview(action, row, arguments, actor=Actor("staff", User.objects.get(username="sam").pk)).digest
@@ -441,7 +468,7 @@ def test_the_page_of_a_row_offers_only_permitted_actions(client: Client) -> None
 @pytest.mark.parametrize(
     ("make_row", "offered"),
     [
-        (open_loan, {"extend", "withdraw", "close_at_settled"}),
+        (open_loan, {"extend", "set_overbooking", "withdraw", "close_at_settled"}),
         (reserved_now, {"cancel", "extend", "record_transfer", "record_money", "reverse"}),
         (canceled_now, {"reinstate", "record_money", "reverse"}),
         (refund_due, {"mark_paid", "mark_bounced"}),

@@ -23,6 +23,10 @@ TERMS: dict[str, Any] = {
     "amount": "100000.00",
     "minimum": "1000.00",
     "overbooking_rate": "0.2000",
+    "overbooking_policy": "fixed",
+    "overbooking_risk": "0.050",
+    "overbooking_cap": "0.5000",
+    "investor_share": "1.0000",
     "settlement_rule": "fifo",
 }
 FORGED = {
@@ -81,6 +85,8 @@ def test_saving_a_draft_unchanged_leaves_no_history(superuser: Client) -> None:
         ("amount", "9999999999999.00", "no more than 14 digits in total"),
         ("minimum", "999.99", "At least 1000.00."),
         ("overbooking_rate", "-0.1", "At least 0."),
+        ("investor_share", "0", "At least 0.0001."),
+        ("investor_share", "1.0001", "At most 1"),
         ("term_months", "0", "At least 1."),
         ("zip", "9026", "Five digits"),
         ("state", "Cal", "Two capital letters"),

@@ -35,10 +35,11 @@ def test_a_user_name_is_taken_once(admin_client: Client, staff: User) -> None:
 
 def test_a_new_password_ends_sessions_and_revokes_tokens(client: Client, staff: User, admin_client: Client) -> None:
     client.force_login(staff)
-    AuthToken.objects.create(staff)
+    stored, token = AuthToken.objects.create(staff)
     assert admin_client.post(f"/admin/loans/user/{staff.pk}/password/", NEW_PASSWORD).status_code == 302
     assert client.get("/admin/").status_code == 302
-    assert not AuthToken.objects.exists()
+    assert client.get("/api/v1/portfolio/", headers={"Authorization": f"Bearer {token}"}).status_code == 401
+    assert 'alt="False"' in admin_client.get(f"/admin/knox/authtoken/{stored.pk}/change/").content.decode()
 
 
 def test_a_short_password_is_refused(admin_client: Client, staff: User) -> None:

@@ -9,12 +9,12 @@ from zlib import crc32
 import pytest
 import schemathesis
 from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import positive_data_acceptance
 
 from loans.models import Loan
-from peerloans.wsgi import application
 from tests.factories import reserved
 from tests.loans.api.conftest import Caller
 
@@ -24,7 +24,7 @@ BRIEFLY, AT_LENGTH = 10, 500  # examples of each operation
 def described(*, coverage: bool) -> Any:
     """Return the API by its schema. `coverage` also tries every bound and every undeclared method on every address."""
     schema = schemathesis.openapi.from_path(Path(__file__).parents[2] / "openapi.json").include(path_regex="^/api/v1/")
-    schema.app = application
+    schema.app = get_wsgi_application()
     schema.config.phases.coverage.enabled = coverage
     schema.config.generation.with_security_parameters = False  # every request carries the investor's token
     return schema

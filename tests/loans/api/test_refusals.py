@@ -52,6 +52,10 @@ class Provoking:
     def not_authenticated(self) -> Refused:
         return Caller().get("portfolio/"), {}
 
+    def second_factor_required(self) -> Refused:
+        staff = self.new_user(is_staff=True)
+        return Caller().post("auth/token/", {"username": staff.username, "password": "demo"}), {}
+
     def token_expired(self) -> Refused:
         AuthToken.objects.update(expiry=timezone.now())
         return self.investor.get("portfolio/"), {}
@@ -70,6 +74,12 @@ class Provoking:
         first = self.reserve("90000.00").json()
         data = {"available": "30000.00", "frees_at": first["expires_at"], "available_then": "100000.00"}
         return self.reserve("30000.01"), data
+
+    def investor_limit(self) -> Refused:
+        Investor.objects.update(unfunded_limit="9000.00")
+        first = self.reserve().json()
+        data = {"limited": "unfunded", "limit": "9000.00", "used": "5000.00", "frees_at": first["expires_at"]}
+        return self.reserve(), data
 
     def loan_not_open(self) -> Refused:
         Loan.objects.update(status="withdrawn")

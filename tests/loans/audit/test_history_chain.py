@@ -63,6 +63,7 @@ CHANGED = {
     models.DecimalField: "{} + 0.01",
     models.JSONField: """'{{"zip": "90210"}}'""",
     models.ForeignKey: "NULL",
+    models.BooleanField: "NOT {}",
 }
 HASHED = [field for field in Transition._meta.concrete_fields if field.name not in ("txid", "loan", "actor")]
 

@@ -103,6 +103,12 @@ PLANTED = {
         "sum of its reserved and pending",
         ["3700.00 expected", "3699.00 found"],
     ),
+    "unfunded bound": (
+        lambda market: sql("UPDATE loans_investor SET unfunded_at_most = 999 WHERE id = %s", market["reserved"].investor_id),
+        "",
+        "unfunded dollars are at most",
+        ["at least 1000.00 expected", "999.00 for investor"],
+    ),
     "last_number": (
         set_column("last_number", "9", "loan", LOAN),
         "loan",
@@ -232,8 +238,10 @@ def test_each_planted_breach_is_listed_with_its_loan_and_amounts(name: str, mark
     change(market)
     before = stored_rows()
     assert find_breaches(NOON + HOUR) > 0
-    subject = market[row]
-    names = (subject.pk, None) if isinstance(subject, Loan) else (subject.loan_id, subject.pk)
+    subject = market.get(row)
+    names: Any = (None, None)
+    if subject:
+        names = (subject.pk, None) if isinstance(subject, Loan) else (subject.loan_id, subject.pk)
     (item,) = [item for item in review_items() if sentence in item.detail and (item.loan_id, item.reservation_id) == names]
     assert [amount for amount in amounts if amount not in item.detail] == []
     assert stored_rows() == before, "nothing is repaired"

@@ -15,10 +15,12 @@ from django.db import connection
 from cbsa.lookup import Market
 from loans.audit.replay import Replay, TransitionRow, replay
 from loans.audit.verify_history import verify_loan_history
+from loans.domain.actors import Actor
 from loans.models import Loan, Reservation
 from loans.services.expiry import expire_due
 from loans.services.loans import close_loan_at_settled, extend_loan, withdraw_loan
 from loans.services.markets import resolve_loan_markets
+from loans.services.reservations import cancel_reservation
 from loans.services.settlement import settle_loans
 from loans.services.staff_overrides import accept_amount, cancel_by_staff, extend_reservation, reinstate_reservation
 from tests import factories
@@ -92,7 +94,7 @@ CHANGES = [
     ("loans_loan", "closes_at = closes_at + interval '1 day'", "the loan", "closes_at"),
     ("loans_reservation", "amount = amount - 1", "reservation", "amount"),
     ("loans_reservation", "expires_at = expires_at + interval '1 hour'", "reservation", "expires_at"),
-    ("loans_reservation", "state = 'canceled', cause = 'expired', expires_at = NULL", "reservation", "state"),
+    ("loans_reservation", "state = 'canceled', cause = 'expired', let_go_at = expires_at, expires_at = NULL", "reservation", "state"),
     ("loans_transfer", "amount = amount + 5", "transfer", "amount"),
     ("loans_transfer", "status = 'failed', ended_at = created_at", "transfer", "status"),
 ]
@@ -113,14 +115,31 @@ def test_a_row_changed_without_a_transition_is_named(table: str, change: str, en
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("canceled_by_investor", [True, False], ids=["canceled", "expired"])
+def test_when_a_reservation_was_let_go_follows_from_history(canceled_by_investor: bool) -> None:
+    reservation = factories.reserved(LoanFactory())
+    if canceled_by_investor:
+        actor = Actor("investor", reservation.investor.user_id)
+        cancel_reservation(reservation_id=reservation.pk, actor=actor, investor_id=reservation.investor_id, now=NOON + HOUR)
+    else:
+        expire_due(NOON + 30 * HOUR)
+    ((_, differences),) = verify_loan_history()
+    assert differences == []
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE loans_reservation SET let_go_at = let_go_at + interval '1 hour'")
+    ((_, differences),) = verify_loan_history()
+    assert [difference.field for difference in differences] == ["let_go_at"]
+
+
+@pytest.mark.django_db
 def test_a_row_without_history_and_history_without_a_row_are_named() -> None:
     reservation = factories.reserved(LoanFactory(amount=Decimal(10_000)), 1000)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE loans_reservation SET number = 2 WHERE id = %s", [reservation.pk])
         cursor.execute(
             """INSERT INTO loans_reservation
-                 (id, loan_id, investor_id, number, amount, settled_amount, state, cause, created_at, received, refunded, lost)
-               SELECT gen_random_uuid(), loan_id, investor_id, 3, 1000, 0, 'canceled', 'expired', created_at, 0, 0, 0
+                 (id, loan_id, investor_id, number, amount, settled_amount, state, cause, created_at, let_go_at, received, refunded, lost)
+               SELECT gen_random_uuid(), loan_id, investor_id, 3, 1000, 0, 'canceled', 'expired', created_at, created_at, 0, 0, 0
                FROM loans_reservation"""
         )
         cursor.execute(

@@ -4,10 +4,11 @@ from uuid import UUID
 
 import pytest
 
-from loans.domain.fill_curve import FillChange, fill_curve
-from loans.selectors.loans import loan_fill_curve
+from loans.domain.fill_curve import FillChange, FillTotals, evenly_spaced, fill_curve
+from loans.selectors.fill_curve import loan_fill_curve
 from loans.selectors.offers import LoanOffer, loan_offer
 from loans.services.loans import close_loan_at_settled
+from loans.services.overbooking import set_overbooking
 from loans.services.settlement import settle_loans
 from tests import factories
 from tests.factories import NOON, STAFF, DraftFactory, LoanFactory
@@ -44,15 +45,24 @@ def at(hour: float, reservation: UUID | None, state: str, dollars: int) -> FillC
     ],
 )
 def test_each_point_is_what_the_history_until_then_adds_up_to(changes: list[FillChange], sums: list[tuple[int, int, int]]) -> None:
-    points = fill_curve(changes, NOON, NOON + 4 * HOUR, RATE, points=5)
+    points = fill_curve(changes, evenly_spaced(NOON, NOON + 4 * HOUR, 5), RATE)
     assert [(point.settled, point.pending, point.reserved) for point in points] == sums
     assert [point.at for point in points] == [NOON + hour * HOUR for hour in range(5)]
 
 
 def test_the_limit_shrinks_and_the_amount_can_change() -> None:
     changes = [at(-1, None, "open", 100), at(1, A, "settled", 90), at(2, None, "funded", 90)]
-    points = fill_curve(changes, NOON, NOON + 2 * HOUR, RATE, points=3)
+    points = fill_curve(changes, evenly_spaced(NOON, NOON + 2 * HOUR, 3), RATE)
     assert [(point.amount, point.limit) for point in points] == [(100, 120), (100, 12), (90, 0)]
+
+
+def test_kept_totals_stand_for_the_history_before_them() -> None:
+    totals = [FillTotals(NOON + hour * HOUR, Decimal(100), *map(Decimal, sums)) for hour, sums in ((0, (0, 0, 40)), (2, (0, 40, 7)))]
+    changes, before = [at(3, A, "settled", 30)], {A: ("pending", Decimal(40))}
+    points = fill_curve(changes, evenly_spaced(NOON, NOON + 4 * HOUR, 5), RATE, totals=totals, before=before)
+    sums = [(point.settled, point.pending, point.reserved) for point in points]
+    assert sums == [(0, 0, 40), (0, 0, 40), (0, 40, 7), (30, 0, 7), (30, 0, 7)]
+    assert [point.amount for point in points] == [100] * 5
 
 
 @pytest.mark.django_db
@@ -84,10 +94,26 @@ def test_a_draft_has_no_curve(django_assert_num_queries) -> None:  # type: ignor
 
 
 @pytest.mark.django_db
-def test_one_query_however_long_the_history(django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
+def test_the_same_few_queries_however_long_the_history(django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
     loan = LoanFactory()
     for _ in range(3):
         factories.reserved(loan, 1000)
     offer = loan_offer(loan.reference, NOON)
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         assert loan_fill_curve(offer)[-1].reserved == 3000
+
+
+def test_the_limit_follows_the_overbooking_rate_of_its_time() -> None:
+    set_to_half = FillChange(NOON + HOUR, None, "open", Decimal(100), "0.50")
+    points = fill_curve([at(0, None, "open", 100), set_to_half, at(1.5, None, "open", 100)], NOON, NOON + 2 * HOUR, RATE, points=3)
+    assert [point.limit for point in points] == [120, 150, 150]
+
+
+@pytest.mark.django_db
+def test_a_loans_limit_follows_the_rates_in_its_history() -> None:
+    loan = LoanFactory()
+    set_overbooking(
+        reference=loan.reference, overbooking_policy="fixed", overbooking_rate=Decimal(0), actor=STAFF, reason="", now=NOON + HOUR
+    )
+    points = loan_fill_curve(loan_offer(loan.reference, NOON + 2 * HOUR))
+    assert (points[0].limit, points[-1].limit) == (120_000, 100_000)

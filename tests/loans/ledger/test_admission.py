@@ -4,7 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -12,9 +12,10 @@ from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
 
 from loans.domain.actors import Actor
 from loans.domain.idempotency import Key
+from loans.domain.investor_limits import Unfunded, exceeded_limit, loan_limit
 from loans.domain.limits import available, limit, meets_minimum
 from loans.ledger import admission
-from loans.ledger.admission import FITS, LIMIT, MEETS_MINIMUM, REMAINING, Admission, admit_reservation
+from loans.ledger.admission import COUNTED, FITS, FITS_INVESTOR, LIMIT, MEETS_MINIMUM, REMAINING, Admission, admit_reservation
 from loans.models import IdempotencyKey, Investor, Loan, Reservation, Transition
 from tests.factories import HOURS_24, NOON, InvestorFactory, LoanFactory, fresh
 
@@ -52,12 +53,57 @@ def test_the_limits_in_sql_are_those_in_python(loan, settled, claimed, amount, r
     assert in_sql == (remaining, limit(remaining, rate), meets_minimum(amount, minimum, remaining), fits)
 
 
+thousands = st.integers(1, 5).map(lambda number: D(1000 * number))
+hours = st.integers(-26, 26).map(lambda number: timedelta(hours=number))
+
+
+@pytest.mark.django_db
+@given(
+    unfunded=st.lists(st.tuples(st.booleans(), thousands, hours), max_size=6),
+    let_go=st.lists(hours, max_size=4),
+    amount=thousands,
+    unfunded_limit=st.integers(0, 15).map(lambda number: D(1000 * number)),
+    let_go_limit=st.integers(0, 4),
+    share=st.sampled_from([D("0.0001"), D("0.05"), D("0.1"), D("1")]),
+)
+def test_the_limits_of_an_investor_in_sql_are_those_in_python(unfunded, let_go, amount, unfunded_limit, let_go_limit, share) -> None:
+    with transaction.atomic():
+        investor, loan, other = InvestorFactory(), LoanFactory(investor_share=share), LoanFactory()
+        rows = [Unfunded(loan.pk if here else other.pk, dollars, NOON + after) for here, dollars, after in unfunded]
+        counted = sum((row.amount for row in rows if row.expires_at > NOON), D(0))
+        Investor.objects.filter(pk=investor.pk).update(unfunded_limit=unfunded_limit, let_go_limit=let_go_limit, unfunded_at_most=counted)
+        common = {"investor": investor, "created_at": NOON}
+        live = [Reservation(state="reserved", number=n, **row._asdict(), **common) for n, row in enumerate(rows)]
+        ended = [
+            Reservation(state="canceled", cause="expired", loan=loan, number=10 + n, amount=1, let_go_at=NOON + after, **common)
+            for n, after in enumerate(let_go)
+        ]
+        Reservation.objects.bulk_create([*live, *ended])
+        values = {"amount": amount, "investor_id": investor.pk, "now": NOON, "let_go_within": HOURS_24, "loan": loan.pk}
+        with connection.cursor() as cursor:
+            cursor.execute(f"WITH counted AS ({COUNTED}) SELECT {FITS_INVESTOR} FROM loans_loan WHERE id = %(loan)s", values)
+            (fits,) = cursor.fetchone()
+        exceeded = exceeded_limit(
+            amount,
+            unfunded_limit=unfunded_limit,
+            unfunded=rows,
+            loan_id=loan.pk,
+            limit_on_loan=loan_limit(loan.amount, loan.minimum, share),
+            let_go_limit=let_go_limit,
+            let_go_at=[NOON + after for after in let_go],
+            at=NOON,
+        )
+        transaction.set_rollback(True)
+    assert fits == (exceeded is None), exceeded
+
+
 def admit(loan: Loan, investor: Investor, amount: Decimal | int = 1_000) -> Admission:
     return admit_reservation(
         reference=loan.reference,
         investor_id=investor.pk,
         amount=D(amount),
         time_to_live=HOURS_24,
+        let_go_within=HOURS_24,
         actor=Actor("investor", investor.user_id),
         key=Key(investor.user_id, "a", "digest"),
         now=NOON,

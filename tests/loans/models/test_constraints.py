@@ -46,7 +46,7 @@ RESERVATION = [
     ("reservation_amount_positive", reserved, "amount = 0"),
     (AGREES, reserved, "state = 'sold'"),
     (AGREES, reserved, "expires_at = NULL"),
-    (AGREES, reserved, "cause = 'expired'"),
+    (AGREES, reserved, "cause = 'loan_funded'"),
     (AGREES, reserved, "funded_at = now(), received = amount"),
     (AGREES, reserved, "received = 5, settled_amount = 5"),
     (AGREES, reserved, "state = 'canceled', expires_at = NULL"),

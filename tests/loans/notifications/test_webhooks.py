@@ -139,6 +139,28 @@ def test_a_closed_port_is_a_failure() -> None:
         "[fd00::1]",
         "[fec0::1]",
         "[ff02::1]",
+        "192.0.0.8",
+        "192.0.0.170",
+        "192.31.196.1",
+        "192.88.99.1",
+        "198.18.0.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "[64:ff9b:1::1]",
+        "[100::1]",
+        "[2001::1]",
+        "[2001:2::1]",
+        "[2001:10::1]",
+        "[2001:20::1]",
+        "[2001:db8::1]",
+        "[2620:4f:8000::1]",
+        "[3fff::1]",
+        "[3fff:fff::1]",
+        "[5f00::1]",
+        "[2606:4700::5efe:a00:1]",
+        "[2606:4700::200:5efe:7f00:1]",
     ],
 )
 def test_private_addresses_are_refused_in_every_form(host: str) -> None:
@@ -146,7 +168,7 @@ def test_private_addresses_are_refused_in_every_form(host: str) -> None:
         send(f"https://{host}/")
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111"])
+@pytest.mark.parametrize("address", ["8.8.8.8", "192.0.1.1", "192.88.98.1", "2001:4860:4860::8888", "2606:4700::1111", "2a00:1450:4001::1"])
 def test_public_addresses_are_allowed(address: str) -> None:
     assert safe_http.addresses_of(address, 443, safe_http.is_public) == [address]
 

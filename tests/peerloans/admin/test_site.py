@@ -248,10 +248,10 @@ def test_another_phone_needs_a_code_of_the_phone_in_use(client: Client, staff: U
 
 def test_changing_ones_own_password_revokes_tokens(client: Client, staff: User) -> None:
     client.force_login(staff)
-    AuthToken.objects.create(staff)
+    _, token = AuthToken.objects.create(staff)
     new = {"old_password": PASSWORD, "new_password1": "another good phrase", "new_password2": "another good phrase"}
     assert client.post("/admin/password_change/", new).status_code == 302
-    assert not AuthToken.objects.exists()
+    assert client.get("/api/v1/portfolio/", headers={"Authorization": f"Bearer {token}"}).status_code == 401
 
 
 def test_the_login_cannot_be_framed(client: Client) -> None:

@@ -82,6 +82,16 @@ def test_guessing_at_one_user_from_many_addresses_does_not_lock_the_user_out(db:
     assert log_in(target, "10.6.0.1", right=True).status_code == 200
 
 
+def test_the_bank_and_lists_of_zips_are_counted_by_address(db: None, rates: Callable[..., None]) -> None:
+    rates(user="2/d")
+    for path, status in (("/api/v1/bank-events/", 400), ("/ziptocbsa", 503)):
+        address = f"10.7.0.{status % 250}"
+        statuses = [
+            Client(REMOTE_ADDR=address).post(path, '{"zips": ["90266"]}', content_type="application/json").status_code for _ in range(3)
+        ]
+        assert statuses == [status, status, 429]
+
+
 def test_without_redis_there_is_no_limit(db: None, rates: Callable[..., None], settings: Any, caplog: Any) -> None:
     rates(user="1/d")
     settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": "redis://127.0.0.1:1/0"}}

@@ -76,6 +76,7 @@ def test_it_starts_answers_and_leaves_nothing_behind(run: Run, port: int, tmp_pa
     assert status_of(port, "/api/docs/") == 200
     assert status_of(port, "/static/admin/css/base.css") == 200
     assert all(parts(tmp_path, name) for name in ("granian", " worker ", " beat "))
+    assert (tmp_path / "debug").exists()
 
     second = run()
     read_until(second, f"already runs: http://localhost:{port}/")

@@ -125,3 +125,9 @@ def test_the_log_of_an_investors_requests_holds_no_names_and_no_secrets(transact
     assert f'"user":{User.objects.get().pk}' in log
     for hidden in ("a-name-to-hide", "hide@example.org", "a-password-to-hide", "mistyped-and-hidden", token):
         assert hidden not in log
+
+
+@pytest.mark.parametrize("host", ["evil.example", "a b", "x" * 300])
+def test_a_wrong_host_name_writes_no_traceback(client: Client, lines: list[str], host: str) -> None:
+    assert client.get("/api/v1/auth/token/", headers={"Host": host}).status_code == 400
+    assert [json.loads(line)["level"] for line in lines] == ["INFO"]

@@ -19,6 +19,7 @@ from loans import tasks
 from loans.models import ReviewItem
 from peerloans import job_runs
 from peerloans.monitoring import health, metrics
+from peerloans.web import door
 from tests.factories import LoanFactory, reserved
 
 TOKEN = "a-token-of-the-tests-alone"
@@ -146,3 +147,10 @@ def test_a_job_that_last_succeeded_long_ago_is_late(beat_ticks: None) -> None:
     long_ago = timezone.now() - timedelta(hours=3)
     results = {"loans.tasks.refresh_remaining": job_runs.JobResult({}, long_ago)}
     assert job_runs.lags_seconds(results)["loans.tasks.refresh_remaining"] == pytest.approx(2 * 3600, abs=5)
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+def test_only_the_plain_path_reaches_a_probe(db: None, client: Client, path: str) -> None:
+    assert client.get(path, **{door.RAW_PATH: path}).status_code in {200, 404, 503}
+    disguised = client.get(path, **{door.RAW_PATH: f"/%{ord(path[1]):x}{path[2:]}"})
+    assert (disguised.status_code, disguised.headers["Content-Type"]) == (404, "text/html; charset=utf-8")

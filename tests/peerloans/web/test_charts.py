@@ -89,3 +89,15 @@ def test_reservations_over_a_limit_that_shrank_leave_nothing_free() -> None:
 def test_without_values_nothing_is_drawn() -> None:
     assert charts.curve("Fill", "", DAYS[:1], lines=[Series("A", "first", [1])]) == ""
     assert charts.bars("People", "", []) == ""
+
+
+def test_lines_against_a_rate_have_uprights_a_table_and_ticks() -> None:
+    lines = [Series("Chance", "third", [0, Decimal("12.5"), 100]), Series("Unsold", "first", [10, 5, 0])]
+    drawn = charts.against("Rates", "At each rate.", "Rate", [0, 50, 100], lines=lines, uprights=[("Present rate", "amount", 20)])
+    assert '<path class="line amount" d="M200.0,0 200.0,1000"/>' in drawn
+    assert '<path class="line third" d="M0.0,1000.0 500.0,875.0 1000.0,0.0"/>' in drawn
+    assert re.findall(r'class="tick"[^>]*>([^<]*)<', drawn) == ["0 %", "25 %", "50 %", "75 %", "100 %"]
+    assert '<li class="amount">Present rate</li>' in drawn
+    assert '<th scope="row">50 %</th><td>12.5 %</td><td>5 %</td>' in drawn
+    assert "style=" not in drawn
+    assert charts.against("Rates", "At each rate.", "Rate", [0], lines=lines) == ""

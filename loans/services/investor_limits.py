@@ -1,0 +1,48 @@
+"""Change the limits of one investor, at the request of staff."""
+
+from decimal import Decimal
+
+from loans.domain.actors import Actor
+from loans.domain.errors import IllegalTransition, Invalid, NotFound
+from loans.domain.limits import MAX_DOLLARS
+from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.ledger import locks
+from loans.models import Investor
+from peerloans.admin.audit_log import log_admin_action
+
+MAX_LET_GO = 1_000
+
+
+def change_investor_limits(
+    *, investor_id: int, actor: Actor, reason: str, unfunded_limit: Decimal | None = None, let_go_limit: int | None = None
+) -> Investor:
+    """Change the dollars that an investor may hold unfunded, and how many reservations the investor may let go within 24 hours.
+
+    None leaves a limit as it is. The audit log records both with the reason. What the investor holds already stays.
+
+    Raises:
+        Invalid: a limit is negative or too large.
+        IllegalTransition: the limits are so already, or the actor is not signed in.
+        NotFound, Busy.
+    """
+    if actor.user_id is None:
+        raise IllegalTransition("Sign in to change an investor's limits.")
+    with locks.short_transaction():
+        investor = Investor.objects.select_for_update(no_key=True).filter(pk=investor_id).first()
+        if not investor:
+            raise NotFound(f"There is no investor {investor_id}.")
+        before = _in_words(investor)
+        investor.unfunded_limit = investor.unfunded_limit if unfunded_limit is None else unfunded_limit
+        investor.let_go_limit = investor.let_go_limit if let_go_limit is None else let_go_limit
+        if not (0 <= investor.unfunded_limit <= MAX_DOLLARS and 0 <= investor.let_go_limit <= MAX_LET_GO):
+            raise Invalid(f"Choose from 0 to {MAX_DOLLARS} dollars, and from 0 to {MAX_LET_GO} reservations.")
+        if (after := _in_words(investor)) == before:
+            raise IllegalTransition(f"The limits are {after} already.")
+        investor.save(update_fields=["unfunded_limit", "let_go_limit"])
+        locks.note_in_limits({investor_id: ZERO_DOLLARS})  # an admission that has read the former limits must read again
+        log_admin_action(actor.user_id, investor, f"Changed the limits from {before} to {after}: {reason}")
+        return investor
+
+
+def _in_words(investor: Investor) -> str:
+    return f"{investor.unfunded_limit:.2f} dollars and {investor.let_go_limit} let go"

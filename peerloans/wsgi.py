@@ -1,8 +1,0 @@
-"""Create the application that a web server serves."""
-
-import os
-
-from django.core.wsgi import get_wsgi_application
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "peerloans.settings")
-application = get_wsgi_application()
