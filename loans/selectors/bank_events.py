@@ -73,9 +73,16 @@ def confirmed_by(event: BankEvent) -> BankEvent | None:
     """
     same = BankEvent.objects.filter(transfer=event.transfer, type=event.type, amount=event.amount, confirms=None).exclude(answer="same")
     others = same.exclude(source=event.source).exclude(confirmations__source=event.source).exclude(pk=event.pk)
-    near = [other for other in others.order_by("occurred_at", "id") if are_near(other.occurred_at, event.occurred_at)]
-    exact = next((other for other in near if other.occurred_at == event.occurred_at), None)
+    in_order = sorted(others.prefetch_related("confirmations"), key=lambda other: (_time_of(other), other.pk))
+    near = [other for other in in_order if are_near(_time_of(other), event.occurred_at)]
+    exact = next((other for other in near if _time_of(other) == event.occurred_at), None)
     return exact or (None if _is_repeated(event) else next(iter(near), None))
+
+
+def _time_of(event: BankEvent) -> datetime:
+    """Return the event's time by the bank's notice, if one confirms it."""
+    by_notice = (confirmation.occurred_at for confirmation in event.confirmations.all() if confirmation.source == "notice")
+    return next(by_notice, event.occurred_at)
 
 
 def _is_repeated(event: BankEvent) -> bool:
