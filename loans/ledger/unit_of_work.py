@@ -214,7 +214,10 @@ class UnitOfWork:
         self.adjust_refunds(reservation)
 
     def adjust_refunds(self, reservation: Reservation) -> None:
-        """Refund the money that the reservation does not keep, or void refunds of money that it keeps or no longer has."""
+        """Refund the money that the reservation does not keep, or void refunds of money that it keeps or no longer has.
+
+        Dollars that were lost are not refunded once more: they are recovered first.
+        """
         adjustment = reservation_money.refund_adjustment(
             reservation.state, funded=reservation.funded_at is not None, amount=reservation.amount, waiting_dollars=reservation.waiting
         )
@@ -222,6 +225,9 @@ class UnitOfWork:
             self.refund(reservation, adjustment)
         elif adjustment < 0:
             self.void_refunds(reservation, -adjustment)
+        if reservation.lost and (recovered := min(reservation.lost, self.refunds_due(reservation))):
+            self.recover(reservation, recovered)
+            self.void_due_refunds(reservation, recovered)
 
     def refund(self, reservation: Reservation, amount: Decimal) -> None:
         """Add a refund of `amount` dollars, which is due until the bank reports it as paid. From now on it counts in `refunded`."""

@@ -9,13 +9,14 @@ from decimal import Decimal
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Q
 
 from loans.domain import limits
 from loans.domain.actors import Actor
 from loans.domain.approvals import refuse_without_approval
 from loans.domain.deadlines import money_deadline, transfer_deadline
 from loans.domain.errors import IllegalTransition, Invalid, LoanNotOpen, NotFound, OverLimit
-from loans.domain.states import LIVE, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
+from loans.domain.states import LIVE, Direction, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 from loans.ledger import locks
 from loans.ledger.review_items import mark_resolved
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
@@ -147,7 +148,8 @@ def _refuse_unless_reinstatable(work: UnitOfWork, reservation: Reservation) -> N
     available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
     if reservation.amount > available:
         raise OverLimit(f"{reservation.amount} is more than the {available} available.", available=available)
-    if reservation.transfers.filter(status__in=[TransferStatus.SENT, TransferStatus.PAID]).exists():
+    refunds = reservation.transfers.filter(direction=Direction.REFUND)
+    if refunds.filter(Q(status=TransferStatus.SENT) | Q(moved__gt=0)).exists():
         raise IllegalTransition("A refund of it was sent or paid, so it cannot be reinstated.", state=reservation.state)
 
 

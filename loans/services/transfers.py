@@ -16,6 +16,7 @@ from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import CANCELED_BY_BANK, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 from loans.ledger.unit_of_work import UnitOfWork
 from loans.models import BankEvent, Reservation, Transfer
+from loans.selectors.bank_events import paid_by_void_refunds, position_of_inbound, was_paid_while_void
 from loans.selectors.reservations import deadline_in_history, deadline_when_canceled
 from loans.selectors.transfers import current_transfer
 
@@ -35,9 +36,8 @@ def follow_inbound(work: UnitOfWork, transfer: Transfer, before: InboundPosition
     _move_inbound(work, transfer, before, after, report)
     if not _is_current(transfer):
         _refund_former_transfer(work, reservation, after.received - before.received)
-    elif (before.state, before.received, before.amount) != (after.state, after.received, after.amount):
-        _follow_money(work, transfer, before, after)
-        work.adjust_refunds(reservation)
+    else:
+        _follow_position(work, transfer, before, after)
     if report.type == "transfer.cleared":
         return _outcome_of_clearing(work, transfer, after, report, was_funded=was_funded)
     return _outcome_of_failure(work, transfer, before, after, report)
@@ -57,19 +57,32 @@ def _move_inbound(work: UnitOfWork, transfer: Transfer, before: InboundPosition,
         work.change_transfer(transfer, event, taken_back, occurred_at=report.occurred_at)
 
 
+def _follow_position(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition) -> None:
+    """Let the reservation follow its current transfer from one position to another, and its refunds follow the reservation."""
+    reservation = transfer.reservation
+    if (before.state, before.left, before.amount) != (after.state, after.left, after.amount):
+        _follow_money(work, transfer, before, after)
+        if reservation.state == ReservationState.PENDING and not reservation.funded_at:
+            work.void_due_refunds(reservation, after.left - reservation.waiting)
+    work.adjust_refunds(reservation)
+
+
 def _follow_money(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition) -> None:
     """Change the reservation whose money is expected by this transfer."""
     reservation = transfer.reservation
     if reservation.state == ReservationState.CANCELED and reservation.cause in CANCELED_BY_BANK:
         if after.state not in _ENDS:
             _revive(work, reservation, after)
-        elif _ENDS[after.state] != reservation.cause:
-            work.change_reservation(reservation, _ENDS[after.state])
+        elif (_ENDS[after.state], after.amount) != (reservation.cause, reservation.amount):
+            work.change_reservation(reservation, _ENDS[after.state], amount=after.amount)
+    elif reservation.state == ReservationState.SETTLED and after.left >= reservation.settled_amount:
+        pass  # What it bought is paid for, whatever else was returned.
     elif reservation.state in {ReservationState.PENDING, ReservationState.SETTLED}:
         if after.state in _ENDS:
-            work.change_reservation(reservation, _ENDS[after.state])
+            amount = after.amount if reservation.state == ReservationState.PENDING else reservation.amount
+            work.change_reservation(reservation, _ENDS[after.state], amount=amount)
         elif after.state == PaymentState.SHORT:
-            _lack_money(work, reservation, after.received)
+            _lack_money(work, reservation, after)
         else:
             if after.amount != before.amount:
                 _change_amount(work, reservation, after.amount)
@@ -83,25 +96,28 @@ def _revive(work: UnitOfWork, reservation: Reservation, position: InboundPositio
 
     It stays canceled where its deadline has passed, its loan has no place for it any more, or its money has been sent back.
     """
-    deadline = deadline_when_canceled(reservation)
+    deadline = deadline_in_history(reservation)
     is_funded = position.state == PaymentState.FUNDED
-    has_time = deadline > work.at if deadline else is_funded
+    # A reservation that had been funded had no deadline any more: its clock stood still.
+    has_time = (deadline and deadline > work.at) or (is_funded and deadline_when_canceled(reservation) is None)
     money_here = reservation.waiting + work.refunds_due(reservation)
-    if has_time and _fits(work, position.amount) and money_here >= (position.amount if is_funded else position.received):
+    if has_time and _fits(work, position.amount) and money_here >= (position.amount if is_funded else position.left):
         changes = {"funded_at": work.at} if is_funded else {"expires_at": deadline}
         work.change_reservation(reservation, ReservationEvent.REVIVED, amount=position.amount, **changes)
         settle_soon(reservation.loan_id)
 
 
-def _lack_money(work: UnitOfWork, reservation: Reservation, received: Decimal) -> None:
+def _lack_money(work: UnitOfWork, reservation: Reservation, position: InboundPosition) -> None:
     """Let a reservation wait for the rest of its money, where it counted as funded before a report arrived out of order."""
     if not reservation.funded_at:
         return
     deadline = deadline_in_history(reservation)
     if reservation.state == ReservationState.PENDING and deadline and deadline > work.at:
-        work.change_reservation(reservation, ReservationEvent.UNFUNDED, funded_at=None, expires_at=deadline)
-    elif received >= work.loan.minimum:
-        _change_amount(work, reservation, received)
+        grows = position.amount - reservation.amount
+        amount = position.amount if grows <= 0 or _fits(work, grows) else reservation.amount
+        work.change_reservation(reservation, ReservationEvent.UNFUNDED, amount=amount, funded_at=None, expires_at=deadline)
+    elif position.left >= work.loan.minimum:
+        _change_amount(work, reservation, position.left)
     else:
         work.change_reservation(reservation, ReservationEvent.PAYMENT_RETURNED)
 
@@ -126,6 +142,7 @@ def _refund_former_transfer(work: UnitOfWork, reservation: Reservation, more: De
         work.refund(reservation, more)
     elif more < 0:
         work.void_refunds(reservation, -more)
+    work.adjust_refunds(reservation)
 
 
 def _is_current(transfer: Transfer) -> bool:
@@ -211,7 +228,7 @@ def settle_soon(loan_id: int) -> None:
 # --- Refunds -------------------------------------------------------------------------------------------------------------
 def follow_refund(work: UnitOfWork, refund: Transfer, before: RefundPosition, after: RefundPosition, report: BankEvent) -> str:
     """Bring a refund and its reservation from the position `before` to `after`, and return the report's outcome."""
-    if report.confirms_id:
+    if report.confirms_id and after.paid == before.paid:
         return "confirmation"
     if after.effects.get(report.pk) == Effect.DOUBTFUL or report.answer == "same":
         detail = f"The bank reports again that it paid {report.amount} dollars for refund {refund.reference}, which is paid."
@@ -235,56 +252,52 @@ def follow_refund(work: UnitOfWork, refund: Transfer, before: RefundPosition, af
 
 
 def _change_refund(work: UnitOfWork, refund: Transfer, event: TransferEvent, amount: Decimal, occurred_at: datetime) -> None:
-    """Apply the event. What is paid beyond the amount that was due is lost, until it comes back."""
+    """Apply the event. What is paid beyond the amount that was due is lost, until it comes back.
+
+    Of a refund that was void nothing was due, so there the reservation follows the money, before anything is lost.
+    """
+    reservation = refund.reservation
+    if refund.status == TransferStatus.VOID or was_paid_while_void(refund):
+        paid_before = paid_by_void_refunds(reservation)
+        change = refund.moved
+        work.change_transfer(refund, event, amount, occurred_at=occurred_at)
+        _follow_paid_out(work, reservation, paid_before, paid_before + refund.moved - change)
+        return
     excess_before = max(ZERO_DOLLARS, -refund.outstanding)
     work.change_transfer(refund, event, amount, occurred_at=occurred_at)
     more = max(ZERO_DOLLARS, -refund.outstanding) - excess_before
     if more > 0:
-        work.lose(refund.reservation, more)
+        work.lose(reservation, more)
     elif more < 0:
-        work.recover(refund.reservation, min(refund.reservation.lost, -more))
+        work.recover(reservation, min(reservation.lost, -more))
+    work.adjust_refunds(reservation)
+
+
+def _follow_paid_out(work: UnitOfWork, reservation: Reservation, paid_before: Decimal, paid_after: Decimal) -> None:
+    """Let a reservation follow its money that the bank paid out by void refunds, or that came back of it."""
+    transfer = current_transfer(reservation)
+    if transfer:
+        transfer.reservation = reservation
+        before, after = (position_of_inbound(transfer, work.loan.minimum, paid) for paid in (paid_before, paid_after))
+        _follow_position(work, transfer, before, after)
 
 
 def _pay(work: UnitOfWork, refund: Transfer, amount: Decimal, occurred_at: datetime) -> str:
-    reservation, status, outstanding = refund.reservation, refund.status, refund.outstanding
+    status, outstanding = refund.status, refund.outstanding
     is_void = status == TransferStatus.VOID
     event = TransferEvent.PAID if is_void or amount >= outstanding else TransferEvent.PAID_IN_PART
     _change_refund(work, refund, event, amount, occurred_at)
-    if is_void:
-        _take_from_reservation(work, reservation)
     if is_void or amount != outstanding:
         detail = f"The bank paid {amount} dollars for refund {refund.reference}, which was {status} with {outstanding} to pay."
-        work.add_review_item("refund_differs", detail, reservation)
+        work.add_review_item("refund_differs", detail, refund.reservation)
         return "refund_differs"
     return "paid"
-
-
-def _take_from_reservation(work: UnitOfWork, reservation: Reservation) -> None:
-    """Let a reservation follow its money that was refunded although the refund was void.
-
-    Due refunds are voided first. What is still missing lowers the amount, or cancels the reservation if less than the minimum is left.
-    """
-    if reservation.funded_at:
-        kept = reservation.settled_amount or reservation.amount
-        in_hand = reservation.waiting + reservation.settled_amount
-        missing = work.void_due_refunds(reservation, kept - in_hand)
-        if missing and kept - missing >= work.loan.minimum:
-            settled_amount = reservation.settled_amount and kept - missing
-            work.change_reservation(reservation, ReservationEvent.AMOUNT_FOLLOWED, amount=kept - missing, settled_amount=settled_amount)
-        elif missing:
-            work.change_reservation(reservation, ReservationEvent.PAYMENT_RETURNED)
-    work.adjust_refunds(reservation)
 
 
 def _bounce(work: UnitOfWork, refund: Transfer, amount: Decimal, occurred_at: datetime) -> str:
     reservation = refund.reservation
     event = TransferEvent.BOUNCED if refund.moved - amount < refund.amount else TransferEvent.BOUNCED_IN_PART
     _change_refund(work, refund, event, amount, occurred_at)
-    if reservation.lost and refund.status == TransferStatus.DUE:
-        # Its payment had been taken back meanwhile, so the money that came back replaces what was lost, and is not due.
-        recovered = min(reservation.lost, refund.outstanding)
-        work.recover(reservation, recovered)
-        work.void_due_refunds(reservation, recovered)
     detail = f"The refund {refund.reference} came back from the investor's bank. It is {refund.status} with {refund.outstanding} to pay."
     work.add_review_item("refund_bounced", detail, reservation)
     return "bounced"
