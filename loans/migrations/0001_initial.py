@@ -15,7 +15,6 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-import loans.domain.overbooking
 import loans.models.fields
 
 
@@ -317,8 +316,8 @@ class Migration(migrations.Migration):
                     "overbooking_policy",
                     models.CharField(
                         choices=[("fixed", "Fixed"), ("evidence", "Evidence")],
-                        db_default=loans.domain.overbooking.OverbookingPolicy["FIXED"],
-                        default=loans.domain.overbooking.OverbookingPolicy["FIXED"],
+                        db_default="fixed",
+                        default="fixed",
                         help_text="evidence: the rate is set at the opening and each night, from the shares of reservations that lapsed.",
                         max_length=10,
                     ),
@@ -411,13 +410,7 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(
                             ("overbooking_cap__gte", 0),
-                            (
-                                "overbooking_policy__in",
-                                [
-                                    loans.domain.overbooking.OverbookingPolicy["FIXED"],
-                                    loans.domain.overbooking.OverbookingPolicy["EVIDENCE"],
-                                ],
-                            ),
+                            ("overbooking_policy__in", ["fixed", "evidence"]),
                             ("overbooking_risk__gt", 0),
                             ("overbooking_risk__lt", 1),
                         ),
