@@ -100,7 +100,7 @@ def _revive(work: UnitOfWork, reservation: Reservation, position: InboundPositio
     is_funded = position.state == PaymentState.FUNDED
     # A reservation that had been funded had no deadline any more: its clock stood still.
     has_time = (deadline and deadline > work.at) or (is_funded and deadline_when_canceled(reservation) is None)
-    money_here = reservation.waiting + work.refunds_due(reservation)
+    money_here = reservation.waiting - reservation.lost + work.refunds_due(reservation)
     if has_time and _fits(work, position.amount) and money_here >= (position.amount if is_funded else position.left):
         changes = {"funded_at": work.at} if is_funded else {"expires_at": deadline}
         work.change_reservation(reservation, ReservationEvent.REVIVED, amount=position.amount, **changes)

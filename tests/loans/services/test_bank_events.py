@@ -643,3 +643,16 @@ def test_a_settled_part_stays_while_what_is_left_pays_for_it() -> None:
         500,
         400,
     )
+
+
+def test_a_loss_is_no_money_that_could_revive_a_reservation() -> None:
+    reservation = pending(LoanFactory())
+    money_comes(reservation, "10000.01")
+    excess = reservation.transfers.get(direction="refund")
+    send_refunds(refund_ids=[excess.pk], actor=STAFF, reason="a test", now=NOON)
+    money_fails(reservation, "10000.01", now=LATER)
+    assert fresh(reservation).lost == Decimal("0.01")
+    money_comes(reservation, "10000.00", now=LATER + timedelta(minutes=1))
+    after = fresh(reservation)
+    assert (after.state, after.cause, after.lost) == ("canceled", "payment_returned", 0)
+    assert (after.received, after.refunded) == (10_000, 10_000)
