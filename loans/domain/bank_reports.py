@@ -149,10 +149,10 @@ def refund_position(reports: Iterable[Report]) -> RefundPosition:
 
 def _in_order_of_the_bank(reports: Iterable[Report]) -> Iterator[tuple[Report, bool]]:
     """Yield the reports, and whether each has the amount and the time of one before, so that it may be the same payment."""
-    seen: set[tuple[Decimal, datetime]] = set()
+    fingerprints: set[tuple[Decimal, datetime]] = set()
     # Reports that are equal in all of this stay in the order in which they were recorded; which one of them counts makes no difference.
     for report in sorted(reports, key=lambda report: (report.occurred_at, report.is_failure, report.is_another_payment, report.amount)):
         fingerprint = (report.amount, report.occurred_at)
-        yield report, fingerprint in seen and not report.is_failure and not report.is_another_payment
+        yield report, fingerprint in fingerprints and not report.is_failure and not report.is_another_payment
         if not report.is_failure:
-            seen.add(fingerprint)
+            fingerprints.add(fingerprint)

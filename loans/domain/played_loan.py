@@ -35,6 +35,7 @@ class PlayedReservation:
 
     @property
     def is_live(self) -> bool:
+        """Whether it is reserved or pending."""
         return self.state in LIVE
 
 
@@ -54,6 +55,7 @@ class PlayedLoan:
 
     @property
     def remaining(self) -> Decimal:
+        """What is still for sale, in dollars."""
         return self.amount - self.settled
 
     def is_closed(self, at: datetime) -> bool:
@@ -86,6 +88,7 @@ class PlayedLoan:
         return False
 
     def start_transfer(self, key: UUID, deadline: datetime | None) -> bool:
+        """Make a reservation pending, with this deadline for its money."""
         reservation = self.reservations[key]
         if reservation.state != ReservationState.RESERVED:
             return False
@@ -188,6 +191,7 @@ class PlayedLoan:
 
     # --- Staff ------------------------------------------------------------------------------------------------------
     def extend_reservation(self, key: UUID, deadline: datetime | None) -> bool:
+        """Give a live reservation another deadline."""
         reservation = self.reservations[key]
         if not reservation.is_live or reservation.funded_at:
             return False
@@ -205,12 +209,14 @@ class PlayedLoan:
         return True
 
     def extend(self, closes_at: datetime | None) -> bool:
+        """Let the loan close at another instant."""
         if self.status != LoanStatus.OPEN:
             return False
         self.closes_at = closes_at
         return True
 
     def withdraw(self) -> bool:
+        """Withdraw the loan, which cancels all its reservations."""
         if self.status not in {LoanStatus.DRAFT, LoanStatus.OPEN}:
             return False
         self.status = LoanStatus.WITHDRAWN

@@ -338,6 +338,7 @@ class Change:
 
     @property
     def difference(self) -> Decimal:
+        """How many dollars more it would have got."""
         return self.would_get - self.got
 
 

@@ -44,7 +44,7 @@ OUTCOMES = (
     "return_differs",  # A return of more than was received. It changes nothing; staff decide.
     "paid",  # A refund was paid.
     "bounced",  # A refund came back, and is due again.
-    "refund_differs",  # A refund was paid or came back that is void, or with another amount. It is recorded; staff are told.
+    "refund_differs",  # A refund was paid or came back that is void, or with another amount. It is recorded, and staff get a review item.
     "unknown_reference",  # No transfer has the reference; staff assign it.
 )
 AWAITING_STAFF = {"possible_duplicate", "unknown_reference"}
@@ -80,7 +80,7 @@ def record_bank_event(notice: Notice, *, actor: Actor = BANK, reason: str = "", 
     may have text around it; one that no transfer has opens a review item too.
 
     Raises:
-        Invalid: with it, the money of one reservation would exceed limits.MAX_DOLLARS. Nothing is recorded.
+        Invalid: with it, the money of one reservation would exceed limits.MAX_DOLLARS. The event is not recorded.
         Busy.
     """
     transfer = _transfer_named(notice.reference, notice.type)

@@ -151,7 +151,7 @@ def _is_current(transfer: Transfer) -> bool:
     return current is not None and current.pk == transfer.pk
 
 
-# --- What staff are told, and the outcome ----------------------------------------------------------------------------------
+# --- Review items, and the outcome ----------------------------------------------------------------------------------
 def _outcome_of_clearing(work: UnitOfWork, transfer: Transfer, after: InboundPosition, report: BankEvent, *, was_funded: bool) -> str:
     reservation = transfer.reservation
     if report.confirms_id:
