@@ -1,5 +1,7 @@
 """Send refunds to the bank in a payment file, and let staff record by hand that one was paid or came back.
 
+How much of a reservation is refunded is decided in loans/domain/reservation_money.py.
+
 The file is a CSV: we do not keep the account numbers of investors, so the bank adds them by the reference of the payment that each refund
 is for.
 """

@@ -84,7 +84,7 @@ def _follow_money(work: UnitOfWork, transfer: Transfer, before: InboundPosition,
         elif after.state == PaymentState.SHORT:
             _lack_money(work, reservation, after)
         else:
-            if after.amount != before.amount:
+            if after.amount != before.amount or reservation.state == ReservationState.SETTLED:
                 _change_amount(work, reservation, after.amount)
             if not reservation.funded_at:
                 work.change_reservation(reservation, ReservationEvent.FUNDED, funded_at=work.at, expires_at=None)

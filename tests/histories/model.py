@@ -115,7 +115,8 @@ class Reservation:
     @property
     def keeps(self) -> int:
         if self.state == "pending":
-            return self.amount if self.funded else max(0, self.payment.received)
+            # While the whole amount is not here, nothing is lost: the reservation keeps what is left of it.
+            return self.amount if self.funded else max(0, min(self.payment.received, self.received - self.sent - self.gone))
         return self.settled
 
     @property

@@ -656,3 +656,14 @@ def test_a_loss_is_no_money_that_could_revive_a_reservation() -> None:
     after = fresh(reservation)
     assert (after.state, after.cause, after.lost) == ("canceled", "payment_returned", 0)
     assert (after.received, after.refunded) == (10_000, 10_000)
+
+
+def test_a_void_refund_that_is_paid_lowers_what_has_settled_also_where_the_amount_was_lower_already() -> None:
+    reservation = settled(loan := LoanFactory())
+    money_comes(reservation, "0.01", now=LATER, occurred_at=LATER)
+    refund = reservation.transfers.get(direction="refund")
+    money_fails(reservation, "0.01", now=LATER, occurred_at=NOON + timedelta(seconds=1))
+    assert fresh(refund).status == "void"
+    refund_goes_out(refund, now=LATER)
+    after = fresh(reservation)
+    assert (after.settled_amount, after.lost, fresh(loan).settled) == (Decimal("9999.99"), 0, Decimal("9999.99"))
