@@ -38,6 +38,12 @@ OPEN = {
     "account/log-in/": (EVERYBODY, "200 " * 7),  # what was posted is not complete
     # Others than investors are redirected to the log-in.
     "account/": (EVERYBODY, "405 " * 7),
+    "account/money/": (EVERYBODY, "405 " * 7),
+    "account/messages/": (EVERYBODY, "405 " * 7),
+    "account/statement/": (EVERYBODY, "405 " * 7),
+    "account/statement.csv": (EVERYBODY, "405 " * 7),
+    "account/password/": (EVERYBODY, "302 400 400 302 302 302 302"),
+    "account/password/done/": (EVERYBODY, "405 " * 7),
     "account/reserve/<slug:reference>/": (EVERYBODY, "302 400 400 302 302 302 302"),
     "account/reservations/<uuid:reservation_id>/": ("200 200 404 200 200 200 200", "405 " * 7),
     "account/reservations/<uuid:reservation_id>/transfer/": ("405 " * 7, "302 400 404 302 302 302 302"),

@@ -104,11 +104,11 @@ def reserve_page(request: HttpRequest, investor: Investor, reference: str) -> Ht
                 raise
             except Problem as error:
                 problem, status = error, STATUSES.get(error.code, 409)
-        if "key" in form.errors or isinstance(problem, IdempotencyKeyReused):
-            form.data = form.data.copy() | {"key": str(uuid.uuid4())}
     offer = investor_offer(investor.pk, reference)
     context = {
         "form": form,
+        # A form that has reserved is not to be sent again. Any other keeps its key, since the first sending may still be under way.
+        "key": uuid.uuid4() if "key" in form.errors or isinstance(problem, IdempotencyKeyReused) else form["key"].value(),
         "was_sent": request.method == "POST",
         "problem": problem,
         "alternative": _accepted_amount(problem, offer),
@@ -160,7 +160,7 @@ def transfer_start(request: HttpRequest, investor: Investor, reservation_id: UUI
     """Start the transfer by the chosen method. The same again changes nothing."""
     form = TransferForm(request.POST)
     if not form.is_valid():
-        return _reservation_page(request, investor, reservation_id, form.errors["method"][0], 400)
+        return _reservation_page(request, investor, reservation_id, str(form.errors["method"][0]), 400)
     method = form.cleaned_data["method"]
     return _change(request, investor, reservation_id, lambda **who: start_transfer(method=method, **who))
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from loans.web import account, allotments, metros, reservations, views
+from loans.web import account, allotments, documents, metros, reservations, views
 
 app_name = "loans"
 urlpatterns = [
@@ -19,6 +19,12 @@ urlpatterns = [
     path("account/log-in/", account.log_in, name="log-in"),
     path("account/log-out/", account.log_out, name="log-out"),
     path("account/", reservations.reservation_list, name="account"),
+    path("account/money/", documents.money, name="money"),
+    path("account/messages/", documents.message_list, name="messages"),
+    path("account/statement/", documents.statement, name="statement"),
+    path("account/statement.csv", documents.statement_csv, name="statement-csv"),
+    path("account/password/", documents.password_change, name="password"),
+    path("account/password/done/", documents.password_done, name="password-done"),
     path("account/reserve/<slug:reference>/", reservations.reserve_page, name="reserve"),
     path("account/reservations/<uuid:reservation_id>/", reservations.reservation_detail, name="reservation"),
     path("account/reservations/<uuid:reservation_id>/transfer/", reservations.transfer_start, name="transfer-start"),

@@ -1,5 +1,6 @@
 """An investor's account: who gets in, what is reserved, paid and canceled there, and what a form that is sent twice does."""
 
+import csv
 import re
 from datetime import timedelta
 from html import unescape
@@ -14,8 +15,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_otp.oath import totp
 from django_otp.plugins.otp_totp.models import TOTPDevice
+from knox.models import AuthToken
 
-from loans.models import Investor, Loan, Reservation
+from loans.api import authentication
+from loans.models import Delivery, Investor, Loan, Reservation, Transition
 from tests import factories
 from tests.factories import InvestorFactory, LoanFactory, UserFactory, fresh
 
@@ -280,3 +283,54 @@ def test_the_loans_page_stays_the_same_for_all(signed_in: Client, loan: Loan) ->
     assert page.headers["Cache-Control"] == "public, no-cache"
     assert page.content == Client().get("/loans/PL-0001/").content
     assert 'action="/account/reserve/PL-0001/" method="get"' in text(page)
+
+
+# --- Money, messages, documents, password --------------------------------------------------------------------------------------
+def test_money_shows_totals_and_refunds(signed_in: Client, investor: Investor, loan: Loan) -> None:
+    now = timezone.now()
+    factories.settled(loan, "5000", investor=investor, now=now)
+    late = factories.reserved(loan, "3000", investor=investor, now=now)
+    factories.start_transfer(late, now=now)
+    factories.money_comes(late, "3000.50", now=now)
+    factories.settled(loan, "7000", now=now)
+    page = text(signed_in.get("/account/money/"))
+    assert "<dt>Settled (1)</dt><dd>$5,000.00</dd>" in page
+    assert "$7,000.00" not in page
+    refund = fresh(late).transfers.filter(direction="refund").first()
+    assert refund is None or refund.reference in page
+
+
+def test_messages_are_the_investors_own_with_their_outcome(signed_in: Client, investor: Investor, loan: Loan) -> None:
+    now = timezone.now()
+    for reservation in (factories.reserved(loan, "5000", investor=investor, now=now), factories.reserved(loan, "3000", now=now)):
+        transition = Transition.objects.get(reservation=reservation)
+        Delivery.objects.create(transition=transition, reservation=reservation, created_at=now, status="sent", ended_at=now)
+    page = text(signed_in.get("/account/messages/"))
+    assert page.count("You reserved part of loan PL-0001") == 1
+    assert "sent " in page
+
+
+def test_what_settled_is_there_as_csv_and_as_a_page(signed_in: Client, investor: Investor) -> None:
+    now = timezone.now()
+    loan = LoanFactory(reference="PL-0001", title="=cmd()", now=now)
+    factories.settled(loan, "5000", investor=investor, now=now)
+    factories.settled(loan, "7000", now=now)
+    response = signed_in.get("/account/statement.csv")
+    rows = list(csv.reader(response.content.decode().splitlines()))
+    assert [row[:6] for row in rows[1:]] == [["PL-0001", "'=cmd()", "1", "5000.00", "8.50", "24"]]
+    assert response.headers["Cache-Control"] == "private, no-store"
+    assert "<b>$5,000.00</b>" in text(signed_in.get("/account/statement/"))
+
+
+def test_a_new_password_ends_other_sessions_and_tokens(signed_in: Client, investor: Investor) -> None:
+    other = Client()
+    other.force_login(investor.user)
+    headers = {"Authorization": f"Bearer {AuthToken.objects.create(investor.user)[1]}"}
+    assert Client().get("/api/v1/portfolio/", headers=headers).status_code == 200
+    new = {"old_password": PASSWORD, "new_password1": "another long one", "new_password2": "another long one"}
+    assert signed_in.post("/account/password/", new | {"old_password": "wrong"}).status_code == 400
+    assert signed_in.post("/account/password/", new).headers["Location"] == "/account/password/done/"
+    assert signed_in.get("/account/password/done/").status_code == 200
+    assert other.get("/account/").status_code == 302
+    authentication.forget()
+    assert Client().get("/api/v1/portfolio/", headers=headers).status_code == 401
