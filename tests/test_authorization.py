@@ -62,6 +62,7 @@ OPEN = {
     "api/v1/reservations/<any-uuid:reservation_id>/outlook/": ("401 200 404 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/reservations/<any-uuid:reservation_id>/transfer/": ("401 405 405 403 403 403 403", "401 400 400 403 403 403 403"),
     "api/v1/reservations/<any-uuid:reservation_id>/cancel/": ("401 405 405 403 403 403 403", "401 200 404 403 403 403 403"),
+    "api/v1/events/": ("401 200 200 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/portfolio/": ("401 200 200 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/bank-events/": ("405 " * 7, "400 " * 7),
     "ziptocbsa": ("400 " * 7, "400 " * 7),

@@ -807,7 +807,7 @@ class Migration(migrations.Migration):
                     loans.models.fields.TransactionId(
                         db_default=models.Func(function="pg_current_xact_id"),
                         editable=False,
-                        help_text="The transaction that wrote it. The outbox reads in this order.",
+                        help_text="The transaction that wrote it. The outbox and the event feed read in this order.",
                     ),
                 ),
                 (
@@ -830,7 +830,11 @@ class Migration(migrations.Migration):
                 (
                     "reservation",
                     models.ForeignKey(
-                        null=True, on_delete=django.db.models.deletion.PROTECT, related_name="transitions", to="loans.reservation"
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="transitions",
+                        to="loans.reservation",
                     ),
                 ),
                 (
@@ -1162,6 +1166,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="transition",
             index=models.Index(fields=["txid", "id"], name="transition_in_order"),
+        ),
+        migrations.AddIndex(
+            model_name="transition",
+            index=models.Index(fields=["reservation", "txid", "id"], name="transition_of_reservation"),
         ),
         migrations.AddIndex(
             model_name="transition",

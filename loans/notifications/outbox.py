@@ -26,27 +26,35 @@ _LOCK_CURSOR = """
 """
 
 # Rows become visible in the order of commits, not of their ids. A cursor over ids alone would therefore skip the rows of a
-# transaction that took its ids early and committed late. So the cursor follows (txid, id), and stops before the oldest
-# transaction that still runs: nothing new can appear below it.
-_FAN_OUT = """
-    WITH running AS (
-        -- Open transactions, but for those that cannot write history here: other databases' and autovacuum's.
+# transaction that took its ids early and committed late. So a cursor follows (txid, id), and stops before the oldest
+# transaction that still runs: nothing new can appear below it. Left out are open transactions that cannot write history here: other
+# databases' and autovacuum's.
+OLDEST_OPEN = """
+    COALESCE((
         SELECT xid FROM pg_snapshot_xip(pg_current_snapshot()) AS xid
         WHERE NOT EXISTS (
             SELECT FROM pg_stat_activity
             WHERE backend_xid = xid::xid AND (datname <> current_database() OR backend_type = 'autovacuum worker')
         )
-    ), unread AS MATERIALIZED (
+        ORDER BY xid LIMIT 1
+    ), pg_snapshot_xmax(pg_current_snapshot()))
+"""
+# The condition of the transitions that have a message, and its parameters.
+IS_ANNOUNCED = "CASE WHEN transfer_id IS NULL THEN event = ANY(%(of_reservation)s) ELSE event = ANY(%(of_transfer)s) END"
+ANNOUNCED_EVENTS = {"of_reservation": list(map(str, OF_RESERVATION)), "of_transfer": list(map(str, OF_TRANSFER))}
+
+_FAN_OUT = f"""
+    WITH unread AS MATERIALIZED (
         -- The next transitions after the cursor whose transactions are older than any open one.
         SELECT * FROM loans_transition
         WHERE (txid, id) > (%(txid)s::xid8, %(id)s)
-            AND txid < COALESCE((SELECT xid FROM running ORDER BY xid LIMIT 1), pg_snapshot_xmax(pg_current_snapshot()))
+            AND txid < {OLDEST_OPEN}
         ORDER BY txid, id LIMIT %(batch)s
     ), announced AS (
         -- Those that have a message, with the investor whom they concern.
         SELECT unread.txid, unread.id, unread.reservation_id, reservation.investor_id
         FROM unread JOIN loans_reservation AS reservation ON reservation.id = unread.reservation_id
-        WHERE CASE WHEN transfer_id IS NULL THEN event = ANY(%(of_reservation)s) ELSE event = ANY(%(of_transfer)s) END
+        WHERE {IS_ANNOUNCED}
     ), targets AS (
         -- Each of them once for the investor's mailbox, and once for each of the investor's enabled endpoints.
         SELECT announced.*, NULL::bigint AS endpoint_id
@@ -119,8 +127,7 @@ def fan_out(now: datetime | None = None, *, batch: int = BATCH) -> int:
         if is_ahead_of_server:
             raise HistoryRestored
         values: dict[str, Any] = {"cursor": _CURSOR, "txid": txid, "id": transition_id, "batch": batch, "now": now}
-        values |= {"at_once": EMAILS_AT_ONCE, "spacing": EMAIL_SPACING}
-        values |= {"of_reservation": list(map(str, OF_RESERVATION)), "of_transfer": list(map(str, OF_TRANSFER))}
+        values |= {"at_once": EMAILS_AT_ONCE, "spacing": EMAIL_SPACING} | ANNOUNCED_EVENTS
         cursor.execute(_FAN_OUT, values)
         (transitions_read,) = cursor.fetchone()
         return int(transitions_read)
