@@ -21,6 +21,7 @@ from loans.models import Investor, Reservation
 from loans.selectors.offers import InvestorOffer, LoanOffer, investor_offer
 from loans.selectors.reservations import deadline_in_history
 from loans.selectors.transfers import current_transfer
+from peerloans.wording import deadline_text, dollars_text
 
 ATTEMPTS = 3  # Other requests may take what is available between the reading of the offer and the next attempt; a third is rare.
 
@@ -81,26 +82,27 @@ def _admit_after_expiry(admit: "partial[Admission]", reference: str, amount: Dec
 def _raise_if_refused(offer: InvestorOffer, amount: Decimal) -> None:
     loan = offer.loan
     if not offer.takes_reservations:
-        raise LoanNotOpen(f"{loan.reference} takes no reservations: it is {loan.status}{_closing(offer)}.", loan_status=loan.status)
+        raise LoanNotOpen(f"{loan.reference} takes no reservations: it {_closed(offer)}.", loan_status=loan.status)
     if not offer.may_buy:
         raise NotAccredited("Only accredited investors may reserve. Your accreditation is missing or has ended; ask us to renew it.")
     if not limits.meets_minimum(amount, loan.minimum, loan.remaining):
         if loan.remaining < loan.minimum:
-            raise BelowMinimum(f"Reserve exactly {loan.remaining}, all that remains.", minimum=loan.remaining)
-        raise BelowMinimum(f"Reserve at least {loan.minimum}.", minimum=loan.minimum)
+            raise BelowMinimum(f"Reserve exactly {dollars_text(loan.remaining)}, all that remains.", minimum=loan.remaining)
+        raise BelowMinimum(f"Reserve at least {dollars_text(loan.minimum)}.", minimum=loan.minimum)
     if amount > offer.available:
-        then = f" At {offer.frees_at.isoformat()} up to {offer.available_then} may be available." if offer.frees_at else ""
+        freed = f"up to {dollars_text(offer.available_then)} may be available"
+        then = f" After {deadline_text(offer.frees_at)} {freed}." if offer.frees_at else ""
         raise OverLimit(
-            f"{amount} is more than the {offer.available} available of {loan.reference}.{then}",
+            f"{dollars_text(amount)} is more than the {dollars_text(offer.available)} available of {loan.reference}.{then}",
             available=offer.available,
             frees_at=offer.frees_at,
             available_then=offer.available_then,
         )
 
 
-def _closing(offer: LoanOffer) -> str:
+def _closed(offer: LoanOffer) -> str:
     closes_at = offer.loan.closes_at
-    return f" and closed on {closes_at:%Y-%m-%d %H:%M} UTC" if closes_at and closes_at <= offer.at else ""
+    return f"closed at {deadline_text(closes_at, year=True)}" if closes_at and closes_at <= offer.at else f"is {offer.loan.status}"
 
 
 def start_transfer(
@@ -151,6 +153,5 @@ def refuse_expired(reservation: Reservation) -> None:
     """
     if reservation.cause == ReservationEvent.EXPIRED:
         expired_at = deadline_in_history(reservation)
-        raise ReservationExpired(
-            f"This reservation expired at {expired_at}. Make a new one.", expired_at=expired_at, state=reservation.state
-        )
+        expired = f" at {deadline_text(expired_at)}" if expired_at else ""
+        raise ReservationExpired(f"This reservation expired{expired}. Make a new one.", expired_at=expired_at, state=reservation.state)
