@@ -19,6 +19,7 @@ from loans.models import BankEvent, Reservation, Transfer
 from loans.selectors.bank_events import paid_by_void_refunds, position_of_inbound, was_paid_while_void
 from loans.selectors.reservations import deadline_in_history, deadline_when_canceled
 from loans.selectors.transfers import current_transfer
+from peerloans.wording import deadline_text, dollars_text, instant_text
 
 SETTLE_TASK = "loans.tasks.settle_loan"
 
@@ -158,7 +159,8 @@ def _outcome_of_clearing(work: UnitOfWork, transfer: Transfer, after: InboundPos
         return "confirmation"
     if after.effects.get(report.pk) != Effect.COUNTS:
         if not report.answer:
-            detail = f"{report.amount} dollars for {transfer.reference} were reported again with the same time, {report.occurred_at}."
+            repeated = f"{dollars_text(report.amount)} for {transfer.reference} was reported again"
+            detail = f"{repeated} with the same time, {instant_text(report.occurred_at)}."
             work.add_review_item("possible_duplicate", detail, reservation, report)
         return "possible_duplicate"
     if after.state == PaymentState.RETURNED:
@@ -168,25 +170,25 @@ def _outcome_of_clearing(work: UnitOfWork, transfer: Transfer, after: InboundPos
         _list_late_money(work, transfer, report)
         return "late_money"
     if was_funded:
-        detail = f"{report.amount} dollars were received again for {transfer.reference}; they are refunded."
+        detail = f"{dollars_text(report.amount)} was received again for {transfer.reference}; it is refunded."
         work.add_review_item("second_payment", detail, reservation)
         return "second_payment"
     if transfer.moved != transfer.amount:
-        detail = f"{transfer.moved} dollars were received for {transfer.reference}, {transfer.amount} were expected."
+        detail = f"{dollars_text(transfer.moved)} was received for {transfer.reference}, and {dollars_text(transfer.amount)} was expected."
         work.add_review_item("amount_differs", detail, reservation)
     return "funded" if reservation.funded_at else "too_little"
 
 
 def _list_late_money(work: UnitOfWork, transfer: Transfer, report: BankEvent) -> None:
     reservation = transfer.reservation
-    late = f"{report.amount} dollars for {transfer.reference} were received late."
+    late = f"{dollars_text(report.amount)} for {transfer.reference} was received late."
     expired_at = deadline_in_history(reservation) if reservation.cause == ReservationEvent.EXPIRED else None
     if expired_at and report.occurred_at < expired_at:
         # The money cleared in time and only the notice was late. Staff may reinstate the reservation, which voids the refund.
-        detail = f"{late} They cleared at {report.occurred_at}, before the deadline of {expired_at}."
+        detail = f"{late} It cleared at {instant_text(report.occurred_at)}, in time: the deadline was {deadline_text(expired_at)}."
         work.add_review_item("deadline_missed", detail, reservation)
     else:
-        work.add_review_item("late_money", f"{late} They are refunded.", reservation)
+        work.add_review_item("late_money", f"{late} It is refunded.", reservation)
 
 
 def _outcome_of_failure(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition, report: BankEvent) -> str:
@@ -198,11 +200,12 @@ def _outcome_of_failure(work: UnitOfWork, transfer: Transfer, before: InboundPos
     if effect == Effect.NO_MONEY:
         return "already_failed"
     if effect == Effect.TOO_LARGE:
-        detail = f"The bank reports a return of {report.amount} dollars for {transfer.reference}, of which {after.received} were received."
+        returned = f"The bank reports a return of {dollars_text(report.amount)} for {transfer.reference}"
+        detail = f"{returned}, of which {dollars_text(after.received)} was received."
         work.add_review_item("return_differs", detail, transfer.reservation)
         return "return_differs"
     if after.state == PaymentState.FAILED:
-        detail = f"The transfer {transfer.reference} of {report.amount} dollars failed."
+        detail = f"The transfer {transfer.reference} of {dollars_text(report.amount)} failed."
         work.add_review_item("transfer_failed", detail, transfer.reservation)
         return "failed"
     _list_return(work, transfer, report.amount)
@@ -211,8 +214,8 @@ def _outcome_of_failure(work: UnitOfWork, transfer: Transfer, before: InboundPos
 
 def _list_return(work: UnitOfWork, transfer: Transfer, amount: Decimal) -> None:
     reservation = transfer.reservation
-    outcome = f"canceled ({reservation.cause})" if reservation.cause else f"{reservation.state} with {reservation.amount}"
-    detail = f"The bank took back {amount} dollars of {transfer.reference}. The reservation is {outcome}."
+    outcome = f"canceled ({reservation.cause})" if reservation.cause else f"{reservation.state} with {dollars_text(reservation.amount)}"
+    detail = f"The bank took back {dollars_text(amount)} of {transfer.reference}. The reservation is {outcome}."
     work.add_review_item("payment_returned", detail, reservation)
 
 
@@ -231,12 +234,13 @@ def follow_refund(work: UnitOfWork, refund: Transfer, before: RefundPosition, af
     if report.confirms_id and after.paid == before.paid:
         return "confirmation"
     if after.effects.get(report.pk) == Effect.DOUBTFUL or report.answer == "same":
-        detail = f"The bank reports again that it paid {report.amount} dollars for refund {refund.reference}, which is paid."
+        detail = f"The bank reports again that it paid {dollars_text(report.amount)} for refund {refund.reference}, which is paid."
         if not report.answer:
             work.add_review_item("possible_duplicate", detail, refund.reservation, report)
         return "possible_duplicate"
     if after.effects.get(report.pk) == Effect.TOO_LARGE:
-        detail = f"The bank reports that {report.amount} dollars of refund {refund.reference} came back, of which {after.paid} were paid."
+        returned = f"The bank reports that {dollars_text(report.amount)} of refund {refund.reference} came back"
+        detail = f"{returned}, of which {dollars_text(after.paid)} was paid."
         work.add_review_item("refund_differs", detail, refund.reservation)
         return "refund_differs"
     more_paid = after.paid - before.paid
@@ -288,7 +292,8 @@ def _pay(work: UnitOfWork, refund: Transfer, amount: Decimal, occurred_at: datet
     event = TransferEvent.PAID if is_void or amount >= outstanding else TransferEvent.PAID_IN_PART
     _change_refund(work, refund, event, amount, occurred_at)
     if is_void or amount != outstanding:
-        detail = f"The bank paid {amount} dollars for refund {refund.reference}, which was {status} with {outstanding} to pay."
+        paid = f"The bank paid {dollars_text(amount)} for refund {refund.reference}"
+        detail = f"{paid}, which was {status} with {dollars_text(outstanding)} to pay."
         work.add_review_item("refund_differs", detail, refund.reservation)
         return "refund_differs"
     return "paid"

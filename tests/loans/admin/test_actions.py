@@ -393,7 +393,7 @@ def test_the_preview_of_settling_ahead_names_the_reservations_it_overtakes_and_s
 def test_the_preview_of_a_different_amount_shows_the_new_review_item(operator: Client) -> None:
     page = Page(operator, find(Reservation, "record_money"), pending_now(), amount="6000")
     (preview,) = page.response.context["previews"]
-    assert preview.review_items[0].detail.startswith("6000.00 dollars were received")
+    assert preview.review_items[0].detail.startswith("$6,000.00 was received")
     assert preview.review_items[0].get_kind_display() == "Amount differs"
     assert ("due", Decimal("1000.00")) in [(transition.event, transition.amount) for transition in preview.transitions]
 
