@@ -15,17 +15,18 @@ from loans.domain.states import Direction
 from loans.models import Transfer, Transition
 from loans.notifications.outbox import ANNOUNCED_EVENTS, IS_ANNOUNCED, OLDEST_OPEN
 
+# The row comparison begins with the reservation, and the limit at open transactions stands outside, so that only the index by
+# reservation can be used. At the end of history the index by txid looks cheap to the planner, and would be read for each reservation.
 _READ = f"""
     WITH until AS MATERIALIZED (SELECT {OLDEST_OPEN} AS txid)
-    SELECT own.id FROM loans_reservation AS reservation, LATERAL (
+    SELECT own.id FROM until, loans_reservation AS reservation, LATERAL (
         SELECT transition.txid, transition.id FROM loans_transition AS transition
         WHERE transition.reservation_id = reservation.id
-            AND (transition.txid, transition.id) > (%(txid)s::xid8, %(id)s)
-            AND transition.txid < (SELECT txid FROM until)
+            AND (transition.reservation_id, transition.txid, transition.id) > (reservation.id, %(txid)s::xid8, %(id)s)
             AND {IS_ANNOUNCED}
         ORDER BY transition.txid, transition.id LIMIT %(limit)s
     ) AS own
-    WHERE reservation.investor_id = %(investor_id)s
+    WHERE reservation.investor_id = %(investor_id)s AND own.txid < until.txid
     ORDER BY own.txid, own.id LIMIT %(limit)s
 """
 
