@@ -79,9 +79,9 @@ def inbound_position(
 ) -> InboundPosition:
     """Return the position of an inbound transfer.
 
-    `expected` is the amount of its reservation before returns. All that cleared counts together. A return takes the newest payment of
-    exactly its amount, or else a part of what is there. A return that leaves less than `expected`, but at least `minimum`, lowers the
-    amount; one that leaves less than `minimum` ends the payment. `paid_out`, what the bank paid by refunds that were void, is taken
+    `expected` is the amount of its reservation before returns. All that cleared counts together. A return lowers
+    what was received. If the payment was funded and less than its amount is left, at least `minimum` lowers the amount, and less ends
+    the payment. `paid_out`, what the bank paid by refunds that were void, is taken
     like a return, after all others.
     """
     state, received, amount = PaymentState.EXPECTED, ZERO_DOLLARS, expected

@@ -234,7 +234,9 @@ def _note_reservation(loan: PlayedLoan, row: HistoryRow, key: UUID, cleared_at: 
     reservation.state, reservation.expires_at = row.to_state, row.deadline
     reservation.settled = row.amount if row.to_state == ReservationState.SETTLED else ZERO_DOLLARS
     loan.settled += reservation.settled
-    if row.event in {ReservationEvent.AMOUNT_ACCEPTED, ReservationEvent.AMOUNT_FOLLOWED, ReservationEvent.REVIVED}:
+    if row.event in {ReservationEvent.AMOUNT_ACCEPTED, ReservationEvent.AMOUNT_FOLLOWED, ReservationEvent.REVIVED} or (
+        row.event == ReservationEvent.PAYMENT_RETURNED and row.from_state != ReservationState.SETTLED
+    ):
         reservation.amount = row.amount
     if row.event == ReservationEvent.FUNDED:
         reservation.funded_at = row.at
@@ -299,7 +301,10 @@ def _revive(loan: PlayedLoan, key: UUID, step: RecordedEvent) -> bool:
 
 
 def _cancel(loan: PlayedLoan, key: UUID, step: RecordedEvent) -> bool:
-    return loan.cancel(key, ReservationEvent(step.event))
+    possible = loan.cancel(key, ReservationEvent(step.event))
+    if possible and step.event == ReservationEvent.PAYMENT_RETURNED and step.row.from_state != ReservationState.SETTLED:
+        loan.reservations[key].amount = step.row.amount  # A return of all the money gives it the amount that it had before any return.
+    return possible
 
 
 _RESERVATION_EVENTS: dict[str, Callable[[PlayedLoan, UUID, RecordedEvent], bool]] = {

@@ -253,7 +253,7 @@ class UnitOfWork:
         return sum((refund.outstanding for refund in self._refunds_due(reservation)), reservation_money.ZERO_DOLLARS)
 
     def void_due_refunds(self, reservation: Reservation, amount: Decimal) -> Decimal:
-        """Do the same, but return the dollars that the due refunds do not cover; nothing is lost."""
+        """Void due refunds, the newest first, until `amount` dollars are covered. Return the dollars that they do not cover."""
         for refund in self._refunds_due(reservation):
             if amount <= 0:
                 break

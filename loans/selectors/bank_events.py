@@ -100,10 +100,10 @@ def candidates_for(event: BankEvent) -> Sequence[Transfer]:
     """Return the transfers that a report without a known reference might mean, the newest first.
 
     An inbound payment may be for a live reservation of exactly this amount, or of an investor whose name the text has. A refund may
-    be any open one of this amount.
+    be any of this amount that is not void.
     """
     if event.type.startswith("refund"):
-        meant = Q(direction=Direction.REFUND, amount=event.amount)
+        meant = Q(direction=Direction.REFUND, amount=event.amount) & ~Q(status=TransferStatus.VOID)
     else:
         named = Q(text__icontains=F("reservation__investor__name")) & ~Q(reservation__investor__name="")
         meant = Q(direction=Direction.INBOUND, reservation__state__in=LIVE) & (Q(amount=event.amount) | named)

@@ -24,7 +24,7 @@ from loans.services.reservations import cancel_reservation, reserve, start_trans
 from loans.services.settlement import settle_ahead_of_turn, settle_due
 from loans.services.staff_overrides import accept_amount, cancel_by_staff, extend_reservation, reinstate_reservation
 from peerloans.errors import Problem
-from tests.factories import NOON, STAFF, InvestorFactory, LoanFactory, notice
+from tests.factories import NOON, STAFF, UNLIMITED, InvestorFactory, LoanFactory, notice
 from tests.histories.test_histories import History
 
 pytestmark = pytest.mark.django_db
@@ -84,7 +84,7 @@ class RandomLoan:
         self.loan: Loan = LoanFactory(
             settlement_rule=rule, overbooking_rate=Decimal(rate), amount=Decimal("9000.01"), now=NOON, closes_at=closes_at
         )
-        self.investor = InvestorFactory()
+        self.investor = InvestorFactory(**UNLIMITED)
         self.steps: list[tuple[int, Callable[[], object]]] = [
             (6, self.reserve),
             (5, lambda: start_transfer(**self.by_investor("reserved"), method="ach")),
@@ -148,7 +148,7 @@ def test_random_histories_of_every_rule_give_what_happened(rule: str) -> None:
     first_seed = int(os.environ.get("HISTORIES_SEED") or random.getrandbits(32))
     print(f"HISTORIES_SEED={first_seed}")  # noqa: T201 - pytest shows it when the test fails
     settled = 0
-    for number in range(6):
+    for number in range(8):
         draw = random.Random(first_seed + number)
         history = RandomLoan(draw, rule, draw.choice(["0", "0.20", "0.85"]))
         now = history.play()

@@ -570,5 +570,5 @@ def test_recording_more_money_than_the_columns_hold_is_refused_in_the_preview(op
     posted |= {"notice_id": str(uuid4()), "occurred_at": "2026-07-01T12:00"}
     for step in ("preview", "confirm"):
         page = operator.post(address(Reservation), posted | {"step": step}, follow=True).content.decode()
-        assert "more than 999999999999.99 would have moved for one reservation, which is the limit" in page
+        assert "more would have moved for one reservation than $999,999,999,999.99" in page
     assert stored_rows() == before
