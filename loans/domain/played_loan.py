@@ -64,7 +64,12 @@ class PlayedLoan:
 
     def available(self, at: datetime) -> Decimal:
         """Return how many dollars one more reservation may take."""
-        if self.status != LoanStatus.OPEN or self.is_closed(at):
+        return ZERO_DOLLARS if self.is_closed(at) else self.unclaimed
+
+    @property
+    def unclaimed(self) -> Decimal:
+        """The same for a reservation that was made before the closing."""
+        if self.status != LoanStatus.OPEN:
             return ZERO_DOLLARS
         claimed = sum((reservation.amount for reservation in self.live.values()), ZERO_DOLLARS)
         return limits.available(self.remaining, self.overbooking_rate, claimed)
@@ -200,9 +205,20 @@ class PlayedLoan:
 
     def reinstate(self, key: UUID, state: str, deadline: datetime | None, at: datetime, *, funded_at: datetime | None) -> bool:
         """Make a canceled reservation live again. With `funded_at` its money is here, and has been since then."""
+        return self._make_live(key, state, deadline, self.available(at), funded_at)
+
+    def revive(self, key: UUID, amount: Decimal, deadline: datetime | None, *, funded_at: datetime | None) -> bool:
+        """Make a reservation live again that the bank had canceled, with the amount that its money allows; also after the closing."""
+        return self._make_live(key, ReservationState.PENDING, deadline, self.unclaimed, funded_at, amount)
+
+    def _make_live(
+        self, key: UUID, state: str, deadline: datetime | None, room: Decimal, funded_at: datetime | None, amount: Decimal | None = None
+    ) -> bool:
         reservation = self.reservations[key]
-        if reservation.state != ReservationState.CANCELED or reservation.cause == REFUSED or reservation.amount > self.available(at):
+        amount = reservation.amount if amount is None else amount
+        if reservation.state != ReservationState.CANCELED or reservation.cause == REFUSED or amount > room:
             return False
+        reservation.amount = amount
         reservation.state, reservation.cause, reservation.expires_at = state, "", deadline
         reservation.funded_at, reservation.paid = funded_at, funded_at is not None
         self.live[key] = reservation

@@ -296,8 +296,7 @@ def _revive(loan: PlayedLoan, key: UUID, step: RecordedEvent) -> bool:
     row = step.row
     if loan.reservations[key].state != ReservationState.CANCELED:
         return True
-    loan.reservations[key].amount = row.amount
-    return loan.reinstate(key, row.to_state, row.deadline, row.at, funded_at=row.at if row.deadline is None else None)
+    return loan.revive(key, row.amount, row.deadline, funded_at=row.at if row.deadline is None else None)
 
 
 def _cancel(loan: PlayedLoan, key: UUID, step: RecordedEvent) -> bool:

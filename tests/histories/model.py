@@ -168,10 +168,15 @@ class Model:
         return self.status == "open" and self.now < self.closes_at
 
     @property
-    def available(self) -> int:
+    def room(self) -> int:
+        """What is free for a reservation that was made before the closing, and lives on after it."""
         limit = self.remaining * (100 + self.percent) // 100
         free = min(self.remaining, limit - sum(reservation.amount for reservation in self.live))
-        return max(0, free) if self.takes_reservations else 0
+        return max(0, free) if self.status == "open" else 0
+
+    @property
+    def available(self) -> int:
+        return self.room if self.takes_reservations else 0
 
     # --- Time ---------------------------------------------------------------------------------------------------------
     def pass_time(self, until: datetime) -> None:
@@ -250,7 +255,7 @@ class Model:
         """
         in_time = reservation.deadline > self.now or (reservation.was_funded and payment.is_funded)
         is_here = reservation.surplus >= (payment.amount if payment.is_funded else payment.received)
-        if in_time and is_here and payment.amount <= self.available:
+        if in_time and is_here and payment.amount <= self.room:
             reservation.state, reservation.cause = "pending", ""
             reservation.amount, reservation.funded = payment.amount, payment.is_funded
 
@@ -258,7 +263,7 @@ class Model:
         """Change the amount to what the money allows; it grows again only if it has not settled, and if there is room for it."""
         if reservation.settled:
             reservation.amount = reservation.settled = amount
-        elif amount - reservation.amount <= (self.available if amount > reservation.amount else 0):
+        elif amount - reservation.amount <= (self.room if amount > reservation.amount else 0):
             reservation.amount = amount
 
     def lack_money(self, reservation: Reservation, payment: Payment) -> None:
