@@ -38,6 +38,7 @@ from tests.histories.bank import SOURCES, Account, Report
 pytestmark = pytest.mark.django_db
 AMOUNT, PERCENT, OPEN_FOR = 10_000_00, 20, timedelta(days=12)
 STEPS_EACH = 50
+USUAL_SEED = 101  # of the short run; the long one draws another each time
 NOTICE_TYPES: dict[tuple[bool, bool], Any] = {  # by whether it is inbound, and whether the money moved onward
     (True, True): "transfer.cleared",
     (True, False): "transfer.failed",
@@ -488,8 +489,8 @@ class History(RuleBasedStateMachine):
         return list(Reservation.objects.raw(RESERVATIONS_WITH_SUMS, [self.loan_id]))
 
 
-def play(steps: int, phases: Sequence[Phase]) -> None:
-    first_seed = int(os.environ.get("HISTORIES_SEED") or random.getrandbits(32))
+def play(steps: int, phases: Sequence[Phase], usual_seed: int) -> None:
+    first_seed = int(os.environ.get("HISTORIES_SEED") or usual_seed)
     print(f"HISTORIES_SEED={first_seed}")  # noqa: T201 - pytest shows it when the test fails
     History.investors, History.steps = [InvestorFactory(**UNLIMITED) for _ in range(model.INVESTORS)], 0
     options = settings(
@@ -505,10 +506,10 @@ def play(steps: int, phases: Sequence[Phase]) -> None:
 
 
 def test_random_histories_leave_the_system_where_the_model_is() -> None:
-    play(2_000, [Phase.generate])  # shrinking a failing history can take minutes, so only the long run does it
+    play(2_000, [Phase.generate], USUAL_SEED)  # shrinking a failing history can take minutes, so only the long run does it
 
 
 @pytest.mark.long
 def test_many_random_histories_leave_the_system_where_the_model_is(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
-        play(100_000, [Phase.generate, Phase.shrink])
+        play(100_000, [Phase.generate, Phase.shrink], random.getrandbits(32))
