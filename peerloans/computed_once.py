@@ -22,18 +22,26 @@ def computed_once(key: str, compute: Callable[[], T], fresh_seconds: float) -> T
     wait_until = time.monotonic() + WAIT_SECONDS
     while True:
         last: tuple[float, T] | None = cache.get(key)
-        if last and time.time() - last[0] < fresh_seconds:
+        if last and _is_fresh(last, fresh_seconds):
             return last[1]
         # None: Redis is away. False: another caller computes.
         if cache.add(f"{key}:computing", 1, timeout=COMPUTING_SECONDS) is not False or time.monotonic() > wait_until:
-            return _compute(key, compute)
+            return _compute(key, compute, fresh_seconds)
         if last:
             return last[1]
         time.sleep(POLL_SECONDS)
 
 
-def _compute(key: str, compute: Callable[[], T]) -> T:
+def _is_fresh(last: tuple[float, object], fresh_seconds: float) -> bool:
+    return time.time() - last[0] < fresh_seconds
+
+
+def _compute(key: str, compute: Callable[[], T], fresh_seconds: float) -> T:
     try:
+        # Between the look above and the turn to compute, another caller may have ended.
+        last: tuple[float, T] | None = cache.get(key)
+        if last and _is_fresh(last, fresh_seconds):
+            return last[1]
         value = compute()
         cache.set(key, (time.time(), value), KEPT_SECONDS)
         return value

@@ -26,7 +26,8 @@ class Slow:
         return self.runs
 
 
-def test_those_who_come_first_wait_and_get_one_value() -> None:
+def test_those_who_come_first_wait_and_get_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT_SECONDS", 10.0)  # a busy machine must not make them give up
     slow = Slow()
 
     def let_it_end() -> None:
@@ -36,6 +37,18 @@ def test_those_who_come_first_wait_and_get_one_value() -> None:
 
     results = together(*[lambda: computed_once("k", slow, 60)] * 8, let_it_end)
     assert (results[:8], slow.runs) == ([1] * 8, 1)
+
+
+def test_who_looked_before_the_value_was_there_takes_it_on_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between a caller's look and its turn, another caller keeps the value and ends."""
+    add = cache.add
+
+    def another_ends_first(*arguments: Any, **options: Any) -> object:
+        cache.set("k", (time.time(), 1), 60)
+        return add(*arguments, **options)
+
+    monkeypatch.setattr(cache, "add", another_ends_first)
+    assert computed_once("k", lambda: 2, 60) == 1
 
 
 def test_while_one_computes_anew_the_others_see_the_last_value() -> None:
