@@ -100,6 +100,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_celery_beat",
     "csp",
+    "peerloans.monitoring",
     "cbsa",
     "loans",
 ]
@@ -191,6 +192,10 @@ if sentinels := env.list("REDIS_SENTINELS", default=[]):
 DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
 
 CELERY_BROKER_URL = required("CELERY_BROKER_URL", in_debug=embedded.broker_url(0))
+# RabbitMQ keeps a queue and an exchange as they were first declared, and refuses another declaration of the same name. So whoever
+# changes a declaration below also raises the number in these names, and the release before keeps its own.
+JOBS_QUEUE, DELIVERIES_QUEUE, EXCHANGE = "jobs-1", "deliveries-1", "peerloans-1"
+CELERY_TASK_DEFAULT_QUEUE = JOBS_QUEUE
 if CELERY_BROKER_URL.startswith(("amqp", "pyamqp")):
     # A quorum queue is stored by a majority of RabbitMQ's nodes. A task counts as sent once they have it.
     CELERY_TASK_DEFAULT_QUEUE_TYPE = "quorum"
@@ -203,8 +208,10 @@ else:
     # Longer than the second for which workers wait for a task, and short enough for a request that sends one after its commit.
     CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2}
 # Deliveries have a queue of their own, since a slow mail server makes them slow. A worker without `-Q` serves both queues.
-CELERY_TASK_QUEUES = {name: {"exchange": "celery", "routing_key": name, **queue_options} for name in ("celery", "deliveries")}
-CELERY_TASK_ROUTES = {"loans.tasks.deliver": {"queue": "deliveries"}}
+CELERY_TASK_QUEUES = {name: {"exchange": EXCHANGE, "routing_key": name, **queue_options} for name in (JOBS_QUEUE, DELIVERIES_QUEUE)}
+CELERY_TASK_ROUTES = {"loans.tasks.deliver": {"queue": DELIVERIES_QUEUE}}
+# Nothing here commands workers from afar. With it, two workers on one host would need different names.
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 # If a task cannot be sent, the scheduled job does its work.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.1}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 
+from amqp.exceptions import AMQPError
 from celery import current_app
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
@@ -43,8 +44,12 @@ def _check_redis() -> None:
 
 
 def _check_broker() -> None:
-    with current_app.connection_for_write(connect_timeout=1) as broker:
+    """Declare our queues, as sending a task does. A broker that keeps one of them differently refuses that, and each task."""
+    waits = {"read_timeout": 2, "write_timeout": 2}
+    with current_app.connection_for_write(connect_timeout=1, transport_options=waits) as broker:
         broker.ensure_connection(max_retries=1, interval_start=0, timeout=2)
+        for queue in current_app.amqp.queues.values():
+            queue(broker.default_channel).declare()
 
 
 def late_jobs() -> list[str]:
@@ -57,12 +62,18 @@ def _check_beat() -> None:
         raise PartDown(f"not sent since they were due: {', '.join(late)}")
 
 
+def _check_workers() -> None:
+    if waiting := job_runs.tasks_not_taken():
+        raise PartDown(f"no run ended since they were due: {', '.join(waiting)}")
+
+
 PARTS: dict[str, Callable[[], None]] = {
     "database": _check_database,
     "migrations": _MigrationCheck(),
     "redis": _check_redis,
     "broker": _check_broker,
     "beat": _check_beat,
+    "workers": _check_workers,
 }
 # The site works without the other parts: values shown from Redis are read from the database, and the sweeps do the work of
 # every task that was not sent. All servers share those parts, so if a server that lacks one left the balancer, all would.
@@ -77,7 +88,7 @@ def check_parts() -> dict[str, bool]:
 def _is_up(name: str, check: Callable[[], None]) -> bool:
     try:
         check()
-    except (PartDown, Error, RedisError, OperationalError, OSError) as error:
+    except (PartDown, Error, RedisError, OperationalError, AMQPError, OSError) as error:
         logger.warning("%s is down: %s", name, error)
         return False
     return True
