@@ -24,7 +24,10 @@ _OLDEST_DELIVERIES = """
 """
 _OLDEST_UNREAD = """
     SELECT extract(epoch FROM clock_timestamp() - at) FROM loans_transition
-    WHERE (txid, id) > (SELECT txid, transition_id FROM loans_outboxcursor) ORDER BY txid, id LIMIT 1
+    WHERE (txid, id) > (SELECT txid, transition_id FROM loans_outboxcursor) AND id > (SELECT after_id FROM loans_outboxcursor)
+        AND txid <= CASE WHEN (SELECT up_to_id FROM loans_outboxcursor) IS NULL
+            THEN pg_snapshot_xmax(pg_current_snapshot()) ELSE '9223372036854775807'::xid8 END
+    ORDER BY txid, id LIMIT 1
 """
 _CONNECTIONS = """
     SELECT COALESCE(state, 'unknown'), count(*) FROM pg_stat_activity
