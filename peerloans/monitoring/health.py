@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from amqp.exceptions import AMQPError
 from celery import current_app
@@ -12,6 +13,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from peerloans import job_runs
+from peerloans.monitoring import figures
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +84,13 @@ NEEDED = ("database", "migrations")
 
 def check_parts() -> dict[str, bool]:
     """Return for each part whether it is up."""
-    return {name: _is_up(name, check) for name, check in PARTS.items()}
+    of_apps = {name: partial(_check_app, check) for name, check in figures.checks.items()}
+    return {name: _is_up(name, check) for name, check in (PARTS | of_apps).items()}
+
+
+def _check_app(check: Callable[[], str]) -> None:
+    if problem := check():
+        raise PartDown(problem)
 
 
 def _is_up(name: str, check: Callable[[], None]) -> bool:

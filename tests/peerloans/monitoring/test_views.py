@@ -47,7 +47,7 @@ def test_all_parts_are_up(beat_ticks: None, client: Client, settings: Any) -> No
     settings.SECURE_SSL_REDIRECT = True
     response = client.get("/readyz", headers={"Host": "10.0.0.7:8000"})
     assert (response.status_code, set(ready_lines(client).values())) == (200, {"up"})
-    assert list(ready_lines(client)) == ["database", "migrations", "redis", "broker", "beat", "workers"]
+    assert list(ready_lines(client)) == ["database", "migrations", "redis", "broker", "beat", "workers", "history"]
 
 
 def fail(error: Exception) -> Callable[[], None]:
@@ -100,9 +100,9 @@ def test_beat_is_down_when_a_job_is_late_by_minutes(beat_ticks: None) -> None:
 def test_a_last_run_in_the_future_is_late_and_readyz_names_the_job(beat_ticks: None, client: Client) -> None:
     PeriodicTask.objects.filter(task="loans.tasks.expire").update(last_run_at=timezone.now() + timedelta(days=1))
     response = client.get("/readyz")
-    assert (response.status_code, response.content.decode().splitlines()[-3:]) == (
+    assert (response.status_code, response.content.decode().splitlines()[-4:]) == (
         200,
-        ["beat down", "workers up", "late loans.tasks.expire"],
+        ["beat down", "workers up", "history up", "late loans.tasks.expire"],
     )
 
 
@@ -164,9 +164,17 @@ def test_workers_are_down_when_no_run_of_a_job_ends(beat_ticks: None, client: Cl
     """A run that failed was taken, so it counts."""
     PeriodicTask.objects.filter(task="loans.tasks.expire").update(date_changed=timezone.now() - timedelta(hours=1))
     lines = client.get("/readyz").content.decode().splitlines()
-    assert lines[-2:] == ["workers down", "waiting loans.tasks.expire"]
+    assert lines[-3:] == ["workers down", "history up", "waiting loans.tasks.expire"]
     job_runs._record_run(tasks.expire, "FAILURE")
     assert ready_lines(client)["workers"] == "up"
+
+
+def test_history_is_down_until_staff_have_followed_up_a_restore(beat_ticks: None, client: Client) -> None:
+    item = ReviewItem.objects.create(kind="restored", detail="It was restored.", opened_at=timezone.now())
+    assert (client.get("/readyz").status_code, ready_lines(client)["history"]) == (200, "down")
+    assert figure(metrics.exposition().decode(), 'peerloans_up{part="history"}') == 0
+    ReviewItem.objects.filter(pk=item.pk).update(resolved_at=timezone.now())
+    assert ready_lines(client)["history"] == "up"
 
 
 def test_a_job_that_last_succeeded_long_ago_is_late(beat_ticks: None) -> None:
