@@ -127,7 +127,7 @@ def fan_out(now: datetime | None = None, *, batch: int = BATCH) -> int:
         cursor.execute(_LOCK_CURSOR, [_CURSOR])
         position = cursor.fetchone()
         if position and position[-2] != position[-1]:
-            _move_to_server(*position[-2:], now)
+            _move_to_server(position[-2], position[-1], now)
             cursor.execute(_LOCK_CURSOR, [_CURSOR])
             position = cursor.fetchone()
         if not position:

@@ -20,6 +20,7 @@ from loans.selectors.closing_values import closing_totals
 from loans.selectors.overbooking import percent
 from peerloans import job_runs
 from peerloans.database.clock import database_now
+from peerloans.monitoring.models import JobResult
 
 register = template.Library()
 
@@ -91,7 +92,7 @@ def jobs_run(context: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _job_row(job: PeriodicTask, result: job_runs.JobResult) -> dict[str, Any]:
+def _job_row(job: PeriodicTask, result: JobResult) -> dict[str, Any]:
     return {
         "name": job.name,
         "address": reverse("admin:django_celery_beat_periodictask_change", args=[job.pk]),

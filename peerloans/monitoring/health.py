@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from amqp.exceptions import AMQPError
 from celery import current_app
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
@@ -50,8 +49,11 @@ def _check_broker() -> None:
     waits = {"read_timeout": 2, "write_timeout": 2}
     with current_app.connection_for_write(connect_timeout=1, transport_options=waits) as broker:
         broker.ensure_connection(max_retries=1, interval_start=0, timeout=2)
-        for queue in current_app.amqp.queues.values():
-            queue(broker.default_channel).declare()
+        try:
+            for queue in current_app.amqp.queues.values():
+                queue(broker.default_channel).declare()
+        except (*broker.connection_errors, *broker.channel_errors) as error:
+            raise PartDown(f"it refuses our queues: {error}") from None
 
 
 def late_jobs() -> list[str]:
@@ -96,7 +98,7 @@ def _check_app(check: Callable[[], str]) -> None:
 def _is_up(name: str, check: Callable[[], None]) -> bool:
     try:
         check()
-    except (PartDown, Error, RedisError, OperationalError, AMQPError, OSError) as error:
+    except (PartDown, Error, RedisError, OperationalError, OSError) as error:
         logger.warning("%s is down: %s", name, error)
         return False
     return True
