@@ -63,13 +63,13 @@ def _job_metrics() -> Iterator[Metric]:
     results = job_runs.results()
     lags_seconds = job_runs.lags_seconds(results)
     # Of a series that begins at 1, Prometheus sees no increase. So each scheduled task begins with zeros.
-    runs = CounterMetricFamily("peerloans_job_runs", "Runs of a task by how they ended.", labels=["job", "state"])
+    runs = CounterMetricFamily("peerloans_job_runs", "Runs of a task by how they ended.", labels=["task", "state"])
     for task in sorted(results.keys() | lags_seconds.keys()):
         result = results.get(task, job_runs.NEVER_RUN)
         runs.add_metric([task, "success"], result.successes)
         runs.add_metric([task, "failure"], result.failures)
     yield runs
-    yield _gauge("peerloans_job_lag_seconds", "How long ago a scheduled task should have succeeded again.", "job", lags_seconds.items())
+    yield _gauge("peerloans_job_lag_seconds", "How long ago a scheduled task should have succeeded again.", "task", lags_seconds.items())
 
 
 def _gauge(name: str, help_text: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:

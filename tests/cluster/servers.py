@@ -29,7 +29,7 @@ POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int
 RABBITMQ = Path("/usr/lib/rabbitmq/bin")
 PATIENCE_SECONDS = 120
 SERVICE = "peerloans"  # Redis's name in Sentinel
-ROLES = re.findall(r"^(?:CREATE|ALTER) ROLE .*;$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+ROLES = re.findall(r"^(?:CREATE ROLE|ALTER ROLE|GRANT) .*;$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
 
 MISSING = [
     name

@@ -173,6 +173,17 @@ def test_a_lock_that_is_not_free_is_answered_as_busy(site: Site) -> None:
     assert 3 <= time.monotonic() - began < 10
 
 
+def test_the_figures_show_a_lock_that_another_role_holds(site: Site) -> None:
+    figures = "from peerloans.monitoring.metrics import exposition; print(exposition().decode())"
+    with site.servers.postgres("primary") as other, other.transaction():
+        other.execute("SELECT FROM loans_loan WHERE reference = 'LN-2' FOR UPDATE")
+        time.sleep(1)
+        lines = site.servers.shell(figures).splitlines()
+    ages = [float(line.split()[1]) for line in lines if line.startswith("peerloans_loan_lock_age_seconds ")]
+    assert min(ages) >= 1
+    assert not [line for line in lines if 'state="unknown"' in line]
+
+
 def test_a_crowd_gets_exactly_what_the_loan_has(site: Site) -> None:
     with ThreadPoolExecutor(INVESTORS) as crowd:
         answers = list(crowd.map(lambda turn: site.reserve("LN-1", 1_000, by=turn % INVESTORS).status, range(330)))

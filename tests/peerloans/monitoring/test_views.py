@@ -130,9 +130,9 @@ def test_metrics_show_what_happened(beat_ticks: None, client: Client) -> None:
     assert figure(text, 'peerloans_reservations{state="reserved"}') == 1
     assert figure(text, 'peerloans_claimed_dollars{state="reserved"}') == 2_000
     assert figure(text, 'peerloans_review_items_open{kind="drift"}') == 1
-    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.delete_old_records",state="success"}') == 1
-    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.delete_old_records",state="failure"}') == 1
-    assert figure(text, 'peerloans_job_lag_seconds{job="loans.tasks.delete_old_records"}') == 0
+    assert figure(text, 'peerloans_job_runs_total{state="success",task="loans.tasks.delete_old_records"}') == 1
+    assert figure(text, 'peerloans_job_runs_total{state="failure",task="loans.tasks.delete_old_records"}') == 1
+    assert figure(text, 'peerloans_job_lag_seconds{task="loans.tasks.delete_old_records"}') == 0
     assert figure(text, 'peerloans_outbox_age_seconds{channel="email"}') == 0
     assert figure(text, "peerloans_beat_late_seconds") == 0
     assert (figure(text, 'peerloans_request_seconds_count{view="api:reservation-create"}') or 0) >= 1
@@ -144,14 +144,14 @@ def test_the_figures_of_jobs_stay_while_redis_is_away(beat_ticks: None, settings
     PeriodicTask.objects.filter(task="loans.tasks.expire").update(date_changed=timezone.now() - timedelta(hours=1))
     text = metrics.exposition().decode()
     assert figure(text, 'peerloans_up{part="redis"}') == 0
-    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.expire",state="failure"}') == 1
-    assert (figure(text, 'peerloans_job_lag_seconds{job="loans.tasks.expire"}') or 0) > 3_000
+    assert figure(text, 'peerloans_job_runs_total{state="failure",task="loans.tasks.expire"}') == 1
+    assert (figure(text, 'peerloans_job_lag_seconds{task="loans.tasks.expire"}') or 0) > 3_000
 
 
 def test_each_scheduled_job_has_its_series_before_its_first_run(beat_ticks: None) -> None:
     text = metrics.exposition().decode()
     for task in PeriodicTask.objects.values_list("task", flat=True):
-        assert [figure(text, f'peerloans_job_runs_total{{job="{task}",state="{state}"}}') for state in ("success", "failure")] == [0, 0]
+        assert [figure(text, f'peerloans_job_runs_total{{state="{state}",task="{task}"}}') for state in ("success", "failure")] == [0, 0]
 
 
 def test_runs_are_recorded_when_they_end(beat_ticks: None) -> None:
