@@ -178,8 +178,8 @@ if sentinels := env.addresses("REDIS_SENTINELS"):
 DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
 
 CELERY_BROKER_URL = env.broker("CELERY_BROKER_URL", in_debug=embedded.broker_url(0))
-# RabbitMQ keeps a queue and an exchange as they were first declared, and refuses another declaration of the same name. So whoever
-# changes a declaration below also raises the number in these names, and the release before keeps its own.
+# RabbitMQ keeps a queue and an exchange as they were first declared, and refuses another declaration of the same name. So a change
+# of a declaration below also raises the number in these names, and the release before keeps its own.
 JOBS_QUEUE, DELIVERIES_QUEUE, EXCHANGE = "jobs-1", "deliveries-1", "peerloans-1"
 CELERY_TASK_DEFAULT_QUEUE = JOBS_QUEUE
 if CELERY_BROKER_URL.startswith(("amqp", "pyamqp")):

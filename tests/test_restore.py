@@ -44,8 +44,8 @@ print(json.dumps({"announced": announced, "before": last.txid, "after": Transiti
 @pytest.fixture
 def other_server(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of a machine with new servers."""
-    kept = {name: value for name, value in os.environ.items() if name not in embedded.PRODUCTION_SETTINGS}
-    environment = kept | {"DEBUG": "1", "PEERLOANS_VAR": str(tmp_path), "EMAIL_URL": "dummymail://"}
+    without_servers = {name: value for name, value in os.environ.items() if name not in embedded.PRODUCTION_SETTINGS}
+    environment = without_servers | {"DEBUG": "1", "PEERLOANS_VAR": str(tmp_path), "EMAIL_URL": "dummymail://"}
     command = [sys.executable, "-c", HOLD_SERVERS]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None

@@ -173,7 +173,7 @@ def test_the_first_server_and_the_same_one_again_need_no_person() -> None:
 
 
 def test_a_restore_that_keeps_the_transaction_numbers_needs_a_person_too() -> None:
-    """A restore to a point in time, and a standby that took over: what they lost nobody knows here."""
+    """A restore to a point in time, and a standby that took over: what they lost is not known here."""
     factories.reserved(LoanFactory())
     outbox.fan_out_all(NOON)
     server = OutboxCursor.objects.get().server
