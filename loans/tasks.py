@@ -1,7 +1,7 @@
 """The background jobs. Each calls one service, and returns the line that the worker logs.
 
 A job may run late, twice, or at the same time as itself; a worker acknowledges it at its end, so that the job of a killed worker is
-handed out again. A migration writes the default schedules into the database, and staff edit them in the admin.
+handed out again. `loans/migrations/0003_schedules.py` writes the default schedules into the database, and staff edit them in the admin.
 """
 
 from celery import shared_task

@@ -35,6 +35,19 @@ OPEN = {
     "metros/": ("503 " * 7, "405 " * 7),
     "metros/<str:code>/": ("503 " * 7, "405 " * 7),
     "metros/<str:code>": ("503 " * 7, "405 " * 7),
+    "account/log-in/": (EVERYBODY, "200 " * 7),  # what was posted is not complete
+    # Others than investors are redirected to the log-in.
+    "account/": (EVERYBODY, "405 " * 7),
+    "account/money/": (EVERYBODY, "405 " * 7),
+    "account/messages/": (EVERYBODY, "405 " * 7),
+    "account/statement/": (EVERYBODY, "405 " * 7),
+    "account/statement.csv": (EVERYBODY, "405 " * 7),
+    "account/password/": (EVERYBODY, "302 400 400 302 302 302 302"),
+    "account/password/done/": (EVERYBODY, "405 " * 7),
+    "account/reserve/<slug:reference>/": (EVERYBODY, "302 400 400 302 302 302 302"),
+    "account/reservations/<uuid:reservation_id>/": ("200 200 404 200 200 200 200", "405 " * 7),
+    "account/reservations/<uuid:reservation_id>/transfer/": ("405 " * 7, "302 400 404 302 302 302 302"),
+    "account/reservations/<uuid:reservation_id>/cancel/": ("405 " * 7, "302 302 404 302 302 302 302"),
     "api/schema/": (EVERYBODY, "405 " * 7),
     "api/docs/": (EVERYBODY, "405 " * 7),
     "api/v1/auth/token/": ("405 " * 7, "400 " * 7),
@@ -49,6 +62,7 @@ OPEN = {
     "api/v1/reservations/<any-uuid:reservation_id>/outlook/": ("401 200 404 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/reservations/<any-uuid:reservation_id>/transfer/": ("401 405 405 403 403 403 403", "401 400 400 403 403 403 403"),
     "api/v1/reservations/<any-uuid:reservation_id>/cancel/": ("401 405 405 403 403 403 403", "401 200 404 403 403 403 403"),
+    "api/v1/events/": ("401 200 200 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/portfolio/": ("401 200 200 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/bank-events/": ("405 " * 7, "400 " * 7),
     "ziptocbsa": ("400 " * 7, "400 " * 7),
@@ -67,6 +81,7 @@ OPEN = {
     "cbsa/<str:code>/zips": ("503 " * 7, "405 " * 7),
     "cbsa/<str:code>/zips/": ("503 " * 7, "405 " * 7),
     "^(?:api|ziptocbsa|cbsa)/": ("404 " * 7, "404 " * 7),
+    "account/log-out/": ("405 " * 7, "302 " * 7),  # the last, since it ends the session
 }
 
 # --- Probes, which are answered before any address is resolved: GET for each of PEOPLE ------------------------------------------

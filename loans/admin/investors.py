@@ -33,7 +33,7 @@ class InvestorAdmin(StaffActionsAdmin):
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "user":
-            kwargs["queryset"] = User.objects.exclude(username=request.user.get_username())  # nobody makes themselves an investor
+            kwargs["queryset"] = User.objects.exclude(username=request.user.get_username())  # staff do not make themselves investors
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Investor | None = None) -> list[str]:

@@ -35,6 +35,7 @@ class PaymentFileAdmin(ReadOnlyAdmin):
     fields = ["created_at", "created_by", "refund_count", "total"]
     csv_exclude = ("content",)
     change_form_template = "admin/loans/payment_file.html"
+    change_list_template = "admin/loans/payment_files.html"
 
     def get_urls(self) -> list[URLPattern]:
         download = path("<int:pk>/download/", self.admin_site.admin_view(self.download), name="loans_paymentfile_download")

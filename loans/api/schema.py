@@ -119,6 +119,9 @@ OPERATIONS = {
         ("not_accredited", "reservation_expired", "illegal_transition"),
     ),
     "ReservationCancel": Operation("reservations", {}, {"200": examples.CANCELED}, ("reservation_expired", "illegal_transition")),
+    "EventList": Operation(
+        "events", None, {"200": {"next_after": "WzgxMiw0MTdd", "has_more": False, "results": [examples.FEED_EVENT]}}, ("invalid",)
+    ),
     "PortfolioDetail": Operation("portfolio", None, {"200": examples.PORTFOLIO}),
     "BankEventCreate": Operation(
         "bank",

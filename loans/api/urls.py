@@ -5,6 +5,7 @@ from django.urls.converters import UUIDConverter
 
 from loans.api import views
 from loans.api.allotments import AllotmentDetail
+from loans.api.events import EventList
 from loans.api.outlooks import OutlookDetail
 
 
@@ -30,6 +31,7 @@ urlpatterns = [
     path("reservations/<any-uuid:reservation_id>/outlook/", OutlookDetail.as_view(), name="outlook-detail"),
     path("reservations/<any-uuid:reservation_id>/transfer/", views.TransferCreate.as_view(), name="transfer-create"),
     path("reservations/<any-uuid:reservation_id>/cancel/", views.ReservationCancel.as_view(), name="reservation-cancel"),
+    path("events/", EventList.as_view(), name="event-list"),
     path("portfolio/", views.PortfolioDetail.as_view(), name="portfolio-detail"),
     path("bank-events/", views.BankEventCreate.as_view(), name="bank-event-create"),
 ]

@@ -13,6 +13,7 @@ from uuid import UUID
 from loans.domain.errors import IllegalTransition
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import (
+    CANCELED_BY_BANK,
     INBOUND_STATUSES,
     LET_GO,
     LIVE,
@@ -198,8 +199,10 @@ def _apply_amount(reservation: ReplayedReservation, row: TransitionRow, event: R
         reservation.lost += row.amount if event == ReservationEvent.LOST else -row.amount
     elif event == ReservationEvent.SETTLED:
         reservation.settled_amount = row.amount
-    elif event in {ReservationEvent.AMOUNT_ACCEPTED, ReservationEvent.REVIVED}:
+    elif event in {ReservationEvent.AMOUNT_ACCEPTED, ReservationEvent.REVIVED, ReservationEvent.UNFUNDED}:
         reservation.amount = row.amount
+    elif event in CANCELED_BY_BANK and not reservation.settled_amount:
+        reservation.amount = row.amount  # All that was expected is open again.
     elif event == ReservationEvent.AMOUNT_FOLLOWED:
         reservation.amount = row.amount
         reservation.settled_amount = min(reservation.settled_amount, row.amount)

@@ -1,4 +1,7 @@
-"""Say which acts of staff need the approval of a second person."""
+"""Refuse an act of staff above a limit of dollars, unless a second person approved it.
+
+`SERVICES` in loans/services/approvals.py lists these acts.
+"""
 
 from decimal import Decimal
 

@@ -54,12 +54,13 @@ class PaymentState(StrEnum):
 class InboundPosition:
     """The money of one inbound transfer.
 
-    `received` is what cleared and was not taken back. `amount` is how much its reservation is for: the expected amount, or less where
-    a part of it was returned.
+    `received` is what cleared and was not taken back, `left` is the same without what the bank paid out again by refunds that were void.
+    `amount` is how much its reservation is for: the expected amount, or less where a part of it was returned.
     """
 
     state: PaymentState
     received: Decimal
+    left: Decimal
     amount: Decimal
     effects: Mapping[str, Effect]
 
@@ -73,12 +74,15 @@ class RefundPosition:
     effects: Mapping[str, Effect]
 
 
-def inbound_position(reports: Iterable[Report], *, expected: Decimal, minimum: Decimal) -> InboundPosition:
+def inbound_position(
+    reports: Iterable[Report], *, expected: Decimal, minimum: Decimal, paid_out: Decimal = ZERO_DOLLARS
+) -> InboundPosition:
     """Return the position of an inbound transfer.
 
-    `expected` is the amount of its reservation before returns. All that cleared counts together. A return takes the newest payment of
-    exactly its amount, or else a part of what is there. A return that leaves less than `expected`, but at least `minimum`, lowers the
-    amount; one that leaves less than `minimum` ends the payment.
+    `expected` is the amount of its reservation before returns. All that cleared counts together. A return lowers
+    what was received. If the payment was funded and less than its amount is left, at least `minimum` lowers the amount, and less ends
+    the payment. `paid_out`, what the bank paid by refunds that were void, is taken
+    like a return, after all others.
     """
     state, received, amount = PaymentState.EXPECTED, ZERO_DOLLARS, expected
     effects: dict[str, Effect] = {}
@@ -103,50 +107,52 @@ def inbound_position(reports: Iterable[Report], *, expected: Decimal, minimum: D
             effects[report.id] = Effect.TOO_LARGE
         else:
             received -= report.amount
-            if state == PaymentState.FUNDED and minimum <= received < amount:
-                amount = received
-            elif not received or (state == PaymentState.FUNDED and received < amount):
-                state, amount = PaymentState.RETURNED, expected
-    return InboundPosition(state, received, amount, effects)
+            state, amount = _after_return(state, received, amount, expected=expected, minimum=minimum)
+    left = received - paid_out
+    if received and paid_out:
+        state, amount = _after_return(state, left, amount, expected=expected, minimum=minimum)
+    return InboundPosition(state, received, left, amount, effects)
 
 
-def refund_position(reports: Iterable[Report], *, due: Decimal) -> RefundPosition:
-    """Return the position of a refund of `due` dollars.
+def _after_return(
+    state: PaymentState, left: Decimal, amount: Decimal, *, expected: Decimal, minimum: Decimal
+) -> tuple[PaymentState, Decimal]:
+    """Return the state and the amount after a return that leaves `left` dollars."""
+    if state == PaymentState.FUNDED and minimum <= left < amount:
+        return state, left
+    if left <= 0 or (state == PaymentState.FUNDED and left < amount):
+        return PaymentState.RETURNED, expected
+    return state, amount
 
-    A payment counts whatever its amount, but one that is reported when all is paid is doubtful. A failure takes back the payment of its
-    amount; it also counts where that was not reported as paid, since the bank could not deliver what we sent.
+
+def refund_position(reports: Iterable[Report]) -> RefundPosition:
+    """Return the position of a refund.
+
+    A payment counts whatever its amount. A failure takes back what was paid; it also counts where nothing was reported as paid, since the
+    bank could not deliver what we sent.
     """
-    payments: list[Decimal] = []
-    bounced = False
+    paid, bounced = ZERO_DOLLARS, False
     effects: dict[str, Effect] = {}
     for report, is_repeated in _in_order_of_the_bank(reports):
-        paid = sum(payments, ZERO_DOLLARS)
         effects[report.id] = Effect.COUNTS
         if not report.is_failure:
-            if is_repeated or (paid >= due and not report.is_another_payment):
+            if is_repeated:
                 effects[report.id] = Effect.DOUBTFUL
             else:
-                payments.append(report.amount)
-                bounced = False
-        elif report.amount in payments:
-            payments.remove(report.amount)
-            bounced = True
-        elif not paid or report.amount == due - paid:
-            bounced = True
-        elif report.amount < paid:
-            payments.append(-report.amount)
-            bounced = True
-        else:
+                paid, bounced = paid + report.amount, False
+        elif report.amount > paid > 0:
             effects[report.id] = Effect.TOO_LARGE
-    return RefundPosition(sum(payments, ZERO_DOLLARS), bounced, effects)
+        else:
+            paid, bounced = max(ZERO_DOLLARS, paid - report.amount), True
+    return RefundPosition(paid, bounced, effects)
 
 
 def _in_order_of_the_bank(reports: Iterable[Report]) -> Iterator[tuple[Report, bool]]:
     """Yield the reports, and whether each has the amount and the time of one before, so that it may be the same payment."""
-    seen: set[tuple[Decimal, datetime]] = set()
+    fingerprints: set[tuple[Decimal, datetime]] = set()
     # Reports that are equal in all of this stay in the order in which they were recorded; which one of them counts makes no difference.
     for report in sorted(reports, key=lambda report: (report.occurred_at, report.is_failure, report.is_another_payment, report.amount)):
         fingerprint = (report.amount, report.occurred_at)
-        yield report, fingerprint in seen and not report.is_failure and not report.is_another_payment
+        yield report, fingerprint in fingerprints and not report.is_failure and not report.is_another_payment
         if not report.is_failure:
-            seen.add(fingerprint)
+            fingerprints.add(fingerprint)

@@ -83,7 +83,8 @@ def fill_curve(
     for instant in instants:
         while step and step.at <= instant:
             if isinstance(step, FillTotals):
-                amount, overbooking_rate = step.amount, step.overbooking_rate or overbooking_rate
+                amount = step.amount
+                overbooking_rate = overbooking_rate if step.overbooking_rate is None else step.overbooking_rate
                 sums |= {SETTLED: step.settled, PENDING: step.pending, RESERVED: step.reserved}
             elif step.reservation is None:
                 amount = step.amount

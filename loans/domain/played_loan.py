@@ -35,6 +35,7 @@ class PlayedReservation:
 
     @property
     def is_live(self) -> bool:
+        """Whether it is reserved or pending."""
         return self.state in LIVE
 
 
@@ -54,6 +55,7 @@ class PlayedLoan:
 
     @property
     def remaining(self) -> Decimal:
+        """What is still for sale, in dollars."""
         return self.amount - self.settled
 
     def is_closed(self, at: datetime) -> bool:
@@ -62,7 +64,12 @@ class PlayedLoan:
 
     def available(self, at: datetime) -> Decimal:
         """Return how many dollars one more reservation may take."""
-        if self.status != LoanStatus.OPEN or self.is_closed(at):
+        return ZERO_DOLLARS if self.is_closed(at) else self.unclaimed
+
+    @property
+    def unclaimed(self) -> Decimal:
+        """The same for a reservation that was made before the closing."""
+        if self.status != LoanStatus.OPEN:
             return ZERO_DOLLARS
         claimed = sum((reservation.amount for reservation in self.live.values()), ZERO_DOLLARS)
         return limits.available(self.remaining, self.overbooking_rate, claimed)
@@ -86,6 +93,7 @@ class PlayedLoan:
         return False
 
     def start_transfer(self, key: UUID, deadline: datetime | None) -> bool:
+        """Make a reservation pending, with this deadline for its money."""
         reservation = self.reservations[key]
         if reservation.state != ReservationState.RESERVED:
             return False
@@ -188,6 +196,7 @@ class PlayedLoan:
 
     # --- Staff ------------------------------------------------------------------------------------------------------
     def extend_reservation(self, key: UUID, deadline: datetime | None) -> bool:
+        """Give a live reservation another deadline."""
         reservation = self.reservations[key]
         if not reservation.is_live or reservation.funded_at:
             return False
@@ -196,21 +205,34 @@ class PlayedLoan:
 
     def reinstate(self, key: UUID, state: str, deadline: datetime | None, at: datetime, *, funded_at: datetime | None) -> bool:
         """Make a canceled reservation live again. With `funded_at` its money is here, and has been since then."""
+        return self._make_live(key, state, deadline, self.available(at), funded_at)
+
+    def revive(self, key: UUID, amount: Decimal, deadline: datetime | None, *, funded_at: datetime | None) -> bool:
+        """Make a reservation live again that the bank had canceled, with the amount that its money allows; also after the closing."""
+        return self._make_live(key, ReservationState.PENDING, deadline, self.unclaimed, funded_at, amount)
+
+    def _make_live(
+        self, key: UUID, state: str, deadline: datetime | None, room: Decimal, funded_at: datetime | None, amount: Decimal | None = None
+    ) -> bool:
         reservation = self.reservations[key]
-        if reservation.state != ReservationState.CANCELED or reservation.cause == REFUSED or reservation.amount > self.available(at):
+        amount = reservation.amount if amount is None else amount
+        if reservation.state != ReservationState.CANCELED or reservation.cause == REFUSED or amount > room:
             return False
+        reservation.amount = amount
         reservation.state, reservation.cause, reservation.expires_at = state, "", deadline
         reservation.funded_at, reservation.paid = funded_at, funded_at is not None
         self.live[key] = reservation
         return True
 
     def extend(self, closes_at: datetime | None) -> bool:
+        """Let the loan close at another instant."""
         if self.status != LoanStatus.OPEN:
             return False
         self.closes_at = closes_at
         return True
 
     def withdraw(self) -> bool:
+        """Withdraw the loan, which cancels all its reservations."""
         if self.status not in {LoanStatus.DRAFT, LoanStatus.OPEN}:
             return False
         self.status = LoanStatus.WITHDRAWN

@@ -2,7 +2,7 @@
 
 For every reservation, at every moment: received + lost = settled + refunded + waiting.
 
-`received` is cleared inbound money, less what the bank has taken back. `refunded` is the sum of the refunds that are due or paid.
+`received` is cleared inbound money, less what the bank has taken back. `refunded` is the sum of the refunds that are due, sent or paid.
 `lost` is what the bank took back after it had been refunded. Amounts are dollars with two places.
 
 An example: a reservation of $1,000 receives $1,500, so $500 are refunded and $1,000 wait: 1,500 + 0 = 0 + 500 + 1,000. Then $600

@@ -234,7 +234,9 @@ def _note_reservation(loan: PlayedLoan, row: HistoryRow, key: UUID, cleared_at: 
     reservation.state, reservation.expires_at = row.to_state, row.deadline
     reservation.settled = row.amount if row.to_state == ReservationState.SETTLED else ZERO_DOLLARS
     loan.settled += reservation.settled
-    if row.event in {ReservationEvent.AMOUNT_ACCEPTED, ReservationEvent.AMOUNT_FOLLOWED, ReservationEvent.REVIVED}:
+    if row.event in {ReservationEvent.AMOUNT_ACCEPTED, ReservationEvent.AMOUNT_FOLLOWED, ReservationEvent.REVIVED} or (
+        row.event == ReservationEvent.PAYMENT_RETURNED and row.from_state != ReservationState.SETTLED
+    ):
         reservation.amount = row.amount
     if row.event == ReservationEvent.FUNDED:
         reservation.funded_at = row.at
@@ -294,12 +296,14 @@ def _revive(loan: PlayedLoan, key: UUID, step: RecordedEvent) -> bool:
     row = step.row
     if loan.reservations[key].state != ReservationState.CANCELED:
         return True
-    loan.reservations[key].amount = row.amount
-    return loan.reinstate(key, row.to_state, row.deadline, row.at, funded_at=row.at if row.deadline is None else None)
+    return loan.revive(key, row.amount, row.deadline, funded_at=row.at if row.deadline is None else None)
 
 
 def _cancel(loan: PlayedLoan, key: UUID, step: RecordedEvent) -> bool:
-    return loan.cancel(key, ReservationEvent(step.event))
+    possible = loan.cancel(key, ReservationEvent(step.event))
+    if possible and step.event == ReservationEvent.PAYMENT_RETURNED and step.row.from_state != ReservationState.SETTLED:
+        loan.reservations[key].amount = step.row.amount  # A return of all the money gives it the amount that it had before any return.
+    return possible
 
 
 _RESERVATION_EVENTS: dict[str, Callable[[PlayedLoan, UUID, RecordedEvent], bool]] = {
@@ -338,6 +342,7 @@ class Change:
 
     @property
     def difference(self) -> Decimal:
+        """How many dollars more it would have got."""
         return self.would_get - self.got
 
 

@@ -21,16 +21,16 @@ _LAPSED_COLUMNS = "id, loan_id, state, amount, expires_at, received, refunded, l
 _EXPIRE = """
     canceled AS (
         -- Cancel them. `lapsed` may have read a reservation before its loan was locked: one that another transaction has changed since
-        -- is left for the next run. All its waiting money is refunded: received + lost = settled + refunded + waiting, and nothing of it
-        -- has settled (loans/domain/reservation_money.py).
+        -- is left for the next run. Its waiting money first covers what was lost, and the rest is refunded: received + lost = settled +
+        -- refunded + waiting, and nothing of it has settled (loans/domain/reservation_money.py).
         UPDATE loans_reservation AS reservation
         SET state = 'canceled', cause = 'expired', expires_at = NULL, let_go_at = lapsed.expires_at,
-            refunded = lapsed.received + lapsed.lost
-        FROM lapsed
+            refunded = lapsed.received + lapsed.lost - recovered, lost = lapsed.lost - recovered
+        FROM (SELECT *, LEAST(lost, received + lost - refunded) AS recovered FROM lapsed) AS lapsed
         WHERE reservation.id = lapsed.id AND reservation.expires_at = lapsed.expires_at AND reservation.state = lapsed.state
             AND reservation.received = lapsed.received AND reservation.refunded = lapsed.refunded
         RETURNING reservation.id, reservation.loan_id, lapsed.state, reservation.amount, lapsed.expires_at, lapsed.at,
-            lapsed.received + lapsed.lost - lapsed.refunded AS to_refund
+            recovered, lapsed.received + lapsed.lost - lapsed.refunded - recovered AS to_refund
     ), released AS (
         -- Take them out of their loans' totals.
         UPDATE loans_loan SET claimed = claimed - freed.amount, version = version + 1
@@ -43,10 +43,13 @@ _EXPIRE = """
         FROM (SELECT gen_random_uuid() AS refund, id, to_refund, at FROM canceled WHERE to_refund > 0) AS unfunded
         RETURNING id, reservation_id, amount
     ), history AS (
-        -- Record the cancellations and the refunds.
+        -- Record the cancellations, what covers a loss, and the refunds.
         INSERT INTO loans_transition
             (at, loan_id, reservation_id, transfer_id, event, from_state, to_state, amount, rule, actor, user_id, reason)
         SELECT at, loan_id, id, NULL::uuid, 'expired', state, 'canceled', amount, '', %(actor)s, NULL::integer, '' FROM canceled
+        UNION ALL
+        SELECT at, loan_id, id, NULL, 'recovered', 'canceled', 'canceled', recovered, '', %(actor)s, NULL, ''
+        FROM canceled WHERE recovered > 0
         UNION ALL
         SELECT at, loan_id, reservation_id, refunds.id, 'due', '', 'due', refunds.amount, '', %(actor)s, NULL, ''
         FROM refunds JOIN canceled ON canceled.id = reservation_id

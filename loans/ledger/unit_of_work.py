@@ -40,6 +40,7 @@ from loans.ledger.expiry import expire_lapsed
 from loans.ledger.lottery_seed import drawn_seed
 from loans.ledger.review_items import open_review_item
 from loans.models import OPEN_STATUSES, BankEvent, Investor, Loan, Reservation, Transfer, Transition
+from peerloans.wording import deadline_text, dollars_text
 
 DELIVER_TASK = "loans.tasks.deliver"
 # After these events more counts in the limits of the reservation's investor. A reservation that lapses counts by its deadline alone.
@@ -209,12 +210,16 @@ class UnitOfWork:
         self._record_reservation(reservation, event, from_state, amount, rule=rule)
         if loan.status == LoanStatus.FUNDED and loan.remaining:
             self.change_loan(loan, LoanEvent.REOPENED, **drawn_seed(loan))
-            detail = f"{loan.reference} is open again: {loan.remaining} dollars of it remain. It closes at {loan.closes_at}."
+            closing = f"It closes at {deadline_text(loan.closes_at)}." if loan.closes_at else ""
+            detail = f"{loan.reference} is open again: {dollars_text(loan.remaining)} of it remains. {closing}"
             open_review_item("loan_reopened", detail, at=self.at, loan_id=loan.pk)
         self.adjust_refunds(reservation)
 
     def adjust_refunds(self, reservation: Reservation) -> None:
-        """Refund the money that the reservation does not keep, or void refunds of money that it keeps or no longer has."""
+        """Refund the money that the reservation does not keep, or void refunds of money that it keeps or no longer has.
+
+        Dollars that were lost are not refunded once more: they are recovered first.
+        """
         adjustment = reservation_money.refund_adjustment(
             reservation.state, funded=reservation.funded_at is not None, amount=reservation.amount, waiting_dollars=reservation.waiting
         )
@@ -222,6 +227,9 @@ class UnitOfWork:
             self.refund(reservation, adjustment)
         elif adjustment < 0:
             self.void_refunds(reservation, -adjustment)
+        if reservation.lost and (recovered := min(reservation.lost, self.refunds_due(reservation))):
+            self.recover(reservation, recovered)
+            self.void_due_refunds(reservation, recovered)
 
     def refund(self, reservation: Reservation, amount: Decimal) -> None:
         """Add a refund of `amount` dollars, which is due until the bank reports it as paid. From now on it counts in `refunded`."""
@@ -245,7 +253,7 @@ class UnitOfWork:
         return sum((refund.outstanding for refund in self._refunds_due(reservation)), reservation_money.ZERO_DOLLARS)
 
     def void_due_refunds(self, reservation: Reservation, amount: Decimal) -> Decimal:
-        """Do the same, but return the dollars that the due refunds do not cover; nothing is lost."""
+        """Void due refunds, the newest first, until `amount` dollars are covered. Return the dollars that they do not cover."""
         for refund in self._refunds_due(reservation):
             if amount <= 0:
                 break
@@ -271,7 +279,7 @@ class UnitOfWork:
         """Count dollars that are gone beyond what was received, and open a review item."""
         reservation.lost += amount
         self._record_reservation(reservation, ReservationEvent.LOST, reservation.state, amount)
-        detail = f"{amount} dollars are lost: their payment was taken back after it had been refunded, or a refund was paid twice."
+        detail = f"{dollars_text(amount)} is lost: the payment was taken back after it had been refunded, or a refund was paid twice."
         self.add_review_item("loss", detail, reservation)
 
     def recover(self, reservation: Reservation, amount: Decimal) -> None:

@@ -15,7 +15,6 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-import loans.domain.overbooking
 import loans.models.fields
 
 
@@ -335,8 +334,8 @@ class Migration(migrations.Migration):
                     "overbooking_policy",
                     models.CharField(
                         choices=[("fixed", "Fixed"), ("evidence", "Evidence")],
-                        db_default=loans.domain.overbooking.OverbookingPolicy["FIXED"],
-                        default=loans.domain.overbooking.OverbookingPolicy["FIXED"],
+                        db_default="fixed",
+                        default="fixed",
                         help_text="evidence: the rate is set at the opening and each night, from the shares of reservations that lapsed.",
                         max_length=10,
                     ),
@@ -429,13 +428,7 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(
                             ("overbooking_cap__gte", 0),
-                            (
-                                "overbooking_policy__in",
-                                [
-                                    loans.domain.overbooking.OverbookingPolicy["FIXED"],
-                                    loans.domain.overbooking.OverbookingPolicy["EVIDENCE"],
-                                ],
-                            ),
+                            ("overbooking_policy__in", ["fixed", "evidence"]),
                             ("overbooking_risk__gt", 0),
                             ("overbooking_risk__lt", 1),
                         ),
@@ -833,7 +826,7 @@ class Migration(migrations.Migration):
                     loans.models.fields.TransactionId(
                         db_default=models.Func(function="pg_current_xact_id"),
                         editable=False,
-                        help_text="The transaction that wrote it. The outbox reads in this order.",
+                        help_text="The transaction that wrote it. The outbox and the event feed read in this order.",
                     ),
                 ),
                 (
@@ -856,7 +849,11 @@ class Migration(migrations.Migration):
                 (
                     "reservation",
                     models.ForeignKey(
-                        null=True, on_delete=django.db.models.deletion.PROTECT, related_name="transitions", to="loans.reservation"
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="transitions",
+                        to="loans.reservation",
                     ),
                 ),
                 (
@@ -1188,6 +1185,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="transition",
             index=models.Index(fields=["txid", "id"], name="transition_in_order"),
+        ),
+        migrations.AddIndex(
+            model_name="transition",
+            index=models.Index(fields=["reservation", "txid", "id"], name="transition_of_reservation"),
         ),
         migrations.AddIndex(
             model_name="transition",

@@ -20,7 +20,7 @@ class Transition(models.Model):
     id = models.BigAutoField(primary_key=True)
     at = models.DateTimeField()
     loan = models.ForeignKey(Loan, models.PROTECT, related_name="transitions", db_index=False)
-    reservation = models.ForeignKey(Reservation, models.PROTECT, null=True, related_name="transitions")
+    reservation = models.ForeignKey(Reservation, models.PROTECT, null=True, related_name="transitions", db_index=False)
     transfer = models.ForeignKey(Transfer, models.PROTECT, null=True, related_name="transitions", db_index=False)
     event = models.CharField(max_length=30)
     from_state = models.CharField(max_length=10, blank=True)
@@ -39,7 +39,7 @@ class Transition(models.Model):
     txid = TransactionId(
         db_default=Func(function="pg_current_xact_id"),
         editable=False,
-        help_text="The transaction that wrote it. The outbox reads in this order.",
+        help_text="The transaction that wrote it. The outbox and the event feed read in this order.",
     )
 
     class Meta:
@@ -47,6 +47,7 @@ class Transition(models.Model):
         indexes = [
             models.Index(fields=["loan", "id"], name="transition_of_loan"),
             models.Index(fields=["txid", "id"], name="transition_in_order"),
+            models.Index(fields=["reservation", "txid", "id"], name="transition_of_reservation"),
             BrinIndex(fields=["at"], name="transition_at", autosummarize=True),
             # How reservations left reserved, and pending until their money was here. Lapse shares are counted from it alone.
             models.Index(

@@ -21,8 +21,9 @@ from loans.domain.states import Direction
 from loans.ledger.review_items import open_review_item
 from loans.models import Delivery, DeliveryStatus, Transfer
 from loans.notifications import backoff, emails, outbox, webhooks
-from loans.notifications.messages import message_id, message_of, webhook_body
+from loans.notifications.messages import message_body, message_id, message_of
 from peerloans import safe_http
+from peerloans.api.renderers import as_json
 from peerloans.database.clock import database_now
 
 logger = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ def send(delivery: Delivery) -> None:
             url=delivery.endpoint.url,
             secret=delivery.endpoint.secret,
             message_id=message_id(delivery.transition),
-            body=webhook_body(delivery),
+            body=as_json(message_body(delivery.transition, delivery.reservation)).decode(),
         )
 
 

@@ -15,7 +15,7 @@ def send(delivery: Delivery) -> None:
     """
     message, reservation = message_of(delivery.transition), delivery.reservation
     loan, investor = reservation.loan, reservation.investor
-    context = message_data(delivery) | {"why": message.why, "investor": investor.name, "title": loan.title}
+    context = message_data(delivery.transition, reservation) | {"why": message.why, "investor": investor.name, "title": loan.title}
     sender_domain = settings.DEFAULT_FROM_EMAIL.rpartition("@")[2].strip(">")
     EmailMessage(
         subject=message.subject.format(loan=loan.reference),

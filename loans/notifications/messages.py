@@ -11,8 +11,7 @@ from datetime import UTC
 from typing import Any
 
 from loans.domain.states import ReservationEvent, TransferEvent
-from loans.models import Delivery, Transition
-from peerloans.api.renderers import as_json
+from loans.models import Reservation, Transition
 
 
 @dataclass(frozen=True)
@@ -84,12 +83,11 @@ def message_id(transition: Transition) -> str:
     return f"msg_{uuid.uuid5(_NAMESPACE, name).hex}"
 
 
-def message_data(delivery: Delivery) -> dict[str, Any]:
+def message_data(transition: Transition, reservation: Reservation) -> dict[str, Any]:
     """Return what the message says of the transition.
 
     `reference` is the reference of the payment or refund that it is about, if any. Amounts are dollars.
     """
-    transition, reservation = delivery.transition, delivery.reservation
     transfer = transition.transfer
     if transition.event == ReservationEvent.TRANSFER_STARTED:
         transfer = next((inbound for inbound in reservation.transfers.all() if inbound.created_at == transition.at), None)
@@ -107,8 +105,7 @@ def message_data(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def webhook_body(delivery: Delivery) -> str:
-    """Return the JSON that a webhook sends."""
-    transition = delivery.transition
-    body = {"type": message_of(transition).type, "timestamp": transition.at, "data": message_data(delivery)}
-    return as_json(body).decode()
+def message_body(transition: Transition, reservation: Reservation) -> dict[str, Any]:
+    """Return what webhooks send and the event feed lists of a transition of this reservation."""
+    data = message_data(transition, reservation)
+    return {"type": message_of(transition).type, "timestamp": transition.at, "data": data}

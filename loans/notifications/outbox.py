@@ -55,29 +55,35 @@ _BEGIN_WITH_OWN_NUMBERS = """
 """
 
 # Rows become visible in the order of commits, not of their ids. A cursor over ids alone would therefore skip the rows of a
-# transaction that took its ids early and committed late. So the cursor follows (txid, id), and stops before the oldest
-# transaction that still runs: nothing new can appear below it.
-_FAN_OUT = """
-    WITH running AS (
-        -- Open transactions, but for those that cannot write history here: other databases' and autovacuum's.
+# transaction that took its ids early and committed late. So a cursor follows (txid, id), and stops before the oldest
+# transaction that still runs: nothing new can appear below it. Left out are open transactions that cannot write history here: other
+# databases' and autovacuum's.
+OLDEST_OPEN = """
+    COALESCE((
         SELECT xid FROM pg_snapshot_xip(pg_current_snapshot()) AS xid
         WHERE NOT EXISTS (
             SELECT FROM pg_stat_activity
             WHERE backend_xid = xid::xid AND (datname <> current_database() OR backend_type = 'autovacuum worker')
         )
-    ), unread AS MATERIALIZED (
+        ORDER BY xid LIMIT 1
+    ), pg_snapshot_xmax(pg_current_snapshot()))
+"""
+# The condition of the transitions that have a message, and its parameters.
+IS_ANNOUNCED = "CASE WHEN transfer_id IS NULL THEN event = ANY(%(of_reservation)s) ELSE event = ANY(%(of_transfer)s) END"
+ANNOUNCED_EVENTS = {"of_reservation": list(map(str, OF_RESERVATION)), "of_transfer": list(map(str, OF_TRANSFER))}
+
+_FAN_OUT = f"""
+    WITH unread AS MATERIALIZED (
         -- The next transitions after the cursor whose transactions are older than any open one; or up to `up_to_id`, all.
         SELECT * FROM loans_transition
         WHERE (txid, id) > (%(txid)s::xid8, %(id)s) AND id > %(after_id)s AND id <= COALESCE(%(up_to_id)s::bigint, 9223372036854775807)
-            AND txid < CASE WHEN %(up_to_id)s::bigint IS NULL
-                THEN COALESCE((SELECT xid FROM running ORDER BY xid LIMIT 1), pg_snapshot_xmax(pg_current_snapshot()))
-                ELSE '9223372036854775807'::xid8 END
+            AND txid < CASE WHEN %(up_to_id)s::bigint IS NULL THEN {OLDEST_OPEN} ELSE '9223372036854775807'::xid8 END
         ORDER BY txid, id LIMIT %(batch)s
     ), announced AS (
         -- Those that have a message, with the investor whom they concern.
         SELECT unread.txid, unread.id, unread.reservation_id, reservation.investor_id
         FROM unread JOIN loans_reservation AS reservation ON reservation.id = unread.reservation_id
-        WHERE CASE WHEN transfer_id IS NULL THEN event = ANY(%(of_reservation)s) ELSE event = ANY(%(of_transfer)s) END
+        WHERE {IS_ANNOUNCED}
     ), targets AS (
         -- Each of them once for the investor's mailbox, and once for each of the investor's enabled endpoints.
         SELECT announced.*, NULL::bigint AS endpoint_id
@@ -134,8 +140,7 @@ def fan_out(now: datetime | None = None, *, batch: int = BATCH) -> int:
             return 0
         txid, transition_id, after_id, up_to_id, *_ = position
         values: dict[str, Any] = {"cursor": _CURSOR, "txid": txid, "id": transition_id, "batch": batch, "now": now}
-        values |= {"after_id": after_id, "up_to_id": up_to_id, "at_once": EMAILS_AT_ONCE, "spacing": EMAIL_SPACING}
-        values |= {"of_reservation": list(map(str, OF_RESERVATION)), "of_transfer": list(map(str, OF_TRANSFER))}
+        values |= {"after_id": after_id, "up_to_id": up_to_id, "at_once": EMAILS_AT_ONCE, "spacing": EMAIL_SPACING} | ANNOUNCED_EVENTS
         cursor.execute(_FAN_OUT, values)
         (transitions_read,) = cursor.fetchone()
         if up_to_id is not None and transitions_read < batch:
@@ -158,6 +163,12 @@ def _move_to_server(before: str, present: str, now: datetime | None) -> None:
     )
     logger.warning(detail)
     open_review_item("restored", detail, at=database_now(now))
+
+
+def read_elsewhere_up_to() -> int:
+    """Return the id up to which history has the transaction numbers of other servers; 0 if it has none."""
+    cursor = OutboxCursor.objects.filter(pk=_CURSOR).first()
+    return (cursor.up_to_id or cursor.after_id) if cursor else 0
 
 
 def _make_cursor() -> None:

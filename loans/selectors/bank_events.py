@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from django.db.models import F, Q, Value
+from django.db.models import F, Q, QuerySet, Sum, Value
 
 from loans.domain.bank_reports import InboundPosition, RefundPosition, Report, inbound_position, refund_position
 from loans.domain.business_calendar import banking_days_after, new_york_day
-from loans.domain.states import LIVE, Direction
-from loans.models import BankEvent, Transfer
+from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.states import LIVE, Direction, TransferEvent, TransferStatus
+from loans.models import BankEvent, Reservation, Transfer, Transition
 
 CONFIRMED_WITHIN = 10
 """Banking days between two reports from different sources that are about the same money."""
@@ -33,25 +34,60 @@ def reports_about(transfer: Transfer) -> list[Report]:
     ]
 
 
-def position_of_inbound(transfer: Transfer, minimum: Decimal) -> InboundPosition:
-    """Return the position of an inbound transfer by all reports about it; `minimum` is its loan's."""
-    return inbound_position(reports_about(transfer), expected=transfer.amount, minimum=minimum)
+def position_of_inbound(transfer: Transfer, minimum: Decimal, paid_out: Decimal | None = None) -> InboundPosition:
+    """Return the position of an inbound transfer by all reports about it; `minimum` is its loan's.
+
+    `paid_out` are the dollars that the bank paid by void refunds, by default as the database has them.
+    """
+    paid_out = paid_by_void_refunds(transfer.reservation) if paid_out is None else paid_out
+    return inbound_position(reports_about(transfer), expected=transfer.amount, minimum=minimum, paid_out=paid_out)
+
+
+def paid_by_void_refunds(reservation: Reservation) -> Decimal:
+    """Return the dollars of the reservation's refunds that the bank paid although they were void, and that did not come back."""
+    if not reservation.refunded:
+        return ZERO_DOLLARS
+    paid = Transfer.objects.filter(pk__in=_payments_of_void_refunds(reservation).values("transfer")).aggregate(dollars=Sum("moved"))
+    return paid["dollars"] or ZERO_DOLLARS
+
+
+def was_paid_while_void(refund: Transfer) -> bool:
+    """Return whether the bank has paid this refund although it was void."""
+    return _payments_of_void_refunds(refund.reservation).filter(transfer=refund).exists()
+
+
+def _payments_of_void_refunds(reservation: Reservation) -> QuerySet[Transition]:
+    return Transition.objects.filter(reservation=reservation, event=TransferEvent.PAID, from_state=TransferStatus.VOID)
 
 
 def position_of_refund(refund: Transfer) -> RefundPosition:
     """Return the position of a refund by all reports about it."""
-    return refund_position(reports_about(refund), due=refund.amount)
+    return refund_position(reports_about(refund))
 
 
 def confirmed_by(event: BankEvent) -> BankEvent | None:
     """Return the earlier report of the same money from another source, the oldest that this source has not confirmed yet.
 
-    It has the same type, transfer and amount, and its time is at most ten banking days away.
+    It has the same type, transfer and amount, and its time is at most ten banking days away. One of the same time goes before others.
+    A payment that this source has reported before with the same time confirms no other: it may be a duplicate.
     """
     same = BankEvent.objects.filter(transfer=event.transfer, type=event.type, amount=event.amount, confirms=None).exclude(answer="same")
     others = same.exclude(source=event.source).exclude(confirmations__source=event.source).exclude(pk=event.pk)
-    near = (other for other in others.order_by("occurred_at", "id") if are_near(other.occurred_at, event.occurred_at))
-    return next(near, None)
+    in_order = sorted(others.prefetch_related("confirmations"), key=lambda other: (_time_of(other), other.pk))
+    near = [other for other in in_order if are_near(_time_of(other), event.occurred_at)]
+    exact = next((other for other in near if _time_of(other) == event.occurred_at), None)
+    return exact or (None if _is_repeated(event) else next(iter(near), None))
+
+
+def _time_of(event: BankEvent) -> datetime:
+    """Return the event's time by the bank's notice, if one confirms it."""
+    by_notice = (confirmation.occurred_at for confirmation in event.confirmations.all() if confirmation.source == "notice")
+    return next(by_notice, event.occurred_at)
+
+
+def _is_repeated(event: BankEvent) -> bool:
+    fields = {name: getattr(event, name) for name in ("transfer", "type", "source", "amount", "occurred_at")}
+    return not event.type.endswith(".failed") and BankEvent.objects.filter(**fields).exclude(pk=event.pk).exists()
 
 
 def are_near(one: datetime, other: datetime) -> bool:
@@ -64,10 +100,10 @@ def candidates_for(event: BankEvent) -> Sequence[Transfer]:
     """Return the transfers that a report without a known reference might mean, the newest first.
 
     An inbound payment may be for a live reservation of exactly this amount, or of an investor whose name the text has. A refund may
-    be any open one of this amount.
+    be any of this amount that is not void.
     """
     if event.type.startswith("refund"):
-        meant = Q(direction=Direction.REFUND, amount=event.amount)
+        meant = Q(direction=Direction.REFUND, amount=event.amount) & ~Q(status=TransferStatus.VOID)
     else:
         named = Q(text__icontains=F("reservation__investor__name")) & ~Q(reservation__investor__name="")
         meant = Q(direction=Direction.INBOUND, reservation__state__in=LIVE) & (Q(amount=event.amount) | named)

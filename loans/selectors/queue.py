@@ -4,12 +4,13 @@
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
 
@@ -18,6 +19,17 @@ from loans.domain.settlement_rules import RULES, Allocation, LoanToSettle
 from loans.domain.states import LIVE, LoanStatus, ReservationState
 from loans.models import Loan, Reservation
 from loans.selectors.offers import LoanOffer
+
+_POSITIONS = """
+    WITH live AS (
+        SELECT id, loan_id, number FROM loans_reservation
+        WHERE state IN ('reserved', 'pending')
+            AND (expires_at IS NULL OR expires_at > COALESCE(%(now)s::timestamptz, statement_timestamp()))
+            AND loan_id IN (SELECT loan_id FROM loans_reservation WHERE id = ANY(%(reservation_ids)s))
+    )
+    SELECT own.id, (SELECT count(*) FROM live WHERE live.loan_id = own.loan_id AND live.number <= own.number)
+    FROM live AS own WHERE own.id = ANY(%(reservation_ids)s)
+"""
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,13 @@ def queue_position_of(reservation: Reservation, now: datetime | None = None) -> 
     live = live_reservations([reservation.loan_id]).exclude(expires_at__lte=now or Now())
     counted = live.filter(number__lte=reservation.number).aggregate(position=Count("pk"), own=Count("pk", filter=Q(pk=reservation.pk)))
     return counted["position"] if counted["own"] else None
+
+
+def queue_positions_of(reservation_ids: Collection[UUID], now: datetime | None = None) -> dict[UUID, int]:
+    """Return the positions of those of the reservations that are live, from one read."""
+    with connection.cursor() as cursor:
+        cursor.execute(_POSITIONS, {"reservation_ids": list(reservation_ids), "now": now})
+        return dict(cursor.fetchall())
 
 
 def allocations_due(loan: Loan, queue: Sequence[Reservation], at: datetime) -> list[Allocation]:

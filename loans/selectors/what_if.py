@@ -30,10 +30,12 @@ class WhatIf:
 
     @property
     def own_totals(self) -> Totals:
+        """The sums of the loan as it was."""
         return totals(self.own.loan)
 
     @property
     def other_totals(self) -> Totals:
+        """The sums of the loan under the other terms."""
         return totals(self.other.loan)
 
     @property

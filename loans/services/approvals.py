@@ -90,7 +90,7 @@ def approve(*, request_id: int, actor: Actor, reason: str, now: datetime | None 
 
 
 def reject(*, request_id: int, actor: Actor, reason: str, now: datetime | None = None) -> ApprovalRequest:
-    """Reject what was requested. Nothing is done.
+    """Reject what was requested, and do not do it.
 
     Raises:
         NotFound, Busy.

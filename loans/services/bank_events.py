@@ -29,6 +29,7 @@ from loans.models import BankEvent, Transfer
 from loans.selectors.bank_events import candidates_for, confirmed_by, position_of_inbound, position_of_refund
 from loans.services.transfers import follow_inbound, follow_refund
 from peerloans.database.clock import database_now
+from peerloans.wording import dollars_text
 
 OUTCOMES = (
     "funded",  # The whole amount of the reservation was received.
@@ -44,7 +45,7 @@ OUTCOMES = (
     "return_differs",  # A return of more than was received. It changes nothing; staff decide.
     "paid",  # A refund was paid.
     "bounced",  # A refund came back, and is due again.
-    "refund_differs",  # A refund was paid or came back that is void, or with another amount. It is recorded; staff are told.
+    "refund_differs",  # A refund was paid or came back that is void, or with another amount. It is recorded, and staff get a review item.
     "unknown_reference",  # No transfer has the reference; staff assign it.
 )
 AWAITING_STAFF = {"possible_duplicate", "unknown_reference"}
@@ -80,7 +81,7 @@ def record_bank_event(notice: Notice, *, actor: Actor = BANK, reason: str = "", 
     may have text around it; one that no transfer has opens a review item too.
 
     Raises:
-        Invalid: with it, the money of one reservation would exceed limits.MAX_DOLLARS. Nothing is recorded.
+        Invalid: with it, the money of one reservation would exceed limits.MAX_DOLLARS. The event is not recorded.
         Busy.
     """
     transfer = _transfer_named(notice.reference, notice.type)
@@ -191,7 +192,7 @@ def _store(notice: Notice, at: datetime) -> tuple[BankEvent, bool]:
     """
     bank_event, is_new = BankEvent.objects.get_or_create(pk=notice.id, defaults=vars(notice) | {"recorded_at": at, "outcome": ""})
     if (bank_event.type, bank_event.reference, bank_event.amount) != (notice.type, notice.reference, notice.amount):
-        repetition = f"{notice.type} of {notice.amount} dollars for {notice.reference}"
+        repetition = f"{notice.type} of {dollars_text(notice.amount)} for {notice.reference}"
         detail = f"The bank's event {notice.id} was received again as {repetition}; what was received first stands."
         open_review_item("event_differs", detail, at=at)
     return bank_event, is_new
@@ -205,7 +206,7 @@ def _list_unknown_reference(bank_event: BankEvent, at: datetime) -> None:
         for transfer in candidates_for(bank_event)
     )
     detail = (
-        f"{bank_event.type} of {bank_event.amount} dollars names {bank_event.reference}, which is none of our transfers "
+        f"{bank_event.type} of {dollars_text(bank_event.amount)} names {bank_event.reference}, which is none of our transfers "
         f"(event {bank_event.pk}). It may mean {meant or 'none that we expect'}."
     )
     open_review_item("unknown_reference", detail, at=at, bank_event=bank_event)
@@ -243,7 +244,7 @@ def _follow(
     reservation = transfer.reservation
     if max(reservation.received, reservation.refunded, reservation.lost) > MAX_DOLLARS:
         raise Invalid(
-            f"With these {bank_event.amount} dollars more than {MAX_DOLLARS} would have moved for one reservation, which is the limit."
+            f"With this {dollars_text(bank_event.amount)}, more would have moved for one reservation than {dollars_text(MAX_DOLLARS)}."
         )
     bank_event.save(update_fields=["outcome"])
 

@@ -11,6 +11,7 @@ from loans import remaining_cache
 from loans.ledger.review_items import open_review_item
 from loans.selectors.loans import all_loan_ids
 from peerloans.database.clock import database_now
+from peerloans.wording import dollars_text
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def refresh_remaining_cache(now: datetime | None = None, *, batch: int = BATCH_S
 def report_drift(drift: Iterable[remaining_cache.Drift], now: datetime | None = None) -> None:
     """Open a review item for each loan whose remaining value in Redis is wrong."""
     for entry in drift:
-        shown = "holds something unreadable" if entry.cached is None else f"shows {entry.cached} dollars"
-        detail = f"Redis {shown} for {entry.loan.reference}, of which {entry.remaining} dollars remain."
+        shown = "holds something unreadable" if entry.cached is None else f"shows {dollars_text(entry.cached)}"
+        detail = f"Redis {shown} for {entry.loan.reference}, of which {dollars_text(entry.remaining)} remains."
         logger.warning(detail)
         open_review_item("drift", detail, at=database_now(now), loan_id=entry.loan.pk)

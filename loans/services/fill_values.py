@@ -14,7 +14,7 @@ _LOANS_WITH_NEW_HISTORY = """
     SELECT loan.id FROM loans_loan AS loan WHERE EXISTS (
         SELECT FROM loans_transition WHERE loan_id = loan.id AND id > COALESCE(
             (SELECT transition_id FROM loans_fillvalue WHERE loan_id = loan.id ORDER BY transition_id DESC LIMIT 1), 0
-        ) ORDER BY id OFFSET %(least_new)s - 1 LIMIT 1
+        ) AND transfer_id IS NULL AND event NOT IN ('lost', 'recovered') ORDER BY id OFFSET %(least_new)s - 1 LIMIT 1
     ) ORDER BY id
 """
 # The same run twice, or two at once, insert the same values: each row holds the sums up to its own transition.

@@ -16,6 +16,7 @@ from loans.selectors.queue import live_reservations
 from loans.services.overbooking import follow_evidence
 from loans.services.settlement import apply_rule, cancel_live_reservations
 from peerloans.database.clock import database_now
+from peerloans.wording import deadline_text
 
 TIME_OPEN = timedelta(weeks=3)
 
@@ -126,7 +127,7 @@ def close_loan_at_settled(*, reference: str, actor: Actor, reason: str, now: dat
         loan = work.loan
         is_open = loan.status == LoanStatus.OPEN
         if is_open and loan.closes_at and work.at < loan.closes_at:
-            raise IllegalTransition(f"{loan.reference} still takes reservations, until {loan.closes_at}.", state=loan.status)
+            raise IllegalTransition(f"{loan.reference} still takes reservations, until {deadline_text(loan.closes_at)}.", state=loan.status)
         queue = list(live_reservations([loan.pk]))
         if is_open:
             apply_rule(work, loan, queue)

@@ -1,5 +1,7 @@
 """Send refunds to the bank in a payment file, and let staff record by hand that one was paid or came back.
 
+How much of a reservation is refunded is decided in loans/domain/reservation_money.py.
+
 The file is a CSV: we do not keep the account numbers of investors, so the bank adds them by the reference of the payment that each refund
 is for.
 """
@@ -17,6 +19,7 @@ from loans.domain.actors import Actor
 from loans.domain.approvals import refuse_without_approval
 from loans.domain.errors import IllegalTransition, Invalid, NotFound
 from loans.domain.states import Direction, TransferEvent
+from loans.ledger import locks
 from loans.ledger.unit_of_work import unit_of_work
 from loans.models import PaymentFile, Transfer
 from loans.selectors.transfers import refunds_to_send
@@ -29,7 +32,9 @@ COLUMNS = ("reference", "amount", "currency", "investor", "loan", "payment_refer
 
 
 def send_refunds(*, refund_ids: Sequence[UUID], actor: Actor, reason: str, now: datetime | None = None) -> PaymentFile:
-    """Write these due refunds into a new payment file, and mark them sent, all or none. A refund is never in two files unless it bounced.
+    """Write these due refunds into a new payment file, and mark them sent, all or none.
+
+    A refund is in two files only if it bounced, or was paid in part.
 
     The file is stored with them, so that it can be downloaded again.
 
@@ -89,7 +94,7 @@ def mark_refund_bounced(
     """Record that a refund could not be delivered or came back, so that it is due again. Return the outcome.
 
     Raises:
-        IllegalTransition: the transfer is not a refund, or is void.
+        IllegalTransition: the transfer is not a refund.
         NotFound, Busy.
     """
     return _record_by_hand("refund.failed", transfer_id, notice_id, occurred_at, actor, reason, now)
@@ -98,13 +103,20 @@ def mark_refund_bounced(
 def _record_by_hand(
     kind: NoticeType, transfer_id: UUID, notice_id: UUID, occurred_at: datetime, actor: Actor, reason: str, now: datetime | None
 ) -> str:
+    with locks.short_transaction():
+        refund = _refund_under_lock(transfer_id, now)
+        amount = refund.outstanding if kind == "refund.paid" else refund.moved
+        if kind == "refund.paid":
+            refuse_without_approval(actor, amount, settings.APPROVAL_ABOVE_DOLLARS)
+        notice = notice_of_staff(notice_id, kind, refund, amount or refund.amount, occurred_at)
+        return record_bank_event(notice, actor=actor, reason=reason, now=now)
+
+
+def _refund_under_lock(transfer_id: UUID, now: datetime | None) -> Transfer:
     refund = Transfer.objects.filter(pk=transfer_id).first()
     if not refund:
         raise NotFound(f"There is no transfer {transfer_id}.")
     if refund.direction != Direction.REFUND:
         raise IllegalTransition(f"{refund.reference} is not a refund.", state=refund.status)
-    amount = refund.outstanding if kind == "refund.paid" else refund.moved
-    if kind == "refund.paid":
-        refuse_without_approval(actor, amount, settings.APPROVAL_ABOVE_DOLLARS)
-    notice = notice_of_staff(notice_id, kind, refund, amount or refund.amount, occurred_at)
-    return record_bank_event(notice, actor=actor, reason=reason, now=now)
+    locks.lock_loans(reservation_id=refund.reservation_id, now=now)
+    return Transfer.objects.get(pk=transfer_id)

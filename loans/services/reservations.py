@@ -23,6 +23,7 @@ from loans.selectors.investor_limits import exceeded_limit
 from loans.selectors.offers import InvestorOffer, LoanOffer, investor_offer, may_buy
 from loans.selectors.reservations import deadline_in_history
 from loans.selectors.transfers import current_transfer
+from peerloans.wording import deadline_text, dollars_text
 
 ATTEMPTS = 3  # Other requests may take what is available between the reading of the offer and the next attempt; a third is rare.
 
@@ -98,17 +99,18 @@ def _admit_under_lock(
 def _raise_if_refused(offer: InvestorOffer, amount: Decimal) -> None:
     loan = offer.loan
     if not offer.takes_reservations:
-        raise LoanNotOpen(f"{loan.reference} takes no reservations: it is {loan.status}{_closing(offer)}.", loan_status=loan.status)
+        raise LoanNotOpen(f"{loan.reference} takes no reservations: it {_closed(offer)}.", loan_status=loan.status)
     if not offer.may_buy:
         raise NotAccredited("Only accredited investors may reserve. Your accreditation is missing or has ended; ask us to renew it.")
     if not limits.meets_minimum(amount, loan.minimum, loan.remaining):
         if loan.remaining < loan.minimum:
-            raise BelowMinimum(f"Reserve exactly {loan.remaining}, all that remains.", minimum=loan.remaining)
-        raise BelowMinimum(f"Reserve at least {loan.minimum}.", minimum=loan.minimum)
+            raise BelowMinimum(f"Reserve exactly {dollars_text(loan.remaining)}, all that remains.", minimum=loan.remaining)
+        raise BelowMinimum(f"Reserve at least {dollars_text(loan.minimum)}.", minimum=loan.minimum)
     if amount > offer.available:
-        then = f" At {offer.frees_at.isoformat()} up to {offer.available_then} may be available." if offer.frees_at else ""
+        freed = f"up to {dollars_text(offer.available_then)} may be available"
+        then = f" After {deadline_text(offer.frees_at)} {freed}." if offer.frees_at else ""
         raise OverLimit(
-            f"{amount} is more than the {offer.available} available of {loan.reference}.{then}",
+            f"{dollars_text(amount)} is more than the {dollars_text(offer.available)} available of {loan.reference}.{then}",
             available=offer.available,
             frees_at=offer.frees_at,
             available_then=offer.available_then,
@@ -120,17 +122,18 @@ def _investor_limit(exceeded: ExceededLimit, reference: str) -> InvestorLimit:
         detail = f"You let go of {exceeded.used} reservations within a day. With {exceeded.limit} you cannot make another one."
     else:
         where = "on all loans" if exceeded.limited == UNFUNDED else f"of {reference}"
-        detail = f"You hold {exceeded.used} dollars {where} whose money we have not received; the most is {exceeded.limit}."
-    then = f" Try again at {exceeded.frees_at.isoformat()}." if exceeded.frees_at else ""
+        used, most = (dollars_text(Decimal(dollars)) for dollars in (exceeded.used, exceeded.limit))
+        detail = f"You hold {used} {where} whose money we have not received; the most is {most}."
+    then = f" Try again at {deadline_text(exceeded.frees_at)}." if exceeded.frees_at else ""
     # Texts, so that dollars and numbers of reservations have one type.
     return InvestorLimit(
         f"{detail}{then}", limited=exceeded.limited, limit=str(exceeded.limit), used=str(exceeded.used), frees_at=exceeded.frees_at
     )
 
 
-def _closing(offer: LoanOffer) -> str:
+def _closed(offer: LoanOffer) -> str:
     closes_at = offer.loan.closes_at
-    return f" and closed on {closes_at:%Y-%m-%d %H:%M} UTC" if closes_at and closes_at <= offer.at else ""
+    return f"closed at {deadline_text(closes_at, year=True)}" if closes_at and closes_at <= offer.at else f"is {offer.loan.status}"
 
 
 def start_transfer(
@@ -193,6 +196,5 @@ def refuse_expired(reservation: Reservation) -> None:
     """
     if reservation.cause == ReservationEvent.EXPIRED:
         expired_at = deadline_in_history(reservation)
-        raise ReservationExpired(
-            f"This reservation expired at {expired_at}. Make a new one.", expired_at=expired_at, state=reservation.state
-        )
+        expired = f" at {deadline_text(expired_at)}" if expired_at else ""
+        raise ReservationExpired(f"This reservation expired{expired}. Make a new one.", expired_at=expired_at, state=reservation.state)

@@ -9,13 +9,14 @@ from decimal import Decimal
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Q
 
 from loans.domain import limits
 from loans.domain.actors import Actor
 from loans.domain.approvals import refuse_without_approval
 from loans.domain.deadlines import money_deadline, transfer_deadline
 from loans.domain.errors import IllegalTransition, Invalid, LoanNotOpen, NotFound, OverLimit
-from loans.domain.states import LIVE, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
+from loans.domain.states import LIVE, Direction, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 from loans.ledger import locks
 from loans.ledger.review_items import mark_resolved
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
@@ -26,6 +27,7 @@ from loans.services.bank_events import Notice, NoticeType, is_bank_event_recorde
 from loans.services.reservations import refuse_expired, refuse_unless_may_buy
 from loans.services.transfers import settle_soon
 from peerloans.database.clock import database_now
+from peerloans.wording import deadline_text, dollars_text, instant_text
 
 
 def cancel_by_staff(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
@@ -85,7 +87,7 @@ def accept_amount(*, reservation_id: UUID, actor: Actor, reason: str, now: datet
             raise IllegalTransition("No smaller amount waits to be accepted.", state=reservation.state)
         received, minimum = transfer.moved, work.loan.minimum
         if received < minimum <= reservation.amount:
-            raise Invalid(f"{received} dollars were received, which is below the loan's minimum of {minimum}.")
+            raise Invalid(f"{dollars_text(received)} was received, which is below the loan's minimum of {dollars_text(minimum)}.")
         transfer.reservation = reservation
         work.change_transfer(transfer, TransferEvent.ACCEPTED, received)
         work.change_reservation(reservation, ReservationEvent.AMOUNT_ACCEPTED, amount=received)
@@ -141,13 +143,13 @@ def _refuse_unless_reinstatable(work: UnitOfWork, reservation: Reservation) -> N
     if reservation.state != ReservationState.CANCELED:
         raise IllegalTransition(f"This is {reservation.state}; only a canceled reservation can be reinstated.", state=reservation.state)
     if loan.status != LoanStatus.OPEN or not loan.closes_at or loan.closes_at <= work.at:
-        raise LoanNotOpen(
-            f"{loan.reference} takes no reservations: it is {loan.status} and closes at {loan.closes_at}.", loan_status=loan.status
-        )
+        closing = f" and closes at {deadline_text(loan.closes_at)}" if loan.closes_at else ""
+        raise LoanNotOpen(f"{loan.reference} takes no reservations: it is {loan.status}{closing}.", loan_status=loan.status)
     available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
     if reservation.amount > available:
-        raise OverLimit(f"{reservation.amount} is more than the {available} available.", available=available)
-    if reservation.transfers.filter(status__in=[TransferStatus.SENT, TransferStatus.PAID]).exists():
+        raise OverLimit(f"{dollars_text(reservation.amount)} is more than the {dollars_text(available)} available.", available=available)
+    refunds = reservation.transfers.filter(direction=Direction.REFUND)
+    if refunds.filter(Q(status=TransferStatus.SENT) | Q(moved__gt=0)).exists():
         raise IllegalTransition("A refund of it was sent or paid, so it cannot be reinstated.", state=reservation.state)
 
 
@@ -205,7 +207,7 @@ def reverse_payment(
                     state=transfer.status,
                 )
             if notice.amount > transfer.moved:
-                raise Invalid(f"Only {transfer.moved} dollars of {transfer.reference} were received.")
+                raise Invalid(f"Only {dollars_text(transfer.moved)} of {transfer.reference} was received.")
         return record_bank_event(notice, actor=actor, reason=reason, now=now)
 
 
@@ -234,6 +236,6 @@ def resolve_review_item(*, review_item_id: int, actor: Actor, reason: str, now: 
         if not review_item:
             raise NotFound(f"There is no review item {review_item_id}.")
         if review_item.resolved_at:
-            raise IllegalTransition(f"It was resolved at {review_item.resolved_at}.")
+            raise IllegalTransition(f"It was resolved at {instant_text(review_item.resolved_at)}.")
         mark_resolved(review_item, user_id=actor.user_id, note=reason, at=database_now(now))
         return review_item

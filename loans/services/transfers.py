@@ -16,8 +16,10 @@ from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import CANCELED_BY_BANK, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 from loans.ledger.unit_of_work import UnitOfWork
 from loans.models import BankEvent, Reservation, Transfer
+from loans.selectors.bank_events import paid_by_void_refunds, position_of_inbound, was_paid_while_void
 from loans.selectors.reservations import deadline_in_history, deadline_when_canceled
 from loans.selectors.transfers import current_transfer
+from peerloans.wording import deadline_text, dollars_text, instant_text
 
 SETTLE_TASK = "loans.tasks.settle_loan"
 
@@ -35,9 +37,8 @@ def follow_inbound(work: UnitOfWork, transfer: Transfer, before: InboundPosition
     _move_inbound(work, transfer, before, after, report)
     if not _is_current(transfer):
         _refund_former_transfer(work, reservation, after.received - before.received)
-    elif (before.state, before.received, before.amount) != (after.state, after.received, after.amount):
-        _follow_money(work, transfer, before, after)
-        work.adjust_refunds(reservation)
+    else:
+        _follow_position(work, transfer, before, after)
     if report.type == "transfer.cleared":
         return _outcome_of_clearing(work, transfer, after, report, was_funded=was_funded)
     return _outcome_of_failure(work, transfer, before, after, report)
@@ -57,21 +58,34 @@ def _move_inbound(work: UnitOfWork, transfer: Transfer, before: InboundPosition,
         work.change_transfer(transfer, event, taken_back, occurred_at=report.occurred_at)
 
 
+def _follow_position(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition) -> None:
+    """Let the reservation follow its current transfer from one position to another, and its refunds follow the reservation."""
+    reservation = transfer.reservation
+    if (before.state, before.left, before.amount) != (after.state, after.left, after.amount):
+        _follow_money(work, transfer, before, after)
+        if reservation.state == ReservationState.PENDING and not reservation.funded_at:
+            work.void_due_refunds(reservation, after.left - reservation.waiting)
+    work.adjust_refunds(reservation)
+
+
 def _follow_money(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition) -> None:
     """Change the reservation whose money is expected by this transfer."""
     reservation = transfer.reservation
     if reservation.state == ReservationState.CANCELED and reservation.cause in CANCELED_BY_BANK:
         if after.state not in _ENDS:
             _revive(work, reservation, after)
-        elif _ENDS[after.state] != reservation.cause:
-            work.change_reservation(reservation, _ENDS[after.state])
+        elif (_ENDS[after.state], after.amount) != (reservation.cause, reservation.amount):
+            work.change_reservation(reservation, _ENDS[after.state], amount=after.amount)
+    elif reservation.state == ReservationState.SETTLED and after.left >= reservation.settled_amount:
+        pass  # What it bought is paid for, whatever else was returned.
     elif reservation.state in {ReservationState.PENDING, ReservationState.SETTLED}:
         if after.state in _ENDS:
-            work.change_reservation(reservation, _ENDS[after.state])
+            amount = after.amount if reservation.state == ReservationState.PENDING else reservation.amount
+            work.change_reservation(reservation, _ENDS[after.state], amount=amount)
         elif after.state == PaymentState.SHORT:
-            _lack_money(work, reservation, after.received)
+            _lack_money(work, reservation, after)
         else:
-            if after.amount != before.amount:
+            if after.amount != before.amount or reservation.state == ReservationState.SETTLED:
                 _change_amount(work, reservation, after.amount)
             if not reservation.funded_at:
                 work.change_reservation(reservation, ReservationEvent.FUNDED, funded_at=work.at, expires_at=None)
@@ -83,25 +97,28 @@ def _revive(work: UnitOfWork, reservation: Reservation, position: InboundPositio
 
     It stays canceled where its deadline has passed, its loan has no place for it any more, or its money has been sent back.
     """
-    deadline = deadline_when_canceled(reservation)
+    deadline = deadline_in_history(reservation)
     is_funded = position.state == PaymentState.FUNDED
-    has_time = deadline > work.at if deadline else is_funded
-    money_here = reservation.waiting + work.refunds_due(reservation)
-    if has_time and _fits(work, position.amount) and money_here >= (position.amount if is_funded else position.received):
+    # A reservation that had been funded had no deadline any more: its clock stood still.
+    has_time = (deadline and deadline > work.at) or (is_funded and deadline_when_canceled(reservation) is None)
+    money_here = reservation.waiting - reservation.lost + work.refunds_due(reservation)
+    if has_time and _fits(work, position.amount) and money_here >= (position.amount if is_funded else position.left):
         changes = {"funded_at": work.at} if is_funded else {"expires_at": deadline}
         work.change_reservation(reservation, ReservationEvent.REVIVED, amount=position.amount, **changes)
         settle_soon(reservation.loan_id)
 
 
-def _lack_money(work: UnitOfWork, reservation: Reservation, received: Decimal) -> None:
+def _lack_money(work: UnitOfWork, reservation: Reservation, position: InboundPosition) -> None:
     """Let a reservation wait for the rest of its money, where it counted as funded before a report arrived out of order."""
     if not reservation.funded_at:
         return
     deadline = deadline_in_history(reservation)
     if reservation.state == ReservationState.PENDING and deadline and deadline > work.at:
-        work.change_reservation(reservation, ReservationEvent.UNFUNDED, funded_at=None, expires_at=deadline)
-    elif received >= work.loan.minimum:
-        _change_amount(work, reservation, received)
+        grows = position.amount - reservation.amount
+        amount = position.amount if grows <= 0 or _fits(work, grows) else reservation.amount
+        work.change_reservation(reservation, ReservationEvent.UNFUNDED, amount=amount, funded_at=None, expires_at=deadline)
+    elif position.left >= work.loan.minimum:
+        _change_amount(work, reservation, position.left)
     else:
         work.change_reservation(reservation, ReservationEvent.PAYMENT_RETURNED)
 
@@ -116,6 +133,7 @@ def _change_amount(work: UnitOfWork, reservation: Reservation, amount: Decimal) 
 
 
 def _fits(work: UnitOfWork, amount: Decimal) -> bool:
+    """Return whether the open loan has so many dollars free; also after its closing, since what was live then runs on."""
     loan = work.loan
     return loan.status == LoanStatus.OPEN and amount <= limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
 
@@ -126,6 +144,7 @@ def _refund_former_transfer(work: UnitOfWork, reservation: Reservation, more: De
         work.refund(reservation, more)
     elif more < 0:
         work.void_refunds(reservation, -more)
+    work.adjust_refunds(reservation)
 
 
 def _is_current(transfer: Transfer) -> bool:
@@ -134,14 +153,15 @@ def _is_current(transfer: Transfer) -> bool:
     return current is not None and current.pk == transfer.pk
 
 
-# --- What staff are told, and the outcome ----------------------------------------------------------------------------------
+# --- Review items, and the outcome ----------------------------------------------------------------------------------
 def _outcome_of_clearing(work: UnitOfWork, transfer: Transfer, after: InboundPosition, report: BankEvent, *, was_funded: bool) -> str:
     reservation = transfer.reservation
     if report.confirms_id:
         return "confirmation"
     if after.effects.get(report.pk) != Effect.COUNTS:
         if not report.answer:
-            detail = f"{report.amount} dollars for {transfer.reference} were reported again with the same time, {report.occurred_at}."
+            repeated = f"{dollars_text(report.amount)} for {transfer.reference} was reported again"
+            detail = f"{repeated} with the same time, {instant_text(report.occurred_at)}."
             work.add_review_item("possible_duplicate", detail, reservation, report)
         return "possible_duplicate"
     if after.state == PaymentState.RETURNED:
@@ -151,25 +171,25 @@ def _outcome_of_clearing(work: UnitOfWork, transfer: Transfer, after: InboundPos
         _list_late_money(work, transfer, report)
         return "late_money"
     if was_funded:
-        detail = f"{report.amount} dollars were received again for {transfer.reference}; they are refunded."
+        detail = f"{dollars_text(report.amount)} was received again for {transfer.reference}; it is refunded."
         work.add_review_item("second_payment", detail, reservation)
         return "second_payment"
     if transfer.moved != transfer.amount:
-        detail = f"{transfer.moved} dollars were received for {transfer.reference}, {transfer.amount} were expected."
+        detail = f"{dollars_text(transfer.moved)} was received for {transfer.reference}, and {dollars_text(transfer.amount)} was expected."
         work.add_review_item("amount_differs", detail, reservation)
     return "funded" if reservation.funded_at else "too_little"
 
 
 def _list_late_money(work: UnitOfWork, transfer: Transfer, report: BankEvent) -> None:
     reservation = transfer.reservation
-    late = f"{report.amount} dollars for {transfer.reference} were received late."
+    late = f"{dollars_text(report.amount)} for {transfer.reference} was received late."
     expired_at = deadline_in_history(reservation) if reservation.cause == ReservationEvent.EXPIRED else None
     if expired_at and report.occurred_at < expired_at:
         # The money cleared in time and only the notice was late. Staff may reinstate the reservation, which voids the refund.
-        detail = f"{late} They cleared at {report.occurred_at}, before the deadline of {expired_at}."
+        detail = f"{late} It cleared at {instant_text(report.occurred_at)}, in time: the deadline was {deadline_text(expired_at)}."
         work.add_review_item("deadline_missed", detail, reservation)
     else:
-        work.add_review_item("late_money", f"{late} They are refunded.", reservation)
+        work.add_review_item("late_money", f"{late} It is refunded.", reservation)
 
 
 def _outcome_of_failure(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition, report: BankEvent) -> str:
@@ -181,11 +201,12 @@ def _outcome_of_failure(work: UnitOfWork, transfer: Transfer, before: InboundPos
     if effect == Effect.NO_MONEY:
         return "already_failed"
     if effect == Effect.TOO_LARGE:
-        detail = f"The bank reports a return of {report.amount} dollars for {transfer.reference}, of which {after.received} were received."
+        returned = f"The bank reports a return of {dollars_text(report.amount)} for {transfer.reference}"
+        detail = f"{returned}, of which {dollars_text(after.received)} was received."
         work.add_review_item("return_differs", detail, transfer.reservation)
         return "return_differs"
     if after.state == PaymentState.FAILED:
-        detail = f"The transfer {transfer.reference} of {report.amount} dollars failed."
+        detail = f"The transfer {transfer.reference} of {dollars_text(report.amount)} failed."
         work.add_review_item("transfer_failed", detail, transfer.reservation)
         return "failed"
     _list_return(work, transfer, report.amount)
@@ -194,8 +215,8 @@ def _outcome_of_failure(work: UnitOfWork, transfer: Transfer, before: InboundPos
 
 def _list_return(work: UnitOfWork, transfer: Transfer, amount: Decimal) -> None:
     reservation = transfer.reservation
-    outcome = f"canceled ({reservation.cause})" if reservation.cause else f"{reservation.state} with {reservation.amount}"
-    detail = f"The bank took back {amount} dollars of {transfer.reference}. The reservation is {outcome}."
+    outcome = f"canceled ({reservation.cause})" if reservation.cause else f"{reservation.state} with {dollars_text(reservation.amount)}"
+    detail = f"The bank took back {dollars_text(amount)} of {transfer.reference}. The reservation is {outcome}."
     work.add_review_item("payment_returned", detail, reservation)
 
 
@@ -211,15 +232,16 @@ def settle_soon(loan_id: int) -> None:
 # --- Refunds -------------------------------------------------------------------------------------------------------------
 def follow_refund(work: UnitOfWork, refund: Transfer, before: RefundPosition, after: RefundPosition, report: BankEvent) -> str:
     """Bring a refund and its reservation from the position `before` to `after`, and return the report's outcome."""
-    if report.confirms_id:
+    if report.confirms_id and after.paid == before.paid:
         return "confirmation"
     if after.effects.get(report.pk) == Effect.DOUBTFUL or report.answer == "same":
-        detail = f"The bank reports again that it paid {report.amount} dollars for refund {refund.reference}, which is paid."
+        detail = f"The bank reports again that it paid {dollars_text(report.amount)} for refund {refund.reference}, which is paid."
         if not report.answer:
             work.add_review_item("possible_duplicate", detail, refund.reservation, report)
         return "possible_duplicate"
     if after.effects.get(report.pk) == Effect.TOO_LARGE:
-        detail = f"The bank reports that {report.amount} dollars of refund {refund.reference} came back, of which {after.paid} were paid."
+        returned = f"The bank reports that {dollars_text(report.amount)} of refund {refund.reference} came back"
+        detail = f"{returned}, of which {dollars_text(after.paid)} was paid."
         work.add_review_item("refund_differs", detail, refund.reservation)
         return "refund_differs"
     more_paid = after.paid - before.paid
@@ -235,56 +257,53 @@ def follow_refund(work: UnitOfWork, refund: Transfer, before: RefundPosition, af
 
 
 def _change_refund(work: UnitOfWork, refund: Transfer, event: TransferEvent, amount: Decimal, occurred_at: datetime) -> None:
-    """Apply the event. What is paid beyond the amount that was due is lost, until it comes back."""
+    """Apply the event. What is paid beyond the amount that was due is lost, until it comes back.
+
+    Of a refund that was void nothing was due, so there the reservation follows the money, before anything is lost.
+    """
+    reservation = refund.reservation
+    if refund.status == TransferStatus.VOID or was_paid_while_void(refund):
+        paid_before = paid_by_void_refunds(reservation)
+        change = refund.moved
+        work.change_transfer(refund, event, amount, occurred_at=occurred_at)
+        _follow_paid_out(work, reservation, paid_before, paid_before + refund.moved - change)
+        return
     excess_before = max(ZERO_DOLLARS, -refund.outstanding)
     work.change_transfer(refund, event, amount, occurred_at=occurred_at)
     more = max(ZERO_DOLLARS, -refund.outstanding) - excess_before
     if more > 0:
-        work.lose(refund.reservation, more)
+        work.lose(reservation, more)
     elif more < 0:
-        work.recover(refund.reservation, min(refund.reservation.lost, -more))
+        work.recover(reservation, min(reservation.lost, -more))
+    work.adjust_refunds(reservation)
+
+
+def _follow_paid_out(work: UnitOfWork, reservation: Reservation, paid_before: Decimal, paid_after: Decimal) -> None:
+    """Let a reservation follow its money that the bank paid out by void refunds, or that came back of it."""
+    transfer = current_transfer(reservation)
+    if transfer:
+        transfer.reservation = reservation
+        before, after = (position_of_inbound(transfer, work.loan.minimum, paid) for paid in (paid_before, paid_after))
+        _follow_position(work, transfer, before, after)
 
 
 def _pay(work: UnitOfWork, refund: Transfer, amount: Decimal, occurred_at: datetime) -> str:
-    reservation, status, outstanding = refund.reservation, refund.status, refund.outstanding
+    status, outstanding = refund.status, refund.outstanding
     is_void = status == TransferStatus.VOID
     event = TransferEvent.PAID if is_void or amount >= outstanding else TransferEvent.PAID_IN_PART
     _change_refund(work, refund, event, amount, occurred_at)
-    if is_void:
-        _take_from_reservation(work, reservation)
     if is_void or amount != outstanding:
-        detail = f"The bank paid {amount} dollars for refund {refund.reference}, which was {status} with {outstanding} to pay."
-        work.add_review_item("refund_differs", detail, reservation)
+        paid = f"The bank paid {dollars_text(amount)} for refund {refund.reference}"
+        detail = f"{paid}, which was {status} with {dollars_text(outstanding)} to pay."
+        work.add_review_item("refund_differs", detail, refund.reservation)
         return "refund_differs"
     return "paid"
-
-
-def _take_from_reservation(work: UnitOfWork, reservation: Reservation) -> None:
-    """Let a reservation follow its money that was refunded although the refund was void.
-
-    Due refunds are voided first. What is still missing lowers the amount, or cancels the reservation if less than the minimum is left.
-    """
-    if reservation.funded_at:
-        kept = reservation.settled_amount or reservation.amount
-        in_hand = reservation.waiting + reservation.settled_amount
-        missing = work.void_due_refunds(reservation, kept - in_hand)
-        if missing and kept - missing >= work.loan.minimum:
-            settled_amount = reservation.settled_amount and kept - missing
-            work.change_reservation(reservation, ReservationEvent.AMOUNT_FOLLOWED, amount=kept - missing, settled_amount=settled_amount)
-        elif missing:
-            work.change_reservation(reservation, ReservationEvent.PAYMENT_RETURNED)
-    work.adjust_refunds(reservation)
 
 
 def _bounce(work: UnitOfWork, refund: Transfer, amount: Decimal, occurred_at: datetime) -> str:
     reservation = refund.reservation
     event = TransferEvent.BOUNCED if refund.moved - amount < refund.amount else TransferEvent.BOUNCED_IN_PART
     _change_refund(work, refund, event, amount, occurred_at)
-    if reservation.lost and refund.status == TransferStatus.DUE:
-        # Its payment had been taken back meanwhile, so the money that came back replaces what was lost, and is not due.
-        recovered = min(reservation.lost, refund.outstanding)
-        work.recover(reservation, recovered)
-        work.void_due_refunds(reservation, recovered)
     detail = f"The refund {refund.reference} came back from the investor's bank. It is {refund.status} with {refund.outstanding} to pay."
     work.add_review_item("refund_bounced", detail, reservation)
     return "bounced"

@@ -49,6 +49,11 @@ class LoanCard:
         return {name: f"{100 * value / width:.2f}%" for name, value in dollars.items()}
 
     @property
+    def least(self) -> Decimal:
+        """The smallest amount that can be reserved: the loan's minimum, or all that remains where that is less."""
+        return min(self.loan.minimum, self.remaining)
+
+    @property
     def minimum_parts(self) -> int:
         """How many parts of the loan's minimum fit in what remains."""
         return int(self.remaining // self.loan.minimum)

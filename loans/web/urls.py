@@ -1,8 +1,8 @@
-"""Route the public pages."""
+"""Route the public pages, and the pages of an investor's account."""
 
 from django.urls import path
 
-from loans.web import allotments, metros, views
+from loans.web import account, allotments, documents, metros, reservations, views
 
 app_name = "loans"
 urlpatterns = [
@@ -16,4 +16,17 @@ urlpatterns = [
     path("metros/", metros.metro_search, name="metro-search"),
     path("metros/<str:code>/", metros.metro_detail, name="metro-detail"),
     path("metros/<str:code>", metros.metro_detail),
+    path("account/log-in/", account.log_in, name="log-in"),
+    path("account/log-out/", account.log_out, name="log-out"),
+    path("account/", reservations.reservation_list, name="account"),
+    path("account/money/", documents.money, name="money"),
+    path("account/messages/", documents.message_list, name="messages"),
+    path("account/statement/", documents.statement, name="statement"),
+    path("account/statement.csv", documents.statement_csv, name="statement-csv"),
+    path("account/password/", documents.password_change, name="password"),
+    path("account/password/done/", documents.password_done, name="password-done"),
+    path("account/reserve/<slug:reference>/", reservations.reserve_page, name="reserve"),
+    path("account/reservations/<uuid:reservation_id>/", reservations.reservation_detail, name="reservation"),
+    path("account/reservations/<uuid:reservation_id>/transfer/", reservations.transfer_start, name="transfer-start"),
+    path("account/reservations/<uuid:reservation_id>/cancel/", reservations.reservation_cancel, name="reservation-cancel"),
 ]

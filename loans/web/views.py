@@ -49,7 +49,7 @@ def market(request: HttpRequest) -> HttpResponse:
     If a filter is not valid, the page lists no loan and shows the error beside the filter's field.
     """
     filters = request.GET.copy()
-    page = _page_number(filters.pop("page", ["1"])[-1])
+    page = page_number(filters.pop("page", ["1"])[-1])
     context = {
         "filters": filters.dict(),
         "filtered": any(filters.values()),
@@ -77,7 +77,7 @@ def market(request: HttpRequest) -> HttpResponse:
     return render(request, "loans/market.html", context)
 
 
-def _page_number(text: str) -> int:
+def page_number(text: str) -> int:
     # int() alone would also take signs, spaces, underscores and other scripts' digits, and millions of digits slowly.
     if not (text.isascii() and text.isdecimal() and len(text) <= len(str(LAST_PAGE_NUMBER)) and int(text)):
         raise Http404("There is no such page of loans.")

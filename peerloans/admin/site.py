@@ -1,4 +1,7 @@
-"""Let staff log in to the admin: by password, and by a second factor where it is set up or required."""
+"""Let staff log in to the admin: by password, and by a second factor where it is set up or required.
+
+The guards of the log-in are apart from the admin, so that other log-in pages have the same.
+"""
 
 import math
 import time
@@ -10,7 +13,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth import SESSION_KEY, logout
-from django.contrib.auth.forms import UsernameField
+from django.contrib.auth.forms import AuthenticationForm, UsernameField
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
@@ -26,7 +29,7 @@ from peerloans.admin.lookups import with_named_lookups
 from peerloans.api.throttling import LogInThrottle
 
 
-class LoginForm(AdminAuthenticationForm):
+class GuardedLoginForm(AuthenticationForm):
     """User name, password, and the code of a second factor."""
 
     username = UsernameField(max_length=150)
@@ -43,6 +46,21 @@ class LoginForm(AdminAuthenticationForm):
         if user := self.get_user():
             user.otp_device = second_factor.check_code(user, self.cleaned_data.get("code", "").strip())  # type: ignore[attr-defined]
         return cleaned
+
+
+def too_many_log_ins(request: HttpRequest) -> HttpResponse | None:
+    """Count an attempt to log in. Return the refusal where there were too many from the caller's address, else None."""
+    attempts = LogInThrottle()
+    if request.method != "POST" or attempts.allow_request(request):
+        return None
+    seconds = math.ceil(attempts.wait())
+    page = render(request, "locked_out.html", {"seconds": seconds}, status=429)
+    page["Retry-After"] = str(seconds)
+    return page
+
+
+class LoginForm(GuardedLoginForm, AdminAuthenticationForm):
+    """The log-in of staff alone."""
 
 
 class StaffSite(admin.AdminSite):
@@ -68,13 +86,7 @@ class StaffSite(admin.AdminSite):
         """Log in, limit the attempts, and lead staff who must set up a second factor to its page."""
         if super().has_permission(request) and not (second_factor.is_satisfied(request.user) or second_factor.is_set_up(request.user)):
             return redirect("admin:second-factor")
-        attempts = LogInThrottle()
-        if request.method == "POST" and not attempts.allow_request(request):
-            seconds = math.ceil(attempts.wait())
-            page = render(request, "locked_out.html", {"seconds": seconds}, status=429)
-            page["Retry-After"] = str(seconds)
-            return page
-        return super().login(request, extra_context)
+        return too_many_log_ins(request) or super().login(request, extra_context)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         return [path("second-factor/", self.second_factor, name="second-factor"), *super().get_urls()]

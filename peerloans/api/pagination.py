@@ -21,6 +21,14 @@ LARGEST_SIZE = 200
 SALT = "cursor"
 
 
+def page_size_of(request: Request, default: int, largest: int) -> int:
+    """Return how many rows the request asks for. Raises: ValidationError, if that is no number from 1 to `largest`."""
+    text = request.query_params.get("page_size", str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(largest)) and 1 <= int(text) <= largest):
+        raise ValidationError({"page_size": [f"Give a whole number from 1 to {largest}."]})
+    return int(text)
+
+
 class KeysetPagination(BasePagination):
     """Page through a queryset in its own order.
 
@@ -32,7 +40,7 @@ class KeysetPagination(BasePagination):
         self.url = request.build_absolute_uri()
         self.ordering = list(queryset.query.order_by)
         self.ordering.append("-pk" if self.ordering[0].startswith("-") else "pk")
-        size = self._size(request)
+        size = page_size_of(request, DEFAULT_SIZE, LARGEST_SIZE)
         cursor = self._cursor(request)
         backwards = cursor is not None and cursor["backwards"]
         ordering = [_reversed(name) for name in self.ordering] if backwards else self.ordering
@@ -55,12 +63,6 @@ class KeysetPagination(BasePagination):
                 "results": data,
             }
         )
-
-    def _size(self, request: Request) -> int:
-        text = request.query_params.get("page_size", str(DEFAULT_SIZE))
-        if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= LARGEST_SIZE):
-            raise ValidationError({"page_size": [f"Give a whole number from 1 to {LARGEST_SIZE}."]})
-        return int(text)
 
     def _cursor(self, request: Request) -> dict[str, Any] | None:
         text = request.query_params.get("cursor")

@@ -12,7 +12,18 @@ django.setup()
 from loans import tasks
 from peerloans.errors import Problem
 
-JOBS = (tasks.expire, tasks.settle, tasks.refresh_remaining, tasks.record_closing_values, tasks.deliver, tasks.reconcile)
+JOBS = (
+    tasks.expire,
+    tasks.settle,
+    tasks.refresh_remaining,
+    tasks.record_closing_values,
+    tasks.record_fill_values,
+    tasks.resolve_markets,
+    tasks.chain_history,
+    tasks.set_overbooking_by_evidence,
+    tasks.deliver,
+    tasks.reconcile,
+)
 
 
 def main(hours: float) -> None:

@@ -10,7 +10,9 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from knox.models import AuthToken
 
 from loans.domain.actors import SYSTEM
+from loans.domain.investor_limits import DEFAULT_INVESTOR_SHARE
 from loans.domain.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
+from loans.domain.overbooking import DEFAULT_CAP, DEFAULT_RISK, OverbookingPolicy
 from loans.domain.settlement_rules import RULES
 from loans.models import Investor, Loan, User
 from loans.services.loans import create_loan, open_loan
@@ -49,6 +51,10 @@ def loan_fields(reference: str, draw: random.Random) -> dict[str, Any]:
         "amount": Decimal(draw.randrange(5_000_000, 9_000_000)) / 100,
         "minimum": LEAST_MINIMUM,
         "overbooking_rate": DEFAULT_OVERBOOKING_RATE,
+        "overbooking_policy": OverbookingPolicy.FIXED.value,
+        "overbooking_risk": DEFAULT_RISK,
+        "overbooking_cap": DEFAULT_CAP,
+        "investor_share": DEFAULT_INVESTOR_SHARE,
         "settlement_rule": draw.choice(sorted(RULES)),
     }
 

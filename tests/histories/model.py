@@ -2,16 +2,23 @@
 
 The model shares no code with the system except the banking days. Its reservations expire at the instant at which they lapse, so it
 needs no job, no locks and no late events.
+
+What the bank did is not booked report by report. After each report, everything that was reported of a payment is read anew in the
+order of the bank's times, and the reservation follows what comes of it. Refunds due and losses are not booked either: they are what
+the money that is here leaves over, or lacks.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from loans.domain.deadlines import money_deadline
+from tests.histories.bank import Account, Line, in_order, moved
 
 INVESTORS = 3
 MINIMUM = 1_000_00
 LIVE = ("reserved", "pending")
+BY_THE_BANK = ("transfer_failed", "payment_returned")
 
 
 class Refused(Exception):
@@ -19,58 +26,118 @@ class Refused(Exception):
 
 
 @dataclass(eq=False)
-class Payments:
-    """The payments under one reference. `here` has the cents of each that has cleared and was not returned, by its number."""
+class Refund:
+    """A refund: what the bank has done with it, what it was last sent for, and whether it was void when the bank paid it."""
 
-    status: str = "initiated"  # of the first
-    here: dict[int, int] = field(default_factory=dict)
-    count: int = 1
+    account: Account
+    sent: int = 0
+    was_void: bool = False
+
+    @property
+    def gone(self) -> int:
+        return self.account.moved
+
+
+@dataclass
+class Payment:
+    """What the reports of one payment say of the reservation that it is for, if nothing else had happened to it."""
+
+    expected: int
+    amount: int = 0
+    received: int = 0
+    is_funded: bool = False
+    ended: str = ""  # the cause
+
+    def read(self, lines: Iterable[Line], gone: int) -> "Payment":
+        """Read all reports in the bank's order, and last what the bank paid out of it although we had declared the refund void."""
+        self.amount = self.expected
+        read: list[Line] = []
+        for line in in_order(lines):
+            read.append(line)
+            self._follow(moved(read), is_attempt=not any(earlier.onward for earlier in read))
+        self._follow(self.received - gone, is_attempt=False)
+        return self
+
+    def _follow(self, received: int, *, is_attempt: bool) -> None:
+        before, self.received = self.received, received
+        if received > before:
+            self.ended = ""
+            self.is_funded |= received >= self.amount
+        elif received < before:
+            if self.is_funded and MINIMUM <= received < self.amount:
+                self.amount = received
+            elif received <= 0 or (self.is_funded and received < self.amount):
+                self.is_funded, self.ended, self.amount = False, "payment_returned", self.expected
+        elif is_attempt and not received:
+            self.ended = "transfer_failed"
 
 
 @dataclass(eq=False)
 class Reservation:
-    """A reservation, with its money in cents."""
+    """A reservation, with its money in cents. `expected` is what its newest transfer is to bring."""
 
     number: int
     amount: int
-    expires_at: datetime | None
+    deadline: datetime
     state: str = "reserved"
     cause: str = ""
     funded: bool = False
-    accepted: bool = False
     settled: int = 0
-    due: int = 0
-    paid: int = 0
-    lost: int = 0
-    transfers: list[Payments] = field(default_factory=list)
+    expected: int = 0
+    was_funded: bool = False
+    was_accepted: bool = False
+    is_closing_piece: bool = False
+    transfers: list[Account] = field(default_factory=list)
+    refunds: dict[str, Refund] = field(default_factory=dict)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        return self.deadline if self.state in LIVE and not self.funded else None
 
     @property
     def received(self) -> int:
-        return sum(sum(payments.here.values()) for payments in self.transfers)
+        return sum(transfer.moved for transfer in self.transfers)
+
+    @property
+    def sent(self) -> int:
+        return sum(refund.sent for refund in self.refunds.values())
+
+    @property
+    def gone(self) -> int:
+        return sum(refund.gone for refund in self.refunds.values())
+
+    @property
+    def payment(self) -> Payment:
+        """Return what is reported of the newest transfer."""
+        gone = sum(refund.gone for refund in self.refunds.values() if refund.was_void)
+        return Payment(self.expected).read(self.transfers[-1].counted if self.transfers else [], gone)
+
+    @property
+    def keeps(self) -> int:
+        if self.state == "pending":
+            # While the whole amount is not here, nothing is lost: the reservation keeps what is left of it.
+            return self.amount if self.funded else max(0, min(self.payment.received, self.received - self.sent - self.gone))
+        return self.settled
+
+    @property
+    def surplus(self) -> int:
+        return self.received - self.keeps - self.sent - self.gone
+
+    @property
+    def due(self) -> int:
+        return max(0, self.surplus)
+
+    @property
+    def lost(self) -> int:
+        return max(0, -self.surplus)
 
     @property
     def waiting(self) -> int:
-        return self.received + self.lost - self.settled - self.due - self.paid
+        return self.keeps - self.settled
 
-    @property
-    def current_payment(self) -> int:
-        """Return the cents that cleared by the newest transfer."""
-        return self.transfers[-1].here.get(1, 0) if self.transfers else 0
-
-    def void_refunds(self, cents: int) -> None:
-        void = min(self.due, cents)
-        self.due -= void
-        self.lost += cents - void
-
-    def adjust_refunds(self) -> None:
-        """Owe the money that the state does not keep; void refunds of money that it keeps again, or that is gone."""
-        keeps = 0
-        if self.state == "pending":
-            keeps = self.amount if self.funded else max(self.waiting, 0)
-        if self.waiting >= keeps:
-            self.due += self.waiting - keeps
-        else:
-            self.void_refunds(keeps - self.waiting)
+    def cancel(self, cause: str) -> None:
+        self.was_funded = self.funded
+        self.state, self.cause, self.funded, self.settled = "canceled", cause, False, 0
 
 
 def allow(condition: object) -> None:
@@ -101,10 +168,15 @@ class Model:
         return self.status == "open" and self.now < self.closes_at
 
     @property
-    def available(self) -> int:
+    def room(self) -> int:
+        """What is free for a reservation that was made before the closing, and lives on after it."""
         limit = self.remaining * (100 + self.percent) // 100
         free = min(self.remaining, limit - sum(reservation.amount for reservation in self.live))
-        return max(0, free) if self.takes_reservations else 0
+        return max(0, free) if self.status == "open" else 0
+
+    @property
+    def available(self) -> int:
+        return self.room if self.takes_reservations else 0
 
     # --- Time ---------------------------------------------------------------------------------------------------------
     def pass_time(self, until: datetime) -> None:
@@ -114,14 +186,10 @@ class Model:
                 self.end(reservation, "expired")
 
     def end(self, reservation: Reservation, cause: str) -> None:
-        reservation.state, reservation.cause, reservation.expires_at, reservation.funded, reservation.settled = (
-            "canceled",
-            cause,
-            None,
-            False,
-            0,
-        )
-        reservation.adjust_refunds()
+        reservation.cancel(cause)
+        self.reopen_if_not_full()
+
+    def reopen_if_not_full(self) -> None:
         if self.status == "funded" and self.remaining:
             self.status = "open"
 
@@ -134,14 +202,21 @@ class Model:
         turn = len(self.reservations) % INVESTORS
         own = [each for each in self.live if (each.number - 1) % INVESTORS == turn and not each.funded]
         allow(sum(each.amount for each in own) + amount <= max(MINIMUM, self.amount))
-        self.reservations.append(Reservation(len(self.reservations) + 1, amount, self.now + timedelta(hours=24)))
+        reservation = Reservation(len(self.reservations) + 1, amount, self.now + timedelta(hours=24))
+        reservation.is_closing_piece = amount < MINIMUM
+        self.reservations.append(reservation)
 
-    def start_transfer(self, reservation: Reservation) -> None:
+    def start_transfer(self, reservation: Reservation) -> bool:
+        """Return whether a transfer was started: a repeat starts none."""
         if reservation.state in {"pending", "settled"}:
-            return  # a repeat
+            return False
         allow(reservation.state == "reserved")
-        reservation.state, reservation.expires_at = "pending", money_deadline(self.now)
-        reservation.transfers.append(Payments())
+        reservation.state, reservation.deadline = "pending", money_deadline(self.now)
+        return True
+
+    def add_transfer(self, reservation: Reservation, transfer: Account) -> None:
+        reservation.transfers.append(transfer)
+        reservation.expected = reservation.amount
 
     def cancel(self, reservation: Reservation) -> None:
         allow(reservation.state == "reserved" or reservation.cause == "canceled_by_investor")
@@ -149,38 +224,65 @@ class Model:
             self.end(reservation, "canceled_by_investor")
 
     # --- The bank -----------------------------------------------------------------------------------------------------
-    def clear(self, reservation: Reservation, payments: Payments, amount: int) -> None:
-        if payments.status not in {"initiated", "failed"}:
-            payments.count += 1
-            payments.here[payments.count] = amount
-            reservation.due += amount
+    def follow_payment(self, reservation: Reservation, before: Payment) -> None:
+        """Let the reservation follow what the bank has reported of its payment, if that is something else than before."""
+        payment = reservation.payment
+        if payment == before:
             return
-        payments.status, payments.here[1] = "cleared", amount
-        if reservation.state != "pending" or reservation.funded or payments is not reservation.transfers[-1]:
-            reservation.due += amount
-        elif amount >= reservation.amount:
-            reservation.funded, reservation.expires_at = True, None
-            reservation.adjust_refunds()
-
-    def fail(self, reservation: Reservation, payments: Payments, amount: int) -> None:
-        own = payments is reservation.transfers[-1]
-        if payments.status == "initiated":
-            payments.status = "failed"
-            if own and reservation.state == "pending":
-                self.end(reservation, "transfer_failed")
-        elif payments.here:
-            number = max(payments.here, key=lambda number: (payments.here[number] == amount, number))
-            gone = payments.here.pop(number)
-            if number == 1:
-                payments.status = "returned"
-            if number == 1 and own and reservation.state in {"pending", "settled"}:
-                self.end(reservation, "payment_returned")
+        if reservation.state == "canceled" and reservation.cause in BY_THE_BANK:
+            if payment.ended:
+                reservation.cause, reservation.amount = payment.ended, reservation.expected
             else:
-                reservation.void_refunds(gone)
+                self.revive(reservation, payment)
+        elif reservation.state == "settled" and 0 < reservation.settled <= payment.received:
+            pass  # What it bought is paid for, whatever else was returned.
+        elif reservation.state in {"pending", "settled"}:
+            if payment.ended:
+                if reservation.state == "pending":
+                    reservation.amount = reservation.expected
+                self.end(reservation, payment.ended)
+            elif payment.is_funded:
+                self.change_amount(reservation, payment.amount)
+                reservation.funded = True
+            elif reservation.funded:
+                self.lack_money(reservation, payment)
+        self.reopen_if_not_full()
 
-    def pay(self, reservation: Reservation, amount: int) -> None:
-        reservation.due -= amount
-        reservation.paid += amount
+    def revive(self, reservation: Reservation, payment: Payment) -> None:
+        """Make a reservation that the bank had canceled live again.
+
+        It has time left, or had been funded and is again; the loan has room for it; and its money is still here.
+        """
+        in_time = reservation.deadline > self.now or (reservation.was_funded and payment.is_funded)
+        is_here = reservation.surplus >= (payment.amount if payment.is_funded else payment.received)
+        if in_time and is_here and payment.amount <= self.room:
+            reservation.state, reservation.cause = "pending", ""
+            reservation.amount, reservation.funded = payment.amount, payment.is_funded
+
+    def change_amount(self, reservation: Reservation, amount: int) -> None:
+        """Change the amount to what the money allows; it grows again only if it has not settled, and if there is room for it."""
+        if reservation.settled:
+            reservation.amount = reservation.settled = amount
+        elif amount - reservation.amount <= (self.room if amount > reservation.amount else 0):
+            reservation.amount = amount
+
+    def lack_money(self, reservation: Reservation, payment: Payment) -> None:
+        """Wait for the rest again, where the money counted as complete before a report came out of order; or keep what is here."""
+        if reservation.state == "pending" and reservation.deadline > self.now:
+            self.change_amount(reservation, payment.amount)
+            reservation.funded = False
+        elif payment.received >= MINIMUM:
+            self.change_amount(reservation, payment.received)
+        else:
+            self.end(reservation, "payment_returned")
+
+    def refund_reported(self, refund: Refund, gone_before: int, *, fails: bool) -> None:
+        """Note what the bank reported of a refund: it is no longer sent, unless the report is of an attempt before it was paid."""
+        if refund.gone != gone_before or (fails and not refund.gone):
+            refund.sent = 0
+
+    def send(self, refund: Refund, amount: int) -> None:
+        refund.sent = amount
 
     # --- Settlement ---------------------------------------------------------------------------------------------------
     def settle(self) -> None:
@@ -198,7 +300,6 @@ class Model:
 
     def buy(self, reservation: Reservation, share: int) -> None:
         reservation.state, reservation.settled = "settled", share
-        reservation.adjust_refunds()
 
     def close_if_full(self) -> None:
         if self.remaining == 0:
@@ -224,26 +325,27 @@ class Model:
 
     def extend_reservation(self, reservation: Reservation, until: datetime) -> None:
         allow(reservation.expires_at and until > reservation.expires_at)
-        reservation.expires_at = until
+        reservation.deadline = until
 
     def accept_amount(self, reservation: Reservation) -> None:
-        if reservation.accepted and reservation.funded and reservation.amount == reservation.current_payment:
+        received = reservation.payment.received
+        if reservation.was_accepted and reservation.funded and reservation.amount == received:
             return
-        allow(reservation.state == "pending" and not reservation.funded and reservation.current_payment >= MINIMUM)
-        reservation.amount, reservation.funded, reservation.accepted, reservation.expires_at = reservation.current_payment, True, True, None
-        reservation.adjust_refunds()
+        allow(reservation.state == "pending" and not reservation.funded and received > 0)
+        allow(received >= MINIMUM or reservation.is_closing_piece)
+        reservation.amount = reservation.expected = received
+        reservation.funded = reservation.was_accepted = True
 
     def reinstate(self, reservation: Reservation) -> None:
         allow(reservation.state == "canceled" and self.takes_reservations)
-        allow(reservation.amount <= self.available and not reservation.paid)
+        allow(reservation.amount <= self.available and not reservation.sent and not reservation.gone)
         reservation.cause = ""
-        if reservation.current_payment >= reservation.amount:
+        if reservation.transfers and reservation.payment.received >= reservation.amount:
             reservation.state, reservation.funded = "pending", True
-        elif reservation.transfers and reservation.transfers[-1].status == "initiated":
-            reservation.state, reservation.expires_at = "pending", money_deadline(self.now)
+        elif reservation.transfers and not reservation.transfers[-1].lines:
+            reservation.state, reservation.deadline = "pending", money_deadline(self.now)
         else:
-            reservation.state, reservation.expires_at = "reserved", self.now + timedelta(hours=24)
-        reservation.adjust_refunds()
+            reservation.state, reservation.deadline = "reserved", self.now + timedelta(hours=24)
 
     def withdraw(self) -> None:
         allow(self.status in {"open", "withdrawn"})

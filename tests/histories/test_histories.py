@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -22,25 +23,36 @@ from loans.models import Investor, Loan, Reservation, ReviewItem, Transfer
 from loans.selectors.offers import loan_offer
 from loans.services import reservations as reservation_services
 from loans.services import staff_overrides
-from loans.services.bank_events import record_bank_event
+from loans.services.bank_events import Notice, assign_bank_event, is_another_payment, is_same_payment, record_bank_event
 from loans.services.expiry import expire_due
 from loans.services.loans import close_loan_at_settled, extend_loan, withdraw_loan
+from loans.services.refunds import send_refunds
 from loans.services.reservations import cancel_reservation, start_transfer
 from loans.services.settlement import settle_ahead_of_turn, settle_due
 from loans.services.staff_overrides import extend_reservation, reinstate_reservation
 from peerloans.errors import Problem
-from tests.factories import NOON, STAFF, UNLIMITED, InvestorFactory, LoanFactory, notice
+from tests.factories import NOON, STAFF, UNLIMITED, InvestorFactory, LoanFactory
 from tests.histories import model
+from tests.histories.bank import SOURCES, Account, Report
 
 pytestmark = pytest.mark.django_db
 AMOUNT, PERCENT, OPEN_FOR = 10_000_00, 20, timedelta(days=12)
 STEPS_EACH = 50
+USUAL_SEED = 101  # of the short run; the long one draws another each time
+NOTICE_TYPES: dict[tuple[bool, bool], Any] = {  # by whether it is inbound, and whether the money moved onward
+    (True, True): "transfer.cleared",
+    (True, False): "transfer.failed",
+    (False, True): "refund.paid",
+    (False, False): "refund.failed",
+}
 BY_STAFF: dict[str, Any] = {"actor": STAFF, "reason": "a reason"}
 RESERVATIONS_WITH_SUMS = """
     SELECT reservation.*,
-        (SELECT COALESCE(sum(amount), 0) FROM loans_transfer WHERE reservation_id = reservation.id AND status = 'cleared') AS cleared,
-        (SELECT COALESCE(sum(amount), 0) FROM loans_transfer
-            WHERE reservation_id = reservation.id AND status IN ('due', 'paid')) AS going_back,
+        (SELECT COALESCE(sum(moved), 0) FROM loans_transfer WHERE reservation_id = reservation.id AND direction = 'inbound') AS cleared,
+        (
+            SELECT COALESCE(sum(CASE WHEN status IN ('due', 'sent') THEN amount ELSE moved END), 0)
+            FROM loans_transfer WHERE reservation_id = reservation.id AND direction = 'refund'
+        ) AS going_back,
         (
             SELECT to_state FROM loans_transition WHERE reservation_id = reservation.id AND transfer_id IS NULL ORDER BY id DESC LIMIT 1
         ) AS last_state
@@ -50,7 +62,32 @@ RESERVATIONS_WITH_SUMS = """
 any_reservation = st.integers(0, 15)  # an even number picks among the live reservations, if there are any; 0 and 1 pick the newest
 how_far = st.sampled_from(["reserved", "pending", "funded", "funded"])
 sums = st.one_of(st.sampled_from([1_000_00, 2_500_00, 3_333_33, 6_000_00, 9_999_99]), st.integers(900_00, 10_000_00))
-surplus = st.sampled_from([0, 0, 0, 0, 0, -1, 1, -200_00, 500_00])
+minutes = st.sampled_from([1, 1, 1, 0, 0, -1, -60, -1_440, -4_320, 60, 2_880])  # 0 is the time of what the bank did last
+first_sources = st.sampled_from(["notice", "notice", "notice", "statement", "staff", None])  # None: not reported yet
+
+# What the bank moves, from the amount that we expect and the balance of the reference: all, the rest, or a part, in cents.
+Part = Callable[[int, int], int]
+PARTS: list[Part] = [
+    *[lambda amount, balance: amount] * 5,
+    *[lambda amount, balance: max(1, amount - balance)] * 2,
+    lambda amount, balance: max(1, amount // 2),
+    lambda amount, balance: max(1, amount - 1),
+    lambda amount, balance: amount + 1,
+    lambda amount, balance: amount + 500_00,
+    lambda amount, balance: 1,
+]
+parts = st.sampled_from(PARTS)
+parts_back = st.sampled_from([*PARTS[:7], lambda amount, balance: balance, lambda amount, balance: 100_00, PARTS[-1]])
+parts_out = st.sampled_from([*PARTS[:5], PARTS[7], PARTS[-1]])
+
+Style = Callable[[str], str]
+STYLES: list[Style | None] = [
+    *[str] * 6,
+    str.lower,
+    lambda reference: f"Payment {reference.replace('-', ' ').lower()} of Ms. Payer",
+    None,  # cannot be read
+]
+styles = st.sampled_from(STYLES)
 
 
 def dollars(cents: int) -> Decimal:
@@ -74,8 +111,8 @@ class History(RuleBasedStateMachine):
         self.loan_id, self.reference = loan.pk, loan.reference
         self.model = model.Model(AMOUNT, PERCENT, NOON, NOON + OPEN_FOR)
         self.ids: list[Any] = []  # of the system's reservations, in the model's order
-        self.references: dict[model.Payments, str] = {}
-        self.last_event: Any = None
+        self.accounts: list[Account] = []  # of the bank, one for each reference
+        self.delivered: list[tuple[Account, Report, str]] = []
 
     def teardown(self) -> None:
         transaction.set_rollback(True)
@@ -92,7 +129,9 @@ class History(RuleBasedStateMachine):
             with pytest.raises(Problem), transaction.atomic():
                 in_system()
             return None
-        return in_system()
+        outcome = in_system()
+        self.meet_refunds()
+        return outcome
 
     def pass_time(self, time: timedelta) -> None:
         self.now += time
@@ -107,7 +146,7 @@ class History(RuleBasedStateMachine):
         return lambda: verb(reservation_id=reservation_id, now=self.now, **values)
 
     have_reservations = precondition(lambda self: self.ids)
-    have_transfers = precondition(lambda self: self.references)
+    have_transfers = precondition(lambda self: self.accounts)
 
     # --- Investors ----------------------------------------------------------------------------------------------------
     def reserve_cents(self, amount: int) -> None:
@@ -139,22 +178,22 @@ class History(RuleBasedStateMachine):
         if len(self.ids) > reservations and far != "reserved":
             self.start_transfer(0)
         if len(self.ids) > reservations and far == "funded":
-            self.money_clears(0, 0)
+            self.money_comes(0, PARTS[0], 1, "notice")
 
     @have_reservations
     @rule(newest=any_reservation)
     def start_transfer(self, newest: int) -> None:
         reservation, reservation_id = self.pick(newest)
         owner = Reservation.objects.get(pk=reservation_id).investor_id
+        started: list[bool] = []
         self.step(
             self.on(reservation_id, start_transfer, method="ach", actor=Actor("investor"), investor_id=owner),
-            lambda: self.model.start_transfer(reservation),
+            lambda: started.append(self.model.start_transfer(reservation)),
         )
-        if reservation.transfers and reservation.transfers[-1] not in self.references:
-            newest_transfer = Transfer.objects.filter(reservation=reservation_id, direction="inbound", payment_number=1).latest(
-                "created_at"
-            )
-            self.references[reservation.transfers[-1]] = newest_transfer.reference
+        if any(started):
+            reference = Transfer.objects.filter(reservation=reservation_id, direction="inbound").latest("created_at").reference
+            self.accounts.append(Account(reference, inbound=True))
+            self.model.add_transfer(reservation, self.accounts[-1])
 
     @have_reservations
     @rule(newest=any_reservation)
@@ -166,54 +205,176 @@ class History(RuleBasedStateMachine):
         )
 
     # --- The bank -----------------------------------------------------------------------------------------------------
-    def bank_reports(self, kind: str, payments: model.Payments, amount: int, in_model: Callable[[], None]) -> None:
-        event = notice(kind, self.references[payments], dollars(amount), occurred_at=self.now + timedelta(microseconds=1))
-        self.last_event = event, self.step(lambda: record_bank_event(event, now=self.now), in_model)
+    def owner(self, account: Account) -> model.Reservation:
+        return next(
+            reservation
+            for reservation in self.model.reservations
+            if account in reservation.transfers or account.reference in reservation.refunds
+        )
 
-    @precondition(lambda self: self.last_event)
+    def pick_account(self, newest: int, *, inbound: bool | None = None) -> Account:
+        accounts = [account for account in self.accounts if inbound in {None, account.inbound}]
+        return accounts[-1 - newest % len(accounts)]
+
+    def bank_time(self, account: Account, minutes: int) -> datetime:
+        """Return a whole minute so far from now; 0 means the time of the last thing that the bank did under this reference."""
+        if not minutes and account.movements:
+            return account.movements[-1].at
+        return self.now.replace(second=0, microsecond=0) + timedelta(minutes=minutes)
+
+    def deliver(self, account: Account, report: Report, text: str | None = None) -> None:
+        """Let a report reach us, in the model and in the system."""
+        text = text or (account.reference if report.readable else "Payment from Mr. Unreadable")
+        event = Notice(
+            report.id,
+            NOTICE_TYPES[account.inbound, report.movement.onward],
+            text,
+            dollars(report.movement.amount),
+            report.at,
+            report.source,
+        )
+        is_first = all(report is not delivered for _, delivered, _ in self.delivered)
+        self.delivered.append((account, report, text))
+        outcome = self.step(
+            lambda: record_bank_event(event, now=self.now, **self.by(report)),
+            lambda: self.hear(account, not report.movement.onward, lambda: account.hear(report)),
+        )
+        if is_first:
+            assert (outcome == "possible_duplicate") == (report in [line.first for line in account.doubtful])
+
+    def by(self, report: Report) -> dict[str, Any]:
+        return BY_STAFF if report.source == "staff" else {}
+
+    def hear(self, account: Account, fails: bool, take: Callable[[], bool]) -> None:
+        """Let the model take a report or an answer about it, and follow it."""
+        reservation = self.owner(account)
+        payment = reservation.payment
+        refund = reservation.refunds.get(account.reference)
+        gone_before = refund.gone if refund else 0
+        if refund and not gone_before:
+            refund.was_void |= Transfer.objects.get(reference=account.reference).status == "void"
+        is_new = take()
+        if refund and (is_new or refund.gone != gone_before):
+            self.model.refund_reported(refund, gone_before, fails=fails)
+        self.model.follow_payment(reservation, payment)
+
+    def move(self, account: Account, *, onward: bool, amount: int, minutes: int, change: int, source: str | None) -> None:
+        """Let the bank move money or fail to, and report it at once if a source is named."""
+        movement = account.move(onward=onward, amount=amount, at=self.bank_time(account, minutes), change=change)
+        if movement and source:
+            self.deliver(account, account.report(movement, source))
+
+    @have_transfers
+    @rule(newest=any_reservation, part=parts, minutes=minutes, source=first_sources)
+    def money_comes(self, newest: int, part: Part, minutes: int, source: str | None) -> None:
+        account = self.pick_account(newest, inbound=True)
+        amount = part(self.owner(account).amount, account.balance)
+        self.move(account, onward=True, amount=amount, minutes=minutes, change=amount, source=source)
+
+    @precondition(lambda self: any(account.inbound and not account.movements for account in self.accounts))
+    @rule(part=parts, minutes=minutes)
+    def awaited_money_comes(self, part: Part, minutes: int) -> None:
+        account = next(account for account in self.accounts if account.inbound and not account.movements)
+        amount = part(self.owner(account).amount, 0)
+        self.move(account, onward=True, amount=amount, minutes=minutes, change=amount, source="notice")
+
+    @have_transfers
+    @rule(newest=any_reservation, part=parts_back, minutes=minutes, source=first_sources)
+    def money_goes_back(self, newest: int, part: Part, minutes: int, source: str | None) -> None:
+        account = self.pick_account(newest)
+        amount = part(account.movements[-1].amount if account.movements else 0, account.balance)
+        if 0 < amount <= account.balance:
+            self.move(account, onward=False, amount=amount, minutes=minutes, change=-amount, source=source)
+
+    @have_transfers
+    @rule(newest=any_reservation, minutes=minutes, source=first_sources)
+    def an_attempt_fails(self, newest: int, minutes: int, source: str | None) -> None:
+        account = self.pick_account(newest)
+        self.move(account, onward=False, amount=self.owner(account).amount, minutes=minutes, change=0, source=source)
+
+    @precondition(lambda self: any(not account.inbound for account in self.accounts))
+    @rule(newest=any_reservation, part=parts_out, minutes=minutes, source=first_sources)
+    def bank_pays_a_refund(self, newest: int, part: Part, minutes: int, source: str | None) -> None:
+        account = self.pick_account(newest, inbound=False)
+        refund = Transfer.objects.get(reference=account.reference)
+        amount = part(cents(refund.amount), account.balance)
+        self.move(account, onward=True, amount=amount, minutes=minutes, change=amount, source=source)
+
+    @precondition(lambda self: any(account.movements for account in self.accounts))
+    @rule(newest=any_reservation, which=st.integers(0, 5), source=st.sampled_from(SOURCES), style=styles)
+    def bank_reports(self, newest: int, which: int, source: str, style: Style | None) -> None:
+        """Report something that the bank did; perhaps once more, under a new id."""
+        accounts = [account for account in self.accounts if account.movements]
+        account = accounts[-1 - newest % len(accounts)]
+        movement = account.movements[-1 - which % len(account.movements)]
+        may_repeat = movement.onward and source == "notice"
+        if may_repeat or not account.is_reported(movement, source):
+            readable = style is not None or source == "staff"
+            text = style(account.reference) if style else None
+            self.deliver(account, account.report(movement, source, readable=readable), text)
+
+    @precondition(lambda self: self.delivered)
+    @rule(which=st.integers(0, 9))
+    def bank_repeats_a_report(self, which: int) -> None:
+        self.deliver(*self.delivered[-1 - which % len(self.delivered)])
+
+    @rule(rarely=st.integers(0, 3))
+    def bank_reports_everything(self, rarely: int) -> None:
+        """Report everything, and let staff answer every question: then our books agree with the bank's account."""
+        if rarely:
+            return
+        for account in self.accounts:
+            self.staff_answer_for(account)
+            while unreported := [movement for movement in account.movements if not account.is_reported(movement)]:
+                self.deliver(account, account.report(unreported[0], "statement"))
+                self.staff_answer_for(account)
+            assert account.is_told
+
+    # --- Staff and the bank -------------------------------------------------------------------------------------------
+    def staff_answer_for(self, account: Account) -> None:
+        for report in list(account.unreadable):
+            self.step(
+                lambda report=report: assign_bank_event(bank_event_id=report.id, reference=account.reference, now=self.now, **BY_STAFF),
+                lambda report=report: self.hear(account, not report.movement.onward, lambda: account.assign(report)),
+            )
+        while account.doubtful:
+            line = account.doubtful[0]
+            is_another = account.is_another(line)
+            answer = is_another_payment if is_another else is_same_payment
+            self.step(
+                partial(answer, bank_event_id=line.first.id, now=self.now, **BY_STAFF),
+                partial(self.hear, account, False, partial(account.answer, line, is_another=is_another)),
+            )
+
+    @precondition(lambda self: any(account.doubtful or account.unreadable for account in self.accounts))
     @rule()
-    def the_bank_repeats_itself(self) -> None:
-        event, outcome = self.last_event
-        again = self.step(lambda: record_bank_event(event, now=self.now), lambda: None)
-        assert again == outcome
-
-    def pick_payments(self, newest: int) -> tuple[model.Reservation, model.Payments]:
-        payments = list(self.references)[-1 - newest % len(self.references)]
-        return next(reservation for reservation in self.model.reservations if payments in reservation.transfers), payments
-
-    @have_transfers
-    @rule(newest=any_reservation, surplus=surplus)
-    def money_clears(self, newest: int, surplus: int) -> None:
-        reservation, payments = self.pick_payments(newest)
-        amount = max(1, reservation.amount + surplus)
-        self.bank_reports("transfer.cleared", payments, amount, lambda: self.model.clear(reservation, payments, amount))
-
-    @precondition(lambda self: any(payments.status == "initiated" for payments in self.references))
-    @rule(surplus=surplus)
-    def awaited_money_clears(self, surplus: int) -> None:
-        payments = next(payments for payments in self.references if payments.status == "initiated")
-        reservation = next(reservation for reservation in self.model.reservations if payments in reservation.transfers)
-        amount = max(1, reservation.amount + surplus)
-        self.bank_reports("transfer.cleared", payments, amount, lambda: self.model.clear(reservation, payments, amount))
-
-    @have_transfers
-    @rule(newest=any_reservation, surplus=surplus)
-    def money_fails(self, newest: int, surplus: int) -> None:
-        reservation, payments = self.pick_payments(newest)
-        amount = max(1, reservation.amount + surplus)
-        self.bank_reports("transfer.failed", payments, amount, lambda: self.model.fail(reservation, payments, amount))
+    def staff_answer(self) -> None:
+        self.staff_answer_for(next(account for account in self.accounts if account.doubtful or account.unreadable))
 
     @precondition(lambda self: any(reservation.due for reservation in self.model.reservations))
-    @rule()
-    def refund_is_paid(self) -> None:
-        # A reservation that lapsed at this instant may not have expired yet, and then has no refund yet.
-        refund = Transfer.objects.filter(status="due", reservation__loan=self.loan_id).order_by("created_at", "id").first()
-        if refund:
-            reservation = self.model.reservations[self.ids.index(refund.reservation_id)]
-            self.step(
-                lambda: record_bank_event(notice("refund.paid", refund.reference, refund.amount), now=self.now),
-                lambda: self.model.pay(reservation, cents(refund.amount)),
-            )
+    @rule(some=st.integers(0, 3))
+    def staff_send_refunds(self, some: int) -> None:
+        self.pass_time(timedelta(microseconds=1))
+        expire_due(self.now)
+        refunds = list(Transfer.objects.filter(status="due", reservation__loan=self.loan_id).order_by("created_at", "id"))[: some or None]
+        self.meet_refunds()
+
+        def in_model() -> None:
+            for refund in refunds:
+                reservation = self.model.reservations[self.ids.index(refund.reservation_id)]
+                self.model.send(reservation.refunds[refund.reference], cents(refund.amount - refund.moved))
+
+        if refunds:
+            self.step(lambda: send_refunds(refund_ids=[refund.pk for refund in refunds], now=self.now, **BY_STAFF), in_model)
+
+    def meet_refunds(self) -> None:
+        """Let the bank and the model know the references of our refunds."""
+        references = {account.reference for account in self.accounts}
+        for refund in Transfer.objects.filter(direction="refund", reservation__loan=self.loan_id).order_by("created_at", "id"):
+            if refund.reference not in references:
+                account = Account(refund.reference, inbound=False)
+                self.accounts.append(account)
+                self.model.reservations[self.ids.index(refund.reservation_id)].refunds[refund.reference] = model.Refund(account)
 
     # --- Clock and jobs -----------------------------------------------------------------------------------------------
     @rule(hours=st.sampled_from([0.1, 0.1, 0.1, 1, 1, 6, 24, 72]))
@@ -304,7 +465,17 @@ class History(RuleBasedStateMachine):
                 reservation.funded,
             )
             money = tuple(cents(amount) for amount in (row.received, row.refunded, row.lost, row.waiting))
-            assert money == (reservation.received, reservation.due + reservation.paid, reservation.lost, reservation.waiting)
+            refunded = reservation.due + reservation.sent + reservation.gone
+            assert money == (reservation.received, refunded, reservation.lost, reservation.waiting)
+            self.check_bank_account(row, reservation)
+
+    def check_bank_account(self, row: Any, reservation: model.Reservation) -> None:
+        """Compare with what the bank holds, by its own account, where it has reported everything and staff have answered."""
+        refunds = [refund.account for refund in reservation.refunds.values()]
+        if all(account.is_told for account in [*reservation.transfers, *refunds]):
+            gone = sum(account.balance for account in refunds)
+            held = sum(account.balance for account in reservation.transfers) - gone
+            assert held == cents(row.settled_amount + row.refunded + row.waiting - row.lost) - gone, "the bank's account agrees"
 
     def check_sums(self, loan: Loan, rows: list[Any]) -> None:
         assert loan.claimed == sum(row.amount for row in rows if row.state in model.LIVE)
@@ -318,8 +489,8 @@ class History(RuleBasedStateMachine):
         return list(Reservation.objects.raw(RESERVATIONS_WITH_SUMS, [self.loan_id]))
 
 
-def play(steps: int, phases: Sequence[Phase]) -> None:
-    first_seed = int(os.environ.get("HISTORIES_SEED") or random.getrandbits(32))
+def play(steps: int, phases: Sequence[Phase], usual_seed: int) -> None:
+    first_seed = int(os.environ.get("HISTORIES_SEED") or usual_seed)
     print(f"HISTORIES_SEED={first_seed}")  # noqa: T201 - pytest shows it when the test fails
     History.investors, History.steps = [InvestorFactory(**UNLIMITED) for _ in range(model.INVESTORS)], 0
     options = settings(
@@ -335,10 +506,10 @@ def play(steps: int, phases: Sequence[Phase]) -> None:
 
 
 def test_random_histories_leave_the_system_where_the_model_is() -> None:
-    play(2_000, [Phase.generate])  # shrinking a failing history can take minutes, so only the long run does it
+    play(2_000, [Phase.generate], USUAL_SEED)  # shrinking a failing history can take minutes, so only the long run does it
 
 
 @pytest.mark.long
 def test_many_random_histories_leave_the_system_where_the_model_is(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
-        play(100_000, [Phase.generate, Phase.shrink])
+        play(100_000, [Phase.generate, Phase.shrink], random.getrandbits(32))

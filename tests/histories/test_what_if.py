@@ -24,12 +24,13 @@ from loans.services.reservations import cancel_reservation, reserve, start_trans
 from loans.services.settlement import settle_ahead_of_turn, settle_due
 from loans.services.staff_overrides import accept_amount, cancel_by_staff, extend_reservation, reinstate_reservation
 from peerloans.errors import Problem
-from tests.factories import NOON, STAFF, InvestorFactory, LoanFactory, notice
+from tests.factories import NOON, STAFF, UNLIMITED, InvestorFactory, LoanFactory, notice
 from tests.histories.test_histories import History
 
 pytestmark = pytest.mark.django_db
 BY_STAFF: dict[str, Any] = {"actor": STAFF, "reason": "a reason"}
 STEPS = 60
+USUAL_SEED = 99  # HISTORIES_SEED plays another
 
 
 def assert_it_gives_what_happened(played: WhatIf) -> None:
@@ -43,7 +44,9 @@ def assert_it_gives_what_happened(played: WhatIf) -> None:
     )
     for reservation in Reservation.objects.filter(loan=played.loan).order_by("number"):
         row = own.reservations[reservation.pk]
-        assert (row.number, row.amount, row.settled) == (reservation.number, reservation.amount, reservation.settled_amount)
+        assert (row.number, row.settled) == (reservation.number, reservation.settled_amount)
+        if reservation.state != "canceled":  # What a canceled reservation had asked for is not played.
+            assert row.amount == reservation.amount
         lapsed = reservation.expires_at is not None and reservation.expires_at <= played.at
         assert (row.state, row.cause) == ("canceled", "expired") if lapsed else (reservation.state, reservation.cause)
         assert row.is_live or row.funded_at or not row.settled
@@ -61,7 +64,7 @@ class ReplayedHistory(History):
 
 
 def test_the_histories_of_the_model_give_what_happened() -> None:
-    first_seed = int(os.environ.get("HISTORIES_SEED") or random.getrandbits(32))
+    first_seed = int(os.environ.get("HISTORIES_SEED") or USUAL_SEED)
     print(f"HISTORIES_SEED={first_seed}")  # noqa: T201 - pytest shows it when the test fails
     ReplayedHistory.investors = [InvestorFactory() for _ in range(3)]
     options = settings(
@@ -84,7 +87,7 @@ class RandomLoan:
         self.loan: Loan = LoanFactory(
             settlement_rule=rule, overbooking_rate=Decimal(rate), amount=Decimal("9000.01"), now=NOON, closes_at=closes_at
         )
-        self.investor = InvestorFactory()
+        self.investor = InvestorFactory(**UNLIMITED)
         self.steps: list[tuple[int, Callable[[], object]]] = [
             (6, self.reserve),
             (5, lambda: start_transfer(**self.by_investor("reserved"), method="ach")),
@@ -145,10 +148,12 @@ class RandomLoan:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_random_histories_of_every_rule_give_what_happened(rule: str) -> None:
-    first_seed = int(os.environ.get("HISTORIES_SEED") or random.getrandbits(32))
+    first_seed = int(os.environ.get("HISTORIES_SEED") or USUAL_SEED)
     print(f"HISTORIES_SEED={first_seed}")  # noqa: T201 - pytest shows it when the test fails
     settled = 0
-    for number in range(6):
+    for number in range(60):
+        if number >= 6 and settled:
+            break
         draw = random.Random(first_seed + number)
         history = RandomLoan(draw, rule, draw.choice(["0", "0.20", "0.85"]))
         now = history.play()

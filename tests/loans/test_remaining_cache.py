@@ -157,10 +157,10 @@ def test_an_empty_redis_is_filled_and_is_no_drift() -> None:
 
 
 WRONG = {
-    "of the row's version": ("{version} 1234.00 2026-07-01T16:00:00.000000+00:00", "shows 1234.00 dollars"),
-    "of an older version": ("0 1234.00 2026-07-01T16:00:00.000000+00:00", "shows 1234.00 dollars"),
-    "of a newer version": ("999 1234.00 2026-07-01T16:00:00.000000+00:00", "shows 1234.00 dollars"),
-    "of a newer version, with the right amount": ("999 10000.00 2026-07-01T16:00:00.000000+00:00", "shows 10000.00 dollars"),
+    "of the row's version": ("{version} 1234.00 2026-07-01T16:00:00.000000+00:00", "shows $1,234.00"),
+    "of an older version": ("0 1234.00 2026-07-01T16:00:00.000000+00:00", "shows $1,234.00"),
+    "of a newer version": ("999 1234.00 2026-07-01T16:00:00.000000+00:00", "shows $1,234.00"),
+    "of a newer version, with the right amount": ("999 10000.00 2026-07-01T16:00:00.000000+00:00", "shows $10,000.00"),
     "unreadable": ("999 rubbish", "holds something unreadable"),
 }
 
@@ -173,7 +173,7 @@ def test_a_wrong_value_is_listed_and_then_repaired(name: str) -> None:
     put(loan.pk, value.format(version=loan.version))
     for _ in range(2):
         refresh_remaining_cache(LATER)
-    assert review_items() == [f"Redis {sentence} for {loan.reference}, of which 10000.00 dollars remain."]
+    assert review_items() == [f"Redis {sentence} for {loan.reference}, of which $10,000.00 remains."]
     loan.refresh_from_db()
     assert cached(loan.pk).startswith(f"{loan.version} 10000.00 ")
 

@@ -393,7 +393,7 @@ def test_the_preview_of_settling_ahead_names_the_reservations_it_overtakes_and_s
 def test_the_preview_of_a_different_amount_shows_the_new_review_item(operator: Client) -> None:
     page = Page(operator, find(Reservation, "record_money"), pending_now(), amount="6000")
     (preview,) = page.response.context["previews"]
-    assert preview.review_items[0].detail.startswith("6000.00 dollars were received")
+    assert preview.review_items[0].detail.startswith("$6,000.00 was received")
     assert preview.review_items[0].get_kind_display() == "Amount differs"
     assert ("due", Decimal("1000.00")) in [(transition.event, transition.amount) for transition in preview.transitions]
 
@@ -570,5 +570,5 @@ def test_recording_more_money_than_the_columns_hold_is_refused_in_the_preview(op
     posted |= {"notice_id": str(uuid4()), "occurred_at": "2026-07-01T12:00"}
     for step in ("preview", "confirm"):
         page = operator.post(address(Reservation), posted | {"step": step}, follow=True).content.decode()
-        assert "more than 999999999999.99 would have moved for one reservation, which is the limit" in page
+        assert "more would have moved for one reservation than $999,999,999,999.99" in page
     assert stored_rows() == before

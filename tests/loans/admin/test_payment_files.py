@@ -32,6 +32,7 @@ def sign_in(client: Client, group: str) -> Client:
 def test_the_refunds_that_were_shown_are_sent_and_the_file_can_be_downloaded_again(client: Client) -> None:
     sign_in(client, "Operations")
     shown = [refund_due(), refund_due()]
+    assert f'href="{PAGE}">Send refunds' in read_page(client, reverse("admin:loans_paymentfile_changelist"))
     page = read_page(client, PAGE)
     assert [refund.reference in page for refund in shown] == [True, True]
     later = refund_due()

@@ -112,6 +112,6 @@ def test_sums_beyond_the_columns_are_refused_and_change_nothing(pending: str) ->
     before = Reservation.objects.values().get(), list(Transfer.objects.values()), Transition.objects.count()
     answer = send(event(pending, id="evt-2", amount="999999999999.99", occurred_at="2026-07-02T00:00:00Z"))
     assert problem(answer) == (400, "invalid")
-    assert "more than 999999999999.99 would have moved for one reservation, which is the limit" in answer.json()["detail"]
+    assert "more would have moved for one reservation than $999,999,999,999.99" in answer.json()["detail"]
     assert (Reservation.objects.values().get(), list(Transfer.objects.values()), Transition.objects.count()) == before
     assert BankEvent.objects.count() == 1

@@ -18,7 +18,7 @@ from tests.loans.api.conftest import Caller, problem
 
 @pytest.fixture(autouse=True)
 def _nothing_is_remembered() -> None:
-    cache.clear()
+    cache.delete_pattern("*")
 
 
 def outlook_path(reservation: Reservation) -> str:
@@ -103,7 +103,7 @@ def test_the_secret_of_a_lottery_does_not_matter(investor: Caller, new_loan: Cal
         funded(loan, 45_000, now=now)
     own = pending(loan, 20_000, now=now, investor=investor.investor)
     first = investor.get(outlook_path(own)).json()
-    cache.clear()
+    cache.delete_pattern("*")
     Loan.objects.update(lottery_secret="another")
     again = investor.get(outlook_path(own)).json()
     assert {**first, "as_of": None} == {**again, "as_of": None}

@@ -177,7 +177,8 @@ def test_queries_do_not_grow_with_the_list(investor: Caller, loan: Loan) -> None
 def test_a_reservation_is_one_statement_after_the_token(investor: Caller, loan: Loan) -> None:
     with CaptureQueriesContext(connection) as queries:
         assert reserve(investor, loan).status_code == 201
-    assert len(queries) == 2
+    # The savepoint is there only because the test is a transaction.
+    assert len([query for query in queries if "SAVEPOINT" not in query["sql"]]) == 2
 
 
 def test_shared_caches_keep_no_private_answers(investor: Caller, loan: Loan) -> None:

@@ -257,7 +257,7 @@ def test_a_wrong_value_in_redis_is_listed_and_corrected(market: dict[str, Any]) 
     get_redis_connection("default").set(cache.make_key(f"remaining:{loan.pk}"), "999 0.01 1970-01-01T00:00:01.000000+00:00")
     assert find_breaches(NOON + HOUR) == 1
     (item,) = review_items("drift")
-    assert item.detail == f"Redis shows 0.01 dollars for {loan.reference}, of which 8000.00 dollars remain."
+    assert item.detail == f"Redis shows $0.01 for {loan.reference}, of which $8,000.00 remains."
     assert find_breaches(NOON + HOUR) == 0
     assert b" 8000.00 " in get_redis_connection("default").get(cache.make_key(f"remaining:{loan.pk}"))
 

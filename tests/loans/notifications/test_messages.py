@@ -70,7 +70,7 @@ def test_emails_say_in_plain_text_what_happened() -> None:
     assert {message.subject for message in mail.outbox} >= {"You reserved part of loan LN-7", "You bought part of loan LN-7"}
     transfer_started = next(text for text in texts if "Send $30,000.00 by wire" in text)
     assert factories.inbound(Reservation.objects.get(amount=29_999)).reference in transfer_started
-    assert "The money must reach us by July 9, 2026, 00:00, New York time" in transfer_started
+    assert "The money must reach us by 11:59 pm ET, Wed Jul 8, 2026." in transfer_started
     assert all(message.to == [investor.user.email] for message in mail.outbox)
 
 

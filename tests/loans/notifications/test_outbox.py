@@ -9,9 +9,8 @@ from loans.domain.states import ReservationEvent
 from loans.models import Delivery, OutboxCursor, ReviewItem, Transition, WebhookEndpoint
 from loans.notifications import outbox
 from tests import factories
-from tests.conftest import history_unprotected
 from tests.factories import NOON, InvestorFactory, LoanFactory
-from tests.loans.notifications.conftest import add_endpoint, investor_without_mailbox, open_transaction
+from tests.loans.notifications.conftest import add_endpoint, investor_without_mailbox, open_transaction, restore_from_another_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -114,14 +113,6 @@ def test_two_readers_at_once_make_no_delivery_twice() -> None:
 
 
 # --- Restored databases -------------------------------------------------------------------------------------------------
-def restore_from_another_server() -> None:
-    """Leave the database as a dump leaves it in a server whose transaction numbers are far lower."""
-    with transaction.atomic(), connection.cursor() as cursor, history_unprotected(cursor):
-        for table in ("loans_transition", "loans_outboxcursor"):
-            cursor.execute(f"UPDATE {table} SET txid = (txid::text::bigint + 1000000000)::text::xid8 WHERE txid < '1000000000'")
-    OutboxCursor.objects.update(server="another one")
-
-
 def amounts_announced() -> list[int]:
     return [int(delivery.transition.amount or 0) for delivery in Delivery.objects.order_by("id").select_related("transition")]
 

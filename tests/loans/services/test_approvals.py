@@ -1,4 +1,4 @@
-"""A second person approves what moves much money, and nobody acts on what is their own."""
+"""A second person approves what moves much money, and staff cannot act on what is their own."""
 
 from collections.abc import Callable
 from decimal import Decimal

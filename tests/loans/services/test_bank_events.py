@@ -15,10 +15,10 @@ from django.db.models import Sum
 from loans.domain.errors import IllegalTransition, NotFound
 from loans.domain.states import Direction, TransferStatus
 from loans.models import BankEvent, PaymentFile, Reservation, ReviewItem, Transfer, Transition
-from loans.services.bank_events import assign_bank_event, is_another_payment, is_same_payment, record_bank_event
+from loans.services.bank_events import Notice, assign_bank_event, is_another_payment, is_same_payment, record_bank_event
 from loans.services.expiry import expire_due
 from loans.services.refunds import send_refunds
-from loans.services.settlement import settle_loans
+from loans.services.settlement import settle_ahead_of_turn, settle_loans
 from loans.services.staff_overrides import accept_amount, cancel_by_staff, record_money, reinstate_reservation
 from tests.factories import (
     NOON,
@@ -585,3 +585,85 @@ def test_a_broker_that_is_away_is_only_logged(
     with django_capture_on_commit_callbacks(execute=True):
         assert money_comes(reservation) == "funded"
     assert "connection refused" in caplog.text
+
+
+def test_a_reservation_whose_refund_was_paid_in_part_is_not_reinstated() -> None:
+    reservation = funded(LoanFactory())
+    cancel_by_staff(reservation_id=reservation.pk, actor=STAFF, reason="a test", now=NOON)
+    refund_goes_out(reservation.transfers.get(direction=Direction.REFUND), 4_000)
+    with pytest.raises(IllegalTransition):
+        reinstate_reservation(reservation_id=reservation.pk, actor=STAFF, reason="a test", now=NOON)
+
+
+def statement(reference: str, amount: int, occurred_at: datetime) -> Notice:
+    return Notice(f"line-{uuid4()}", "transfer.cleared", reference, Decimal(amount), occurred_at, "statement")
+
+
+def test_a_notice_under_a_new_id_confirms_no_other_payment_than_its_own() -> None:
+    reservation = pending(LoanFactory(), 5_000)
+    reference = inbound(reservation).reference
+    money_comes(reservation, occurred_at=NOON)
+    assert record_bank_event(statement(reference, 5_000, NOON), now=NOON) == "confirmation"
+    assert record_bank_event(statement(reference, 5_000, LATER), now=NOON) == "second_payment"
+    assert money_comes(reservation, occurred_at=NOON) == "possible_duplicate"
+    assert fresh(reservation).received == 10_000
+
+
+def test_a_confirmation_whose_time_changes_the_order_changes_the_refund() -> None:
+    reservation = funded(LoanFactory())
+    cancel_by_staff(reservation_id=reservation.pk, actor=STAFF, reason="a test", now=NOON)
+    refund = reservation.transfers.get(direction=Direction.REFUND)
+    by_hand = Notice("by-hand", "refund.paid", refund.reference, refund.amount, NOON, "staff")
+    assert record_bank_event(by_hand, actor=STAFF, reason="a test", now=NOON) == "paid"
+    assert record_bank_event(notice("refund.failed", refund.reference, refund.amount, occurred_at=LATER), now=NOON) == "bounced"
+    record_bank_event(notice("refund.paid", refund.reference, refund.amount, occurred_at=LATER + timedelta(minutes=1)), now=NOON)
+    assert fresh(refund).status == TransferStatus.PAID, "the failure was an attempt before the payment"
+
+
+def test_money_that_comes_again_covers_what_was_lost() -> None:
+    reservation = funded(LoanFactory())
+    cancel_by_staff(reservation_id=reservation.pk, actor=STAFF, reason="a test", now=NOON)
+    refund_goes_out(reservation.transfers.get(direction=Direction.REFUND))
+    money_fails(reservation, occurred_at=LATER)
+    assert fresh(reservation).lost == 10_000
+    money_comes(reservation, 12_000, occurred_at=LATER + timedelta(minutes=1))
+    assert (fresh(reservation).lost, summed(reservation, "amount", status=TransferStatus.DUE)) == (0, 2_000)
+
+
+def test_a_settled_part_stays_while_what_is_left_pays_for_it() -> None:
+    loan = LoanFactory()
+    reservation = funded(loan, 20_000)
+    settled(loan, 99_500)
+    reservation = fresh(settle_ahead_of_turn(reservation_id=reservation.pk, actor=STAFF, reason="a test", now=NOON))
+    assert reservation.settled_amount == 500
+    money_fails(reservation, 19_100, occurred_at=LATER)
+    reservation = fresh(reservation)
+    assert (reservation.state, reservation.settled_amount, summed(reservation, "amount", status=TransferStatus.DUE)) == (
+        "settled",
+        500,
+        400,
+    )
+
+
+def test_a_loss_is_no_money_that_could_revive_a_reservation() -> None:
+    reservation = pending(LoanFactory())
+    money_comes(reservation, "10000.01")
+    excess = reservation.transfers.get(direction="refund")
+    send_refunds(refund_ids=[excess.pk], actor=STAFF, reason="a test", now=NOON)
+    money_fails(reservation, "10000.01", now=LATER)
+    assert fresh(reservation).lost == Decimal("0.01")
+    money_comes(reservation, "10000.00", now=LATER + timedelta(minutes=1))
+    after = fresh(reservation)
+    assert (after.state, after.cause, after.lost) == ("canceled", "payment_returned", 0)
+    assert (after.received, after.refunded) == (10_000, 10_000)
+
+
+def test_a_void_refund_that_is_paid_lowers_what_has_settled_also_where_the_amount_was_lower_already() -> None:
+    reservation = settled(loan := LoanFactory())
+    money_comes(reservation, "0.01", now=LATER, occurred_at=LATER)
+    refund = reservation.transfers.get(direction="refund")
+    money_fails(reservation, "0.01", now=LATER, occurred_at=NOON + timedelta(seconds=1))
+    assert fresh(refund).status == "void"
+    refund_goes_out(refund, now=LATER)
+    after = fresh(reservation)
+    assert (after.settled_amount, after.lost, fresh(loan).settled) == (Decimal("9999.99"), 0, Decimal("9999.99"))

@@ -95,3 +95,19 @@ def test_a_batch_that_fails_changes_nothing() -> None:
     assert expire_due(NOON + HOURS_24) == 0
     assert list(Reservation.objects.values()) == before
     assert not Transition.objects.filter(event="expired").exists()
+
+
+def test_the_money_of_an_expired_reservation_covers_its_loss_before_it_is_refunded() -> None:
+    loan = LoanFactory()
+    reservation = funded(loan, 10_000)
+    Reservation.objects.filter(pk=reservation.pk).update(
+        funded_at=None, expires_at=NOON, received=7_000, refunded=1_000, lost=1_500
+    )  # what reports in another order can lead to
+    assert expire_due(NOON) == 1
+    after = Reservation.objects.get(pk=reservation.pk)
+    assert (after.received, after.lost, after.refunded, after.waiting) == (7_000, 0, 7_000, 0)
+    assert after.transfers.get(direction="refund").amount == 6_000
+    assert list(after.transitions.filter(transfer=None).order_by("id").values_list("event", "amount"))[-2:] == [
+        ("expired", 10_000),
+        ("recovered", 1_500),
+    ]

@@ -152,7 +152,7 @@ def test_the_nightly_job_sets_the_open_loans_that_follow_the_evidence():
     draft = DraftFactory(overbooking_policy="evidence")
     before = fresh(following).overbooking_rate
     assert set_overbooking_by_evidence(LATER) == 0  # nothing is new since the opening
-    cache.clear()
+    cache.delete_pattern("*")
     play_market(kept=160, lapsed=38)
     assert set_overbooking_by_evidence(LATER) == 1
     assert before > fresh(following).overbooking_rate == Decimal("0.10")

@@ -214,7 +214,8 @@ def test_a_loan_has_a_page(client: Client) -> None:
         "In queue order",
         "<dt>Population, 2015</dt><dd>13,340,068</dd>",
         "<dt>Change in one year</dt><dd>0.65 %</dd>",
-        "POST /api/v1/loans/PL-0001/reservations/",
+        "Amount in dollars, at least $30,000.00",
+        "Up to $72,500.00 now.",
         'href="/?msa=31080#loans"',
     ):
         assert text_shown in page, text_shown

@@ -1,0 +1,36 @@
+"""Define the forms of an investor's account."""
+
+import re
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+
+from loans.domain.limits import CENT
+
+DOLLARS = re.compile(r"\$?\s*([0-9]{1,12}(?:\.[0-9]{1,2})?)")
+METHODS = (("ach", "ACH transfer"), ("wire", "Wire transfer"))
+
+
+class DollarsField(forms.CharField):
+    """An amount of dollars as people write it: with or without its sign and its separators."""
+
+    def clean(self, value: Any) -> Decimal:
+        text = super().clean(value)
+        dollars = DOLLARS.fullmatch(text.replace(",", ""))
+        if not dollars or not Decimal(dollars[1]):
+            raise forms.ValidationError("Enter an amount of dollars, such as 25,000 or 25,000.50.")
+        return Decimal(dollars[1]).quantize(CENT)
+
+
+class ReserveForm(forms.Form):
+    """The amount, and a key that is new for each form that is shown, so that a form that is sent twice reserves once."""
+
+    amount = DollarsField(max_length=40, error_messages={"required": "Enter an amount of dollars."})
+    key = forms.UUIDField(widget=forms.HiddenInput)
+
+
+class TransferForm(forms.Form):
+    """How the money is sent."""
+
+    method = forms.ChoiceField(choices=METHODS, error_messages={"required": "Choose how you send the money."})

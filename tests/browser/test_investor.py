@@ -1,0 +1,129 @@
+"""An investor in a browser: from the public page of a loan to a settled part of it, by keyboard alone."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.hashers import make_password
+from django.db.models import Count
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from loans.demo import sandbox_bank, scenario
+from loans.models import Investor, Reservation
+from loans.services.bank_events import record_bank_event
+from loans.services.settlement import settle_due
+from tests.browser.conftest import in_all_looks, serious, shoot, shoot_all_looks
+from tests.browser.test_market import open_loan, tab_to
+from tests.factories import InvestorFactory, canceled, funded, pending, reserved, settled
+
+PASSWORD = "a long password"
+PICTURE = {"width": 1100, "height": 800}
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def investor(live_server) -> Investor:  # type: ignore[no-untyped-def]
+    investor: Investor = InvestorFactory(user__username="ines", user__password=make_password(PASSWORD), name="Inês Ramos")
+    return investor
+
+
+def log_in(page: Page) -> None:
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    tab_to(page, "id_username")
+    page.keyboard.type("ines")
+    tab_to(page, "id_password")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+
+
+def the_bank_pays() -> None:
+    """Let the sandbox bank report what it received, and run the job that settles."""
+    habits = sandbox_bank.Habits(timedelta(0), fail=0, late=0, short=0, seed=1)
+    for notice in sandbox_bank.notices(habits, timezone.now()):
+        record_bank_event(notice)
+    settle_due()
+
+
+@pytest.mark.usefixtures("investor")
+def test_from_a_loan_to_a_settled_part_of_it_by_keyboard_alone(page: Page) -> None:
+    open_loan(reference="PL-0001", title="Four flats by the sea")
+    page.set_viewport_size(PICTURE)  # type: ignore[arg-type]
+    page.goto("/loans/PL-0001/")
+    shoot(page, "investor-loan")
+    tab_to(page, "amount")
+    page.keyboard.type("500")
+    page.keyboard.press("Enter")
+    log_in(page)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Reserve part of a loan")
+    tab_to(page, "Reserve")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("Reserve at least")
+    shoot(page, "investor-refused")
+    expect(page.get_by_label("Amount in dollars")).to_be_focused()
+    page.keyboard.press("ControlOrMeta+A")
+    page.keyboard.type("25,000")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("$25,000.00")
+    shoot(page, "investor-reserved")
+    page.keyboard.press("Tab")
+    for _ in range(30):
+        if page.evaluate("document.activeElement.value") == "ach":
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("ArrowDown")
+    tab_to(page, "Start the transfer")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Wire transfer")).to_be_visible()
+    expect(page.locator("code")).to_have_text(Reservation.objects.get().transfers.get().reference)
+    shoot(page, "investor-pay")
+    the_bank_pays()
+    tab_to(page, "Refresh")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=2, name="Settled")).to_be_visible()
+    shoot(page, "investor-settled")
+
+
+@pytest.mark.usefixtures("investor")
+def test_the_back_button_and_a_double_click_reserve_once(page: Page) -> None:
+    open_loan(reference="PL-0001")
+    page.goto("/account/reserve/PL-0001/?amount=5000")
+    log_in(page)
+    page.get_by_role("button", name="Reserve").dblclick()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("$5,000.00")
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Reserve part of a loan")
+    page.go_forward()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("$5,000.00")
+    assert Reservation.objects.count() == 1
+
+
+def test_every_page_of_the_account_fits_every_screen_and_is_accessible(page: Page, investor: Investor) -> None:
+    now = timezone.now()
+    loan = open_loan(reference="PL-0001", title="Four flats by the sea")
+    states = {make.__name__: make(loan, 5000, investor=investor, now=now) for make in (reserved, pending, canceled, settled)}
+    settled(loan, 1000, now=now)
+    states["funded"] = funded(loan, 12_000, investor=investor, now=now)
+    page.goto("/account/")
+    shoot_all_looks(page, "account-log-in")
+    log_in(page)
+    expect(page.get_by_role("heading", level=1)).to_have_text("My reservations")
+    pages = {name: f"/account/reservations/{reservation.pk}/" for name, reservation in states.items()}
+    others = {name: f"/account/{name}/" for name in ("money", "messages", "statement", "password")}
+    for name, address in (others | {"list": "/account/", "reserve": "/account/reserve/PL-0001/?amount=5000"} | pages).items():
+        page.goto(address)
+        shoot_all_looks(page, f"account-{name}")
+        for look in in_all_looks(page, ["wide-light", "phone-dark"]):
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than the screen, {look}"
+            assert serious(page) == [], f"{name}, {look}"
+
+
+def test_the_demo_can_be_walked_through(page: Page) -> None:
+    scenario.fill(timezone.now())
+    busiest = Investor.objects.annotate(count=Count("reservations")).latest("count").user
+    page.goto("/account/")
+    page.get_by_label("User name").fill(busiest.username)
+    page.get_by_label("Password").fill("demo")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("My reservations")
+    expect(page.get_by_role("heading", level=2).first).to_be_visible()
+    shoot_all_looks(page, "account-demo")
