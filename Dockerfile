@@ -10,7 +10,7 @@ RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r p
 WORKDIR /app
 COPY . .
 # Static files need no server, only settings that are complete; these are used nowhere else.
-RUN DATABASE_URL=postgresql:/// REDIS_URL=redis:// CELERY_BROKER_URL=redis:// EMAIL_URL=dummymail:// EMAIL_FROM=build ALLOWED_HOSTS=build \
+RUN DATABASE_URL=postgresql:///build REDIS_URL=redis:// CELERY_BROKER_URL=redis:// EMAIL_URL=dummymail:// EMAIL_FROM=build@localhost ALLOWED_HOSTS=build \
     SECRET_KEY=$(python -c 'import secrets; print(secrets.token_hex(32))') \
     BANK_WEBHOOK_SECRETS=whsec_$(python -c 'import base64, os; print(base64.b64encode(os.urandom(24)).decode())') \
     python manage.py collectstatic --no-input

@@ -19,6 +19,7 @@ class LoansConfig(AppConfig):
         dataset_activated.connect(resolve_markets)
         dataset_previewed.connect(preview_markets)
         figures.sources.append(read_figures)
+        figures.checks["history"] = restore_to_follow_up
         # The permissions of all apps exist by then: this app is the last in INSTALLED_APPS.
         post_migrate.connect(grant_new_permissions, sender=self)
         post_save.connect(announce_user_change, sender=self.get_model("User"))
@@ -61,6 +62,14 @@ def read_figures() -> Iterator[figures.Figure]:
     from loans.selectors.metrics import market_figures
 
     return market_figures()
+
+
+def restore_to_follow_up() -> str:
+    """Return what staff have still to do after the database was restored, or ""."""
+    from loans.models import ReviewItem
+
+    item = ReviewItem.objects.filter(kind="restored", resolved_at=None).order_by("pk").last()
+    return item.detail if item else ""
 
 
 def grant_new_permissions(*, apps: Any, **_: Any) -> None:

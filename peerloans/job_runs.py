@@ -1,71 +1,50 @@
-"""Count the runs of the scheduled jobs in Redis, and tell from their schedules which jobs are late."""
+"""Record how the runs of the jobs end, and tell from their schedules which jobs are late."""
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from celery import signals
-from django.core.cache import cache
+from django.db import Error, connection
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
-from django_redis import get_redis_connection
-from redis.exceptions import RedisError
+
+from peerloans.monitoring.models import JobResult
 
 logger = logging.getLogger(__name__)
 
 LATE_SECONDS = 180.0  # Beat sends a job each minute. One that is overdue for three does not run.
+WORKERS_LATE_SECONDS = 600.0  # A run may take five minutes, and the next one may wait for it.
 SCHEDULED = PeriodicTask.objects.select_related("interval", "crontab", "solar", "clocked")
-
-_SUCCEEDED_AT = "at"
-
-
-@dataclass
-class JobResult:
-    """How many runs of a task ended in each state, as Celery names it in lower case, and when one last succeeded."""
-
-    runs: dict[str, int] = field(default_factory=dict)
-    succeeded_at: datetime | None = None
-
-
 NEVER_RUN = JobResult()
 
+_RECORD_RUN = """
+    INSERT INTO monitoring_jobresult AS result (task, successes, failures, succeeded_at, ended_at)
+    SELECT %(task)s, succeeded::int, (NOT succeeded)::int, CASE WHEN succeeded THEN clock_timestamp() END, clock_timestamp()
+    FROM (SELECT %(succeeded)s AS succeeded) AS run
+    ON CONFLICT (task) DO UPDATE SET
+        successes = result.successes + EXCLUDED.successes,
+        failures = result.failures + EXCLUDED.failures,
+        succeeded_at = COALESCE(EXCLUDED.succeeded_at, result.succeeded_at),
+        ended_at = EXCLUDED.ended_at
+"""
 
-# The hash `jobs` has a field "<task> <state>" with the number of runs, and "<task> at" with the instant of the last success.
-def _count_run(task: Any, state: str | None, **_: Any) -> None:
+
+def _record_run(task: Any, state: str | None, **_: Any) -> None:
     try:
-        with get_redis_connection("default").pipeline(transaction=False) as pipeline:
-            pipeline.hincrby(_key(), f"{task.name} {state}", 1)
-            if state == "SUCCESS":
-                pipeline.hset(_key(), f"{task.name} {_SUCCEEDED_AT}", datetime.now(UTC).isoformat())
-            pipeline.execute()
-    except RedisError as error:
-        logger.warning("A run of %s was not counted: %s", task.name, error)
+        with connection.cursor() as cursor:
+            cursor.execute(_RECORD_RUN, {"task": task.name, "succeeded": state == "SUCCESS"})
+    except Error as error:
+        logger.warning("A run of %s was not recorded: %s", task.name, error)
 
 
-signals.task_postrun.connect(_count_run)
-
-
-def _key() -> str:
-    return str(cache.make_key("jobs"))
+signals.task_postrun.connect(_record_run)
 
 
 def results() -> dict[str, JobResult]:
-    """Return the result of each task that has run since Redis was last emptied, by its name.
-
-    Raises:
-        RedisError: Redis cannot be reached.
-    """
-    by_task: dict[str, JobResult] = {}
-    for name, value in sorted(get_redis_connection("default").hgetall(_key()).items()):
-        task, _, state = name.decode().rpartition(" ")
-        result = by_task.setdefault(task, JobResult())
-        if state == _SUCCEEDED_AT:
-            result.succeeded_at = datetime.fromisoformat(value.decode())
-        else:
-            result.runs[state.lower()] = int(value)
-    return by_task
+    """Return the result of each task that has run, by its name."""
+    return {result.task: result for result in JobResult.objects.order_by("task")}
 
 
 def lag_seconds(job: PeriodicTask, result: JobResult) -> float:
@@ -76,6 +55,12 @@ def lag_seconds(job: PeriodicTask, result: JobResult) -> float:
 def lags_seconds(results: dict[str, JobResult]) -> dict[str, float]:
     """Return the lag of each enabled task."""
     return {job.task: lag_seconds(job, results.get(job.task, NEVER_RUN)) for job in _enabled()}
+
+
+def tasks_not_taken() -> list[str]:
+    """Return the scheduled tasks of which no run has ended, in success or failure, for minutes after one was due."""
+    ended_at = {task: result.ended_at for task, result in results().items()}
+    return [job.task for job in _enabled() if _overdue_seconds(job, ended_at.get(job.task)) > WORKERS_LATE_SECONDS]
 
 
 def beat_lags_seconds() -> dict[str, float]:

@@ -6,57 +6,43 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from peerloans import secret_strength
 from peerloans.database.prepared import Cursor
 from peerloans.devserver import embedded
+from peerloans.environment import Environment, comma_separated
 
-env = environ.Env()
+env = Environment()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # Only where it is asked for, since it shows much to everybody. `make run` and the tests ask; manage.py does beside `make run`.
-DEBUG = env.bool("DEBUG", default=False)
-# What keeps the system from starting, all of it, so that one start tells the operator everything.
-problems: list[str] = []
-
-
-def required(name: str, in_debug: str) -> str:
-    """Return the variable's value, or `in_debug` where it is not set. Outside debug that is a problem."""
-    value: str = env.str(name, default="")
-    if not (value or DEBUG):
-        problems.append(f"Set {name} in the environment (or DEBUG=1 on your own machine).")
-    return value or in_debug
+DEBUG = env.in_debug = env.flag("DEBUG", default=False)
 
 
 def refuse(name: str, weakness: str | None) -> None:
     """Note a problem with a secret, unless it has no weakness. In debug secrets may be weak."""
     if weakness and not DEBUG:
-        problems.append(f"{name} {weakness}")
+        env.problems.append(f"{name} {weakness}")
 
 
-def comma_separated(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-SECRET_KEY = required("SECRET_KEY", in_debug="only-for-debug")
+SECRET_KEY = env.required("SECRET_KEY", in_debug="only-for-debug")
 # Signatures and sessions made with these keys stay valid. Empty the list when they have expired.
-SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+SECRET_KEY_FALLBACKS = env.values("SECRET_KEY_FALLBACKS")
 if os.environ.get("SECRET_KEY"):
     refuse("SECRET_KEY", secret_strength.weakness_of_key(SECRET_KEY))
 for key in SECRET_KEY_FALLBACKS:
     refuse("SECRET_KEY_FALLBACKS", secret_strength.weakness_of_key(key))
-ALLOWED_HOSTS = comma_separated(required("ALLOWED_HOSTS", in_debug="*"))
+ALLOWED_HOSTS = comma_separated(env.required("ALLOWED_HOSTS", in_debug="*"))
 if "*" in ALLOWED_HOSTS and os.environ.get("ALLOWED_HOSTS"):
     refuse("ALLOWED_HOSTS", "must name the site's hosts: with a wildcard a stranger chooses the host name of our links.")
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 
 # --- Browsers -----------------------------------------------------------------------------------------
 # The number of proxies in front. Each appends the address of its caller to X-Forwarded-For, and sets X-Forwarded-Proto.
-PROXIES = env.int("PROXIES", default=0)
-HTTPS = env.bool("HTTPS", default=not DEBUG)
+PROXIES = env.whole_number("PROXIES", default=0, least=0)
+HTTPS = env.flag("HTTPS", default=not DEBUG)
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
@@ -76,10 +62,10 @@ CONTENT_SECURITY_POLICY = {
 }
 
 # How many dollars one member of staff may record, assign, mark as refunded or settle ahead of turn without the approval of another.
-APPROVAL_ABOVE_DOLLARS = Decimal(env.str("APPROVAL_ABOVE_DOLLARS", default="10000"))
+APPROVAL_ABOVE_DOLLARS = env.dollars("APPROVAL_ABOVE_DOLLARS", default="10000")
 
 # Divides both deadlines of a reservation, so that a demo shows in seconds what takes days.
-TIME_LAPSE = env.float("TIME_LAPSE", default=1.0) if DEBUG else 1.0
+TIME_LAPSE = float(env.factor("TIME_LAPSE", default=Decimal(1))) if DEBUG else 1.0
 
 INSTALLED_APPS = [
     "peerloans.apps.StaffConfig",
@@ -100,6 +86,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_celery_beat",
     "csp",
+    "peerloans.monitoring",
     "cbsa",
     "loans",
 ]
@@ -125,7 +112,7 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "peerloans.urls"
 # How many requests each web process answers at once. Each thread keeps a connection to each database.
-WEB_THREADS = env.int("WEB_THREADS", default=4)
+WEB_THREADS = env.whole_number("WEB_THREADS", default=4, least=1)
 # The bytes that a body may have, except on the pages that peerloans/web/door.py names. A thousand ZIPs have 9,000.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 APPEND_SLASH = False
@@ -147,14 +134,14 @@ TEMPLATES = [
 ]
 
 # --- Database -------------------------------------------------------------------------------------------------------
-DATABASES = {"default": env.db_url_config(required("DATABASE_URL", in_debug=embedded.database_url()))}
+DATABASES = {"default": env.database("DATABASE_URL", in_debug=embedded.database_url())}
 # A hot standby for reading lists and pages (peerloans/database/replica.py).
-if "DATABASE_REPLICA_URL" in os.environ:
-    DATABASES["replica"] = env.db_url_config(os.environ["DATABASE_REPLICA_URL"]) | {"TEST": {"MIRROR": "default"}}
+if replica := env.other_database("DATABASE_REPLICA_URL"):
+    DATABASES["replica"] = replica | {"TEST": {"MIRROR": "default"}}
 # Whether a pooler such as PgBouncer gives out a connection for one transaction only.
-POOLED_BY_TRANSACTION = env.bool("DATABASE_POOLED_BY_TRANSACTION", default=False)
+POOLED_BY_TRANSACTION = env.flag("DATABASE_POOLED_BY_TRANSACTION", default=False)
 # Web servers set this, since no client waits longer for an answer. Jobs take the time they need.
-STATEMENT_SECONDS = env.int("DATABASE_STATEMENT_SECONDS", default=0)
+STATEMENT_SECONDS = env.whole_number("DATABASE_STATEMENT_SECONDS", default=0, least=0)
 for database in DATABASES.values():
     database |= {"ENGINE": "peerloans.database.backend", "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
     options = database.setdefault("OPTIONS", {})
@@ -171,7 +158,7 @@ for database in DATABASES.values():
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Redis and Celery -----------------------------------------------------------------------------------------------
-REDIS_URL = required("REDIS_URL", in_debug=embedded.redis_url(1))
+REDIS_URL = env.redis("REDIS_URL", in_debug=embedded.redis_url(1))
 CACHES: dict[str, Any] = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
@@ -186,12 +173,16 @@ CACHES: dict[str, Any] = {
     },
 }
 # Addresses of Redis Sentinel, host:port. REDIS_URL then names the service instead of a host.
-if sentinels := env.list("REDIS_SENTINELS", default=[]):
+if sentinels := env.addresses("REDIS_SENTINELS"):
     DJANGO_REDIS_CONNECTION_FACTORY = "django_redis.pool.SentinelConnectionFactory"
-    CACHES["default"]["OPTIONS"]["SENTINELS"] = [(host, int(port)) for host, _, port in (each.rpartition(":") for each in sentinels)]
+    CACHES["default"]["OPTIONS"]["SENTINELS"] = sentinels
 DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
 
-CELERY_BROKER_URL = required("CELERY_BROKER_URL", in_debug=embedded.broker_url(0))
+CELERY_BROKER_URL = env.broker("CELERY_BROKER_URL", in_debug=embedded.broker_url(0))
+# RabbitMQ keeps a queue and an exchange as they were first declared, and refuses another declaration of the same name. So a change
+# of a declaration below also raises the number in these names, and the release before keeps its own.
+JOBS_QUEUE, DELIVERIES_QUEUE, EXCHANGE = "jobs-1", "deliveries-1", "peerloans-1"
+CELERY_TASK_DEFAULT_QUEUE = JOBS_QUEUE
 if CELERY_BROKER_URL.startswith(("amqp", "pyamqp")):
     # A quorum queue is stored by a majority of RabbitMQ's nodes. A task counts as sent once they have it.
     CELERY_TASK_DEFAULT_QUEUE_TYPE = "quorum"
@@ -204,8 +195,10 @@ else:
     # Longer than the second for which workers wait for a task, and short enough for a request that sends one after its commit.
     CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2}
 # Deliveries have a queue of their own, since a slow mail server makes them slow. A worker without `-Q` serves both queues.
-CELERY_TASK_QUEUES = {name: {"exchange": "celery", "routing_key": name, **queue_options} for name in ("celery", "deliveries")}
-CELERY_TASK_ROUTES = {"loans.tasks.deliver": {"queue": "deliveries"}}
+CELERY_TASK_QUEUES = {name: {"exchange": EXCHANGE, "routing_key": name, **queue_options} for name in (JOBS_QUEUE, DELIVERIES_QUEUE)}
+CELERY_TASK_ROUTES = {"loans.tasks.deliver": {"queue": DELIVERIES_QUEUE}}
+# Nothing here commands workers from afar. With it, two workers on one host would need different names.
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 # If a task cannot be sent, the scheduled job does its work.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.1}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -223,11 +216,11 @@ CELERY_BEAT_SYNC_EVERY = 1
 CELERY_BEAT_SCHEDULER = "peerloans.scheduler:Scheduler"
 
 # --- E-mail and webhooks to investors -------------------------------------------------------------------------------
-vars().update(env.email_url_config(required("EMAIL_URL", in_debug="consolemail://")))
+vars().update(env.mail_server("EMAIL_URL", in_debug="consolemail://"))
 EMAIL_TIMEOUT = 10
-DEFAULT_FROM_EMAIL = required("EMAIL_FROM", in_debug="peerloans <loans@localhost>")
+DEFAULT_FROM_EMAIL = env.sender("EMAIL_FROM", in_debug="peerloans <loans@localhost>")
 # Investors choose the URLs of their endpoints, so these must not lead into our own network.
-WEBHOOKS_ALLOW_PRIVATE_NETWORKS = env.bool("WEBHOOKS_ALLOW_PRIVATE_NETWORKS", default=False)
+WEBHOOKS_ALLOW_PRIVATE_NETWORKS = env.flag("WEBHOOKS_ALLOW_PRIVATE_NETWORKS", default=False)
 
 # --- Time, language -------------------------------------------------------------------------------------------------
 LANGUAGE_CODE = "en-us"
@@ -274,10 +267,10 @@ AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code", "csrfmiddlewareto
 LOGIN_REDIRECT_URL = "admin:index"
 OTP_TOTP_ISSUER = "peerloans"
 # Whether all staff must enter a code from their phone. Otherwise only those who have set it up.
-SECOND_FACTOR_REQUIRED = env.bool("SECOND_FACTOR_REQUIRED", default=False)
+SECOND_FACTOR_REQUIRED = env.flag("SECOND_FACTOR_REQUIRED", default=False)
 # A staff session ends when it was idle for this long, and this many hours after it began.
-SESSION_IDLE_MINUTES = env.int("SESSION_IDLE_MINUTES", default=60)
-SESSION_HOURS = env.int("SESSION_HOURS", default=12)
+SESSION_IDLE_MINUTES = env.whole_number("SESSION_IDLE_MINUTES", default=60, least=1)
+SESSION_HOURS = env.whole_number("SESSION_HOURS", default=12, least=1)
 SESSION_COOKIE_AGE = 3600 * SESSION_HOURS
 SESSION_ENGINE = "peerloans.web.sessions"
 
@@ -293,14 +286,14 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["peerloans.api.throttling.CallerThrottle"],
     # Requests per second, minute, hour or day, as in 100/s. Empty: unlimited.
     "DEFAULT_THROTTLE_RATES": {
-        "user": env.str("THROTTLE", default="6000/m") or None,
-        "login": env.str("THROTTLE_LOGIN", default="60/m") or None,
+        "user": env.rate("THROTTLE", default="6000/m"),
+        "login": env.rate("THROTTLE_LOGIN", default="60/m"),
     },
     "NUM_PROXIES": PROXIES,
 }
-REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(hours=env.int("TOKEN_HOURS", default=10))}
+REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(hours=env.whole_number("TOKEN_HOURS", default=10, least=1))}
 # Standard Webhooks secrets (whsec_…) that the bank may sign with. Two while one replaces the other.
-BANK_WEBHOOK_SECRETS = comma_separated(required("BANK_WEBHOOK_SECRETS", in_debug=""))
+BANK_WEBHOOK_SECRETS = comma_separated(env.required("BANK_WEBHOOK_SECRETS", in_debug=""))
 for secret in BANK_WEBHOOK_SECRETS:
     refuse("BANK_WEBHOOK_SECRETS", secret_strength.weakness_of_webhook_secret(secret))
 SPECTACULAR_SETTINGS = {
@@ -321,12 +314,11 @@ SPECTACULAR_SETTINGS = {
 }
 
 # --- Log and metrics ------------------------------------------------------------------------------------------------
-METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+METRICS_TOKEN = env.text("METRICS_TOKEN")
 if METRICS_TOKEN:
     refuse("METRICS_TOKEN", secret_strength.weakness_of_token(METRICS_TOKEN))
 # The web processes of one machine share this folder, so that each scrape gives their sum. It must exist before the first use.
-if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-    Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
+env.folder("PROMETHEUS_MULTIPROC_DIR")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -346,8 +338,8 @@ LOGGING = {
         # In debug, one line for each request would hide everything else.
         "peerloans.monitoring.logging": {"level": "WARNING" if DEBUG else "NOTSET"},
     },
-    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "root": {"handlers": ["console"], "level": env.log_level("LOG_LEVEL")},
 }
 
-if problems:
-    raise ImproperlyConfigured("\n".join(problems))
+if env.problems:
+    raise ImproperlyConfigured("\n".join(env.problems))

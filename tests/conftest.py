@@ -69,7 +69,9 @@ def remove_committed_rows(_test: TransactionTestCase | None = None) -> None:
 
     Only here are history's triggers lifted, by DDL.
     """
-    models = [model for app in ("loans", "cbsa") for model in apps.get_app_config(app).get_models() if model is not StaffGroupGrant]
+    models = [
+        model for app in ("loans", "cbsa", "monitoring") for model in apps.get_app_config(app).get_models() if model is not StaffGroupGrant
+    ]
     tables = [model._meta.db_table for model in models]
     with transaction.atomic(), connection.cursor() as cursor, history_unprotected(cursor):
         cursor.execute(f"TRUNCATE {', '.join(tables)} CASCADE")

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from peerloans import settings
 from peerloans.devserver import run
 from tests.peerloans.test_settings import documented
 
@@ -58,7 +59,7 @@ def test_the_programs_run_as_on_a_machine_of_ones_own() -> None:
         assert set(ours.split()) - set(OURS[theirs]["command"]) == {"--loglevel", "WARNING"}
     # On one's own machine one worker serves both queues.
     served = [OURS[name]["command"][OURS[name]["command"].index("-Q") + 1] for name in ("worker", "deliveries")]
-    assert served == ["celery", "deliveries"]
+    assert served == [settings.JOBS_QUEUE, settings.DELIVERIES_QUEUE]
 
 
 def test_the_web_servers_own_lines_are_json_too() -> None:

@@ -33,6 +33,24 @@ class Migration(migrations.Migration):
                 ("txid", loans.models.fields.TransactionId(default=0)),
                 ("transition_id", models.BigIntegerField(default=0)),
                 (
+                    "server",
+                    models.CharField(
+                        blank=True, default="", help_text="Where it was read: database system, timeline and database.", max_length=100
+                    ),
+                ),
+                (
+                    "after_id",
+                    models.BigIntegerField(
+                        default=0, help_text="All up to this transition was read on servers with other transaction numbers."
+                    ),
+                ),
+                (
+                    "up_to_id",
+                    models.BigIntegerField(
+                        help_text="While the rest of what was written on such a server is read: its last transition.", null=True
+                    ),
+                ),
+                (
                     "sending_until",
                     models.DateTimeField(help_text="While a run sends deliveries: when another run may begin at the latest.", null=True),
                 ),
@@ -616,6 +634,7 @@ class Migration(migrations.Migration):
                             ("breach", "Breach"),
                             ("job_failed", "Job failed"),
                             ("delivery_given_up", "Delivery given up"),
+                            ("restored", "Restored"),
                             ("approval_requested", "Approval requested"),
                         ],
                         max_length=30,

@@ -15,6 +15,13 @@ class OutboxCursor(models.Model):
 
     txid = TransactionId(default=0)
     transition_id = models.BigIntegerField(default=0)
+    server = models.CharField(
+        max_length=100, blank=True, default="", help_text="Where it was read: database system, timeline and database."
+    )
+    after_id = models.BigIntegerField(default=0, help_text="All up to this transition was read on servers with other transaction numbers.")
+    up_to_id = models.BigIntegerField(
+        null=True, help_text="While the rest of what was written on such a server is read: its last transition."
+    )
     sending_until = models.DateTimeField(null=True, help_text="While a run sends deliveries: when another run may begin at the latest.")
 
     def __str__(self) -> str:

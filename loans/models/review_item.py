@@ -32,6 +32,7 @@ class ReviewItem(models.Model):
         "breach",
         "job_failed",
         "delivery_given_up",
+        "restored",
         "approval_requested",
     )
 

@@ -66,7 +66,7 @@ def _send_until_none_is_due(counts: DeliveryCounts, now: datetime | None) -> Non
     with ThreadPoolExecutor(ATTEMPTS_AT_ONCE) as pool:
         while True:
             if time.monotonic() >= read_history_at:
-                _read_history(now)
+                outbox.fan_out_all(now)
                 read_history_at = time.monotonic() + HISTORY_SECONDS
             if time.monotonic() < stop_at:
                 for delivery in take_due(now, running=running.values()):
@@ -80,14 +80,6 @@ def _send_until_none_is_due(counts: DeliveryCounts, now: datetime | None) -> Non
                     _record_sent(delivery, counts, now)
                 else:
                     _record_failed(delivery, error, counts, now)
-
-
-def _read_history(now: datetime | None) -> None:
-    try:
-        outbox.fan_out_all(now)
-    except outbox.HistoryRestored as error:
-        logger.error("%s", error)
-        open_review_item("job_failed", str(error), at=database_now(now))
 
 
 # --- Take ---------------------------------------------------------------------------------------------------------------

@@ -13,21 +13,30 @@ from django.db.models import Prefetch
 from loans.domain.errors import Invalid
 from loans.domain.states import Direction
 from loans.models import Transfer, Transition
-from loans.notifications.outbox import ANNOUNCED_EVENTS, IS_ANNOUNCED, OLDEST_OPEN
+from loans.notifications.outbox import ANNOUNCED_EVENTS, IS_ANNOUNCED, OLDEST_OPEN, read_elsewhere_up_to
 
 # The row comparison begins with the reservation, and the limit at open transactions stands outside, so that only the index by
 # reservation can be used. At the end of history the index by txid looks cheap to the planner, and would be read for each reservation.
 _READ = f"""
     WITH until AS MATERIALIZED (SELECT {OLDEST_OPEN} AS txid)
     SELECT own.id FROM until, loans_reservation AS reservation, LATERAL (
-        SELECT transition.txid, transition.id FROM loans_transition AS transition
-        WHERE transition.reservation_id = reservation.id
-            AND (transition.reservation_id, transition.txid, transition.id) > (reservation.id, %(txid)s::xid8, %(id)s)
-            AND {IS_ANNOUNCED}
-        ORDER BY transition.txid, transition.id LIMIT %(limit)s
+        -- What a dump brought from a server with other transaction numbers comes first. It is complete.
+        (
+            SELECT transition.txid, transition.id, true AS is_restored FROM loans_transition AS transition
+            WHERE %(in_restored)s AND transition.id <= %(restored_up_to)s AND transition.reservation_id = reservation.id
+                AND (transition.reservation_id, transition.txid, transition.id) > (reservation.id, %(txid)s::xid8, %(id)s)
+                AND {IS_ANNOUNCED}
+            ORDER BY transition.txid, transition.id LIMIT %(limit)s
+        ) UNION ALL (
+            SELECT transition.txid, transition.id, false FROM loans_transition AS transition
+            WHERE transition.id > %(restored_up_to)s AND transition.reservation_id = reservation.id
+                AND (transition.reservation_id, transition.txid, transition.id) > (reservation.id, %(own_txid)s::xid8, %(own_id)s)
+                AND {IS_ANNOUNCED}
+            ORDER BY transition.txid, transition.id LIMIT %(limit)s
+        )
     ) AS own
-    WHERE reservation.investor_id = %(investor_id)s AND own.txid < until.txid
-    ORDER BY own.txid, own.id LIMIT %(limit)s
+    WHERE reservation.investor_id = %(investor_id)s AND (own.is_restored OR own.txid < until.txid)
+    ORDER BY own.is_restored DESC, own.txid, own.id LIMIT %(limit)s
 """
 
 
@@ -52,17 +61,22 @@ def read_feed(investor_id: int, after: Position, size: int) -> FeedPage:
     """Return the investor's next transitions after the position, at most `size` of them.
 
     Raises:
-        Invalid: this server has not come to the position. History was restored from a dump into a server that numbers anew.
+        Invalid: this server has not come to the position. History was restored, and what was read last is lost.
     """
+    restored_up_to = read_elsewhere_up_to()
+    in_restored = 0 < restored_up_to >= after.transition_id
+    own = START if in_restored else after
     values: dict[str, Any] = {"investor_id": investor_id, "txid": str(after.txid), "id": after.transition_id, "limit": size + 1}
+    values |= {"in_restored": in_restored, "restored_up_to": restored_up_to, "own_txid": str(own.txid), "own_id": own.transition_id}
     with connection.cursor() as cursor:
         cursor.execute(_READ, values | ANNOUNCED_EVENTS)
         ids = [row[0] for row in cursor.fetchall()]
-        if not ids:
+        if not (ids or in_restored):
             _refuse_if_ahead(cursor, after)
     inbound = Prefetch("reservation__transfers", Transfer.objects.filter(direction=Direction.INBOUND))
     transitions = Transition.objects.select_related("transfer", "reservation__loan").prefetch_related(inbound)
-    return FeedPage(list(transitions.filter(pk__in=ids[:size]).order_by("txid", "id")), len(ids) > size)
+    by_id = transitions.in_bulk(ids[:size])
+    return FeedPage([by_id[number] for number in ids[:size]], len(ids) > size)
 
 
 def _refuse_if_ahead(cursor: Any, after: Position) -> None:

@@ -7,6 +7,7 @@ that never change, so that every attempt says the same.
 
 import uuid
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 from loans.domain.states import ReservationEvent, TransferEvent
@@ -74,8 +75,12 @@ def message_of(transition: Transition) -> Message:
 
 
 def message_id(transition: Transition) -> str:
-    """Return the message's own id, the same on every attempt and for every target."""
-    return f"msg_{uuid.uuid5(_NAMESPACE, str(transition.pk)).hex}"
+    """Return the message's own id, the same on every attempt and for every target.
+
+    Row numbers alone come again after a restore to an earlier moment. Their instant, and the reservation's random id, do not.
+    """
+    name = f"{transition.pk} {transition.reservation_id} {transition.event} {transition.at.astimezone(UTC).isoformat()}"
+    return f"msg_{uuid.uuid5(_NAMESPACE, name).hex}"
 
 
 def message_data(transition: Transition, reservation: Reservation) -> dict[str, Any]:

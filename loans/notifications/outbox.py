@@ -4,15 +4,19 @@ History is the outbox: a service that records a transition does nothing else to 
 in the order of transactions. `loans/notifications/deliveries.py` sends what is made here.
 """
 
-from datetime import datetime, timedelta
+import logging
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Q
 
+from loans.ledger.review_items import open_review_item
 from loans.models import OutboxCursor
 from loans.notifications.messages import OF_RESERVATION, OF_TRANSFER
 from peerloans.database.clock import database_now
+
+logger = logging.getLogger(__name__)
 
 BATCH = 1_000
 EMAILS_AT_ONCE = 10  # of one investor; further ones become due EMAIL_SPACING apart
@@ -20,9 +24,34 @@ EMAIL_SPACING = timedelta(seconds=1)
 MOST_BATCHES = 100  # A run reads at most 100,000 transitions, and leaves the rest to the next run.
 
 _CURSOR = 1
+# A restored database runs as another database system, on another timeline, or under another number in its server. So does a
+# standby that took over. What a dump restores has the transaction numbers of the server that it is from.
+_SERVER = """
+    (SELECT system_identifier FROM pg_control_system()) || ', timeline ' || (SELECT timeline_id FROM pg_control_checkpoint())
+    || ', database ' || (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 # A statement of its own, so that the one that reads history sees everything that was committed before the lock was taken.
-_LOCK_CURSOR = """
-    SELECT txid::text, transition_id, txid >= pg_current_xact_id() FROM loans_outboxcursor WHERE id = %s FOR UPDATE SKIP LOCKED
+_LOCK_CURSOR = f"""
+    SELECT txid::text, transition_id, after_id, up_to_id, server, {_SERVER}
+    FROM loans_outboxcursor WHERE id = %s FOR UPDATE SKIP LOCKED
+"""
+_MOVE_TO_SERVER = """
+    WITH other AS (
+        -- The last transition whose number no transaction of this server can have yet.
+        SELECT max(transition.id) AS id FROM loans_transition AS transition, loans_outboxcursor AS position
+        WHERE position.id = %(cursor)s AND transition.txid >= pg_current_xact_id() AND transition.id > after_id
+    ), moved AS (
+        -- Where there is one, all up to it is read first: it is complete, so its order is good.
+        UPDATE loans_outboxcursor AS position SET
+            server = %(server)s, up_to_id = GREATEST(up_to_id, other.id), transition_id = LEAST(transition_id, other.id)
+        FROM other WHERE position.id = %(cursor)s
+    )
+    SELECT other.id IS NOT NULL, (
+        SELECT at FROM loans_transition WHERE id <= COALESCE(other.id, 9223372036854775807) ORDER BY id DESC LIMIT 1
+    ) FROM other
+"""
+_BEGIN_WITH_OWN_NUMBERS = """
+    UPDATE loans_outboxcursor SET txid = '0', transition_id = 0, after_id = up_to_id, up_to_id = NULL WHERE id = %s
 """
 
 # Rows become visible in the order of commits, not of their ids. A cursor over ids alone would therefore skip the rows of a
@@ -45,10 +74,10 @@ ANNOUNCED_EVENTS = {"of_reservation": list(map(str, OF_RESERVATION)), "of_transf
 
 _FAN_OUT = f"""
     WITH unread AS MATERIALIZED (
-        -- The next transitions after the cursor whose transactions are older than any open one.
+        -- The next transitions after the cursor whose transactions are older than any open one; or up to `up_to_id`, all.
         SELECT * FROM loans_transition
-        WHERE (txid, id) > (%(txid)s::xid8, %(id)s)
-            AND txid < {OLDEST_OPEN}
+        WHERE (txid, id) > (%(txid)s::xid8, %(id)s) AND id > %(after_id)s AND id <= COALESCE(%(up_to_id)s::bigint, 9223372036854775807)
+            AND txid < CASE WHEN %(up_to_id)s::bigint IS NULL THEN {OLDEST_OPEN} ELSE '9223372036854775807'::xid8 END
         ORDER BY txid, id LIMIT %(batch)s
     ), announced AS (
         -- Those that have a message, with the investor whom they concern.
@@ -93,44 +122,53 @@ _FAN_OUT = f"""
 """
 
 
-class HistoryRestored(Exception):
-    """History was restored from a dump into a server that numbers its transactions anew, so its order is lost.
-
-    The remedy in the text reads the last 1,000 transitions of history again. That makes no delivery twice.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(
-            "History was restored from a dump into another server, whose transaction numbers are lower. "
-            "Nothing is announced until you run: "
-            "ALTER TABLE loans_transition ALTER txid TYPE xid8 USING '1'::xid8; "
-            "UPDATE loans_outboxcursor SET txid = '1', "
-            "transition_id = COALESCE((SELECT max(transition_id) FROM loans_delivery), 0) - 1000;"
-        )
-
-
 def fan_out(now: datetime | None = None, *, batch: int = BATCH) -> int:
     """Make the deliveries of the next `batch` transitions of history, and return how many transitions were read.
 
-    Returns 0 at the end of history, and while another run reads it.
-
-    Raises:
-        HistoryRestored: the transactions of this server have lower numbers than those that history names.
+    Returns 0 at the end of history, and while another run reads it. Where the database was restored, or a standby took over, open a
+    review item and read on. A transition that was read already makes no second delivery.
     """
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         _make_cursor()
         cursor.execute(_LOCK_CURSOR, [_CURSOR])
         position = cursor.fetchone()
+        if position and position[-2] != position[-1]:
+            _move_to_server(position[-2], position[-1], now)
+            cursor.execute(_LOCK_CURSOR, [_CURSOR])
+            position = cursor.fetchone()
         if not position:
             return 0
-        txid, transition_id, is_ahead_of_server = position
-        if is_ahead_of_server:
-            raise HistoryRestored
+        txid, transition_id, after_id, up_to_id, *_ = position
         values: dict[str, Any] = {"cursor": _CURSOR, "txid": txid, "id": transition_id, "batch": batch, "now": now}
-        values |= {"at_once": EMAILS_AT_ONCE, "spacing": EMAIL_SPACING} | ANNOUNCED_EVENTS
+        values |= {"after_id": after_id, "up_to_id": up_to_id, "at_once": EMAILS_AT_ONCE, "spacing": EMAIL_SPACING} | ANNOUNCED_EVENTS
         cursor.execute(_FAN_OUT, values)
         (transitions_read,) = cursor.fetchone()
+        if up_to_id is not None and transitions_read < batch:
+            cursor.execute(_BEGIN_WITH_OWN_NUMBERS, [_CURSOR])
         return int(transitions_read)
+
+
+def _move_to_server(before: str, present: str, now: datetime | None) -> None:
+    """Let the cursor read on after the database was restored, and tell staff. The first server of all is only noted."""
+    with connection.cursor() as cursor:
+        cursor.execute(_MOVE_TO_SERVER, {"cursor": _CURSOR, "server": present})
+        has_other_numbers, newest_at = cursor.fetchone()
+    if not (before or has_other_numbers):
+        return
+    newest = f"{newest_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if newest_at else "none"
+    detail = (
+        f"The database was restored, or a standby took over. Before it was system {before or 'unknown'}; now it is {present}. "
+        f"What happened after its newest transition ({newest}) may be lost. Messages go on by themselves. "
+        "Run `manage.py after_restore`, and do what docs/operations.md says under After a restore."
+    )
+    logger.warning(detail)
+    open_review_item("restored", detail, at=database_now(now))
+
+
+def read_elsewhere_up_to() -> int:
+    """Return the id up to which history has the transaction numbers of other servers; 0 if it has none."""
+    cursor = OutboxCursor.objects.filter(pk=_CURSOR).first()
+    return (cursor.up_to_id or cursor.after_id) if cursor else 0
 
 
 def _make_cursor() -> None:
@@ -151,11 +189,7 @@ def end_sending() -> None:
 
 
 def fan_out_all(now: datetime | None = None) -> None:
-    """Make the deliveries of all of history so far, in at most MOST_BATCHES batches.
-
-    Raises:
-        HistoryRestored: as `fan_out` does.
-    """
+    """Make the deliveries of all of history so far, in at most MOST_BATCHES batches."""
     for _ in range(MOST_BATCHES):
         if not fan_out(now):
             break

@@ -11,7 +11,6 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.http import urlencode
 from django_celery_beat.models import PeriodicTask
-from redis.exceptions import RedisError
 
 from loans import charts
 from loans.domain.states import Direction, LoanStatus, TransferStatus
@@ -21,6 +20,7 @@ from loans.selectors.closing_values import closing_totals
 from loans.selectors.overbooking import percent
 from peerloans import job_runs
 from peerloans.database.clock import database_now
+from peerloans.monitoring.models import JobResult
 
 register = template.Library()
 
@@ -81,26 +81,23 @@ def today(context: dict[str, Any]) -> dict[str, Any]:
 
 @register.simple_tag(takes_context=True)
 def jobs_run(context: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return for each scheduled job when it last succeeded, how many runs failed, and whether it is late. Empty without Redis."""
+    """Return for each scheduled job when it last succeeded, how many runs failed, and whether it is late."""
     request: HttpRequest = context["request"]
     if not request.user.has_perm("django_celery_beat.view_periodictask"):
         return []
-    try:
-        results = job_runs.results()
-    except RedisError:
-        return []
+    results = job_runs.results()
     return [
         _job_row(job, results.get(job.task, job_runs.NEVER_RUN))
         for job in job_runs.SCHEDULED.filter(task__startswith="loans.").order_by("name")
     ]
 
 
-def _job_row(job: PeriodicTask, result: job_runs.JobResult) -> dict[str, Any]:
+def _job_row(job: PeriodicTask, result: JobResult) -> dict[str, Any]:
     return {
         "name": job.name,
         "address": reverse("admin:django_celery_beat_periodictask_change", args=[job.pk]),
         "succeeded_at": result.succeeded_at,
-        "failed": result.runs.get("failure", 0),
+        "failed": result.failures,
         "enabled": job.enabled,
         "late": job.enabled and not job.one_off and job_runs.lag_seconds(job, result) > job_runs.LATE_SECONDS,
     }

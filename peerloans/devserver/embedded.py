@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from peerloans.environment import is_true
+
 # PEERLOANS_VAR names another folder, for a file system without unix sockets or file locks, and for tests.
 VAR = Path(os.environ.get("PEERLOANS_VAR") or Path(__file__).parents[2] / "var").resolve()
 SOCKET_PATH_LIMIT = 103  # sun_path holds 108 bytes on Linux and 104 on macOS, with the closing zero
@@ -151,7 +153,9 @@ def _alone() -> Iterator[None]:
 
 
 def _wanted() -> list[Callable[[], bool]]:
-    wanted = []
+    wanted: list[Callable[[], bool]] = []
+    if not is_true(os.environ.get("DEBUG", "")):
+        return wanted  # outside debug the settings name what is missing
     if "DATABASE_URL" not in os.environ:
         wanted.append(_start_postgres)
     if not {"REDIS_URL", "CELERY_BROKER_URL"} <= os.environ.keys():

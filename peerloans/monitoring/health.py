@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from celery import current_app
 from django.db import Error, connection
@@ -11,6 +12,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from peerloans import job_runs
+from peerloans.monitoring import figures
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +45,15 @@ def _check_redis() -> None:
 
 
 def _check_broker() -> None:
-    with current_app.connection_for_write(connect_timeout=1) as broker:
+    """Declare our queues, as sending a task does. A broker that keeps one of them differently refuses that, and each task."""
+    waits = {"read_timeout": 2, "write_timeout": 2}
+    with current_app.connection_for_write(connect_timeout=1, transport_options=waits) as broker:
         broker.ensure_connection(max_retries=1, interval_start=0, timeout=2)
+        try:
+            for queue in current_app.amqp.queues.values():
+                queue(broker.default_channel).declare()
+        except (*broker.connection_errors, *broker.channel_errors) as error:
+            raise PartDown(f"it refuses our queues: {error}") from None
 
 
 def late_jobs() -> list[str]:
@@ -57,12 +66,18 @@ def _check_beat() -> None:
         raise PartDown(f"not sent since they were due: {', '.join(late)}")
 
 
+def _check_workers() -> None:
+    if waiting := job_runs.tasks_not_taken():
+        raise PartDown(f"no run ended since they were due: {', '.join(waiting)}")
+
+
 PARTS: dict[str, Callable[[], None]] = {
     "database": _check_database,
     "migrations": _MigrationCheck(),
     "redis": _check_redis,
     "broker": _check_broker,
     "beat": _check_beat,
+    "workers": _check_workers,
 }
 # The site works without the other parts: values shown from Redis are read from the database, and the sweeps do the work of
 # every task that was not sent. All servers share those parts, so if a server that lacks one left the balancer, all would.
@@ -71,7 +86,13 @@ NEEDED = ("database", "migrations")
 
 def check_parts() -> dict[str, bool]:
     """Return for each part whether it is up."""
-    return {name: _is_up(name, check) for name, check in PARTS.items()}
+    of_apps = {name: partial(_check_app, check) for name, check in figures.checks.items()}
+    return {name: _is_up(name, check) for name, check in (PARTS | of_apps).items()}
+
+
+def _check_app(check: Callable[[], str]) -> None:
+    if problem := check():
+        raise PartDown(problem)
 
 
 def _is_up(name: str, check: Callable[[], None]) -> bool:

@@ -1,4 +1,4 @@
-"""Collect what Prometheus reads: requests from each web process, everything else from the database and Redis at each scrape."""
+"""Collect what Prometheus reads: requests from each web process, everything else from the database at each scrape."""
 
 import contextlib
 import os
@@ -9,7 +9,6 @@ from django.db import Error
 from django.http import HttpRequest, HttpResponse
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from redis.exceptions import RedisError
 
 from peerloans import job_runs
 from peerloans.monitoring import figures, health
@@ -46,7 +45,7 @@ class RequestMetricsMiddleware:
 
 
 class _CurrentValues:
-    """Read at each scrape what the database and Redis hold. Figures of a part that is down are left out; peerloans_up shows it."""
+    """Read at each scrape what the database holds. While it is down its figures are left out; peerloans_up shows it."""
 
     def collect(self) -> Iterator[Metric]:
         yield _gauge("peerloans_up", "Whether a part is up.", "part", health.check_parts().items())
@@ -54,8 +53,7 @@ class _CurrentValues:
             for read_figures in figures.sources:
                 for figure in read_figures():
                     yield _gauge(f"peerloans_{figure.name}", figure.help, figure.label, figure.values.items())
-            with contextlib.suppress(RedisError):
-                yield from _job_metrics()
+            yield from _job_metrics()
             yield _gauge(
                 "peerloans_beat_late_seconds", "How late beat is with the job due longest.", "", [("", job_runs.beat_lag_seconds())]
             )
@@ -63,13 +61,15 @@ class _CurrentValues:
 
 def _job_metrics() -> Iterator[Metric]:
     results = job_runs.results()
-    counter = CounterMetricFamily("peerloans_job_runs", "Runs of a task by how they ended.", labels=["job", "state"])
-    for task, result in results.items():
-        for state, count in result.runs.items():
-            counter.add_metric([task, state], count)
-    yield counter
-    help_text = "How long ago a scheduled task should have succeeded again."
-    yield _gauge("peerloans_job_lag_seconds", help_text, "job", job_runs.lags_seconds(results).items())
+    lags_seconds = job_runs.lags_seconds(results)
+    # Of a series that begins at 1, Prometheus sees no increase. So each scheduled task begins with zeros.
+    runs = CounterMetricFamily("peerloans_job_runs", "Runs of a task by how they ended.", labels=["task", "state"])
+    for task in sorted(results.keys() | lags_seconds.keys()):
+        result = results.get(task, job_runs.NEVER_RUN)
+        runs.add_metric([task, "success"], result.successes)
+        runs.add_metric([task, "failure"], result.failures)
+    yield runs
+    yield _gauge("peerloans_job_lag_seconds", "How long ago a scheduled task should have succeeded again.", "task", lags_seconds.items())
 
 
 def _gauge(name: str, help_text: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:

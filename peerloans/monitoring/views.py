@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from peerloans import job_runs
 from peerloans.monitoring import health, metrics
 from peerloans.web import door
 
@@ -38,7 +39,7 @@ def livez(request: HttpRequest) -> HttpResponse:
 
 
 def readyz(request: HttpRequest) -> HttpResponse:
-    """List each part as up or down, and the jobs that are late.
+    """List each part as up or down, the jobs that beat did not send, and those that no worker completed.
 
     The status is 503 where a needed part is down, so that requests go to another server.
     """
@@ -46,6 +47,8 @@ def readyz(request: HttpRequest) -> HttpResponse:
     lines = [f"{name} {'up' if up else 'down'}\n" for name, up in parts.items()]
     if parts["database"] and not parts["beat"]:
         lines += [f"late {task}\n" for task in health.late_jobs()]
+    if parts["database"] and not parts["workers"]:
+        lines += [f"waiting {task}\n" for task in job_runs.tasks_not_taken()]
     ready = all(parts[name] for name in health.NEEDED)
     return HttpResponse("".join(lines), content_type="text/plain", status=200 if ready else 503)
 

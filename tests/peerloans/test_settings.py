@@ -28,14 +28,12 @@ def documented() -> dict[str, str]:
 
 
 def read_by_the_code() -> set[str]:
-    """Return the variables that peerloans/ reads: env.kind("NAME"), required("NAME"), os.environ["NAME"]."""
+    """Return the variables that peerloans/ reads: env.kind("NAME"), os.environ["NAME"]."""
     names = set()
     for path in (ROOT / "peerloans").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.Call(func=ast.Attribute(value=ast.Name("env")), args=[ast.Constant(str(name)), *_]):
-                    names.add(name)
-                case ast.Call(func=ast.Name("required"), args=[ast.Constant(str(name)), *_]):
                     names.add(name)
                 case ast.Call(func=ast.Attribute(value=ast.Attribute(attr="environ"), attr="get"), args=[ast.Constant(str(name)), *_]):
                     names.add(name)
@@ -85,6 +83,66 @@ def test_a_start_without_a_required_variable_is_refused_and_names_it(name: str, 
     assert process.returncode == 1
     assert name in process.stderr.splitlines()[-1]
     assert not value or value not in process.stderr.splitlines()[-1]
+
+
+WRONG = [
+    ("DATABASE_URL", "mysql://user@host/name"),
+    ("DATABASE_URL", "postgresql://user:secret@host:port/name"),
+    ("DATABASE_URL", "postgresql://user:secret@host"),
+    ("DATABASE_REPLICA_URL", "host:5432"),
+    ("REDIS_URL", "cache:6379"),
+    ("REDIS_SENTINELS", "one:26379,two"),
+    ("CELERY_BROKER_URL", "http://broker:5672"),
+    ("EMAIL_URL", "mail.example.org:587"),
+    ("EMAIL_URL", "smtp+tls://"),
+    ("EMAIL_URL", "smtp+tls://user:secret@mail.example.org:port"),
+    ("EMAIL_FROM", "peerloans"),
+    ("CSRF_TRUSTED_ORIGINS", "loans.example.org"),
+    ("DEBUG", "flase"),
+    ("HTTPS", "flase"),
+    ("PROXIES", "-1"),
+    ("WEB_THREADS", "0"),
+    ("DATABASE_STATEMENT_SECONDS", "30s"),
+    ("DATABASE_POOLED_BY_TRANSACTION", "maybe"),
+    ("THROTTLE", "abc"),
+    ("THROTTLE_LOGIN", "60"),
+    ("SESSION_IDLE_MINUTES", "an hour"),
+    ("SESSION_HOURS", "0"),
+    ("TOKEN_HOURS", "1.5"),
+    ("SECOND_FACTOR_REQUIRED", "2"),
+    ("WEBHOOKS_ALLOW_PRIVATE_NETWORKS", "nope"),
+    ("APPROVAL_ABOVE_DOLLARS", "$10,000"),
+    ("LOG_LEVEL", "LOUD"),
+    ("PROMETHEUS_MULTIPROC_DIR", "/proc/metrics"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_value_that_is_wrong_is_named_and_not_quoted(name: str, value: str) -> None:
+    process = manage(ENVIRONMENT | {name: value}, "check")
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1].split("ImproperlyConfigured: ")[-1].startswith(f"{name} must be ")
+    assert "secret" not in process.stderr
+
+
+def test_all_that_is_wrong_is_named_at_once() -> None:
+    wrong = {name: value for name, value in WRONG if name != "DEBUG"}
+    process = manage(ENVIRONMENT | wrong, "check")
+    named = re.findall(r"^(?:django.core.exceptions.ImproperlyConfigured: )?(\w+) must be", process.stderr, re.MULTILINE)
+    assert sorted(named) == sorted(wrong)
+
+
+def test_every_variable_with_a_form_is_tried_with_a_wrong_one() -> None:
+    """All but texts, secrets, lists of names and what concerns one's own machine."""
+    free = {"SECRET_KEY", "SECRET_KEY_FALLBACKS", "ALLOWED_HOSTS", "BANK_WEBHOOK_SECRETS", "METRICS_TOKEN", "TIME_LAPSE", "PEERLOANS_VAR"}
+    assert {name for name, _ in WRONG} == documented().keys() - free
+
+
+def test_without_debug_no_server_is_started_and_no_folder_made(tmp_path: Path) -> None:
+    missing = {name: value for name, value in ENVIRONMENT.items() if not name.endswith("_URL")}
+    process = manage(missing | {"PEERLOANS_VAR": str(tmp_path / "var")}, "check")
+    assert "Set DATABASE_URL in the environment" in process.stderr
+    assert not (tmp_path / "var").exists()
 
 
 def test_the_check_for_deployment_says_everything_that_is_wrong() -> None:

@@ -11,12 +11,12 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from loans.models import Investor, Loan, Reservation, Transfer, Transition
-from loans.notifications import deliveries, feed
+from loans.notifications import deliveries, feed, outbox
 from loans.notifications.feed import START, Position, position_after, read_feed
 from tests import factories
 from tests.factories import InvestorFactory, LoanFactory
 from tests.loans.api.conftest import Caller, problem
-from tests.loans.notifications.conftest import add_endpoint, open_transaction
+from tests.loans.notifications.conftest import OTHER_NUMBERS, add_endpoint, open_transaction, restore_from_another_server
 from tests.loans.notifications.listener import Listener
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -136,3 +136,26 @@ def test_a_position_that_was_not_given_out_is_refused(investor: Caller, paramete
 def test_a_position_that_the_server_has_not_come_to_is_refused() -> None:
     with pytest.raises(feed.Invalid, match="from its beginning"):
         read_feed(InvestorFactory().pk, Position(2**62, 1), 1)
+
+
+def test_the_reader_goes_on_after_a_dump_was_restored_into_another_server(reader: Investor) -> None:
+    loan = LoanFactory()
+    factories.reserved(loan, 1_000, investor=reader)
+    amounts, position = read_on(reader, START)
+    factories.reserved(loan, 2_000, investor=reader)
+    restore_from_another_server()
+    outbox.fan_out_all()
+    factories.reserved(loan, 3_000, investor=reader)
+    assert amounts == [1_000]
+    position = Position(position.txid + OTHER_NUMBERS, position.transition_id)  # as the other server gave it out
+    assert read_on(reader, position)[0] == [2_000, 3_000]
+    assert read_on(reader, START)[0] == [1_000, 2_000, 3_000]
+
+
+def test_a_position_that_was_lost_in_a_restore_is_refused(reader: Investor) -> None:
+    factories.reserved(LoanFactory(), 1_000, investor=reader)
+    restore_from_another_server()
+    outbox.fan_out_all()
+    last = Transition.objects.latest("id")
+    with pytest.raises(feed.Invalid, match="from its beginning"):
+        read_feed(reader.pk, Position(last.txid + 10, last.pk + 10), 1)

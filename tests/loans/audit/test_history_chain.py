@@ -144,7 +144,7 @@ def test_the_hash_does_not_depend_on_the_settings_of_a_session(setting: str, cha
     assert check_chain().fault == ""
 
 
-def test_it_holds_after_the_remedy_for_a_dump_that_was_restored_into_another_server(chained: list[HistoryBlock]) -> None:
+def test_the_hash_does_not_depend_on_the_numbers_of_transactions(chained: list[HistoryBlock]) -> None:
     tamper("ALTER TABLE loans_transition ALTER txid TYPE xid8 USING '1'::xid8")
     factories.reserved(LoanFactory())
     chain_history()

@@ -251,14 +251,15 @@ def stored_rows() -> list[Any]:
     return [list(model.objects.order_by("pk").values()) for model in (Loan, Reservation)]
 
 
-def test_a_wrong_value_in_redis_is_listed_and_not_repaired(market: dict[str, Any]) -> None:
+def test_a_wrong_value_in_redis_is_listed_and_corrected(market: dict[str, Any]) -> None:
     refresh_remaining_cache(NOON)
     loan = market["loan"]
     get_redis_connection("default").set(cache.make_key(f"remaining:{loan.pk}"), "999 0.01 1970-01-01T00:00:01.000000+00:00")
     assert find_breaches(NOON + HOUR) == 1
     (item,) = review_items("drift")
     assert item.detail == f"Redis shows $0.01 for {loan.reference}, of which $8,000.00 remains."
-    assert get_redis_connection("default").get(cache.make_key(f"remaining:{loan.pk}")) == b"999 0.01 1970-01-01T00:00:01.000000+00:00"
+    assert find_breaches(NOON + HOUR) == 0
+    assert b" 8000.00 " in get_redis_connection("default").get(cache.make_key(f"remaining:{loan.pk}"))
 
 
 def test_missing_closing_values_are_listed_two_hours_after_the_close(market: dict[str, Any]) -> None:

@@ -7,10 +7,12 @@ from datetime import timedelta
 
 from django.db import connection, transaction
 
-from loans.models import Investor, WebhookEndpoint
+from loans.models import Investor, OutboxCursor, WebhookEndpoint
+from tests.conftest import history_unprotected
 from tests.factories import NOON, InvestorFactory
 
 SOON = NOON + timedelta(minutes=1)
+OTHER_NUMBERS = 1_000_000_000  # above the transaction numbers of a server for tests
 
 
 def add_endpoint(investor: Investor, url: str) -> WebhookEndpoint:
@@ -49,3 +51,11 @@ def open_transaction(work: Callable[[], object]) -> Iterator[Callable[[], None]]
         yield finish
     finally:
         finish()
+
+
+def restore_from_another_server() -> None:
+    """Leave the database as a dump leaves it in a server whose transaction numbers are far lower."""
+    with transaction.atomic(), connection.cursor() as cursor, history_unprotected(cursor):
+        for table in ("loans_transition", "loans_outboxcursor"):
+            cursor.execute(f"UPDATE {table} SET txid = (txid::text::bigint + {OTHER_NUMBERS})::text::xid8 WHERE txid < '{OTHER_NUMBERS}'")
+    OutboxCursor.objects.update(server="another one")

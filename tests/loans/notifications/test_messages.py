@@ -4,12 +4,13 @@ from datetime import timedelta
 
 import pytest
 from django.core import mail
+from django.db import connection, transaction
 from standardwebhooks import Webhook
 
 from loans.domain.states import LOSSES, RESERVATION_TRANSITIONS, ReservationEvent, ReservationState
-from loans.models import Delivery, Investor, Reservation
+from loans.models import Delivery, Investor, Reservation, Transition
 from loans.notifications.deliveries import deliver_due
-from loans.notifications.messages import OF_RESERVATION, OF_TRANSFER, message_of
+from loans.notifications.messages import OF_RESERVATION, OF_TRANSFER, message_id, message_of
 from loans.services.loans import withdraw_loan
 from loans.services.staff_overrides import accept_amount, cancel_by_staff, extend_reservation, reinstate_reservation
 from tests import factories
@@ -93,3 +94,22 @@ def test_webhooks_send_what_history_records(listener: Listener) -> None:
         "method": "ach",
         "at": "2026-07-01T16:00:00Z",
     }
+
+
+def test_a_row_number_that_comes_again_after_a_restore_makes_another_id() -> None:
+    """A sequence goes back with its database. Here the rows go, and their sequence is set back."""
+    loan, investor = LoanFactory(), InvestorFactory()
+    ids = []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT last_value FROM loans_transition_id_seq")
+        (last,) = cursor.fetchone()
+        for minute in range(2):
+            with transaction.atomic():
+                reservation = factories.reserved(loan, 1_000, investor=investor, now=NOON + timedelta(minutes=minute))
+                transition = Transition.objects.get(reservation=reservation)
+                ids.append((transition.pk, message_id(transition)))
+                transaction.set_rollback(True)
+            cursor.execute("SELECT setval('loans_transition_id_seq', %s)", [last])
+    (first_pk, first), (second_pk, second) = ids
+    assert first_pk == second_pk
+    assert first != second

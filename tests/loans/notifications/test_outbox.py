@@ -7,10 +7,10 @@ from django.db import connection, transaction
 
 from loans.domain.states import ReservationEvent
 from loans.models import Delivery, OutboxCursor, ReviewItem, Transition, WebhookEndpoint
-from loans.notifications import deliveries, outbox
+from loans.notifications import outbox
 from tests import factories
 from tests.factories import NOON, InvestorFactory, LoanFactory
-from tests.loans.notifications.conftest import add_endpoint, investor_without_mailbox, open_transaction
+from tests.loans.notifications.conftest import add_endpoint, investor_without_mailbox, open_transaction, restore_from_another_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -112,17 +112,64 @@ def test_two_readers_at_once_make_no_delivery_twice() -> None:
     assert announced_events() == [ReservationEvent.RESERVED]
 
 
-def test_a_restored_history_becomes_a_review_item_whose_remedy_works() -> None:
+# --- Restored databases -------------------------------------------------------------------------------------------------
+def amounts_announced() -> list[int]:
+    return [int(delivery.transition.amount or 0) for delivery in Delivery.objects.order_by("id").select_related("transition")]
+
+
+def test_messages_go_on_by_themselves_after_a_dump_was_restored_into_another_server() -> None:
     loan = LoanFactory()
-    factories.reserved(loan)
-    outbox.fan_out(NOON)
-    OutboxCursor.objects.update(txid=2**62)
-    factories.reserved(loan)
-    deliveries.deliver_due(NOON)
-    review_item = ReviewItem.objects.get(kind="job_failed")
-    assert announced_events() == [ReservationEvent.RESERVED]
-    with connection.cursor() as cursor:
-        cursor.execute(review_item.detail.split("until you run: ")[1])
-    factories.reserved(loan)
-    outbox.fan_out(NOON)
-    assert announced_events() == [ReservationEvent.RESERVED] * 3
+    factories.reserved(loan, 1_000)
+    outbox.fan_out_all(NOON)
+    factories.reserved(loan, 2_000)  # the dump has it unread
+    restore_from_another_server()
+    factories.reserved(loan, 3_000)  # on the new server, before a worker runs there
+    outbox.fan_out_all(NOON)
+    factories.reserved(loan, 4_000)
+    outbox.fan_out_all(NOON)
+    assert amounts_announced() == [1_000, 2_000, 3_000, 4_000]
+    assert "2026-07-01 16:00:00 UTC" in ReviewItem.objects.get(kind="restored").detail
+
+
+def test_nothing_old_is_announced_again_after_two_restores() -> None:
+    """An endpoint that was added since would get what was announced long ago."""
+    loan, investor = LoanFactory(), InvestorFactory()
+    for amount in (1_000, 2_000):
+        factories.reserved(loan, amount, investor=investor)
+        outbox.fan_out_all(NOON)
+        restore_from_another_server()
+        outbox.fan_out_all(NOON)
+    add_endpoint(investor, "https://one.example/")
+    factories.reserved(loan, 3_000, investor=investor)
+    outbox.fan_out_all(NOON)
+    assert amounts_announced() == [1_000, 2_000, 3_000, 3_000]
+
+
+def test_a_batch_that_ends_within_the_restored_part_is_continued() -> None:
+    loan = LoanFactory()
+    for amount in (1_000, 2_000, 3_000):
+        factories.reserved(loan, amount)
+    restore_from_another_server()
+    counts = [outbox.fan_out(NOON, batch=2) for _ in range(3)]
+    factories.reserved(loan, 4_000)
+    assert (counts, outbox.fan_out(NOON, batch=2)) == ([2, 2, 1], 1)
+    assert amounts_announced() == [1_000, 2_000, 3_000, 4_000]
+
+
+def test_the_first_server_and_the_same_one_again_need_no_person() -> None:
+    for _ in range(2):
+        factories.reserved(LoanFactory())
+        outbox.fan_out_all(NOON)
+    assert ReviewItem.objects.count() == 0
+
+
+def test_a_restore_that_keeps_the_transaction_numbers_needs_a_person_too() -> None:
+    """A restore to a point in time, and a standby that took over: what they lost is not known here."""
+    factories.reserved(LoanFactory())
+    outbox.fan_out_all(NOON)
+    server = OutboxCursor.objects.get().server
+    OutboxCursor.objects.update(server=server.replace("timeline 1", "timeline 0"))
+    factories.reserved(LoanFactory())
+    outbox.fan_out_all(NOON)
+    assert announced_events() == [ReservationEvent.RESERVED] * 2
+    assert "timeline 0" in ReviewItem.objects.get(kind="restored").detail

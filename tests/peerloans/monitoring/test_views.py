@@ -27,7 +27,7 @@ TOKEN = "a-token-of-the-tests-alone"
 
 @pytest.fixture
 def beat_ticks(db: None) -> None:
-    PeriodicTask.objects.update(last_run_at=timezone.now())
+    PeriodicTask.objects.update(last_run_at=timezone.now(), date_changed=timezone.now())
 
 
 def ready_lines(client: Client) -> dict[str, str]:
@@ -47,7 +47,7 @@ def test_all_parts_are_up(beat_ticks: None, client: Client, settings: Any) -> No
     settings.SECURE_SSL_REDIRECT = True
     response = client.get("/readyz", headers={"Host": "10.0.0.7:8000"})
     assert (response.status_code, set(ready_lines(client).values())) == (200, {"up"})
-    assert list(ready_lines(client)) == ["database", "migrations", "redis", "broker", "beat"]
+    assert list(ready_lines(client)) == ["database", "migrations", "redis", "broker", "beat", "workers", "history"]
 
 
 def fail(error: Exception) -> Callable[[], None]:
@@ -65,6 +65,7 @@ def fail(error: Exception) -> Callable[[], None]:
         ("redis", RedisAway("away"), 200),
         ("broker", ConnectionRefusedError("away"), 200),
         ("beat", health.PartDown("late"), 200),
+        ("workers", health.PartDown("waiting"), 200),
     ],
 )
 def test_a_server_is_not_ready_only_where_a_needed_part_is_down(
@@ -99,7 +100,10 @@ def test_beat_is_down_when_a_job_is_late_by_minutes(beat_ticks: None) -> None:
 def test_a_last_run_in_the_future_is_late_and_readyz_names_the_job(beat_ticks: None, client: Client) -> None:
     PeriodicTask.objects.filter(task="loans.tasks.expire").update(last_run_at=timezone.now() + timedelta(days=1))
     response = client.get("/readyz")
-    assert (response.status_code, response.content.decode().splitlines()[-2:]) == (200, ["beat down", "late loans.tasks.expire"])
+    assert (response.status_code, response.content.decode().splitlines()[-4:]) == (
+        200,
+        ["beat down", "workers up", "history up", "late loans.tasks.expire"],
+    )
 
 
 # --- Metrics ----------------------------------------------------------------------------------------------------------
@@ -115,8 +119,8 @@ def test_metrics_show_what_happened(beat_ticks: None, client: Client) -> None:
     loan = LoanFactory()
     reserved(loan, 2_000)
     ReviewItem.objects.create(kind="drift", loan=loan, detail="It differs.", opened_at=timezone.now())
-    job_runs._count_run(tasks.delete_old_records, "SUCCESS")
-    job_runs._count_run(tasks.delete_old_records, "FAILURE")
+    job_runs._record_run(tasks.delete_old_records, "SUCCESS")
+    job_runs._record_run(tasks.delete_old_records, "FAILURE")
     before = metrics.exposition().decode()
     refused = 'peerloans_requests_total{method="POST",outcome="not_authenticated",status="401",view="api:reservation-create"}'
     client.post(f"/api/v1/loans/{loan.reference}/reservations/", "{}", content_type="application/json")
@@ -126,26 +130,56 @@ def test_metrics_show_what_happened(beat_ticks: None, client: Client) -> None:
     assert figure(text, 'peerloans_reservations{state="reserved"}') == 1
     assert figure(text, 'peerloans_claimed_dollars{state="reserved"}') == 2_000
     assert figure(text, 'peerloans_review_items_open{kind="drift"}') == 1
-    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.delete_old_records",state="success"}') == 1
-    assert figure(text, 'peerloans_job_runs_total{job="loans.tasks.delete_old_records",state="failure"}') == 1
-    assert figure(text, 'peerloans_job_lag_seconds{job="loans.tasks.delete_old_records"}') == 0
+    assert figure(text, 'peerloans_job_runs_total{state="success",task="loans.tasks.delete_old_records"}') == 1
+    assert figure(text, 'peerloans_job_runs_total{state="failure",task="loans.tasks.delete_old_records"}') == 1
+    assert figure(text, 'peerloans_job_lag_seconds{task="loans.tasks.delete_old_records"}') == 0
     assert figure(text, 'peerloans_outbox_age_seconds{channel="email"}') == 0
     assert figure(text, "peerloans_beat_late_seconds") == 0
     assert (figure(text, 'peerloans_request_seconds_count{view="api:reservation-create"}') or 0) >= 1
 
 
-def test_metrics_leave_out_what_is_down(beat_ticks: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_runs, "results", fail(RedisAway("away")))
-    monkeypatch.setitem(health.PARTS, "redis", fail(RedisAway("away")))
+def test_the_figures_of_jobs_stay_while_redis_is_away(beat_ticks: None, settings: Any) -> None:
+    settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": "redis://127.0.0.1:1/0"}}
+    job_runs._record_run(tasks.expire, "FAILURE")
+    PeriodicTask.objects.filter(task="loans.tasks.expire").update(date_changed=timezone.now() - timedelta(hours=1))
     text = metrics.exposition().decode()
     assert figure(text, 'peerloans_up{part="redis"}') == 0
-    assert figure(text, 'peerloans_reservations{state="reserved"}') == 0
-    assert "peerloans_job_runs" not in text
+    assert figure(text, 'peerloans_job_runs_total{state="failure",task="loans.tasks.expire"}') == 1
+    assert (figure(text, 'peerloans_job_lag_seconds{task="loans.tasks.expire"}') or 0) > 3_000
+
+
+def test_each_scheduled_job_has_its_series_before_its_first_run(beat_ticks: None) -> None:
+    text = metrics.exposition().decode()
+    for task in PeriodicTask.objects.values_list("task", flat=True):
+        assert [figure(text, f'peerloans_job_runs_total{{state="{state}",task="{task}"}}') for state in ("success", "failure")] == [0, 0]
+
+
+def test_runs_are_recorded_when_they_end(beat_ticks: None) -> None:
+    tasks.delete_old_records.apply()
+    result = job_runs.results()["loans.tasks.delete_old_records"]
+    assert (result.successes, result.failures, result.succeeded_at) == (1, 0, result.ended_at)
+
+
+def test_workers_are_down_when_no_run_of_a_job_ends(beat_ticks: None, client: Client) -> None:
+    """A run that failed was taken, so it counts."""
+    PeriodicTask.objects.filter(task="loans.tasks.expire").update(date_changed=timezone.now() - timedelta(hours=1))
+    lines = client.get("/readyz").content.decode().splitlines()
+    assert lines[-3:] == ["workers down", "history up", "waiting loans.tasks.expire"]
+    job_runs._record_run(tasks.expire, "FAILURE")
+    assert ready_lines(client)["workers"] == "up"
+
+
+def test_history_is_down_until_staff_have_followed_up_a_restore(beat_ticks: None, client: Client) -> None:
+    item = ReviewItem.objects.create(kind="restored", detail="It was restored.", opened_at=timezone.now())
+    assert (client.get("/readyz").status_code, ready_lines(client)["history"]) == (200, "down")
+    assert figure(metrics.exposition().decode(), 'peerloans_up{part="history"}') == 0
+    ReviewItem.objects.filter(pk=item.pk).update(resolved_at=timezone.now())
+    assert ready_lines(client)["history"] == "up"
 
 
 def test_a_job_that_last_succeeded_long_ago_is_late(beat_ticks: None) -> None:
     long_ago = timezone.now() - timedelta(hours=3)
-    results = {"loans.tasks.refresh_remaining": job_runs.JobResult({}, long_ago)}
+    results = {"loans.tasks.refresh_remaining": job_runs.JobResult(succeeded_at=long_ago)}
     assert job_runs.lags_seconds(results)["loans.tasks.refresh_remaining"] == pytest.approx(2 * 3600, abs=5)
 
 
