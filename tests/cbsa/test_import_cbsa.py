@@ -15,7 +15,6 @@ from urllib.parse import urlencode
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
-from pytest_django import DjangoDbBlocker
 
 from cbsa.lookup import zip_answer
 from cbsa.models import Dataset, ImportRun, Zip
@@ -122,15 +121,6 @@ def environment() -> dict[str, str]:
     return {**os.environ, "DJANGO_SETTINGS_MODULE": "peerloans.settings", "DATABASE_URL": url, "DEBUG": "1"}
 
 
-@pytest.fixture
-def committed(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Data that other processes see, too; cleared away at the end."""
-    with django_db_blocker.unblock():
-        yield
-        Dataset.objects.all().delete()
-        ImportRun.objects.all().delete()
-
-
 @contextlib.contextmanager
 def held_at_the_switch(arguments: list[str]) -> Iterator["subprocess.Popen[str]"]:
     """An import in another process, which a lock of ours holds at its last step."""
@@ -141,13 +131,14 @@ def held_at_the_switch(arguments: list[str]) -> Iterator["subprocess.Popen[str]"
         with connection.cursor() as cursor:
             waiting = 0
             while not waiting and time.monotonic() < deadline and process.poll() is None:
-                cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
+                cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid")
                 (waiting,) = cursor.fetchone()
         assert waiting, process.communicate(timeout=30)
         yield process
 
 
-def test_an_import_killed_at_the_switch_leaves_the_data_in_use(committed: None, run: Import, pair: list[str], write: Write) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_an_import_killed_at_the_switch_leaves_the_data_in_use(run: Import, pair: list[str], write: Write) -> None:
     run()
     write("zips.csv", ZIPS.replace("10002,20004", "10002,10200"))
     pair[-1] = "2016"
@@ -163,7 +154,8 @@ def test_an_import_killed_at_the_switch_leaves_the_data_in_use(committed: None, 
     assert done.stdout.endswith("2016 is imported and in use.\n")
 
 
-def test_an_interrupted_import_ends_in_one_line_and_changes_nothing(committed: None, run: Import, pair: list[str], write: Write) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_an_interrupted_import_ends_in_one_line_and_changes_nothing(run: Import, pair: list[str], write: Write) -> None:
     run()
     write("zips.csv", ZIPS.replace("10002,20004", "10002,10200"))
     pair[-1] = "2016"
