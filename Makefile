@@ -63,6 +63,10 @@ chaos: .venv/.tools ## kill, cut, slow and fill what the running system stands o
 attack: .venv/.tools ## attack the system in production settings, and show what its users feel (two minutes)
 	$(BIN)/python -m tests.attack $(ATTACKS)
 
+.PHONY: drill
+drill: .venv/.tools ## lose the database under load, restore it to a moment, and report what was lost (two minutes)
+	$(BIN)/python -m tests.drill
+
 .PHONY: test-cluster
 test-cluster: .venv/.tools ## on PgBouncer, a hot standby, Redis Sentinel and RabbitMQ (Debian's postgresql, pgbouncer, rabbitmq-server)
 	$(BIN)/python -m pytest -m cluster -n 0 -p no:randomly tests/cluster
