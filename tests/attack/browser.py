@@ -2,6 +2,7 @@
 
 import http.client
 import re
+import time
 from http.cookies import SimpleCookie
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -9,6 +10,7 @@ from urllib.parse import urlencode
 from tests.attack.site import Site
 
 FORM = "application/x-www-form-urlencoded"
+PAUSE_SECONDS = 0.1  # between two pages, since these attacks are not about speed
 
 
 class Page(NamedTuple):
@@ -50,6 +52,7 @@ class Browser:
             answer = connection.getresponse()
             for cookie in answer.headers.get_all("Set-Cookie", []):
                 self.cookies.load(cookie)
+            time.sleep(PAUSE_SECONDS)
             return Page(answer.status, answer.read().decode(errors="replace"), answer.headers.get("Location", ""))
         finally:
             connection.close()
