@@ -479,7 +479,8 @@ class History(RuleBasedStateMachine):
         if all(account.is_told for account in [*reservation.transfers, *refunds]):
             gone = sum(account.balance for account in refunds)
             held = sum(account.balance for account in reservation.transfers) - gone
-            assert held == cents(row.settled_amount + row.refunded + row.waiting - row.lost) - gone, "the bank's account agrees"
+            in_books = cents(row.settled_amount + row.refunded + row.waiting - row.lost) - gone
+            assert held == in_books, "\n".join(["the bank's account agrees", *map(str, reservation.transfers), *map(str, refunds)])
 
     def check_sums(self, loan: Loan, rows: list[Any]) -> None:
         assert loan.claimed == sum(row.amount for row in rows if row.state in model.LIVE)
