@@ -251,7 +251,8 @@ def follow_refund(work: UnitOfWork, refund: Transfer, before: RefundPosition, af
         return "refund_differs"
     if more_paid > 0:
         return _pay(work, refund, more_paid, report.occurred_at)
-    if more_paid < 0 or (report.type == "refund.failed" and after.bounced):
+    failed = report.type == "refund.failed" and after.bounced and after.effects.get(report.pk) != Effect.SUPERSEDED
+    if more_paid < 0 or failed:
         return _bounce(work, refund, -more_paid, report.occurred_at)
     return "superseded"
 

@@ -356,7 +356,9 @@ class History(RuleBasedStateMachine):
     def staff_send_refunds(self, some: int) -> None:
         self.pass_time(timedelta(microseconds=1))
         expire_due(self.now)
-        refunds = list(Transfer.objects.filter(status="due", reservation__loan=self.loan_id).order_by("created_at", "id"))[: some or None]
+        refunds = list(Transfer.objects.filter(status="due", reservation__loan=self.loan_id).order_by("created_at", "reservation__number"))[
+            : some or None
+        ]
         self.meet_refunds()
 
         def in_model() -> None:
@@ -370,7 +372,9 @@ class History(RuleBasedStateMachine):
     def meet_refunds(self) -> None:
         """Let the bank and the model know the references of our refunds."""
         references = {account.reference for account in self.accounts}
-        for refund in Transfer.objects.filter(direction="refund", reservation__loan=self.loan_id).order_by("created_at", "id"):
+        for refund in Transfer.objects.filter(direction="refund", reservation__loan=self.loan_id).order_by(
+            "created_at", "reservation__number"
+        ):
             if refund.reference not in references:
                 account = Account(refund.reference, inbound=False)
                 self.accounts.append(account)
@@ -475,7 +479,8 @@ class History(RuleBasedStateMachine):
         if all(account.is_told for account in [*reservation.transfers, *refunds]):
             gone = sum(account.balance for account in refunds)
             held = sum(account.balance for account in reservation.transfers) - gone
-            assert held == cents(row.settled_amount + row.refunded + row.waiting - row.lost) - gone, "the bank's account agrees"
+            in_books = cents(row.settled_amount + row.refunded + row.waiting - row.lost) - gone
+            assert held == in_books, "\n".join(["the bank's account agrees", *map(str, reservation.transfers), *map(str, refunds)])
 
     def check_sums(self, loan: Loan, rows: list[Any]) -> None:
         assert loan.claimed == sum(row.amount for row in rows if row.state in model.LIVE)

@@ -427,6 +427,16 @@ def test_a_refund_that_bounced_is_due_whatever_is_reported_first(failure_first: 
     assert (fresh(refund).status, fresh(refund).moved) == ("due", 0)
 
 
+def test_a_late_report_of_an_earlier_attempt_leaves_what_is_sent_again() -> None:
+    refund = with_refund()
+    refund_goes_out(refund, now=LATER)
+    refund_bounces(refund, "0.01", now=LATER + timedelta(hours=1))
+    send_refunds(refund_ids=[refund.pk], actor=STAFF, reason="a test", now=LATER + timedelta(hours=2))
+    first_attempt = notice("refund.failed", refund.reference, refund.amount, occurred_at=LATER - timedelta(hours=1))
+    assert record_bank_event(first_attempt, now=LATER + timedelta(hours=3)) == "superseded"
+    assert (fresh(refund).status, fresh(refund).outstanding) == ("sent", Decimal("0.01"))
+
+
 # --- Payments add up, and are returned in part ---------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("payments", "excess"),
