@@ -29,6 +29,11 @@ def available(remaining: Decimal, overbooking_rate: Decimal, claimed: Decimal) -
     return max(Decimal("0.00"), min(remaining, limit(remaining, overbooking_rate) - claimed))
 
 
+def taken(amount: Decimal, at_least: Decimal, available: Decimal) -> Decimal:
+    """Return how many dollars to take of `available`: the lesser of the two; `at_least` where less is available, which is then refused."""
+    return max(at_least, min(amount, available))
+
+
 def meets_minimum(amount: Decimal, minimum: Decimal, remaining: Decimal) -> bool:
     """Return whether the amount is at least the minimum, or the closing piece: all that remains, when that is less."""
     return amount >= minimum or (remaining < minimum and amount == remaining)
