@@ -145,7 +145,7 @@ def _refuse_unless_reinstatable(work: UnitOfWork, reservation: Reservation) -> N
     if loan.status != LoanStatus.OPEN or not loan.closes_at or loan.closes_at <= work.at:
         closing = f" and closes at {deadline_text(loan.closes_at)}" if loan.closes_at else ""
         raise LoanNotOpen(f"{loan.reference} takes no reservations: it is {loan.status}{closing}.", loan_status=loan.status)
-    available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
+    available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
     if reservation.amount > available:
         raise OverLimit(f"{dollars_text(reservation.amount)} is more than the {dollars_text(available)} available.", available=available)
     refunds = reservation.transfers.filter(direction=Direction.REFUND)

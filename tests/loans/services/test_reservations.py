@@ -107,7 +107,12 @@ def test_overbooking_ends_at_the_limit_and_the_refusal_says_when_more_is_availab
     reserved(loan, 100_000)
     with pytest.raises(OverLimit) as refusal:
         reserved(loan, "20000.01", now=NOON + timedelta(hours=1))
-    assert refusal.value.data == {"available": Decimal(20_000), "frees_at": NOON + HOURS_24, "available_then": Decimal(100_000)}
+    assert refusal.value.data == {
+        "available": Decimal(20_000),
+        "frees_at": NOON + HOURS_24,
+        "available_then": Decimal(100_000),
+        "waiting_list": {"entries": 0, "dollars": Decimal(0)},
+    }
     reserved(loan, 20_000, now=NOON + timedelta(hours=1))
     with pytest.raises(OverLimit):
         reserved(loan, 1000, now=NOON + timedelta(hours=1))
