@@ -56,6 +56,12 @@ class ProblemSerializer(serializers.Serializer[Any]):
         "same reservation may be within the limit; null if that is not known.",
     )
     available_then = MoneyField(required=False, help_text="With `over_limit`: what would then be available.")
+    waiting_list = inline_serializer(
+        "WaitingListTotal",
+        {"entries": serializers.IntegerField(help_text="How many wait."), "dollars": MoneyField(help_text="For how many dollars.")},
+        required=False,
+        help_text="With `over_limit`: the loan's waiting list, which comes before you.",
+    )
     limited = serializers.ChoiceField(
         LIMITED,
         required=False,
@@ -119,6 +125,14 @@ OPERATIONS = {
         ("not_accredited", "reservation_expired", "illegal_transition"),
     ),
     "ReservationCancel": Operation("reservations", {}, {"200": examples.CANCELED}, ("reservation_expired", "illegal_transition")),
+    "WaitingListJoin": Operation(
+        "waiting list",
+        {"amount": "5000.00", "at_least": "1000.00"},
+        {"201": examples.WAITING},
+        ("below_minimum", "not_accredited", "loan_not_open", "investor_limit", "illegal_transition"),
+    ),
+    "WaitingListMine": Operation("waiting list", None, {"200": examples.WAITING}),
+    "WaitingListLeave": Operation("waiting list", {}, {"200": examples.LEFT}, ("illegal_transition",)),
     "EventList": Operation(
         "events", None, {"200": {"next_after": "WzgxMiw0MTdd", "has_more": False, "results": [examples.FEED_EVENT]}}, ("invalid",)
     ),

@@ -53,3 +53,7 @@ class WaitingListEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.loan.reference}, waiting {self.number}"
+
+    @property
+    def loan_reference(self) -> str:
+        return self.loan.reference
