@@ -129,6 +129,9 @@ MESSAGE = {
     "timestamp": "2026-03-02T16:00:00Z",
     "data": {
         "reservation": RESERVED["id"],
+        "waiting_entry": None,
+        "list_position": None,
+        "dollars_before": None,
         "loan": "PL-0001",
         "event": "transfer_started",
         "from": "reserved",

@@ -394,9 +394,9 @@ class UnitOfWork:
             state=WaitingListState.WAITING,
             joined_at=self.at,
         )
+        facts = {"at_least": str(at_least), "list_position": loan.waiting_entries + 1, "dollars_before": str(loan.waiting_dollars)}
         loan.waiting_entries += 1
         loan.waiting_dollars += amount
-        facts = {"at_least": str(at_least)}
         self._record_entry(entry, WaitingListEvent.JOINED, "", amount, facts=Jsonb(facts))
         return entry
 

@@ -997,8 +997,15 @@ class Migration(migrations.Migration):
                 ),
                 ("ended_at", models.DateTimeField(help_text="When it was sent or given up.", null=True)),
                 ("last_error", models.CharField(blank=True, max_length=500)),
-                ("reservation", models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, to="loans.reservation")),
+                (
+                    "reservation",
+                    models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to="loans.reservation"),
+                ),
                 ("transition", models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, to="loans.transition")),
+                (
+                    "waiting_entry",
+                    models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to="loans.waitinglistentry"),
+                ),
                 (
                     "endpoint",
                     models.ForeignKey(
@@ -1348,9 +1355,28 @@ class Migration(migrations.Migration):
             model_name="delivery",
             index=models.Index(condition=models.Q(("status", "waiting")), fields=["reservation", "id"], name="delivery_waiting"),
         ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("status", "waiting"), ("waiting_entry__isnull", False)),
+                fields=["waiting_entry", "id"],
+                name="delivery_waiting_of_entry",
+            ),
+        ),
         migrations.AddConstraint(
             model_name="delivery",
             constraint=models.UniqueConstraint(fields=("transition", "endpoint"), name="delivery_once", nulls_distinct=False),
+        ),
+        migrations.AddConstraint(
+            model_name="delivery",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("reservation__isnull", False), ("waiting_entry__isnull", True)),
+                    models.Q(("reservation__isnull", True), ("waiting_entry__isnull", False)),
+                    _connector="OR",
+                ),
+                name="delivery_has_subject",
+            ),
         ),
         migrations.AddConstraint(
             model_name="delivery",
