@@ -121,7 +121,7 @@ def _raise_if_refused(offer: InvestorOffer, amount: Decimal, least: Decimal) -> 
     loan = offer.loan
     refuse_unless_open(offer)
     refuse_unless_accredited(offer.may_buy)
-    refuse_below_minimum(loan, amount, least)
+    refuse_below_minimum(loan, amount)
     if amount > offer.available:
         freed = f"up to {dollars_text(offer.available_then)} may be available"
         then = f" After {deadline_text(offer.frees_at)} {freed}." if offer.frees_at else ""
@@ -148,9 +148,9 @@ def refuse_unless_accredited(may_buy: bool) -> None:
         raise NotAccredited("Only accredited investors may reserve. Your accreditation is missing or has ended; ask us to renew it.")
 
 
-def refuse_below_minimum(loan: Loan, amount: Decimal, least: Decimal) -> None:
-    """Refuse an amount, or the least of it to take, that the loan does not accept as a reservation. Raises: BelowMinimum."""
-    if not (limits.meets_minimum(amount, loan.minimum, loan.remaining) and limits.meets_minimum(least, loan.minimum, loan.remaining)):
+def refuse_below_minimum(loan: Loan, amount: Decimal) -> None:
+    """Refuse an amount that the loan does not accept as a reservation. Raises: BelowMinimum."""
+    if not limits.meets_minimum(amount, loan.minimum, loan.remaining):
         if loan.remaining < loan.minimum:
             raise BelowMinimum(f"Reserve exactly {dollars_text(loan.remaining)}, all that remains.", minimum=loan.remaining)
         raise BelowMinimum(f"Reserve at least {dollars_text(loan.minimum)}.", minimum=loan.minimum)

@@ -68,7 +68,8 @@ def _refuse(loan: Loan, investor_id: int, amount: Decimal, least: Decimal, at: d
         raise Invalid(f"{dollars_text(least)}, the least to take, is more than {dollars_text(amount)}.")
     if amount > loan.remaining:
         raise Invalid(f"{dollars_text(amount)} is more than the {dollars_text(loan.remaining)} that remain of {loan.reference}.")
-    refuse_below_minimum(loan, amount, least)
+    refuse_below_minimum(loan, amount)
+    refuse_below_minimum(loan, least)
     if exceeded := exceeded_limit(investor_id, loan, least, LET_GO_WITHIN / settings.TIME_LAPSE, at):
         raise investor_limit(exceeded, loan.reference)
 

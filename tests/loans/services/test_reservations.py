@@ -156,7 +156,7 @@ def test_the_closing_piece() -> None:
         (50_000, 1_000, 30_000),
         (50_000, 30_000, 30_000),
         (50_000, "30000.01", OverLimit),
-        (50_000, 999, BelowMinimum),
+        (50_000, 1, 30_000),
         (20_000, "20000.01", Invalid),
     ],
 )
@@ -188,6 +188,10 @@ def test_at_least_counts_what_lapsed_and_takes_the_closing_piece() -> None:
     settled(small, "99500.00")
     closing = reserve(reference=small.reference, investor=InvestorFactory(), amount=Decimal(5_000), at_least=Decimal(500), now=NOON)
     assert closing.amount == 500
+    almost = LoanFactory(overbooking_rate=Decimal(0), amount=Decimal(1_500))
+    reserved(almost, 1_000)
+    with pytest.raises(BelowMinimum):  # $500 are available, less than the minimum
+        reserve(reference=almost.reference, investor=InvestorFactory(), amount=Decimal(1_500), at_least=Decimal(100), now=NOON)
 
 
 @pytest.mark.parametrize(
