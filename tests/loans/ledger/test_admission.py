@@ -17,6 +17,7 @@ from loans.domain.limits import available, limit, meets_minimum
 from loans.ledger import admission
 from loans.ledger.admission import COUNTED, FITS, FITS_INVESTOR, LIMIT, MEETS_MINIMUM, REMAINING, Admission, admit_reservation
 from loans.models import IdempotencyKey, Investor, Loan, Reservation, Transition
+from loans.selectors.waiting_list import MAY_RESERVE
 from tests.factories import HOURS_24, NOON, InvestorFactory, LoanFactory, fresh
 
 D = Decimal
@@ -87,6 +88,16 @@ def test_the_limits_of_an_investor_in_sql_are_those_in_python(unfunded, let_go, 
         with connection.cursor() as cursor:
             cursor.execute(f"WITH counted AS ({COUNTED}) SELECT {FITS_INVESTOR} FROM loans_loan WHERE id = %(loan)s", values)
             (fits,) = cursor.fetchone()
+            # The same limits for those who wait: the most that the investor may reserve.
+            cursor.execute(
+                f"""
+                SELECT may_reserve.dollars FROM loans_loan AS loan, (SELECT %(investor_id)s::bigint AS investor_id) AS entry,
+                    LATERAL ({MAY_RESERVE}) AS may_reserve
+                WHERE loan.id = %(loan)s
+                """,
+                values | {"at": NOON},
+            )
+            (may_reserve,) = cursor.fetchone()
         exceeded = exceeded_limit(
             amount,
             unfunded_limit=unfunded_limit,
@@ -98,7 +109,7 @@ def test_the_limits_of_an_investor_in_sql_are_those_in_python(unfunded, let_go, 
             at=NOON,
         )
         transaction.set_rollback(True)
-    assert fits == (exceeded is None), exceeded
+    assert fits == (exceeded is None) == (amount <= may_reserve), exceeded
 
 
 def admit(loan: Loan, investor: Investor, amount: Decimal | int = 1_000) -> Admission:
