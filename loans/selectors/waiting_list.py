@@ -56,7 +56,7 @@ _WITH_ROOM = """
 _PLACES = """
     SELECT own.id, before.entries + 1, before.dollars
     FROM loans_waitinglistentry AS own, LATERAL (
-        SELECT count(*) AS entries, COALESCE(sum(amount), 0) AS dollars FROM loans_waitinglistentry
+        SELECT count(*) AS entries, COALESCE(sum(amount), 0.00) AS dollars FROM loans_waitinglistentry
         WHERE loan_id = own.loan_id AND state = 'waiting' AND number < own.number
     ) AS before
     WHERE own.id = ANY(%s) AND own.state = 'waiting'

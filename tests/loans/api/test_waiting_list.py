@@ -30,7 +30,8 @@ def join(investor: Caller, loan: Loan, amount: str = "5000.00", key: str | None 
 
 
 def test_from_waiting_to_a_reservation(full: Loan, investor: Caller, new_investor: Callable[..., Caller]) -> None:
-    join(new_investor(), full, "10000.00")
+    first = join(new_investor(), full, "10000.00").json()
+    assert (first["list_position"], first["dollars_before"]) == (1, "0.00")
     joined = join(investor, full, at_least="2000.00")
     assert joined.status_code == 201
     body = joined.json()
