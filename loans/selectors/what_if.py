@@ -68,7 +68,7 @@ def what_if(reference: str, *, rule: str | None = None, overbooking_rate: Decima
 
 def _history(loan: Loan, at: datetime) -> list[HistoryRow]:
     fields = ("at", "reservation_id", "transfer_id", "event", "from_state", "to_state", "amount", "deadline", "rule", "actor", "facts")
-    rows = Transition.objects.filter(loan=loan, at__lte=at).order_by("id").values_list(*fields)[: MOST_TRANSITIONS + 1]
+    rows = Transition.objects.filter(loan=loan, at__lte=at, waiting_entry=None).order_by("id").values_list(*fields)[: MOST_TRANSITIONS + 1]
     history = list(map(HistoryRow._make, rows))
     if len(history) > MOST_TRANSITIONS:
         raise Invalid(f"The history of {loan.reference} has more than {MOST_TRANSITIONS} transitions, which is too long to be played.")

@@ -146,7 +146,7 @@ def _refuse_unless_reinstatable(work: UnitOfWork, reservation: Reservation) -> N
         is_closed = loan.status == LoanStatus.OPEN
         why = f"it closed at {deadline_text(loan.closes_at)}" if is_closed and loan.closes_at else f"it is {loan.status}"
         raise LoanNotOpen(f"{loan.reference} takes no reservations: {why}.", loan_status=loan.status)
-    available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
+    available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
     if reservation.amount > available:
         raise OverLimit(f"{dollars_text(reservation.amount)} is more than the {dollars_text(available)} available.", available=available)
     refunds = reservation.transfers.filter(direction=Direction.REFUND)
