@@ -63,6 +63,10 @@ chaos: .venv/.tools ## kill, cut, slow and fill what the running system stands o
 attack: .venv/.tools ## attack the system in production settings, and show what its users feel (two minutes)
 	$(BIN)/python -m tests.attack $(ATTACKS)
 
+.PHONY: drill
+drill: .venv/.tools ## lose the database under load, restore it to a moment, and report what was lost (two minutes)
+	$(BIN)/python -m tests.drill
+
 .PHONY: test-cluster
 test-cluster: .venv/.tools ## on PgBouncer, a hot standby, Redis Sentinel and RabbitMQ (Debian's postgresql, pgbouncer, rabbitmq-server)
 	$(BIN)/python -m pytest -m cluster -n 0 -p no:randomly tests/cluster
@@ -86,6 +90,21 @@ check: .venv/.tools ## formatting, lint, types, migrations, import rules
 	DEBUG=1 $(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q -n 0 -p no:randomly tests/test_migrations.py
+
+.PHONY: test-upgrade
+test-upgrade: .venv/.tools ## upgrade from the release before and go back to it, while callers reserve and pay (FROM=v1.0.0; needs what test-cluster needs)
+	FROM=$(FROM) $(BIN)/python -m pytest -m cluster -n 0 -p no:randomly -rs tests/cluster/test_upgrade.py
+
+VERSION = $(shell $(BIN)/python -c 'import peerloans; print(peerloans.__version__)')
+.PHONY: release
+release: .venv/.tools ## check, test and tag the version of peerloans/__init__.py, and build its image where Docker is
+	@[ -z "$$(git status --porcelain)" ] || { echo 'There are changes that are not committed.'; exit 1; }
+	@grep -qE '^## $(VERSION), [0-9]{4}-[0-9]{2}-[0-9]{2}$$' CHANGELOG.md || { echo 'CHANGELOG.md has no heading "## $(VERSION), DATE".'; exit 1; }
+	@! git rev-parse -q --verify refs/tags/v$(VERSION) >/dev/null || { echo 'v$(VERSION) is tagged. Raise __version__ in peerloans/__init__.py.'; exit 1; }
+	$(MAKE) check test
+	git tag -a v$(VERSION) -m 'peerloans $(VERSION)'
+	@if docker info >/dev/null 2>&1; then docker build -t peerloans:$(VERSION) .; else echo 'Docker is not here, so no image is built.'; fi
+	@echo 'v$(VERSION) is tagged. Publish it: git push origin main v$(VERSION)'
 
 .PHONY: schema
 schema: .venv/.installed ## renew tests/openapi.json, which a test compares with the API

@@ -13,6 +13,7 @@ class TransitionAdmin(ReadOnlyAdmin):
         "at",
         "loan",
         "reservation",
+        "waiting_entry",
         "transfer",
         "event",
         "from_state",
@@ -24,7 +25,7 @@ class TransitionAdmin(ReadOnlyAdmin):
         "approved_by",
         "reason",
     ]
-    list_select_related = ["loan", "reservation__loan", "transfer", "user", "approved_by"]
+    list_select_related = ["loan", "reservation__loan", "waiting_entry__loan", "transfer", "user", "approved_by"]
     list_filter = ["at"]
     search_fields = ["loan__reference__exact", "transfer__reference__exact", "event__exact", "actor__exact", "user__username__exact"]
     search_help_text = "A loan's or a transfer's whole reference, an event such as canceled_by_staff, an actor such as bank, or a user"

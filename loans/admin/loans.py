@@ -10,14 +10,24 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import URLPattern, path
 
 from loans.admin.action_pages import StaffActionsAdmin
-from loans.admin.tables import ROWS_SHOWN, RelatedTablesAdmin, Table, dollars_column, history_table, list_url, state_column, transfers_table
+from loans.admin.tables import (
+    ROWS_SHOWN,
+    RelatedTablesAdmin,
+    Table,
+    dollars_column,
+    history_table,
+    list_url,
+    state_column,
+    transfers_table,
+    waiting_list_table,
+)
 from loans.admin.what_if import what_if_page
 from loans.charts import closing_values_chart, fill_curve_chart, funding_bar, overbooking_chart
 from loans.domain.actors import Actor
 from loans.domain.limits import CENT, LEAST_MINIMUM, MAX_DOLLARS
 from loans.domain.settlement_rules import RULES
-from loans.domain.states import LoanStatus
-from loans.models import Loan, Transfer, Transition
+from loans.domain.states import LoanStatus, WaitingListState
+from loans.models import Loan, Transfer, Transition, WaitingListEntry
 from loans.selectors.closing_values import closing_values
 from loans.selectors.offers import loan_offer
 from loans.selectors.overbooking import overbooking_changes, overbooking_evidence
@@ -32,6 +42,7 @@ TERMS_FIELDS = ["amount", ("annual_rate", "term_months", "ltv"), ("minimum", "in
 PROGRESS_FIELDS: list[Any] = [
     "status",
     ("settled", "remaining", "claimed"),
+    ("waiting_entries", "waiting_dollars"),
     "market_msa",
     ("opens_at", "closes_at"),
     "created_at",
@@ -107,7 +118,9 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
         return super().has_change_permission(request, obj) and (obj is None or obj.status == LoanStatus.DRAFT)
 
     def related_tables(self, obj: Loan) -> list[Table]:
+        waiting_list = WaitingListEntry.objects.filter(loan=obj, state=WaitingListState.WAITING)
         return [
+            *([waiting_list_table(waiting_list, obj.reference)] if obj.waiting_entries else []),
             transfers_table(Transfer.objects.filter(reservation__loan=obj), obj.reference),
             history_table(Transition.objects.filter(loan=obj), obj.reference),
         ]

@@ -73,8 +73,12 @@ _look_at = 0.0  # when it looks again, by its monotonic clock
 
 
 def forget() -> None:
-    """Forget all tokens, so that they are read from the database again."""
-    _remembered.clear()
+    """Forget all tokens, so that they are read from the database again.
+
+    What another thread has read before, and stores later, goes into the dictionary that is given up here.
+    """
+    global _remembered
+    _remembered = {}
 
 
 def announce_access_change() -> None:
@@ -152,6 +156,7 @@ class BearerAuthentication(TokenAuthentication):
 
 def _read(digest: str, generation: int) -> TokenRow:
     """Read a token from the database and remember it. `generation` is that in which it was issued."""
+    remembered = _remembered
     with connection.cursor() as cursor:
         cursor.execute(_READ, [digest])
         values = cursor.fetchone()
@@ -160,9 +165,9 @@ def _read(digest: str, generation: int) -> TokenRow:
         raise AuthenticationFailed("This token is unknown, or has been revoked. Get one at /api/v1/auth/token/.")
     if row.seconds_left <= 0:
         raise AuthenticationFailed("This token has expired. Get a new one at /api/v1/auth/token/.", code="token_expired")
-    if len(_remembered) >= REMEMBERED_TOKENS:
-        forget()
-    _remembered[digest] = monotonic() + min(row.seconds_left, REMEMBERED_SECONDS), row
+    if len(remembered) >= REMEMBERED_TOKENS:
+        remembered.clear()
+    remembered[digest] = monotonic() + min(row.seconds_left, REMEMBERED_SECONDS), row
     return row
 
 

@@ -71,6 +71,19 @@ RESERVED = {
 TRANSFER = {"reference": "T-5B1E0C7A9D21", "method": "ach", "status": "initiated"}
 PENDING = RESERVED | {"state": "pending", "expires_at": "2026-03-10T05:00:00Z", "transfer": TRANSFER}
 CANCELED = RESERVED | {"state": "canceled", "cause": "canceled_by_investor", "expires_at": None}
+WAITING = {
+    "id": "0e5f9c43-8a1d-4f3b-b1de-2f4c7f0c5a77",
+    "loan": "PL-0001",
+    "amount": "5000.00",
+    "at_least": "1000.00",
+    "state": "waiting",
+    "list_position": 2,
+    "dollars_before": "10000.00",
+    "reservation": None,
+    "joined_at": "2026-03-02T15:00:00Z",
+    "ended_at": None,
+}
+LEFT = WAITING | {"state": "left", "list_position": None, "dollars_before": None, "ended_at": "2026-03-03T15:00:00Z"}
 OUTLOOK = {
     "queue_position": 3,
     "if_all_ahead_settle": "2000.00",
@@ -123,6 +136,9 @@ MESSAGE = {
     "timestamp": "2026-03-02T16:00:00Z",
     "data": {
         "reservation": RESERVED["id"],
+        "waiting_entry": None,
+        "list_position": None,
+        "dollars_before": None,
         "loan": "PL-0001",
         "event": "transfer_started",
         "from": "reserved",
@@ -150,7 +166,8 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "not_found": ("You have no reservation 5f0c1a52-6a4e-4a53-9b0c-0f6f2f1e6a11.", {}),
     "over_limit": (
         "50000.00 is more than the 12000.00 available of PL-0001. At 2026-03-03T15:00:00+00:00 up to 37000.00 may be available.",
-        {"available": "12000.00", "frees_at": "2026-03-03T15:00:00Z", "available_then": "37000.00"},
+        {"available": "12000.00", "frees_at": "2026-03-03T15:00:00Z", "available_then": "37000.00"}
+        | {"waiting_list": {"entries": 3, "dollars": "40000.00"}},
     ),
     "investor_limit": (
         "You hold 248000.00 dollars on all loans whose money we have not received; the most is 250000.00. Try again at "

@@ -57,6 +57,12 @@ class ProblemSerializer(serializers.Serializer[Any]):
         "same reservation may be within the limit; null if that is not known.",
     )
     available_then = MoneyField(required=False, help_text="With `over_limit`: what would then be available.")
+    waiting_list = inline_serializer(
+        "WaitingListTotal",
+        {"entries": serializers.IntegerField(help_text="How many wait."), "dollars": MoneyField(help_text="For how many dollars.")},
+        required=False,
+        help_text="With `over_limit`: the loan's waiting list, which comes before you.",
+    )
     limited = serializers.ChoiceField(
         LIMITED,
         required=False,
@@ -133,6 +139,14 @@ OPERATIONS = {
         ("not_accredited", "reservation_expired", "illegal_transition"),
     ),
     "ReservationCancel": Operation("reservations", {}, {"200": examples.CANCELED}, ("reservation_expired", "illegal_transition")),
+    "WaitingListJoin": Operation(
+        "waiting list",
+        {"amount": "5000.00", "at_least": "1000.00"},
+        {"201": examples.WAITING},
+        ("below_minimum", "not_accredited", "loan_not_open", "investor_limit", "illegal_transition"),
+    ),
+    "WaitingListMine": Operation("waiting list", None, {"200": examples.WAITING}),
+    "WaitingListLeave": Operation("waiting list", {}, {"200": examples.LEFT}, ("illegal_transition",)),
     "EventList": Operation(
         "events", None, {"200": {"next_after": "WzgxMiw0MTdd", "has_more": False, "results": [examples.FEED_EVENT]}}, ("invalid",)
     ),
@@ -304,11 +318,17 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 MessageData = inline_serializer(
     "MessageData",
     {
-        "reservation": serializers.UUIDField(),
+        "reservation": serializers.UUIDField(allow_null=True, help_text="Null with `waiting_list.joined` and `waiting_list.ended`."),
+        "waiting_entry": serializers.UUIDField(allow_null=True, help_text="The entry of a waiting list that the event concerns, or null."),
+        "list_position": serializers.IntegerField(allow_null=True, help_text="With `waiting_list.joined`: the place of the entry then."),
+        "dollars_before": MoneyField(allow_null=True, help_text="With `waiting_list.joined`: the dollars that waited before it then."),
         "loan": serializers.CharField(help_text="The loan's reference."),
-        "event": serializers.CharField(help_text="The event's name in the reservation's history."),
+        "event": serializers.CharField(help_text="The event's name in history."),
         "from": serializers.CharField(allow_null=True, help_text="The state before; null at the beginning."),
-        "to": serializers.CharField(help_text="The state after: of the refund if `type` begins with `refund.`, else of the reservation."),
+        "to": serializers.CharField(
+            help_text="The state after: of the refund if `type` begins with `refund.`, "
+            "of the entry if it begins with `waiting_list.`, else of the reservation."
+        ),
         "amount": MoneyField(),
         "expires_at": serializers.DateTimeField(allow_null=True),
         "reference": serializers.CharField(allow_null=True, help_text="Of the transfer or refund that the event concerns."),
@@ -328,7 +348,7 @@ message = OpenApiWebhook(
     "message",
     extend_schema(
         operation_id="message",
-        summary="Report an event of a reservation to its investor's endpoints",
+        summary="Report an event of a reservation or a waiting list to its investor's endpoints",
         description="The message is signed as [Standard Webhooks](https://www.standardwebhooks.com/) prescribes: `webhook-signature` is "
         "`v1,` and the base64 HMAC-SHA256 of `{webhook-id}.{webhook-timestamp}.{body}`. The messages about a reservation are sent in "
         "order, each at least once; a repeat has the same `webhook-id`. Without a 2xx answer within ten seconds we try again, for "

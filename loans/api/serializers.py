@@ -93,6 +93,15 @@ class NamedTokenCreateSerializer(StrictSerializer):
 
 class ReservationCreateSerializer(StrictSerializer):
     amount = AmountField()
+    at_least = AmountField(
+        required=False,
+        help_text="If less than `amount` is available, take what there is, but not less than this. By default, all of `amount`.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("at_least", attrs["amount"]) > attrs["amount"]:
+            raise serializers.ValidationError({"at_least": "Give at most the amount."})
+        return attrs
 
 
 class TransferCreateSerializer(StrictSerializer):

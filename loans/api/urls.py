@@ -7,6 +7,7 @@ from loans.api import tokens, views
 from loans.api.allotments import AllotmentDetail
 from loans.api.events import EventList
 from loans.api.outlooks import OutlookDetail
+from loans.api.waiting_list import WaitingListJoin, WaitingListLeave, WaitingListMine
 
 
 class AnyCaseUUID(UUIDConverter):
@@ -27,12 +28,15 @@ urlpatterns = [
     path("loans/<slug:reference>/", views.LoanDetail.as_view(), name="loan-detail"),
     path("loans/<slug:reference>/allotment/", AllotmentDetail.as_view(), name="allotment-detail"),
     path("loans/<slug:reference>/reservations/", views.ReservationCreate.as_view(), name="reservation-create"),
+    path("loans/<slug:reference>/waiting-list/", WaitingListJoin.as_view(), name="waiting-list-join"),
     path("reservations/", views.ReservationList.as_view(), name="reservation-list"),
     path("reservations/<any-uuid:reservation_id>/", views.ReservationDetail.as_view(), name="reservation-detail"),
     path("reservations/<any-uuid:reservation_id>/history/", views.ReservationHistory.as_view(), name="reservation-history"),
     path("reservations/<any-uuid:reservation_id>/outlook/", OutlookDetail.as_view(), name="outlook-detail"),
     path("reservations/<any-uuid:reservation_id>/transfer/", views.TransferCreate.as_view(), name="transfer-create"),
     path("reservations/<any-uuid:reservation_id>/cancel/", views.ReservationCancel.as_view(), name="reservation-cancel"),
+    path("waiting-list/", WaitingListMine.as_view(), name="waiting-list"),
+    path("waiting-list/<any-uuid:entry_id>/leave/", WaitingListLeave.as_view(), name="waiting-list-leave"),
     path("events/", EventList.as_view(), name="event-list"),
     path("portfolio/", views.PortfolioDetail.as_view(), name="portfolio-detail"),
     path("bank-events/", views.BankEventCreate.as_view(), name="bank-event-create"),

@@ -129,10 +129,11 @@ def refund_position(reports: Iterable[Report]) -> RefundPosition:
     """Return the position of a refund.
 
     A payment counts whatever its amount. A failure takes back what was paid; it also counts where nothing was reported as paid, since the
-    bank could not deliver what we sent.
+    bank could not deliver what we sent, unless a later attempt succeeded.
     """
     paid, bounced = ZERO_DOLLARS, False
     effects: dict[str, Effect] = {}
+    failed_attempts: list[str] = []
     for report, is_repeated in _in_order_of_the_bank(reports):
         effects[report.id] = Effect.COUNTS
         if not report.is_failure:
@@ -140,9 +141,12 @@ def refund_position(reports: Iterable[Report]) -> RefundPosition:
                 effects[report.id] = Effect.DOUBTFUL
             else:
                 paid, bounced = paid + report.amount, False
+                effects |= dict.fromkeys(failed_attempts, Effect.SUPERSEDED)
         elif report.amount > paid > 0:
             effects[report.id] = Effect.TOO_LARGE
         else:
+            if not paid:
+                failed_attempts.append(report.id)
             paid, bounced = max(ZERO_DOLLARS, paid - report.amount), True
     return RefundPosition(paid, bounced, effects)
 

@@ -16,6 +16,7 @@ from loans.models.staff_group import StaffGroupGrant
 from loans.models.statement import StatementFile, StatementImport
 from loans.models.transfer import OPEN_STATUSES, BankEvent, PaymentFile, Transfer
 from loans.models.user import User
+from loans.models.waiting_list import WaitingListEntry
 
 __all__ = [
     "KEY_UNIQUE",
@@ -41,5 +42,6 @@ __all__ = [
     "Transfer",
     "Transition",
     "User",
+    "WaitingListEntry",
     "WebhookEndpoint",
 ]

@@ -77,6 +77,10 @@ class Loan(models.Model):
         editable=False,
         help_text="Dollars of reserved and pending reservations, including lapsed ones that are not yet marked expired.",
     )
+    waiting_dollars = dollars(
+        default=ZERO_DOLLARS, db_default=ZERO_DOLLARS, editable=False, help_text="Dollars for which the waiting list waits."
+    )
+    waiting_entries = models.PositiveIntegerField(default=0, db_default=0, editable=False, help_text="How many entries wait.")
     last_number = models.PositiveBigIntegerField(default=0, editable=False, help_text="The last number that was given to a reservation.")
     version = models.PositiveBigIntegerField(default=0, editable=False, help_text="The number of changes.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -119,6 +123,10 @@ class Loan(models.Model):
             models.CheckConstraint(
                 name="loan_claims_need_open",
                 condition=Q(status=LoanStatus.OPEN) | Q(claimed=0),
+            ),
+            models.CheckConstraint(
+                name="loan_waiting_list_agrees",
+                condition=Q(waiting_entries=0, waiting_dollars=0) | Q(status=LoanStatus.OPEN, waiting_entries__gt=0, waiting_dollars__gt=0),
             ),
             models.CheckConstraint(
                 name="loan_settled_needs_open_or_funded",

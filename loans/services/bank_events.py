@@ -29,7 +29,7 @@ from loans.models import BankEvent, Transfer
 from loans.selectors.bank_events import candidates_for, confirmed_by, position_of_inbound, position_of_refund
 from loans.services.transfers import follow_inbound, follow_refund
 from peerloans.database.clock import database_now
-from peerloans.wording import dollars_text
+from peerloans.wording import dollars_text, instant_text
 
 OUTCOMES = (
     "funded",  # The whole amount of the reservation was received.
@@ -191,8 +191,9 @@ def _store(notice: Notice, at: datetime) -> tuple[BankEvent, bool]:
     A repeat that differs opens a review item.
     """
     bank_event, is_new = BankEvent.objects.get_or_create(pk=notice.id, defaults=vars(notice) | {"recorded_at": at, "outcome": ""})
-    if (bank_event.type, bank_event.reference, bank_event.amount) != (notice.type, notice.reference, notice.amount):
-        repetition = f"{notice.type} of {dollars_text(notice.amount)} for {notice.reference}"
+    stored = bank_event.type, bank_event.reference, bank_event.amount, bank_event.occurred_at
+    if stored != (notice.type, notice.reference, notice.amount, notice.occurred_at):
+        repetition = f"{notice.type} of {dollars_text(notice.amount)} for {notice.reference}, at {instant_text(notice.occurred_at)}"
         detail = f"The bank's event {notice.id} was received again as {repetition}; what was received first stands."
         open_review_item("event_differs", detail, at=at)
     return bank_event, is_new

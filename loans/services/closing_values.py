@@ -24,7 +24,7 @@ _INSERT_CLOSING_VALUES = """
     -- The loan's status and amount: its own last transition.
     CROSS JOIN LATERAL (
         SELECT to_state, amount FROM loans_transition
-        WHERE loan_id = loan.id AND reservation_id IS NULL AND at <= %(end_of_day)s ORDER BY id DESC LIMIT 1
+        WHERE loan_id = loan.id AND reservation_id IS NULL AND waiting_entry_id IS NULL AND at <= %(end_of_day)s ORDER BY id DESC LIMIT 1
     ) AS offered
     -- Each reservation's state, amount and deadline: its own last transition. The amount of one that leads to `settled` is what has
     -- settled. A loss is not a change of state.

@@ -135,7 +135,8 @@ def _change_amount(work: UnitOfWork, reservation: Reservation, amount: Decimal) 
 def _fits(work: UnitOfWork, amount: Decimal) -> bool:
     """Return whether the open loan has so many dollars free; also after its closing, since what was live then runs on."""
     loan = work.loan
-    return loan.status == LoanStatus.OPEN and amount <= limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
+    available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
+    return loan.status == LoanStatus.OPEN and amount <= available
 
 
 def _refund_former_transfer(work: UnitOfWork, reservation: Reservation, more: Decimal) -> None:
@@ -251,7 +252,8 @@ def follow_refund(work: UnitOfWork, refund: Transfer, before: RefundPosition, af
         return "refund_differs"
     if more_paid > 0:
         return _pay(work, refund, more_paid, report.occurred_at)
-    if more_paid < 0 or (report.type == "refund.failed" and after.bounced):
+    failed = report.type == "refund.failed" and after.bounced and after.effects.get(report.pk) != Effect.SUPERSEDED
+    if more_paid < 0 or failed:
         return _bounce(work, refund, -more_paid, report.occurred_at)
     return "superseded"
 

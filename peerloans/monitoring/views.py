@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from peerloans import job_runs
+from peerloans import __version__, job_runs
 from peerloans.monitoring import health, metrics
 from peerloans.web import door
 
@@ -39,12 +39,12 @@ def livez(request: HttpRequest) -> HttpResponse:
 
 
 def readyz(request: HttpRequest) -> HttpResponse:
-    """List each part as up or down, the jobs that beat did not send, and those that no worker completed.
+    """List the release, each part as up or down, the jobs that beat did not send, and those that no worker completed.
 
     The status is 503 where a needed part is down, so that requests go to another server.
     """
     parts = health.check_parts()
-    lines = [f"{name} {'up' if up else 'down'}\n" for name, up in parts.items()]
+    lines = [f"release {__version__}\n", *(f"{name} {'up' if up else 'down'}\n" for name, up in parts.items())]
     if parts["database"] and not parts["beat"]:
         lines += [f"late {task}\n" for task in health.late_jobs()]
     if parts["database"] and not parts["workers"]:

@@ -65,8 +65,8 @@ class Program:
 class System:
     """Everything that runs in the test, and what can be done to it."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, log_level: str = "WARNING") -> None:
+        self.port, self.log_level = port, log_level
         self.database = Proxy(port + 1, embedded.run_dir() / ".s.PGSQL.5432")
         self.redis = Proxy(port + 2, embedded.run_dir() / "valkey.sock")
         self.ballast = embedded.VAR / "ballast"
@@ -97,7 +97,7 @@ class System:
             "CELERY_BROKER_URL": f"redis://127.0.0.1:{self.port + 2}/0",
             "HTTPS": "0",
             "THROTTLE": "",
-            "LOG_LEVEL": "WARNING",
+            "LOG_LEVEL": self.log_level,
         }
 
     def _keep_up(self) -> None:
@@ -136,6 +136,15 @@ class System:
         with contextlib.suppress(subprocess.TimeoutExpired):
             program.process.wait(run.STOP_SECONDS)
         program.kill()
+
+    def kill_all(self) -> None:
+        """Kill our programs and PostgreSQL, and start nothing again."""
+        self._stopping.set()
+        self._keeper.join(embedded.PATIENCE_SECONDS)
+        for program in self.programs.values():
+            program.kill()
+        self.programs.clear()
+        self.kill_server(embedded.POSTGRES_PID)
 
     def stop_all(self) -> None:
         self._stopping.set()

@@ -39,8 +39,8 @@ def broken_promises(record: Record) -> list[str]:
         *_acknowledged(record),
         *_staff_actions(record),
         *_money(record),
-        *_undecided(),
-        *_invariants(),
+        *undecided(),
+        *invariants(),
     ]
 
 
@@ -84,7 +84,7 @@ def _money(record: Record) -> Iterator[str]:
             yield f"the bank holds {held} for {reference}, in the books it is {moved.get(reference)}"
 
 
-def _undecided() -> Iterator[str]:
+def undecided() -> Iterator[str]:
     for reservation in Reservation.objects.filter(state__in=["reserved", "pending"]).order_by("pk"):
         yield f"reservation {reservation.pk} is still {reservation.state}"
     for loan in Loan.objects.order_by("pk"):
@@ -93,7 +93,7 @@ def _undecided() -> Iterator[str]:
             yield f"{loan} has settled {loan.settled} of {loan.amount}, its reservations {total}"
 
 
-def _invariants() -> Iterator[str]:
+def invariants() -> Iterator[str]:
     refresh_remaining_cache()  # Redis may have lost its last second; this job lists and repairs that first
     if number := find_breaches():
         yield f"reconcile found {number} breaches"

@@ -63,8 +63,9 @@ def wait_for(what: str, condition: Callable[[], Any], seconds: float = PATIENCE_
 class Cluster:
     """The servers, and our processes on them, by name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, code: Path = ROOT) -> None:
         self.folder = folder
+        self.code = code  # the release that is started
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.ports = {
             name: free_port() for name in ("primary", "standby", "pooler", "redis", "redis2", "rabbitmq", "erlang", "epmd", "web1", "web2")
@@ -75,7 +76,12 @@ class Cluster:
     def start(self, name: str, *command: str | Path, user: str | None = None, **environment: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
-                self.as_user(user, command), stdout=log, stderr=log, env=self.environment | environment, cwd=ROOT, start_new_session=True
+                self.as_user(user, command),
+                stdout=log,
+                stderr=log,
+                env=self.environment | environment,
+                cwd=self.code,
+                start_new_session=True,
             )
 
     def as_user(self, user: str | None, command: tuple[str | Path, ...]) -> list[str | Path]:
@@ -86,7 +92,7 @@ class Cluster:
         result = subprocess.run(
             self.as_user(user, command),
             env=self.environment | environment,
-            cwd=ROOT if user is None else "/",
+            cwd=self.code if user is None else "/",
             capture_output=True,
             text=True,
             check=False,
@@ -255,10 +261,11 @@ def _counts(sentinel: Any) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path) -> Iterator[Cluster]:
-    """Start everything, migrated, with two web servers, two workers and two beats."""
-    folder.chmod(0o711)
-    servers = Cluster(folder)
+def cluster(folder: Path, code: Path = ROOT) -> Iterator[Cluster]:
+    """Start everything, migrated, with two web servers, two workers and two beats, with the release in the folder `code`."""
+    for each in (folder, *folder.parents[:2]):
+        each.chmod(0o711)  # Debian's servers run as users of their own
+    servers = Cluster(folder, code)
     try:
         servers.start_databases()
         servers.start_pooler()

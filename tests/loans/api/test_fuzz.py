@@ -11,14 +11,16 @@ import schemathesis
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
+from django.utils import timezone
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import positive_data_acceptance
 
 from loans.models import Loan
-from tests.factories import reserved
+from tests.factories import LoanFactory, reserved, waiting
 from tests.loans.api.conftest import Caller
 
 BRIEFLY, AT_LENGTH = 10, 500  # examples of each operation
+UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 def described(*, coverage: bool) -> Any:
@@ -50,9 +52,17 @@ def reservation(investor: Caller, loan: Loan) -> str:
     return str(reserved(loan, investor=investor.investor, now=None).pk)
 
 
-def check(case: schemathesis.Case, investor: Caller, loan: Loan, reservation: str) -> None:
+@pytest.fixture
+def entry(investor: Caller) -> str:
+    """An entry of the investor that waits for another, full loan."""
+    full = LoanFactory(now=timezone.now(), overbooking_rate=0)
+    reserved(full, full.amount, now=timezone.now())
+    return str(waiting(full, 5_000, investor=investor.investor, now=timezone.now()).pk)
+
+
+def check(case: schemathesis.Case, investor: Caller, loan: Loan, reservation: str, entry: str) -> None:
     """Send the request. Half of the well-formed references and ids are replaced by existing ones."""
-    existing = {"reference": (r"[-\w]+", loan.reference), "reservation_id": (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", reservation)}
+    existing = {"reference": (r"[-\w]+", loan.reference), "reservation_id": (UUID, reservation), "entry_id": (UUID, entry)}
     for name, value in case.path_parameters.items():
         form, value_of_row = existing[name]
         if re.fullmatch(form, str(value), re.ASCII) and crc32(str(value).encode()) % 2:
@@ -62,12 +72,12 @@ def check(case: schemathesis.Case, investor: Caller, loan: Loan, reservation: st
 
 @in_brief.parametrize()
 @settings(max_examples=BRIEFLY, deadline=None, suppress_health_check=list(HealthCheck))
-def test_any_request(case: schemathesis.Case, investor: Caller, loan: Loan, reservation: str) -> None:
-    check(case, investor, loan, reservation)
+def test_any_request(case: schemathesis.Case, investor: Caller, loan: Loan, reservation: str, entry: str) -> None:
+    check(case, investor, loan, reservation, entry)
 
 
 @pytest.mark.long
 @in_full.parametrize()
 @settings(max_examples=AT_LENGTH, deadline=None, suppress_health_check=list(HealthCheck))
-def test_many_requests(case: schemathesis.Case, investor: Caller, loan: Loan, reservation: str) -> None:
-    check(case, investor, loan, reservation)
+def test_many_requests(case: schemathesis.Case, investor: Caller, loan: Loan, reservation: str, entry: str) -> None:
+    check(case, investor, loan, reservation, entry)

@@ -77,7 +77,7 @@ class Provoking:
     def over_limit(self) -> Refused:
         first = self.reserve("90000.00").json()
         data = {"available": "30000.00", "frees_at": first["expires_at"], "available_then": "100000.00"}
-        return self.reserve("30000.01"), data
+        return self.reserve("30000.01"), data | {"waiting_list": {"entries": 0, "dollars": "0.00"}}
 
     def investor_limit(self) -> Refused:
         Investor.objects.update(unfunded_limit="9000.00")

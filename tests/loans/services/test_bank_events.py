@@ -19,7 +19,7 @@ from loans.services.bank_events import Notice, assign_bank_event, is_another_pay
 from loans.services.expiry import expire_due
 from loans.services.refunds import send_refunds
 from loans.services.settlement import settle_ahead_of_turn, settle_loans
-from loans.services.staff_overrides import accept_amount, cancel_by_staff, record_money, reinstate_reservation
+from loans.services.staff_overrides import accept_amount, cancel_by_staff, record_money, reinstate_reservation, reverse_payment
 from tests.factories import (
     NOON,
     STAFF,
@@ -135,6 +135,24 @@ def test_an_event_that_comes_again_with_other_content_is_listed_and_changes_noth
     assert record_bank_event(notice("transfer.cleared", amount=9_000, **said), now=LATER) == "funded"
     assert Transition.objects.count() == history
     assert ReviewItem.objects.get().kind == "event_differs"
+
+
+def test_an_event_that_comes_again_with_another_time_is_listed() -> None:
+    reservation = pending(LoanFactory())
+    said = {"reference": inbound(reservation).reference, "event": "evt-1", "amount": 10_000}
+    for occurred_at in (NOON, NOON, LATER):
+        record_bank_event(notice("transfer.cleared", occurred_at=occurred_at, **said), now=LATER)
+    assert ReviewItem.objects.get().kind == "event_differs"
+
+
+def test_a_form_without_an_amount_that_is_sent_again_means_what_was_recorded() -> None:
+    reservation = funded(LoanFactory(), 10_000)
+    form = {"notice_id": uuid4(), "occurred_at": LATER, "actor": STAFF, "reason": "a test", "now": LATER}
+    money_fails(reservation, 2_000, now=LATER)
+    for _ in range(2):
+        assert reverse_payment(reservation_id=reservation.pk, **form) == "returned"
+    assert review_items(reservation).count("payment_returned") == 2
+    assert not ReviewItem.objects.filter(kind="event_differs").exists()
 
 
 def test_a_refunds_reference_names_no_inbound_transfer() -> None:
@@ -425,6 +443,16 @@ def test_a_refund_that_bounced_is_due_whatever_is_reported_first(failure_first: 
     for step in steps[::-1] if failure_first else steps:
         step()
     assert (fresh(refund).status, fresh(refund).moved) == ("due", 0)
+
+
+def test_a_late_report_of_an_earlier_attempt_leaves_what_is_sent_again() -> None:
+    refund = with_refund()
+    refund_goes_out(refund, now=LATER)
+    refund_bounces(refund, "0.01", now=LATER + timedelta(hours=1))
+    send_refunds(refund_ids=[refund.pk], actor=STAFF, reason="a test", now=LATER + timedelta(hours=2))
+    first_attempt = notice("refund.failed", refund.reference, refund.amount, occurred_at=LATER - timedelta(hours=1))
+    assert record_bank_event(first_attempt, now=LATER + timedelta(hours=3)) == "superseded"
+    assert (fresh(refund).status, fresh(refund).outstanding) == ("sent", Decimal("0.01"))
 
 
 # --- Payments add up, and are returned in part ---------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisAway
 
 from loans import tasks
 from loans.models import ReviewItem
-from peerloans import job_runs
+from peerloans import __version__, job_runs
 from peerloans.monitoring import health, metrics
 from peerloans.web import door
 from tests.factories import LoanFactory, reserved
@@ -46,8 +46,9 @@ def test_a_live_process_answers_whatever_is_down(client: Client) -> None:
 def test_all_parts_are_up(beat_ticks: None, client: Client, settings: Any) -> None:
     settings.SECURE_SSL_REDIRECT = True
     response = client.get("/readyz", headers={"Host": "10.0.0.7:8000"})
-    assert (response.status_code, set(ready_lines(client).values())) == (200, {"up"})
-    assert list(ready_lines(client)) == ["database", "migrations", "redis", "broker", "beat", "workers", "history"]
+    assert response.status_code == 200
+    assert set(ready_lines(client).values()) == {"up", __version__}
+    assert list(ready_lines(client)) == ["release", "database", "migrations", "redis", "broker", "beat", "workers", "history"]
 
 
 def fail(error: Exception) -> Callable[[], None]:
@@ -80,7 +81,7 @@ def test_a_database_that_is_away_is_reported_as_down(db: None, client: Client, m
     with monkeypatch.context() as away:
         away.setattr(BaseDatabaseWrapper, "cursor", lambda *_: fail(OperationalError("away"))())
         response = client.get("/readyz")
-    assert (response.status_code, response.content[:14]) == (503, b"database down\n")
+    assert (response.status_code, response.content.splitlines()[:2]) == (503, [f"release {__version__}".encode(), b"database down"])
 
 
 def test_a_broker_that_is_away_is_reported_within_seconds(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
