@@ -56,6 +56,8 @@ OPEN = {
     "api/docs/": (EVERYBODY, "405 " * 7),
     "api/v1/auth/token/": ("405 " * 7, "400 " * 7),
     "api/v1/auth/logout/": ("401 405 405 405 405 405 405", "401 204 204 204 204 204 204"),
+    "api/v1/tokens/": ("401 200 200 403 403 403 403", "401 400 400 403 403 403 403"),
+    "api/v1/tokens/<any-uuid:token_id>/revoke/": ("401 405 405 403 403 403 403", "401 404 404 403 403 403 403"),
     "api/v1/loans/": (EVERYBODY, "405 " * 7),
     "api/v1/loans/<slug:reference>/": (EVERYBODY, "405 " * 7),
     "api/v1/loans/<slug:reference>/allotment/": ("404 " * 7, "405 " * 7),  # the loan is not funded
@@ -226,7 +228,8 @@ def client_of(name: str, reservation: Reservation) -> tuple[Client, User | None]
 
 
 def filled(address: str, reservation: Reservation) -> str:
-    values = {"reference": "LN-1", "reservation_id": str(reservation.pk), "entry_id": str(UUID(int=0)), "zip_code": "90266"}
+    nobodys = str(UUID(int=0))
+    values = {"reference": "LN-1", "reservation_id": str(reservation.pk), "entry_id": nobodys, "token_id": nobodys, "zip_code": "90266"}
     path = re.sub(r"<(?:[\w-]+:)?(\w+)>", lambda match: values.get(match[1], "0"), address)
     return "/" + {"^(?:api|ziptocbsa|cbsa)/": "api/nowhere/", "admin/(?P<url>.*)$": "admin/nowhere/"}.get(path, path)
 

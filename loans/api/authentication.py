@@ -20,9 +20,11 @@ from knox.auth import TokenAuthentication
 from knox.crypto import hash_token
 from knox.models import AuthToken
 from rest_framework.exceptions import AuthenticationFailed
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 
+from loans.domain.errors import ScopeMissing
+from loans.domain.scopes import ALL, Scope
 from loans.models import Investor, User
 from loans.models.token_generation import generation_of, token_prefix
 from peerloans.admin import second_factor
@@ -43,6 +45,7 @@ class TokenRow(NamedTuple):
     username: str
     is_active: bool
     generation: int
+    scopes: list[str] | None
     investor_id: int | None
     investor_name: str | None
     accredited_until: date | None
@@ -52,9 +55,10 @@ class TokenRow(NamedTuple):
 _READ = Prepared(
     """
     SELECT token.digest, token.expiry, extract(epoch FROM token.expiry - clock_timestamp())::float,
-        person.id, person.username, person.is_active, person.token_generation,
+        person.id, person.username, person.is_active, person.token_generation, named.scopes,
         investor.id, investor.name, investor.accredited_until
     FROM knox_authtoken token JOIN loans_user person ON person.id = token.user_id
+        LEFT JOIN loans_namedtoken named ON named.digest = token.digest
         LEFT JOIN loans_investor investor ON investor.user_id = person.id
     WHERE token.digest = %s
     """
@@ -145,7 +149,9 @@ class BearerAuthentication(TokenAuthentication):
         if row.investor_id:
             facts = [row.investor_id, row.user_id, row.investor_name, row.accredited_until]
             user.investor = Investor.from_db(connection.alias, ["id", "user_id", "name", "accredited_until"], facts)
-        return user, AuthToken.from_db(connection.alias, ["digest", "expiry"], [row.digest, row.expiry])
+        stored = AuthToken.from_db(connection.alias, ["digest", "expiry"], [row.digest, row.expiry])
+        stored.scopes = ALL if row.scopes is None else row.scopes
+        return user, stored
 
 
 def _read(digest: str, generation: int) -> TokenRow:
@@ -165,13 +171,28 @@ def _read(digest: str, generation: int) -> TokenRow:
     return row
 
 
+def scope_of(view: Any, method: str | None) -> Scope:
+    """Return the scope that a request needs: that of the view, else `read` to read and `reserve` for the rest."""
+    scope: Scope = getattr(view, "scope", Scope.READ if method in SAFE_METHODS else Scope.RESERVE)
+    return scope
+
+
 class IsInvestor(IsAuthenticated):
-    """Let investors in. Staff are not investors."""
+    """Let investors in whose token has the scope that the request needs. Staff are not investors.
+
+    Raises: ScopeMissing.
+    """
 
     message = "Only investors may do this."
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        return super().has_permission(request, view) and hasattr(request.user, "investor")
+        if not super().has_permission(request, view) or not hasattr(request.user, "investor"):
+            return False
+        needed = scope_of(view, request.method)
+        token: Any = request.auth
+        if needed not in token.scopes:
+            raise ScopeMissing(f"This token lacks the scope {needed}.", needed_scope=needed, scopes=sorted(token.scopes))
+        return True
 
 
 def investor_of(request: Request) -> Investor:

@@ -18,6 +18,13 @@ LOAN = {
     "remaining": "10000.00",
     "remaining_as_of": "2026-03-05T15:04:05.678901Z",
 }
+NAMED_TOKEN = {
+    "id": "0b7c2a52-6a4e-4a53-9b0c-0f6f2f1e6a12",
+    "name": "Portfolio bot",
+    "scopes": ["read", "reserve"],
+    "created_at": "2026-03-02T15:00:00Z",
+    "expires_at": "2026-05-31T15:00:00Z",
+}
 SIZE_BAND = {
     "from_amount": "10000.00",
     "to_amount": "25000.00",
@@ -154,6 +161,7 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "second_factor_required": ("Staff get tokens only with a second factor. Set one up in the admin first.", {}),
     "token_expired": ("This token has expired. Get a new one at /api/v1/auth/token/.", {}),
     "permission_denied": ("Only investors may do this.", {}),
+    "scope_missing": ("This token lacks the scope reserve.", {"needed_scope": "reserve", "scopes": ["read"]}),
     "not_accredited": ("Only accredited investors may reserve. Your accreditation is missing or has ended; ask us to renew it.", {}),
     "not_found": ("You have no reservation 5f0c1a52-6a4e-4a53-9b0c-0f6f2f1e6a11.", {}),
     "over_limit": (

@@ -17,9 +17,10 @@ from rest_framework import serializers
 from rest_framework.permissions import IsAuthenticated
 
 from loans.api import examples
-from loans.api.authentication import IsInvestor
+from loans.api.authentication import IsInvestor, scope_of
 from loans.api.serializers import MoneyField
 from loans.domain.investor_limits import LIMITED
+from loans.domain.scopes import Scope
 from loans.notifications.messages import TYPES
 from peerloans.api.caching import ConditionalView
 from peerloans.api.error_statuses import RETRY_AFTER_SECONDS, STATUSES
@@ -80,6 +81,12 @@ class ProblemSerializer(serializers.Serializer[Any]):
         help_text="With `illegal_transition`: the events that the present state allows.",
     )
     expired_at = serializers.DateTimeField(required=False, help_text="With `reservation_expired`: the deadline that has passed.")
+    needed_scope = serializers.CharField(
+        required=False, help_text="With `scope_missing`: the scope that the request needs, `read`, `reserve` or `account` (log-ins only)."
+    )
+    scopes = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="With `scope_missing`: the scopes of the token."
+    )
     id = serializers.CharField(required=False, help_text="With `server_error`: the id of the fault in our log.")
 
 
@@ -105,6 +112,13 @@ OPERATIONS = {
         ("not_authenticated", "second_factor_required"),
     ),
     "TokenRevoke": Operation("auth", {}, {}),
+    "NamedTokenList": Operation("auth", None, {"200": {"results": [examples.NAMED_TOKEN]}}),
+    "NamedTokenCreate": Operation(
+        "auth",
+        {"name": "Portfolio bot", "scopes": ["read", "reserve"], "days": 90},
+        {"201": examples.NAMED_TOKEN | {"token": "3.5c1f…"}},
+    ),
+    "NamedTokenRevoke": Operation("auth", {}, {}),
     "LoanList": Operation("loans", None, {"200": examples.LOAN}),
     "LoanDetail": Operation("loans", None, {"200": examples.LOAN | {"available": "10000.00", "rule": "fifo", "lottery": None}}),
     "AllotmentDetail": Operation("loans", None, {"200": examples.ALLOTMENT}),
@@ -176,11 +190,18 @@ class ApiSchema(AutoSchema):
 
     @property
     def row(self) -> Operation | None:
-        return OPERATIONS.get(type(self.view).__name__)
+        return OPERATIONS.get(self.operation_name)
+
+    @property
+    def operation_name(self) -> str:
+        """The view's name, or what the view calls this method in `operations`."""
+        name: str = getattr(self.view, "operations", {}).get(self.method, type(self.view).__name__)
+        return name
 
     @property
     def docstring(self) -> str:
-        return inspect.getdoc(type(self.view)) or ""
+        described = getattr(self.view, self.method.lower()) if hasattr(self.view, "operations") else type(self.view)
+        return inspect.getdoc(described) or ""
 
     @property
     def is_list(self) -> bool:
@@ -188,12 +209,16 @@ class ApiSchema(AutoSchema):
 
     @property
     def is_idempotent(self) -> bool:
-        return self.method == "POST" and IsInvestor in self.view.permission_classes
+        return self.method == "POST" and self.needed_scope == Scope.RESERVE
+
+    @property
+    def needed_scope(self) -> Scope | None:
+        return scope_of(self.view, self.method) if IsInvestor in self.view.permission_classes else None
 
     def get_operation_id(self) -> str:
         if not self.row:
             return super().get_operation_id()
-        return re.sub("(?<!^)(?=[A-Z])", "_", type(self.view).__name__).lower()
+        return re.sub("(?<!^)(?=[A-Z])", "_", self.operation_name).lower()
 
     def get_tags(self) -> list[str]:
         return [self.row.tag] if self.row else super().get_tags()
@@ -229,6 +254,8 @@ class ApiSchema(AutoSchema):
         operation: dict[str, Any] | None = super().get_operation(*args)
         if operation and self.row:
             responses = operation["responses"]
+            if self.needed_scope:
+                operation["security"] = [{"bearer": [str(self.needed_scope)]}]
             if self.method == "GET":
                 headers = self._get_response_headers_for_code("304")
                 responses["304"] = {"description": "Nothing has changed.", "headers": headers}
@@ -248,7 +275,7 @@ class ApiSchema(AutoSchema):
         if any(isinstance(permission, IsAuthenticated) for permission in self.view.get_permissions()):
             codes += ["not_authenticated", "token_expired"]
         if IsInvestor in self.view.permission_classes:
-            codes += ["permission_denied"]
+            codes += ["permission_denied", "scope_missing"]
         if self.is_idempotent:
             codes += ["busy", "request_in_progress", "idempotency_key_reused"]
         if "{" in self.path:

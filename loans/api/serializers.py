@@ -15,9 +15,10 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from loans.domain.limits import CENT, FIRST_YEAR, LAST_YEAR
+from loans.domain.scopes import GIVEN
 from loans.domain.settlement_rules import RULES
 from loans.domain.states import CAUSES, INBOUND_STATUSES, ReservationState, TransferStatus
-from loans.models import Reservation, Transition
+from loans.models import NamedToken, Reservation, Transition
 from loans.selectors.loans import PUBLIC
 from loans.selectors.queue import queue_position_of
 from loans.selectors.transfers import TransferRow, current_of
@@ -79,6 +80,17 @@ class TokenCreateSerializer(StrictSerializer):
     )
 
 
+class NamedTokenCreateSerializer(StrictSerializer):
+    name = serializers.CharField(max_length=100, help_text="For you to tell your tokens apart.")
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(GIVEN),
+        min_length=1,
+        max_length=len(GIVEN),
+        help_text="`read` reads your reservations, portfolio and events. `reserve` reserves, starts transfers and cancels.",
+    )
+    days = serializers.IntegerField(min_value=1, max_value=366, default=90, help_text="How long the token is valid.")
+
+
 class ReservationCreateSerializer(StrictSerializer):
     amount = AmountField()
     at_least = AmountField(
@@ -114,6 +126,31 @@ class MoneyField(serializers.DecimalField):
 class TokenSerializer(serializers.Serializer):
     token = serializers.CharField(help_text="Send it as `Authorization: Bearer …`.")
     expires_at = serializers.DateTimeField()
+
+
+class NamedTokenSerializer(serializers.Serializer):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    scopes = serializers.ListField(child=serializers.ChoiceField(GIVEN))
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+
+    def to_representation(self, named: NamedToken) -> dict[str, Any]:
+        return {
+            "id": named.pk,
+            "name": named.name,
+            "scopes": named.scopes,
+            "created_at": named.created_at,
+            "expires_at": named.expires_at,
+        }
+
+
+class NamedTokenListSerializer(serializers.Serializer):
+    results = NamedTokenSerializer(many=True)
+
+
+class NewTokenSerializer(NamedTokenSerializer):
+    token = serializers.CharField(help_text="Send it as `Authorization: Bearer …`. It is shown this once.")
 
 
 class PropertySerializer(serializers.Serializer):

@@ -3,7 +3,7 @@
 from django.urls import path, register_converter
 from django.urls.converters import UUIDConverter
 
-from loans.api import views
+from loans.api import tokens, views
 from loans.api.allotments import AllotmentDetail
 from loans.api.events import EventList
 from loans.api.outlooks import OutlookDetail
@@ -22,6 +22,8 @@ app_name = "api"
 urlpatterns = [
     path("auth/token/", views.TokenCreate.as_view(), name="token-create"),
     path("auth/logout/", views.TokenRevoke.as_view(), name="token-revoke"),
+    path("tokens/", tokens.NamedTokens.as_view(), name="named-token-list"),
+    path("tokens/<any-uuid:token_id>/revoke/", tokens.NamedTokenRevoke.as_view(), name="named-token-revoke"),
     path("loans/", views.LoanList.as_view(), name="loan-list"),
     path("loans/<slug:reference>/", views.LoanDetail.as_view(), name="loan-detail"),
     path("loans/<slug:reference>/allotment/", AllotmentDetail.as_view(), name="allotment-detail"),

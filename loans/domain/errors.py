@@ -85,6 +85,13 @@ class NotPermitted(Problem):
     title = "Not permitted"
 
 
+class ScopeMissing(Problem):
+    """The token does not have the scope that the request needs. `needed_scope`: that scope; `scopes`: those of the token."""
+
+    code = "scope_missing"
+    title = "Scope missing"
+
+
 class ApprovalNeeded(Problem):
     """A second member of staff has to approve it. `limit`: how many dollars one person may move alone."""
 

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import django.contrib.auth.models
 import django.contrib.auth.validators
+import django.contrib.postgres.fields
 import django.contrib.postgres.indexes
 import django.core.serializers.json
 import django.db.models.deletion
@@ -535,6 +536,26 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="NamedToken",
+            fields=[
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("digest", models.CharField(help_text="Of the token.", max_length=128, unique=True)),
+                ("name", models.CharField(max_length=100)),
+                ("scopes", django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=10), size=None)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                ("expires_at", models.DateTimeField()),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="named_tokens", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["created_at", "id"],
+            },
+        ),
+        migrations.CreateModel(
             name="PaymentFile",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
@@ -1038,6 +1059,12 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="closingvalue",
             constraint=models.UniqueConstraint(fields=("loan", "day"), name="closing_value_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="namedtoken",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("scopes__contained_by", ["read", "reserve"]), ("scopes__len__gte", 1)), name="named_token_scopes"
+            ),
         ),
         migrations.AddIndex(
             model_name="reservation",

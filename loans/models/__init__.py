@@ -8,6 +8,7 @@ from loans.models.history import HistoryBlock, Transition
 from loans.models.idempotency import KEY_UNIQUE, IdempotencyKey
 from loans.models.investor import Investor
 from loans.models.loan import ClosingValue, FillValue, Loan
+from loans.models.named_token import NamedToken
 from loans.models.notification import Delivery, DeliveryStatus, OutboxCursor, WebhookEndpoint
 from loans.models.reservation import Reservation
 from loans.models.review_item import ReviewItem
@@ -30,6 +31,7 @@ __all__ = [
     "IdempotencyKey",
     "Investor",
     "Loan",
+    "NamedToken",
     "OutboxCursor",
     "PaymentFile",
     "Reservation",

@@ -49,3 +49,7 @@ def test_tokens(new_investor: Callable[..., Caller]) -> None:
     assert caller.user
     token = caller.post("auth/token/", {"username": caller.user.username, "password": "demo"}).json()
     assert list(token) == names(serializers.TokenSerializer)
+    made = caller.post("tokens/", {"name": "Portfolio bot", "scopes": ["read"]}).json()
+    assert list(made) == names(serializers.NewTokenSerializer)
+    assert list(caller.get("tokens/").json()) == names(serializers.NamedTokenListSerializer)
+    assert list(caller.get("tokens/").json()["results"][0]) == names(serializers.NamedTokenSerializer)

@@ -63,6 +63,10 @@ class Provoking:
     def permission_denied(self) -> Refused:
         return Caller(self.new_user(is_staff=True)).get("portfolio/"), {}
 
+    def scope_missing(self) -> Refused:
+        token = self.investor.token_with(["read"])
+        return token.post(f"loans/{self.loan.reference}/reservations/", {"amount": 5000}), {"needed_scope": "reserve", "scopes": ["read"]}
+
     def not_accredited(self) -> Refused:
         Investor.objects.update(accredited_until=None)
         return self.reserve(), {}
