@@ -23,7 +23,7 @@ from loans.domain.states import ReservationEvent
 from loans.ledger import locks
 from loans.models import Reservation, ReviewItem, Transfer, Transition
 from loans.selectors.offers import LoanOffer, loan_offer
-from loans.selectors.queue import live_reservations
+from loans.selectors.queue import reservations_in_queue
 from loans.services.approvals import request_approval
 from peerloans.errors import Problem
 
@@ -125,7 +125,7 @@ def _call_service(action: StaffAction, row: Model, arguments: Mapping[str, Any],
     (loan,) = locks.lock_loans(loan_ids=[loan_id]).loans
     row_values = rows.values(*target.compared_fields).first()
     offer_before = loan_offer(loan.reference)
-    queue = list(live_reservations([loan.pk]).exclude(expires_at__lte=offer_before.at).select_related("loan", "investor"))
+    queue = list(reservations_in_queue([loan.pk]).exclude(expires_at__lte=offer_before.at).select_related("loan", "investor"))
     history, review_items = Transition.objects.filter(loan=loan).order_by("id"), ReviewItem.objects.filter(loan=loan).order_by("id")
     last_transition, last_review_item = history.last(), review_items.last()
 

@@ -34,7 +34,7 @@ from loans.domain.states import (
 )
 from loans.models import ApprovalRequest, BankEvent, Investor, Loan, Reservation, ReviewItem, Transfer, WaitingListEntry
 from loans.services.approvals import approve, reject
-from loans.services.bank_events import assign_bank_event, is_another_payment, is_same_payment
+from loans.services.bank_events import answer_another_payment, answer_same_payment, assign_bank_event
 from loans.services.investor_limits import change_investor_limits
 from loans.services.loans import close_loan_at_settled, extend_loan, open_loan, withdraw_loan
 from loans.services.overbooking import set_overbooking
@@ -312,7 +312,7 @@ ACTIONS = [
         "Same payment",
         BANK_EVENT,
         "loans.assign_bankevent",
-        is_same_payment,
+        answer_same_payment,
         NoteForm,
         "The possible duplicate is the payment that is recorded already. No money moves.",
         "possible_duplicate",
@@ -322,7 +322,7 @@ ACTIONS = [
         "Another payment",
         BANK_EVENT,
         "loans.assign_bankevent",
-        is_another_payment,
+        answer_another_payment,
         NoteForm,
         "The possible duplicate is a payment of its own, and is booked as one.",
         "possible_duplicate",

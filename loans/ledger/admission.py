@@ -7,7 +7,7 @@ docs/performance.md).
 
 What counts in the investor's limits is read in the statement's snapshot. The investor's row is changed with each reservation, and only
 if it still has the version that the snapshot shows; otherwise more may count by now, and the statement fails as a whole. The caller then
-tries again with both rows locked, and with the investor's dollars counted anew (`locks.count_unfunded`).
+tries again with both rows locked, and with the investor's dollars counted anew (`locks.recount_unfunded`).
 """
 
 from contextlib import nullcontext

@@ -119,7 +119,7 @@ def lock_loans(
     return LockedLoans(loans, loans[0].at)  # type: ignore[attr-defined]
 
 
-def count_unfunded(investor_id: int, at: datetime) -> None:
+def recount_unfunded(investor_id: int, at: datetime) -> None:
     """Lock the investor until the end of the transaction, and count the unfunded dollars anew. Lock the loans before.
 
     Since every reservation adds its dollars and nothing subtracts them, the stored number is an upper bound until it is counted again.

@@ -14,7 +14,7 @@ from loans.ledger.lottery_seed import drawn_seed, revealed_seed
 from loans.ledger.unit_of_work import insert_draft, unit_of_work
 from loans.models import Loan, Reservation
 from loans.selectors.lapse_shares import remember_history
-from loans.selectors.queue import live_reservations
+from loans.selectors.queue import reservations_in_queue
 from loans.services.overbooking import follow_evidence
 from loans.services.settlement import apply_rule, cancel_live_reservations
 from peerloans.database.clock import database_now
@@ -132,7 +132,7 @@ def close_loan_at_settled(*, reference: str, actor: Actor, reason: str, now: dat
         is_open = loan.status == LoanStatus.OPEN
         if is_open and loan.closes_at and work.at < loan.closes_at:
             raise IllegalTransition(f"{loan.reference} still takes reservations, until {deadline_text(loan.closes_at)}.", state=loan.status)
-        queue = list(live_reservations([loan.pk]))
+        queue = list(reservations_in_queue([loan.pk]))
         if is_open:
             apply_rule(work, loan, queue)
         if loan.status == LoanStatus.FUNDED:  # It was before, or the rule has just settled all of it.

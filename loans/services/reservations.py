@@ -111,7 +111,7 @@ def _admit_under_lock(
         unclaimed = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
         expire_lapsed([loan], at, needed=amount + loan.waiting_dollars - unclaimed)
         serve_waiting_lists([loan], at, counting_more={investor_id: NO_DOLLARS} if loan.waiting_entries else {})
-        locks.count_unfunded(investor_id, at)
+        locks.recount_unfunded(investor_id, at)
         available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
         return admit(amount=limits.taken(amount, least, available), now=at)
 

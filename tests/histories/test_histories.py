@@ -23,7 +23,7 @@ from loans.models import Investor, Loan, Reservation, ReviewItem, Transfer, Wait
 from loans.selectors.offers import loan_offer
 from loans.services import reservations as reservation_services
 from loans.services import staff_overrides
-from loans.services.bank_events import Notice, assign_bank_event, is_another_payment, is_same_payment, record_bank_event
+from loans.services.bank_events import Notice, answer_another_payment, answer_same_payment, assign_bank_event, record_bank_event
 from loans.services.expiry import expire_due
 from loans.services.loans import close_loan_at_settled, extend_loan, withdraw_loan
 from loans.services.refunds import send_refunds
@@ -379,7 +379,7 @@ class History(RuleBasedStateMachine):
         while account.doubtful:
             line = account.doubtful[0]
             is_another = account.is_another(line)
-            answer = is_another_payment if is_another else is_same_payment
+            answer = answer_another_payment if is_another else answer_same_payment
             self.step(
                 partial(answer, bank_event_id=line.first.id, now=self.now, **BY_STAFF),
                 partial(self.hear, account, False, partial(account.answer, line, is_another=is_another)),

@@ -15,7 +15,7 @@ from django.db.models import Sum
 from loans.domain.errors import IllegalTransition, NotFound
 from loans.domain.states import Direction, TransferStatus
 from loans.models import BankEvent, PaymentFile, Reservation, ReviewItem, Transfer, Transition
-from loans.services.bank_events import Notice, assign_bank_event, is_another_payment, is_same_payment, record_bank_event
+from loans.services.bank_events import Notice, answer_another_payment, answer_same_payment, assign_bank_event, record_bank_event
 from loans.services.expiry import expire_due
 from loans.services.refunds import send_refunds
 from loans.services.settlement import settle_ahead_of_turn, settle_loans
@@ -518,16 +518,16 @@ def test_a_possible_duplicate_that_is_the_same_payment_moves_no_money() -> None:
     reservation, event = possible_duplicate()
     history = Transition.objects.count()
     for _ in range(2):
-        is_same_payment(bank_event_id=event.pk, actor=STAFF, reason="asked the bank", now=LATER)
+        answer_same_payment(bank_event_id=event.pk, actor=STAFF, reason="asked the bank", now=LATER)
     assert (Transition.objects.count(), refunds(reservation), ReviewItem.objects.filter(resolved_at=None).count()) == (history, [], 0)
     with pytest.raises(IllegalTransition):
-        is_another_payment(bank_event_id=event.pk, actor=STAFF, reason="a test", now=LATER)
+        answer_another_payment(bank_event_id=event.pk, actor=STAFF, reason="a test", now=LATER)
 
 
 def test_a_possible_duplicate_that_is_another_payment_is_booked_and_refunded() -> None:
     reservation, event = possible_duplicate()
     for _ in range(2):
-        is_another_payment(bank_event_id=event.pk, actor=STAFF, reason="asked the bank", now=LATER)
+        answer_another_payment(bank_event_id=event.pk, actor=STAFF, reason="asked the bank", now=LATER)
     assert (fresh(reservation).received, refunds(reservation)) == (20_000, [("due", 10_000)])
     assert list(ReviewItem.objects.filter(resolved_at=None).values_list("kind", flat=True)) == ["second_payment"]
 
@@ -535,7 +535,7 @@ def test_a_possible_duplicate_that_is_another_payment_is_booked_and_refunded() -
 def test_an_event_that_is_no_possible_duplicate_has_no_answer() -> None:
     reservation = funded(LoanFactory())
     with pytest.raises(IllegalTransition):
-        is_same_payment(bank_event_id=BankEvent.objects.get().pk, actor=STAFF, reason="a test", now=LATER)
+        answer_same_payment(bank_event_id=BankEvent.objects.get().pk, actor=STAFF, reason="a test", now=LATER)
     assert fresh(reservation).received == 10_000
 
 
