@@ -7,7 +7,6 @@ from typing import Any
 
 from loans.models.trigger import Trigger
 
-
 NAMED = "n"  # Knox's random part has only hexadecimal digits
 
 
