@@ -26,7 +26,7 @@ from rest_framework.request import Request
 from loans.domain.errors import ScopeMissing
 from loans.domain.scopes import ALL, Scope
 from loans.models import Investor, User
-from loans.models.token_generation import generation_of, token_prefix
+from loans.models.token_generation import generation_of, is_named, token_prefix
 from peerloans.admin import second_factor
 from peerloans.database.prepared import Prepared
 
@@ -144,7 +144,7 @@ class BearerAuthentication(TokenAuthentication):
         _forget_after_a_change()
         until, row = _remembered.get(digest, (0.0, None))
         if row is None or monotonic() >= until:
-            row = _read(digest, generation_of(text))
+            row = _read(digest, text)
         user = User.from_db(connection.alias, ["id", "username", "is_active"], [row.user_id, row.username, row.is_active])
         if row.investor_id:
             facts = [row.investor_id, row.user_id, row.investor_name, row.accredited_until]
@@ -154,14 +154,17 @@ class BearerAuthentication(TokenAuthentication):
         return user, stored
 
 
-def _read(digest: str, generation: int) -> TokenRow:
-    """Read a token from the database and remember it. `generation` is that in which it was issued."""
+def _read(digest: str, text: str) -> TokenRow:
+    """Read a token from the database and remember it. `text` is the token, which says in which generation it was issued.
+
+    A named token whose name and scopes are gone is no log-in's token, which would have all scopes: it is refused.
+    """
     remembered = _remembered
     with connection.cursor() as cursor:
         cursor.execute(_READ, [digest])
         values = cursor.fetchone()
     row = TokenRow._make(values) if values else None
-    if row is None or not row.is_active or row.generation != generation:
+    if row is None or not row.is_active or row.generation != generation_of(text) or (row.scopes is None and is_named(text)):
         raise AuthenticationFailed("This token is unknown, or has been revoked. Get one at /api/v1/auth/token/.")
     if row.seconds_left <= 0:
         raise AuthenticationFailed("This token has expired. Get a new one at /api/v1/auth/token/.", code="token_expired")

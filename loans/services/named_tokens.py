@@ -30,7 +30,7 @@ def create_named_token(*, user_id: int, log_in_digest: str, name: str, scopes: I
         raise NotPermitted("This log-in has ended. Log in again.")
     if NamedToken.objects.filter(user=user, expires_at__gt=timezone.now()).count() >= MOST_TOKENS:
         raise Invalid(f"You have {MOST_TOKENS} tokens, the most there may be. Revoke one first.")
-    stored, text = AuthToken.objects.create(user, expiry=timedelta(days=days), prefix=token_prefix(user.token_generation))
+    stored, text = AuthToken.objects.create(user, expiry=timedelta(days=days), prefix=token_prefix(user.token_generation, named=True))
     named = NamedToken.objects.create(user=user, digest=stored.digest, name=name, scopes=sorted(set(scopes)), expires_at=stored.expiry)
     named.refresh_from_db()
     return named, text

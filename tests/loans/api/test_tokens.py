@@ -82,6 +82,12 @@ def test_the_number_of_tokens_is_limited(investor: Caller) -> None:
     assert len(investor.get("tokens/").json()["results"]) == MOST_TOKENS
 
 
+def test_a_named_token_without_its_scopes_has_none(investor: Caller) -> None:
+    program = investor.token_with(["read"])
+    NamedToken.objects.all().delete()
+    assert program.get("portfolio/").status_code == 401
+
+
 def test_scopes_are_refused_that_no_program_may_have(investor: Caller) -> None:
     for scopes in ([], ["account"], ["read", "write"], "read"):
         assert investor.post("tokens/", TOKEN | {"scopes": scopes}).json()["code"] == "invalid", scopes
