@@ -8,6 +8,7 @@ import django.contrib.auth.validators
 import django.contrib.postgres.fields
 import django.contrib.postgres.indexes
 import django.core.serializers.json
+import django.core.validators
 import django.db.models.deletion
 import django.db.models.expressions
 import django.db.models.functions.comparison
@@ -304,7 +305,19 @@ class Migration(migrations.Migration):
             name="Loan",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("reference", models.CharField(max_length=20, unique=True)),
+                (
+                    "reference",
+                    models.CharField(
+                        help_text="A part of addresses: letters, digits, hyphens and underscores.",
+                        max_length=20,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[A-Za-z0-9_-]+$", "Letters, digits, hyphens and underscores, such as PL-0012."
+                            )
+                        ],
+                    ),
+                ),
                 ("title", models.CharField(max_length=200)),
                 ("address", models.CharField(max_length=200)),
                 ("city", models.CharField(max_length=100)),
@@ -438,6 +451,20 @@ class Migration(migrations.Migration):
                     models.Index(condition=models.Q(("status__in", ["open", "funded"])), fields=["opens_at", "id"], name="loan_public")
                 ],
                 "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("reference__regex", "^[A-Za-z0-9_-]+$")), name="loan_reference_in_addresses"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("annual_rate__gte", 0),
+                            ("annual_rate__lte", Decimal("50")),
+                            ("ltv__gte", 0),
+                            ("ltv__lte", Decimal("100")),
+                            ("term_months__gte", 1),
+                            ("term_months__lte", 600),
+                        ),
+                        name="loan_terms_sane",
+                    ),
                     models.CheckConstraint(condition=models.Q(("amount__gt", 0)), name="loan_amount_positive"),
                     models.CheckConstraint(condition=models.Q(("minimum__gte", Decimal("1000.00"))), name="loan_minimum_least"),
                     models.CheckConstraint(condition=models.Q(("overbooking_rate__gte", 0)), name="loan_overbooking_rate_sane"),

@@ -2,12 +2,14 @@
 
 from decimal import Decimal
 
+from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from loans.domain.investor_limits import DEFAULT_INVESTOR_SHARE
 from loans.domain.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
+from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LTV, MAX_TERM_MONTHS, REFERENCE
 from loans.domain.overbooking import DEFAULT_CAP, DEFAULT_RISK, OverbookingPolicy
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.settlement_rules import DEFAULT_RULE
@@ -21,7 +23,12 @@ class Loan(models.Model):
     Amounts are dollars with two decimal places, instants UTC.
     """
 
-    reference = models.CharField(max_length=20, unique=True)
+    reference = models.CharField(
+        max_length=20,
+        unique=True,
+        validators=[RegexValidator(REFERENCE, "Letters, digits, hyphens and underscores, such as PL-0012.")],
+        help_text="A part of addresses: letters, digits, hyphens and underscores.",
+    )
     title = models.CharField(max_length=200)
     address = models.CharField(max_length=200)
     city = models.CharField(max_length=100)
@@ -99,6 +106,18 @@ class Loan(models.Model):
             models.Index(fields=["opens_at", "id"], name="loan_public", condition=Q(status__in=[LoanStatus.OPEN, LoanStatus.FUNDED])),
         ]
         constraints = [
+            models.CheckConstraint(name="loan_reference_in_addresses", condition=Q(reference__regex=REFERENCE)),
+            models.CheckConstraint(
+                name="loan_terms_sane",
+                condition=Q(
+                    annual_rate__gte=0,
+                    annual_rate__lte=MAX_ANNUAL_RATE,
+                    ltv__gte=0,
+                    ltv__lte=MAX_LTV,
+                    term_months__gte=1,
+                    term_months__lte=MAX_TERM_MONTHS,
+                ),
+            ),
             models.CheckConstraint(name="loan_amount_positive", condition=Q(amount__gt=0)),
             models.CheckConstraint(name="loan_minimum_least", condition=Q(minimum__gte=LEAST_MINIMUM)),
             models.CheckConstraint(name="loan_overbooking_rate_sane", condition=Q(overbooking_rate__gte=0)),
