@@ -18,7 +18,7 @@ from loans.domain.limits import CENT, FIRST_YEAR, LAST_YEAR
 from loans.domain.scopes import GIVEN
 from loans.domain.settlement_rules import RULES
 from loans.domain.states import CAUSES, INBOUND_STATUSES, ReservationState, TransferStatus
-from loans.models import Delivery, DeliveryStatus, NamedToken, Reservation, Transition
+from loans.models import Delivery, DeliveryStatus, NamedToken, Reservation, Transition, WebhookEndpoint
 from loans.notifications.messages import TYPES, message_id, message_of
 from loans.selectors.loans import PUBLIC
 from loans.selectors.queue import queue_position_of
@@ -167,6 +167,10 @@ class WebhookEndpointSerializer(serializers.Serializer):
         allow_null=True, help_text="Until then messages are signed with the former secret, too."
     )
 
+    def to_representation(self, endpoint: WebhookEndpoint) -> dict[str, Any]:
+        names = ("id", "url", "enabled", "created_at", "former_secret_until")
+        return {name: getattr(endpoint, name) for name in names}
+
 
 class WebhookEndpointListSerializer(serializers.Serializer):
     results = WebhookEndpointSerializer(many=True)
@@ -174,6 +178,9 @@ class WebhookEndpointListSerializer(serializers.Serializer):
 
 class NewWebhookEndpointSerializer(WebhookEndpointSerializer):
     secret = serializers.CharField(help_text="Signs the messages. It is shown this once.")
+
+    def to_representation(self, endpoint: WebhookEndpoint) -> dict[str, Any]:
+        return super().to_representation(endpoint) | {"secret": endpoint.secret}
 
 
 class WebhookTestSerializer(serializers.Serializer):
