@@ -305,6 +305,7 @@ SPECTACULAR_SETTINGS = {
     "WEBHOOKS": ["loans.api.schema.message"],
     "ENUM_NAME_OVERRIDES": {
         "LoanStatus": "loans.selectors.loans.PUBLIC",
+        "MessageType": "loans.notifications.messages.TYPES",
         "PaymentStatus": "loans.domain.states.INBOUND_STATUSES",
         "RefundStatus": ["due", "paid"],
         "ReservationState": ["reserved", "pending", "settled", "canceled"],

@@ -58,6 +58,16 @@ OPEN = {
     "api/v1/auth/logout/": ("401 405 405 405 405 405 405", "401 204 204 204 204 204 204"),
     "api/v1/tokens/": ("401 200 200 403 403 403 403", "401 400 400 403 403 403 403"),
     "api/v1/tokens/<any-uuid:token_id>/revoke/": ("401 405 405 403 403 403 403", "401 404 404 403 403 403 403"),
+    "api/v1/webhook-endpoints/": ("401 200 200 403 403 403 403", "401 400 400 403 403 403 403"),
+    "api/v1/webhook-endpoints/<int:endpoint_id>/test/": ("401 405 405 403 403 403 403", "401 404 404 403 403 403 403"),
+    "api/v1/webhook-endpoints/<int:endpoint_id>/rotate/": ("401 405 405 403 403 403 403", "401 404 404 403 403 403 403"),
+    "api/v1/webhook-endpoints/<int:endpoint_id>/disable/": ("401 405 405 403 403 403 403", "401 404 404 403 403 403 403"),
+    "api/v1/webhook-endpoints/<int:endpoint_id>/enable/": ("401 405 405 403 403 403 403", "401 404 404 403 403 403 403"),
+    "api/v1/webhook-endpoints/<int:endpoint_id>/deliveries/": ("401 404 404 403 403 403 403", "401 405 405 403 403 403 403"),
+    "api/v1/webhook-endpoints/<int:endpoint_id>/deliveries/<int:delivery_id>/send-again/": (
+        "401 405 405 403 403 403 403",
+        "401 404 404 403 403 403 403",
+    ),
     "api/v1/loans/": (EVERYBODY, "405 " * 7),
     "api/v1/loans/<slug:reference>/": (EVERYBODY, "405 " * 7),
     "api/v1/loans/<slug:reference>/allotment/": ("404 " * 7, "405 " * 7),  # the loan is not funded

@@ -18,6 +18,24 @@ LOAN = {
     "remaining": "10000.00",
     "remaining_as_of": "2026-03-05T15:04:05.678901Z",
 }
+WEBHOOK_ENDPOINT = {
+    "id": 7,
+    "url": "https://bot.example.org/peerloans",
+    "enabled": True,
+    "created_at": "2026-07-01T16:00:00Z",
+    "former_secret_until": None,
+}
+DELIVERY = {
+    "id": 81,
+    "event": "msg_0c6f3a0b9d5e5a0f8a8e4c1f3c6d2b7a",
+    "type": "reservation.reserved",
+    "status": "sent",
+    "attempts": 1,
+    "created_at": "2026-07-01T16:00:00Z",
+    "next_attempt_at": None,
+    "ended_at": "2026-07-01T16:00:01Z",
+    "last_error": "",
+}
 NAMED_TOKEN = {
     "id": "0b7c2a52-6a4e-4a53-9b0c-0f6f2f1e6a12",
     "name": "Portfolio bot",

@@ -4,6 +4,7 @@ from django.urls import path, register_converter
 from django.urls.converters import UUIDConverter
 
 from loans.api import tokens, views
+from loans.api import webhook_endpoints as hooks
 from loans.api.allotments import AllotmentDetail
 from loans.api.events import EventList
 from loans.api.outlooks import OutlookDetail
@@ -24,6 +25,17 @@ urlpatterns = [
     path("auth/logout/", views.TokenRevoke.as_view(), name="token-revoke"),
     path("tokens/", tokens.NamedTokens.as_view(), name="named-token-list"),
     path("tokens/<any-uuid:token_id>/revoke/", tokens.NamedTokenRevoke.as_view(), name="named-token-revoke"),
+    path("webhook-endpoints/", hooks.WebhookEndpoints.as_view(), name="webhook-endpoint-list"),
+    path("webhook-endpoints/<int:endpoint_id>/test/", hooks.WebhookEndpointTest.as_view(), name="webhook-endpoint-test"),
+    path("webhook-endpoints/<int:endpoint_id>/rotate/", hooks.WebhookEndpointRotate.as_view(), name="webhook-endpoint-rotate"),
+    path("webhook-endpoints/<int:endpoint_id>/disable/", hooks.WebhookEndpointDisable.as_view(), name="webhook-endpoint-disable"),
+    path("webhook-endpoints/<int:endpoint_id>/enable/", hooks.WebhookEndpointEnable.as_view(), name="webhook-endpoint-enable"),
+    path("webhook-endpoints/<int:endpoint_id>/deliveries/", hooks.DeliveryList.as_view(), name="delivery-list"),
+    path(
+        "webhook-endpoints/<int:endpoint_id>/deliveries/<int:delivery_id>/send-again/",
+        hooks.DeliverySendAgain.as_view(),
+        name="delivery-send-again",
+    ),
     path("loans/", views.LoanList.as_view(), name="loan-list"),
     path("loans/<slug:reference>/", views.LoanDetail.as_view(), name="loan-detail"),
     path("loans/<slug:reference>/allotment/", AllotmentDetail.as_view(), name="allotment-detail"),

@@ -1010,6 +1010,11 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("url", models.CharField(help_text="https://, and not on a private network.", max_length=500, verbose_name="URL")),
                 ("secret", models.CharField(default=loans.models.fields.new_secret, editable=False, max_length=100)),
+                ("former_secret", models.CharField(blank=True, db_default="", editable=False, max_length=100)),
+                (
+                    "former_secret_until",
+                    models.DateTimeField(editable=False, help_text="Until then the former secret signs, too.", null=True),
+                ),
                 (
                     "enabled",
                     models.BooleanField(

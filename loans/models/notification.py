@@ -1,5 +1,7 @@
 """Store webhook endpoints, the deliveries of e-mails and webhooks, and how far the outbox has read history."""
 
+from datetime import datetime
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Coalesce, Now
@@ -35,6 +37,8 @@ class WebhookEndpoint(models.Model):
     investor = models.ForeignKey(Investor, models.PROTECT, related_name="webhook_endpoints")
     url = models.CharField("URL", max_length=500, help_text="https://, and not on a private network.")
     secret = models.CharField(max_length=100, default=new_secret, editable=False)
+    former_secret = models.CharField(max_length=100, blank=True, db_default="", editable=False)
+    former_secret_until = models.DateTimeField(null=True, editable=False, help_text="Until then the former secret signs, too.")
     enabled = models.BooleanField(
         default=True, help_text="A disabled endpoint gets no new deliveries. Those that wait for it are given up after three days."
     )
@@ -45,6 +49,11 @@ class WebhookEndpoint(models.Model):
 
     def __str__(self) -> str:
         return self.url
+
+    def secrets(self, at: datetime) -> list[str]:
+        """Return the secrets that sign a message sent at this instant, the newest first."""
+        is_former_valid = self.former_secret and self.former_secret_until and at < self.former_secret_until
+        return [self.secret, *([self.former_secret] if is_former_valid else [])]
 
 
 class DeliveryStatus(models.TextChoices):

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -163,7 +163,7 @@ def send(delivery: Delivery) -> None:
     else:
         webhooks.send(
             url=delivery.endpoint.url,
-            secret=delivery.endpoint.secret,
+            secrets=delivery.endpoint.secrets(datetime.now(UTC)),
             message_id=message_id(delivery.transition),
             body=as_json(message_body(delivery.transition, delivery.subject)).decode(),
         )

@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, settings
 from knox.models import AuthToken
 from schemathesis.checks import positive_data_acceptance
 
-from loans.models import Loan, NamedToken
+from loans.models import Loan, NamedToken, WebhookEndpoint
 from tests.factories import LoanFactory, reserved, waiting
 from tests.loans.api.conftest import Caller
 
 BRIEFLY, AT_LENGTH = 10, 500  # examples of each operation
+NUMBER = r"[0-9]+"
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
@@ -73,6 +74,12 @@ def existing(investor: Caller, loan: Loan, reservation: str, entry: str) -> Exis
         "reservation_id": (UUID, reservation),
         "entry_id": (UUID, entry),
         "token_id": (UUID, str(token.pk)),
+        # On this machine, where no webhook is sent.
+        "endpoint_id": (
+            NUMBER,
+            str(WebhookEndpoint.objects.create(investor=investor.investor, url="https://127.0.0.1/").pk),
+        ),
+        "delivery_id": (NUMBER, "1"),
     }
 
 
