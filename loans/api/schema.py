@@ -141,7 +141,7 @@ OPERATIONS = {
     "ReservationCreate": Operation(
         "reservations",
         {"amount": "5000.00"},
-        {"201": examples.RESERVED},
+        {"200": examples.RESERVED | {"id": None, "dry_run": True}, "201": examples.RESERVED},
         ("below_minimum", "not_accredited", "loan_not_open", "over_limit", "investor_limit"),
     ),
     "ReservationList": Operation("reservations", None, {"200": examples.RESERVED}),

@@ -96,7 +96,12 @@ class WebhookEndpointCreateSerializer(StrictSerializer):
     url = serializers.CharField(max_length=500, help_text="`https://…`, on a public network.")
 
 
-class ReservationCreateSerializer(StrictSerializer):
+class DryRunField(serializers.BooleanField):
+    def __init__(self) -> None:
+        super().__init__(default=False, help_text="Answer what would come of it now, and write nothing.")
+
+
+class RequestedAmountSerializer(StrictSerializer):
     amount = AmountField()
     at_least = AmountField(
         required=False,
@@ -109,8 +114,13 @@ class ReservationCreateSerializer(StrictSerializer):
         return attrs
 
 
+class ReservationCreateSerializer(RequestedAmountSerializer):
+    dry_run = DryRunField()
+
+
 class TransferCreateSerializer(StrictSerializer):
     method = serializers.ChoiceField(choices=["ach", "wire"])
+    dry_run = DryRunField()
 
 
 class BankEventSerializer(StrictSerializer):
@@ -351,6 +361,18 @@ class ReservationSerializer(serializers.Serializer):
 def _refund_status(transfers: Sequence[TransferRow]) -> str:
     due = any(transfer.status in {TransferStatus.DUE, TransferStatus.SENT} for transfer in transfers)
     return TransferStatus.DUE if due else TransferStatus.PAID
+
+
+class DryRunTransferSerializer(TransferSerializer):
+    reference = serializers.CharField(allow_null=True, help_text="Null: a dry run starts no transfer.")
+
+
+class DryRunSerializer(ReservationSerializer):
+    """What would come of a request. Only what is there without it has an id."""
+
+    id = serializers.UUIDField(allow_null=True)
+    transfer = DryRunTransferSerializer(allow_null=True)
+    dry_run = serializers.BooleanField(help_text="True: nothing was written.")
 
 
 class ReservationDetailSerializer(ReservationSerializer):

@@ -12,7 +12,7 @@ from django.contrib.auth import authenticate
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework import generics
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.permissions import IsAuthenticated
@@ -25,12 +25,14 @@ from loans import remaining_cache
 from loans.api import authentication
 from loans.api.authentication import investor_of
 from loans.api.bank_signature import verify_bank_signature
+from loans.api.dry_run import undone
 from loans.api.filters import ReservationFilter, StrictFilterBackend
 from loans.api.idempotency import idempotent, idempotent_in_service
 from loans.api.schema import SIGNATURE
 from loans.api.serializers import (
     BankEventOutcomeSerializer,
     BankEventSerializer,
+    DryRunSerializer,
     EmptySerializer,
     LoanDetailSerializer,
     LoanSerializer,
@@ -61,6 +63,10 @@ from peerloans.api.throttling import LogInThrottle
 from peerloans.database import replica
 
 logger = logging.getLogger(__name__)
+
+STARTED_OR_DRY = PolymorphicProxySerializer(
+    component_name="StartedTransfer", serializers=[ReservationSerializer, DryRunSerializer], resource_type_field_name=None
+)
 
 
 def body_of(request: Request, serializer_class: type[Serializer[Any]]) -> dict[str, Any]:
@@ -164,15 +170,21 @@ class ReservationCreate(ConditionalView):
     """Reserve part of a loan.
 
     The reservation's place in the loan's queue is fixed from now on. Start its transfer before `expires_at`, 24 hours from now. With
-    `at_least`, it takes the lesser of `amount` and what is available, if that is at least so much.
+    `at_least`, it takes the lesser of `amount` and what is available, if that is at least so much. With `dry_run`, nothing is
+    written, and the answer says what would come of it now.
     """
 
-    @extend_schema(request=ReservationCreateSerializer, responses={201: ReservationSerializer})
+    @extend_schema(request=ReservationCreateSerializer, responses={200: DryRunSerializer, 201: ReservationSerializer})
     @idempotent_in_service
     def post(self, request: Request, reference: str, key: Key | None) -> Response:
         body = body_of(request, ReservationCreateSerializer)
-        reservation = reserve(reference=reference, investor=investor_of(request), key=key, **body)
-        return Response(ReservationSerializer((reservation, [])).data, status=201)
+        is_dry_run = body.pop("dry_run")
+
+        def decide() -> Response:
+            reservation = reserve(reference=reference, investor=investor_of(request), key=None if is_dry_run else key, **body)
+            return Response(ReservationSerializer((reservation, [])).data, status=201)
+
+        return undone(decide) if is_dry_run else decide()
 
 
 # --- Reservations ---------------------------------------------------------------------------------------------------
@@ -228,17 +240,21 @@ class TransferCreate(ConditionalView):
     payment.
     """
 
-    @extend_schema(request=TransferCreateSerializer, responses=ReservationSerializer)
+    @extend_schema(request=TransferCreateSerializer, responses=STARTED_OR_DRY)
     @idempotent
     def post(self, request: Request, reservation_id: UUID) -> Response:
-        method = body_of(request, TransferCreateSerializer)["method"]
-        reservation = start_transfer(
-            reservation_id=reservation_id,
-            method=method,
-            actor=Actor("investor", request.user.pk),
-            investor_id=investor_of(request).pk,
-        )
-        return Response(ReservationSerializer(with_transfers(reservation)).data)
+        body = body_of(request, TransferCreateSerializer)
+
+        def decide() -> Response:
+            reservation = start_transfer(
+                reservation_id=reservation_id,
+                method=body["method"],
+                actor=Actor("investor", request.user.pk),
+                investor_id=investor_of(request).pk,
+            )
+            return Response(ReservationSerializer(with_transfers(reservation)).data)
+
+        return undone(decide) if body["dry_run"] else decide()
 
 
 class ReservationCancel(ConditionalView):

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from loans.api.authentication import investor_of
 from loans.api.filters import StrictFilterBackend, WaitingListFilter
 from loans.api.idempotency import idempotent
-from loans.api.serializers import EmptySerializer, MoneyField, ReservationCreateSerializer
+from loans.api.serializers import EmptySerializer, MoneyField, RequestedAmountSerializer
 from loans.api.views import body_of
 from loans.domain.states import WaitingListState
 from loans.models import WaitingListEntry
@@ -23,7 +23,7 @@ from peerloans.api.pagination import KeysetPagination
 from peerloans.database import replica
 
 
-class WaitingListCreateSerializer(ReservationCreateSerializer):
+class WaitingListCreateSerializer(RequestedAmountSerializer):
     """The same amounts as those of a reservation."""
 
 
