@@ -14,6 +14,7 @@ from loans.domain.business_calendar import banking_days_after, new_york_day
 
 SOURCES = ("notice", "statement", "staff")
 CONFIRMED_WITHIN_BANKING_DAYS = 10
+STAFF_ERROR = timedelta(seconds=1)
 _numbers = count(1)
 
 
@@ -100,7 +101,12 @@ class Account:
         return sum(movement.change for movement in self.movements)
 
     def move(self, *, onward: bool, amount: int, at: datetime, change: int) -> Movement | None:
-        """Move money, unless the times of what the bank did would then contradict its account."""
+        """Move money, unless the times of what the bank did would then contradict its account.
+
+        Nor within the second by which staff wrote down a time wrongly: what the books then say depends on which of the two came first.
+        """
+        if any(report.at != report.movement.at and abs(report.at - at) <= STAFF_ERROR for report in self.reported):
+            return None
         movement = Movement(onward, amount, at, change)
         total = 0
         for earlier in in_order([*self.movements, movement]):
@@ -124,11 +130,8 @@ class Account:
                 if alike and self.is_reported(other) and not self.is_reported(other, source):
                     movement = other
                     break
-        has_twin = any(
-            other is not movement and (other.onward, other.amount, other.at) == (movement.onward, movement.amount, movement.at)
-            for other in self.movements
-        )
-        wrong = timedelta(seconds=(-1 if movement.onward else 1) if source == "staff" and not has_twin else 0)
+        is_alone = all(other is movement or abs(other.at - movement.at) > STAFF_ERROR for other in self.movements)
+        wrong = (-STAFF_ERROR if movement.onward else STAFF_ERROR) if source == "staff" and is_alone else timedelta(0)
         return Report(f"{source}-{next(_numbers)}", source, movement, movement.at + wrong, readable)
 
     def is_reported(self, movement: Movement, source: str | None = None) -> bool:

@@ -49,13 +49,19 @@ class Payment:
     ended: str = ""  # the cause
 
     def read(self, lines: Iterable[Line], gone: int) -> "Payment":
-        """Read all reports in the bank's order, and last what the bank paid out of it although we had declared the refund void."""
+        """Read all reports in the bank's order, and last what the bank paid out of it although we had declared the refund void.
+
+        What it paid out while nothing had been received is lost at once: it ends no payment that is still to come.
+        """
         self.amount = self.expected
         read: list[Line] = []
         for line in in_order(lines):
             read.append(line)
             self._follow(moved(read), is_attempt=not any(earlier.onward for earlier in read))
-        self._follow(self.received - gone, is_attempt=False)
+        if self.received:
+            self._follow(self.received - gone, is_attempt=False)
+        else:
+            self.received -= gone
         return self
 
     def _follow(self, received: int, *, is_attempt: bool) -> None:

@@ -356,7 +356,9 @@ class History(RuleBasedStateMachine):
     def staff_send_refunds(self, some: int) -> None:
         self.pass_time(timedelta(microseconds=1))
         expire_due(self.now)
-        refunds = list(Transfer.objects.filter(status="due", reservation__loan=self.loan_id).order_by("created_at", "id"))[: some or None]
+        refunds = list(Transfer.objects.filter(status="due", reservation__loan=self.loan_id).order_by("created_at", "reservation__number"))[
+            : some or None
+        ]
         self.meet_refunds()
 
         def in_model() -> None:
@@ -370,7 +372,9 @@ class History(RuleBasedStateMachine):
     def meet_refunds(self) -> None:
         """Let the bank and the model know the references of our refunds."""
         references = {account.reference for account in self.accounts}
-        for refund in Transfer.objects.filter(direction="refund", reservation__loan=self.loan_id).order_by("created_at", "id"):
+        for refund in Transfer.objects.filter(direction="refund", reservation__loan=self.loan_id).order_by(
+            "created_at", "reservation__number"
+        ):
             if refund.reference not in references:
                 account = Account(refund.reference, inbound=False)
                 self.accounts.append(account)
