@@ -60,7 +60,7 @@ chaos: .venv/.tools ## kill, cut, slow and fill what the running system stands o
 	$(BIN)/python -m tests.chaos --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED))
 
 .PHONY: attack
-attack: .venv/.tools ## attack the system in production settings, and show what its users feel (two minutes)
+attack: .venv/.tools ## attack the system in production settings, and show what its users feel (three minutes)
 	$(BIN)/python -m tests.attack $(ATTACKS)
 
 .PHONY: drill

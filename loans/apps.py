@@ -24,6 +24,7 @@ class LoansConfig(AppConfig):
         post_migrate.connect(grant_new_permissions, sender=self)
         post_save.connect(announce_user_change, sender=self.get_model("User"))
         post_delete.connect(announce_revoked_token, sender="knox.AuthToken")
+        post_delete.connect(delete_name_of_token, sender="knox.AuthToken")
 
 
 # These import when they are called, because most commands never need what they import.
@@ -55,6 +56,13 @@ def announce_revoked_token(*, instance: Any, **_: Any) -> None:
 
     if instance.expiry is None or instance.expiry > timezone.now():
         announce_access_change()
+
+
+def delete_name_of_token(*, instance: Any, **_: Any) -> None:
+    """Delete the name and scopes of a token that was deleted, in the same transaction."""
+    from loans.models import NamedToken
+
+    NamedToken.objects.filter(digest=instance.digest).delete()
 
 
 def read_figures() -> Iterator[figures.Figure]:

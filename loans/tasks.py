@@ -17,12 +17,27 @@ from loans.services.fill_values import record_new_fill_values
 from loans.services.markets import resolve_loan_markets
 from loans.services.retention import delete_ended_access_data, delete_old_idempotency_keys
 from loans.services.settlement import settle_due, settle_one_loan
+from loans.services.waiting_list import serve_waiting_list as serve_list
+from loans.services.waiting_list import serve_waiting_lists as serve_lists
 
 
 @shared_task
 def expire() -> str:
-    """Cancel the reservations that have lapsed."""
-    return f"{expire_due()} lapsed reservations were canceled."
+    """Cancel the reservations that have lapsed, then serve the waiting lists from what that has freed."""
+    expired, served = expire_due(), serve_lists()
+    return f"{expired} lapsed reservations were canceled, {served} entries of waiting lists became reservations."
+
+
+@shared_task
+def serve_waiting_lists() -> str:
+    """Serve each waiting list whose loan has dollars for it."""
+    return f"{serve_lists()} entries became reservations."
+
+
+@shared_task
+def serve_waiting_list(loan_id: int) -> str:
+    """Serve one loan's waiting list at once, because a transaction has left entries over."""
+    return f"{serve_list(loan_id)} entries became reservations."
 
 
 @shared_task
@@ -85,7 +100,7 @@ def run_statement_import(import_id: int) -> str:
 @shared_task
 def dispatch_statement_imports() -> str:
     """Send to the workers those bank statements whose worker or message was lost."""
-    import_ids = statement_imports.silent_imports()
+    import_ids = statement_imports.stalled_imports()
     for import_id in import_ids:
         run_statement_import.delay(import_id)
     return f"{len(import_ids)} bank statements were dispatched."

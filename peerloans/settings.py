@@ -305,9 +305,11 @@ SPECTACULAR_SETTINGS = {
     "WEBHOOKS": ["loans.api.schema.message"],
     "ENUM_NAME_OVERRIDES": {
         "LoanStatus": "loans.selectors.loans.PUBLIC",
+        "MessageType": "loans.notifications.messages.TYPES",
         "PaymentStatus": "loans.domain.states.INBOUND_STATUSES",
         "RefundStatus": ["due", "paid"],
-        "ReservationState": "loans.domain.states.ReservationState",
+        "ReservationState": ["reserved", "pending", "settled", "canceled"],
+        "WaitingListState": ["waiting", "placed", "left", "removed", "ended"],
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

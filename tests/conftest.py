@@ -1,4 +1,4 @@
-"""What does every test stand on? Real servers, joined for the session; rows and keys that go with the test."""
+"""Start or join the real servers for the session, and remove each test's rows and keys after it."""
 
 import contextlib
 import os

@@ -12,13 +12,14 @@ import factory
 
 from loans.domain.actors import Actor
 from loans.domain.states import Direction
-from loans.models import Investor, Loan, Reservation, Transfer, User
+from loans.models import Investor, Loan, Reservation, Transfer, User, WaitingListEntry
 from loans.services import reservations as reservation_services
 from loans.services.bank_events import Notice, record_bank_event
 from loans.services.loans import create_loan, open_loan
 from loans.services.reservations import reserve
 from loans.services.settlement import settle_ahead_of_turn
 from loans.services.staff_overrides import cancel_by_staff
+from loans.services.waiting_list import join_waiting_list
 
 NOON = datetime(2026, 7, 1, 16, 0, tzinfo=UTC)  # a Wednesday, noon in New York
 HOURS_24 = timedelta(hours=24)
@@ -106,6 +107,21 @@ def canceled(loan: Loan, amount: Decimal | int | str = 10_000, *, now: datetime 
     """Make a reservation and let staff cancel it."""
     reservation = reserved(loan, amount, now=now, investor=investor)
     return fresh(cancel_by_staff(reservation_id=reservation.pk, actor=STAFF, reason="a test", now=now))
+
+
+def waiting(
+    loan: Loan,
+    amount: Decimal | int | str = 10_000,
+    *,
+    at_least: Decimal | int | str | None = None,
+    now: datetime = NOON,
+    investor: Investor | None = None,
+) -> WaitingListEntry:
+    """Let an investor join the waiting list."""
+    least = None if at_least is None else Decimal(at_least)
+    return join_waiting_list(
+        reference=loan.reference, investor=investor or InvestorFactory(), amount=Decimal(amount), at_least=least, now=now
+    )
 
 
 def start_transfer(reservation: Reservation, *, method: str = "ach", now: datetime = NOON) -> Reservation:

@@ -7,6 +7,7 @@ own table, group by group, in tests/loans/admin/test_actions.py.
 import re
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import Group
@@ -42,6 +43,9 @@ OPEN = {
     "account/messages/": (EVERYBODY, "405 " * 7),
     "account/statement/": (EVERYBODY, "405 " * 7),
     "account/statement.csv": (EVERYBODY, "405 " * 7),
+    "account/waiting-list/": (EVERYBODY, "405 " * 7),
+    "account/waiting-list/<uuid:entry_id>/leave/": ("405 " * 7, "302 404 404 302 302 302 302"),
+    "account/wait/<slug:reference>/": (EVERYBODY, "302 400 400 302 302 302 302"),
     "account/password/": (EVERYBODY, "302 400 400 302 302 302 302"),
     "account/password/done/": (EVERYBODY, "405 " * 7),
     "account/reserve/<slug:reference>/": (EVERYBODY, "302 400 400 302 302 302 302"),
@@ -52,6 +56,18 @@ OPEN = {
     "api/docs/": (EVERYBODY, "405 " * 7),
     "api/v1/auth/token/": ("405 " * 7, "400 " * 7),
     "api/v1/auth/logout/": ("401 405 405 405 405 405 405", "401 204 204 204 204 204 204"),
+    "api/v1/tokens/": ("401 200 200 403 403 403 403", "401 400 400 403 403 403 403"),
+    "api/v1/tokens/<any-uuid:token_id>/revoke/": ("401 405 405 403 403 403 403", "401 404 404 403 403 403 403"),
+    "api/v1/webhook-endpoints/": ("401 200 200 403 403 403 403", "401 400 400 403 403 403 403"),
+    "api/v1/webhook-endpoints/<int:endpoint_id>/test/": ("401 405 405 403 403 403 403", "401 404 404 403 403 403 403"),
+    "api/v1/webhook-endpoints/<int:endpoint_id>/rotate/": ("401 405 405 403 403 403 403", "401 404 404 403 403 403 403"),
+    "api/v1/webhook-endpoints/<int:endpoint_id>/disable/": ("401 405 405 403 403 403 403", "401 404 404 403 403 403 403"),
+    "api/v1/webhook-endpoints/<int:endpoint_id>/enable/": ("401 405 405 403 403 403 403", "401 404 404 403 403 403 403"),
+    "api/v1/webhook-endpoints/<int:endpoint_id>/deliveries/": ("401 404 404 403 403 403 403", "401 405 405 403 403 403 403"),
+    "api/v1/webhook-endpoints/<int:endpoint_id>/deliveries/<int:delivery_id>/send-again/": (
+        "401 405 405 403 403 403 403",
+        "401 404 404 403 403 403 403",
+    ),
     "api/v1/loans/": (EVERYBODY, "405 " * 7),
     "api/v1/loans/<slug:reference>/": (EVERYBODY, "405 " * 7),
     "api/v1/loans/<slug:reference>/allotment/": ("404 " * 7, "405 " * 7),  # the loan is not funded
@@ -62,6 +78,9 @@ OPEN = {
     "api/v1/reservations/<any-uuid:reservation_id>/outlook/": ("401 200 404 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/reservations/<any-uuid:reservation_id>/transfer/": ("401 405 405 403 403 403 403", "401 400 400 403 403 403 403"),
     "api/v1/reservations/<any-uuid:reservation_id>/cancel/": ("401 405 405 403 403 403 403", "401 200 404 403 403 403 403"),
+    "api/v1/loans/<slug:reference>/waiting-list/": ("401 405 405 403 403 403 403", "401 400 400 403 403 403 403"),
+    "api/v1/waiting-list/": ("401 200 200 403 403 403 403", "401 405 405 403 403 403 403"),
+    "api/v1/waiting-list/<any-uuid:entry_id>/leave/": ("401 405 405 403 403 403 403", "401 404 404 403 403 403 403"),
     "api/v1/events/": ("401 200 200 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/portfolio/": ("401 200 200 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/bank-events/": ("405 " * 7, "400 " * 7),
@@ -135,6 +154,7 @@ MODELS = {
     "loans/delivery": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/investor": ("SAOR", "OR", "OR", NOBODY),
     "loans/loan": ("SAOR", "OR", "OR", NOBODY),
+    "loans/waitinglistentry": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/reservation": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/transfer": ("SAOR", NOBODY, NOBODY, NOBODY),
     "loans/statementimport": ("SAOR", "OR", NOBODY, NOBODY),
@@ -218,7 +238,8 @@ def client_of(name: str, reservation: Reservation) -> tuple[Client, User | None]
 
 
 def filled(address: str, reservation: Reservation) -> str:
-    values = {"reference": "LN-1", "reservation_id": str(reservation.pk), "zip_code": "90266"}
+    nobodys = str(UUID(int=0))
+    values = {"reference": "LN-1", "reservation_id": str(reservation.pk), "entry_id": nobodys, "token_id": nobodys, "zip_code": "90266"}
     path = re.sub(r"<(?:[\w-]+:)?(\w+)>", lambda match: values.get(match[1], "0"), address)
     return "/" + {"^(?:api|ziptocbsa|cbsa)/": "api/nowhere/", "admin/(?P<url>.*)$": "admin/nowhere/"}.get(path, path)
 

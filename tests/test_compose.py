@@ -1,4 +1,4 @@
-"""Do compose.yaml and the Dockerfile set what there is to set, and start things in order?"""
+"""Check that compose.yaml and the Dockerfile set what there is to set, and start things in order."""
 
 import json
 import re

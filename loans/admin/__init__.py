@@ -13,6 +13,7 @@ from loans.admin import (
     review_items,
     statements,
     users,
+    waiting_list,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "review_items",
     "statements",
     "users",
+    "waiting_list",
 ]

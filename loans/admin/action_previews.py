@@ -23,7 +23,7 @@ from loans.domain.states import ReservationEvent
 from loans.ledger import locks
 from loans.models import Reservation, ReviewItem, Transfer, Transition
 from loans.selectors.offers import LoanOffer, loan_offer
-from loans.selectors.queue import live_reservations
+from loans.selectors.queue import reservations_in_queue
 from loans.services.approvals import request_approval
 from peerloans.errors import Problem
 
@@ -125,14 +125,16 @@ def _call_service(action: StaffAction, row: Model, arguments: Mapping[str, Any],
     (loan,) = locks.lock_loans(loan_ids=[loan_id]).loans
     row_values = rows.values(*target.compared_fields).first()
     offer_before = loan_offer(loan.reference)
-    queue = list(live_reservations([loan.pk]).exclude(expires_at__lte=offer_before.at).select_related("loan", "investor"))
+    queue = list(reservations_in_queue([loan.pk]).exclude(expires_at__lte=offer_before.at).select_related("loan", "investor"))
     history, review_items = Transition.objects.filter(loan=loan).order_by("id"), ReviewItem.objects.filter(loan=loan).order_by("id")
     last_transition, last_review_item = history.last(), review_items.last()
 
     action.service(**all_arguments)
 
     transitions = list(
-        history.filter(id__gt=last_transition.pk if last_transition else 0).select_related("reservation__investor", "transfer")
+        history.filter(id__gt=last_transition.pk if last_transition else 0).select_related(
+            "reservation__investor", "waiting_entry__investor", "transfer"
+        )
     )
     return Preview(
         row,
@@ -175,8 +177,8 @@ def _digest(
 ) -> str:
     """Return a digest of what staff confirm: equal as long as the action would do the same.
 
-    Transitions of reservations that expire are left out, since these expire with or without the action. The id of a
-    transfer that the action creates is left out, since each run creates another.
+    Transitions of reservations that expire are left out, since these expire with or without the action. The ids
+    of transfers and reservations that the action creates are left out, since each run creates others.
     """
     outcome = {
         "action": action.name,
@@ -184,7 +186,8 @@ def _digest(
         "row": row_values,
         "transitions": [
             {
-                "reservation": transition.reservation_id,
+                "reservation": transition.reservation_id if transition.event != ReservationEvent.RESERVED else None,
+                "waiting_entry": transition.waiting_entry_id,
                 "transfer": transition.transfer_id if transition.from_state else None,
                 "event": transition.event,
                 "from_state": transition.from_state,

@@ -25,14 +25,16 @@ from loans.domain.states import (
     LOAN_TRANSITIONS,
     RESERVATION_TRANSITIONS,
     TRANSFER_TRANSITIONS,
+    WAITING_LIST_TRANSITIONS,
     LoanEvent,
     ReservationEvent,
     TransferEvent,
+    WaitingListEvent,
     possible_events,
 )
-from loans.models import ApprovalRequest, BankEvent, Investor, Loan, Reservation, ReviewItem, Transfer
+from loans.models import ApprovalRequest, BankEvent, Investor, Loan, Reservation, ReviewItem, Transfer, WaitingListEntry
 from loans.services.approvals import approve, reject
-from loans.services.bank_events import assign_bank_event, is_another_payment, is_same_payment
+from loans.services.bank_events import answer_another_payment, answer_same_payment, assign_bank_event
 from loans.services.investor_limits import change_investor_limits
 from loans.services.loans import close_loan_at_settled, extend_loan, open_loan, withdraw_loan
 from loans.services.overbooking import set_overbooking
@@ -49,6 +51,7 @@ from loans.services.staff_overrides import (
     resolve_review_item,
     reverse_payment,
 )
+from loans.services.waiting_list import remove_from_waiting_list
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,14 @@ RESERVATION = Target(
     loan_field="loan_id",
     state_field="state",
     state_table=RESERVATION_TRANSITIONS,
+)
+WAITING_LIST_ENTRY = Target(
+    WaitingListEntry,
+    argument="entry_id",
+    compared_fields=("state",),
+    loan_field="loan_id",
+    state_field="state",
+    state_table=WAITING_LIST_TRANSITIONS,
 )
 TRANSFER = Target(
     Transfer,
@@ -177,6 +188,16 @@ ACTIONS = [
         ActionForm,
         "The settled dollars become the loan's amount, and the loan is funded. Live reservations are canceled and refunded.",
         LoanEvent.CLOSED_AT_SETTLED,
+    ),
+    StaffAction(
+        "remove",
+        "Remove from the waiting list",
+        WAITING_LIST_ENTRY,
+        "loans.remove_waitinglistentry",
+        remove_from_waiting_list,
+        ActionForm,
+        "The entry ends. Its dollars are available to those behind it.",
+        WaitingListEvent.REMOVED,
     ),
     StaffAction(
         "cancel",
@@ -291,7 +312,7 @@ ACTIONS = [
         "Same payment",
         BANK_EVENT,
         "loans.assign_bankevent",
-        is_same_payment,
+        answer_same_payment,
         NoteForm,
         "The possible duplicate is the payment that is recorded already. No money moves.",
         "possible_duplicate",
@@ -301,7 +322,7 @@ ACTIONS = [
         "Another payment",
         BANK_EVENT,
         "loans.assign_bankevent",
-        is_another_payment,
+        answer_another_payment,
         NoteForm,
         "The possible duplicate is a payment of its own, and is booked as one.",
         "possible_duplicate",

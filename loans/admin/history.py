@@ -2,17 +2,19 @@
 
 from django.contrib import admin
 
+from loans.admin.search import SearchAsPrinted
 from loans.admin.tables import dollars_column
 from loans.models import ClosingValue, Transition
 from peerloans.admin.base import ReadOnlyAdmin
 
 
 @admin.register(Transition)
-class TransitionAdmin(ReadOnlyAdmin):
+class TransitionAdmin(SearchAsPrinted, ReadOnlyAdmin):
     list_display = [
         "at",
         "loan",
         "reservation",
+        "waiting_entry",
         "transfer",
         "event",
         "from_state",
@@ -24,10 +26,11 @@ class TransitionAdmin(ReadOnlyAdmin):
         "approved_by",
         "reason",
     ]
-    list_select_related = ["loan", "reservation__loan", "transfer", "user", "approved_by"]
+    list_select_related = ["loan", "reservation__loan", "waiting_entry__loan", "transfer", "user", "approved_by"]
     list_filter = ["at"]
-    search_fields = ["loan__reference__exact", "transfer__reference__exact", "event__exact", "actor__exact", "user__username__exact"]
-    search_help_text = "A loan's or a transfer's whole reference, an event such as canceled_by_staff, an actor such as bank, or a user"
+    search_fields = ["loan__reference__iexact", "event__exact", "actor__exact", "user__username__exact"]
+    search_help_text = "A loan or a transfer, a reservation such as PL-0010 #6, an event such as canceled_by_staff, an actor or a user"
+    to_reservation, to_transfer = "reservation__", "transfer__"
     ordering = ["-id"]
 
 
@@ -36,5 +39,5 @@ class ClosingValueAdmin(ReadOnlyAdmin):
     list_display = ["loan", "day", *map(dollars_column, ("remaining", "settled", "claimed"))]
     list_select_related = ["loan"]
     list_filter = ["day"]
-    search_fields = ["loan__reference__exact"]
+    search_fields = ["loan__reference__istartswith"]
     ordering = ["-day", "loan"]

@@ -19,7 +19,7 @@ class InvestorAdmin(StaffActionsAdmin):
     list_display = ["name", "user", "accredited_until"]
     list_select_related = ["user"]
     list_filter = ["accredited_until"]
-    search_fields = ["name", "user__username__exact", "user__email__exact"]
+    search_fields = ["name", "user__username__istartswith", "user__email__istartswith"]
     ordering = ["-pk"]
     autocomplete_fields = ["user"]
 

@@ -10,15 +10,27 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import URLPattern, path
 
 from loans.admin.action_pages import StaffActionsAdmin
-from loans.admin.tables import ROWS_SHOWN, RelatedTablesAdmin, Table, dollars_column, history_table, list_url, state_column, transfers_table
+from loans.admin.tables import (
+    ROWS_SHOWN,
+    RelatedTablesAdmin,
+    Table,
+    dollars_column,
+    history_table,
+    list_url,
+    state_column,
+    transfers_table,
+    waiting_list_table,
+)
 from loans.admin.what_if import what_if_page
 from loans.charts import closing_values_chart, fill_curve_chart, funding_bar, overbooking_chart
 from loans.domain.actors import Actor
 from loans.domain.limits import CENT, LEAST_MINIMUM, MAX_DOLLARS
+from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LTV, MAX_TERM_MONTHS
 from loans.domain.settlement_rules import RULES
-from loans.domain.states import LoanStatus
-from loans.models import Loan, Transfer, Transition
+from loans.domain.states import LoanStatus, WaitingListState
+from loans.models import Loan, Transfer, Transition, WaitingListEntry
 from loans.selectors.closing_values import closing_values
+from loans.selectors.loans import next_reference
 from loans.selectors.offers import loan_offer
 from loans.selectors.overbooking import overbooking_changes, overbooking_evidence
 from loans.selectors.queue import loan_funding, loan_queue
@@ -32,6 +44,7 @@ TERMS_FIELDS = ["amount", ("annual_rate", "term_months", "ltv"), ("minimum", "in
 PROGRESS_FIELDS: list[Any] = [
     "status",
     ("settled", "remaining", "claimed"),
+    ("waiting_entries", "waiting_dollars"),
     "market_msa",
     ("opens_at", "closes_at"),
     "created_at",
@@ -56,14 +69,16 @@ class LoanForm(forms.ModelForm):
         "ltv": Decimal(0),
         "term_months": 1,
     }
+    MAXIMUMS = {"investor_share": 1, "annual_rate": MAX_ANNUAL_RATE, "ltv": MAX_LTV, "term_months": MAX_TERM_MONTHS}
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         for name, minimum in self.MINIMUMS.items():
             if name in cleaned and cleaned[name] < minimum:
                 self.add_error(name, f"At least {minimum}.")
-        if cleaned.get("investor_share", 0) > 1:
-            self.add_error("investor_share", "At most 1, which means all of the amount.")
+        for name, maximum in self.MAXIMUMS.items():
+            if name in cleaned and cleaned[name] > maximum:
+                self.add_error(name, f"At most {maximum}.")
         if not self.errors and cleaned["amount"] * (1 + max(cleaned["overbooking_rate"], cleaned["overbooking_cap"])) > MAX_DOLLARS:
             self.add_error("amount", f"With its overbooking, at most {MAX_DOLLARS}.")
         return cleaned
@@ -91,6 +106,9 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
         page = self.admin_site.admin_view(lambda request, loan_id: what_if_page(request, self, loan_id))
         return [path("<int:loan_id>/what-if/", page, name="loans_loan_what_if"), *super().get_urls()]
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"reference": next_reference(), **super().get_changeform_initial_data(request)}
+
     def get_fieldsets(self, request: HttpRequest, obj: Loan | None = None) -> Any:
         written = [(None, {"fields": PROPERTY_FIELDS}), ("Terms", {"fields": TERMS_FIELDS})]
         return [*written, ("Progress", {"fields": PROGRESS_FIELDS})] if obj else written
@@ -107,7 +125,9 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
         return super().has_change_permission(request, obj) and (obj is None or obj.status == LoanStatus.DRAFT)
 
     def related_tables(self, obj: Loan) -> list[Table]:
+        waiting_list = WaitingListEntry.objects.filter(loan=obj, state=WaitingListState.WAITING)
         return [
+            *([waiting_list_table(waiting_list, obj.reference)] if obj.waiting_entries else []),
             transfers_table(Transfer.objects.filter(reservation__loan=obj), obj.reference),
             history_table(Transition.objects.filter(loan=obj), obj.reference),
         ]
@@ -144,3 +164,6 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
             edit_loan(reference=obj.reference, facts=facts, actor=actor)
         else:
             create_loan(obj, actor=actor)
+        if "zip" in form.changed_data and not Loan.objects.exclude(market_cbsa="").filter(pk=obj.pk).exists():
+            text = f"ZIP {obj.zip} is not in the ZIP data in use, so the loan has no market. Check it, or import newer data."
+            self.message_user(request, text, messages.WARNING)

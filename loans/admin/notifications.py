@@ -61,8 +61,26 @@ class WebhookEndpointAdmin(NoDeleteAdmin):
 class DeliveryAdmin(ReadOnlyAdmin):
     """E-mails and webhooks: sent, waiting, or given up."""
 
-    list_display = ["id", "transition", "reservation", "recipient", "status", "attempts", "next_attempt_at", "ended_at", "last_error"]
-    list_select_related = ["transition", "reservation__loan", "reservation__investor__user", "endpoint"]
+    list_display = [
+        "id",
+        "transition",
+        "reservation",
+        "waiting_entry",
+        "recipient",
+        "status",
+        "attempts",
+        "next_attempt_at",
+        "ended_at",
+        "last_error",
+    ]
+    list_select_related = [
+        "transition",
+        "reservation__loan",
+        "reservation__investor__user",
+        "waiting_entry__loan",
+        "waiting_entry__investor__user",
+        "endpoint",
+    ]
     list_filter = ["status"]
     search_fields = ["reservation__loan__reference__istartswith", "reservation__investor__name", "endpoint__url"]
     ordering = ["-id"]
@@ -70,7 +88,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="to")
     def recipient(self, delivery: Delivery) -> str:
-        return str(delivery.endpoint or delivery.reservation.investor.user.email)
+        return str(delivery.endpoint or delivery.subject.investor.user.email)
 
     @admin.action(description="Send again the deliveries that were given up", permissions=["resend"])
     def send_again(self, request: HttpRequest, deliveries: QuerySet[Delivery]) -> None:

@@ -3,13 +3,14 @@
 from django.contrib import admin
 
 from loans.admin.action_pages import StaffActionsAdmin
+from loans.admin.search import SearchAsPrinted, of_investor
 from loans.admin.tables import dollars_column, state_column
 from loans.models import BankEvent, Transfer
 from peerloans.admin.base import ReadOnlyAdmin
 
 
 @admin.register(Transfer)
-class TransferAdmin(ReadOnlyAdmin, StaffActionsAdmin):
+class TransferAdmin(SearchAsPrinted, ReadOnlyAdmin, StaffActionsAdmin):
     list_display = [
         "reference",
         "reservation",
@@ -25,14 +26,18 @@ class TransferAdmin(ReadOnlyAdmin, StaffActionsAdmin):
     list_select_related = ["reservation__loan"]
     list_filter = ["direction", "status", "method", "created_at"]
     ordering = ["-created_at", "-id"]
-    search_fields = ["reference__exact", "reservation__loan__reference__exact", "reservation__investor__name"]
-    search_help_text = "A transfer's or a loan's whole reference, or part of an investor's name"
+    search_fields = ["reference__istartswith", "reservation__loan__reference__istartswith", *of_investor("reservation__investor")]
+    search_help_text = "A transfer's or a loan's reference, a reservation such as PL-0010 #6, or an investor's name, user name or e-mail"
+    to_reservation, to_transfer = "reservation__", ""
 
 
 @admin.register(BankEvent)
-class BankEventAdmin(ReadOnlyAdmin, StaffActionsAdmin):
+class BankEventAdmin(SearchAsPrinted, ReadOnlyAdmin, StaffActionsAdmin):
     list_display = ["id", "type", "source", "reference", dollars_column("amount"), "occurred_at", "recorded_at", "outcome", "answer"]
     list_select_related = ["transfer"]
     list_filter = ["recorded_at", "source", "type"]
-    search_fields = ["id__exact", "reference__exact", "outcome__exact"]
-    search_help_text = "The bank's id of the event, a transfer's whole reference, or an outcome such as late_money"
+    search_fields = ["id__exact", "reference__icontains", "outcome__exact"]
+    search_help_text = (
+        "The bank's id of the event, a transfer's reference, a reservation such as PL-0010 #6, or an outcome such as late_money"
+    )
+    to_reservation, to_transfer = "transfer__reservation__", "transfer__"

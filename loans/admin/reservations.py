@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from loans.admin.action_pages import StaffActionsAdmin
+from loans.admin.search import SearchAsPrinted, of_investor
 from loans.admin.tables import RelatedTablesAdmin, Table, dollars_column, state_column, transfers_table
 from loans.domain.states import CAUSES
 from loans.models import Reservation, Transfer, Transition
@@ -29,7 +30,7 @@ class CauseFilter(admin.SimpleListFilter):
 
 
 @admin.register(Reservation)
-class ReservationAdmin(RelatedTablesAdmin, ReadOnlyAdmin, StaffActionsAdmin):
+class ReservationAdmin(SearchAsPrinted, RelatedTablesAdmin, ReadOnlyAdmin, StaffActionsAdmin):
     list_display = [
         "__str__",
         "investor",
@@ -42,8 +43,11 @@ class ReservationAdmin(RelatedTablesAdmin, ReadOnlyAdmin, StaffActionsAdmin):
     ]
     list_select_related = ["loan", "investor"]
     list_filter = ["state", CauseFilter, "created_at", "expires_at"]
-    search_fields = ["id__exact", "loan__reference__exact", "investor__name", "transfers__reference__exact"]
-    search_help_text = "A reservation's id, a loan's or a transfer's whole reference, or part of an investor's name"
+    search_fields = ["id__exact", "loan__reference__istartswith", *of_investor("investor")]
+    search_help_text = (
+        "A reservation such as PL-0010 #6, its id, a loan's or a transfer's reference, or an investor's name, user name or e-mail"
+    )
+    to_reservation, to_transfer = "", "transfers__"
     ordering = ["-created_at", "-id"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Reservation]:

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
 
-from loans.models import Transfer, Transition
+from loans.models import Transfer, Transition, WaitingListEntry
 
 ROWS_SHOWN = 50  # in each table of a page; the list of the model has all rows
 
@@ -76,6 +76,12 @@ def _cell(value: object) -> object:
     return f"{value:,.2f}" if isinstance(value, Decimal) else value
 
 
+def waiting_list_table(entries: QuerySet[WaitingListEntry], search: str) -> Table:
+    """Return a table of the entries that wait; searching the waiting lists for `search` finds them."""
+    columns = ("number", "investor", "amount", "at_least", "joined_at")
+    return _table("Waiting list, next first", entries.select_related("investor").order_by("number"), columns, search)
+
+
 def transfers_table(transfers: QuerySet[Transfer], search: str) -> Table:
     """Return a table of these transfers; searching the list of transfers for `search` finds all of them."""
     columns = ("reference", "reservation", "direction", "method", "amount", "status", "created_at", "cleared_at", "ended_at")
@@ -85,8 +91,21 @@ def transfers_table(transfers: QuerySet[Transfer], search: str) -> Table:
 
 def history_table(transitions: QuerySet[Transition], search: str) -> Table:
     """Return a table of these transitions; searching the history for `search` finds all of them."""
-    columns = ("at", "event", "reservation", "transfer", "from_state", "to_state", "amount", "rule", "actor", "user", "reason")
-    newest_first = transitions.select_related("reservation__loan", "transfer", "user").order_by("-id")
+    columns = (
+        "at",
+        "event",
+        "reservation",
+        "waiting_entry",
+        "transfer",
+        "from_state",
+        "to_state",
+        "amount",
+        "rule",
+        "actor",
+        "user",
+        "reason",
+    )
+    newest_first = transitions.select_related("reservation__loan", "waiting_entry__loan", "transfer", "user").order_by("-id")
     return _table("History, newest first", newest_first, columns, search)
 
 

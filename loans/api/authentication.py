@@ -20,11 +20,13 @@ from knox.auth import TokenAuthentication
 from knox.crypto import hash_token
 from knox.models import AuthToken
 from rest_framework.exceptions import AuthenticationFailed
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 
+from loans.domain.errors import ScopeMissing
+from loans.domain.scopes import ALL, Scope
 from loans.models import Investor, User
-from loans.models.token_generation import generation_of, token_prefix
+from loans.models.token_generation import generation_of, is_named, token_prefix
 from peerloans.admin import second_factor
 from peerloans.database.prepared import Prepared
 
@@ -43,6 +45,7 @@ class TokenRow(NamedTuple):
     username: str
     is_active: bool
     generation: int
+    scopes: list[str] | None
     investor_id: int | None
     investor_name: str | None
     accredited_until: date | None
@@ -52,9 +55,10 @@ class TokenRow(NamedTuple):
 _READ = Prepared(
     """
     SELECT token.digest, token.expiry, extract(epoch FROM token.expiry - clock_timestamp())::float,
-        person.id, person.username, person.is_active, person.token_generation,
+        person.id, person.username, person.is_active, person.token_generation, named.scopes,
         investor.id, investor.name, investor.accredited_until
     FROM knox_authtoken token JOIN loans_user person ON person.id = token.user_id
+        LEFT JOIN loans_namedtoken named ON named.digest = token.digest
         LEFT JOIN loans_investor investor ON investor.user_id = person.id
     WHERE token.digest = %s
     """
@@ -69,8 +73,12 @@ _look_at = 0.0  # when it looks again, by its monotonic clock
 
 
 def forget() -> None:
-    """Forget all tokens, so that they are read from the database again."""
-    _remembered.clear()
+    """Forget all tokens, so that they are read from the database again.
+
+    What another thread has read before, and stores later, goes into the dictionary that is given up here.
+    """
+    global _remembered
+    _remembered = {}
 
 
 def announce_access_change() -> None:
@@ -136,37 +144,58 @@ class BearerAuthentication(TokenAuthentication):
         _forget_after_a_change()
         until, row = _remembered.get(digest, (0.0, None))
         if row is None or monotonic() >= until:
-            row = _read(digest, generation_of(text))
+            row = _read(digest, text)
         user = User.from_db(connection.alias, ["id", "username", "is_active"], [row.user_id, row.username, row.is_active])
         if row.investor_id:
             facts = [row.investor_id, row.user_id, row.investor_name, row.accredited_until]
             user.investor = Investor.from_db(connection.alias, ["id", "user_id", "name", "accredited_until"], facts)
-        return user, AuthToken.from_db(connection.alias, ["digest", "expiry"], [row.digest, row.expiry])
+        stored = AuthToken.from_db(connection.alias, ["digest", "expiry"], [row.digest, row.expiry])
+        stored.scopes = ALL if row.scopes is None else row.scopes
+        return user, stored
 
 
-def _read(digest: str, generation: int) -> TokenRow:
-    """Read a token from the database and remember it. `generation` is that in which it was issued."""
+def _read(digest: str, text: str) -> TokenRow:
+    """Read a token from the database and remember it. `text` is the token, which says in which generation it was issued.
+
+    A named token whose name and scopes are gone is no log-in's token, which would have all scopes: it is refused.
+    """
+    remembered = _remembered
     with connection.cursor() as cursor:
         cursor.execute(_READ, [digest])
         values = cursor.fetchone()
     row = TokenRow._make(values) if values else None
-    if row is None or not row.is_active or row.generation != generation:
+    if row is None or not row.is_active or row.generation != generation_of(text) or (row.scopes is None and is_named(text)):
         raise AuthenticationFailed("This token is unknown, or has been revoked. Get one at /api/v1/auth/token/.")
     if row.seconds_left <= 0:
         raise AuthenticationFailed("This token has expired. Get a new one at /api/v1/auth/token/.", code="token_expired")
-    if len(_remembered) >= REMEMBERED_TOKENS:
-        forget()
-    _remembered[digest] = monotonic() + min(row.seconds_left, REMEMBERED_SECONDS), row
+    if len(remembered) >= REMEMBERED_TOKENS:
+        remembered.clear()
+    remembered[digest] = monotonic() + min(row.seconds_left, REMEMBERED_SECONDS), row
     return row
 
 
+def scope_of(view: Any, method: str | None) -> Scope:
+    """Return the scope that a request needs: that of the view, else `read` to read and `reserve` for the rest."""
+    scope: Scope = getattr(view, "scope", Scope.READ if method in SAFE_METHODS else Scope.RESERVE)
+    return scope
+
+
 class IsInvestor(IsAuthenticated):
-    """Let investors in. Staff are not investors."""
+    """Let investors in whose token has the scope that the request needs. Staff are not investors.
+
+    Raises: ScopeMissing.
+    """
 
     message = "Only investors may do this."
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        return super().has_permission(request, view) and hasattr(request.user, "investor")
+        if not super().has_permission(request, view) or not hasattr(request.user, "investor"):
+            return False
+        needed = scope_of(view, request.method)
+        token: Any = request.auth
+        if needed not in token.scopes:
+            raise ScopeMissing(f"This token lacks the scope {needed}.", needed_scope=needed, scopes=sorted(token.scopes))
+        return True
 
 
 def investor_of(request: Request) -> Investor:

@@ -51,7 +51,7 @@ PARAMETERS = [
 
 
 class EventList(ConditionalView):
-    """List the events of your reservations and refunds.
+    """List the events of your reservations, refunds and entries of waiting lists.
 
     They have the same JSON as the webhooks, and the order in which our database wrote them. Keep `next_after` and send it as `after` with
     the next request: then each event comes once and none is skipped, however long you were away.
@@ -84,5 +84,6 @@ def _position(request: Request) -> Position:
 
 
 def _event(transition: Transition) -> dict[str, Any]:
-    assert transition.reservation  # noqa: S101 - for mypy: the feed has only transitions of reservations
-    return {"id": message_id(transition), **message_body(transition, transition.reservation)}
+    subject = transition.reservation or transition.waiting_entry
+    assert subject  # noqa: S101 - for mypy: the feed has no other transitions
+    return {"id": message_id(transition), **message_body(transition, subject)}

@@ -18,6 +18,31 @@ LOAN = {
     "remaining": "10000.00",
     "remaining_as_of": "2026-03-05T15:04:05.678901Z",
 }
+WEBHOOK_ENDPOINT = {
+    "id": 7,
+    "url": "https://bot.example.org/peerloans",
+    "enabled": True,
+    "created_at": "2026-07-01T16:00:00Z",
+    "former_secret_until": None,
+}
+DELIVERY = {
+    "id": 81,
+    "event": "msg_0c6f3a0b9d5e5a0f8a8e4c1f3c6d2b7a",
+    "type": "reservation.reserved",
+    "status": "sent",
+    "attempts": 1,
+    "created_at": "2026-07-01T16:00:00Z",
+    "next_attempt_at": None,
+    "ended_at": "2026-07-01T16:00:01Z",
+    "last_error": "",
+}
+NAMED_TOKEN = {
+    "id": "0b7c2a52-6a4e-4a53-9b0c-0f6f2f1e6a12",
+    "name": "Portfolio bot",
+    "scopes": ["read", "reserve"],
+    "created_at": "2026-03-02T15:00:00Z",
+    "expires_at": "2026-05-31T15:00:00Z",
+}
 SIZE_BAND = {
     "from_amount": "10000.00",
     "to_amount": "25000.00",
@@ -64,6 +89,19 @@ RESERVED = {
 TRANSFER = {"reference": "T-5B1E0C7A9D21", "method": "ach", "status": "initiated"}
 PENDING = RESERVED | {"state": "pending", "expires_at": "2026-03-10T05:00:00Z", "transfer": TRANSFER}
 CANCELED = RESERVED | {"state": "canceled", "cause": "canceled_by_investor", "expires_at": None}
+WAITING = {
+    "id": "0e5f9c43-8a1d-4f3b-b1de-2f4c7f0c5a77",
+    "loan": "PL-0001",
+    "amount": "5000.00",
+    "at_least": "1000.00",
+    "state": "waiting",
+    "list_position": 2,
+    "dollars_before": "10000.00",
+    "reservation": None,
+    "joined_at": "2026-03-02T15:00:00Z",
+    "ended_at": None,
+}
+LEFT = WAITING | {"state": "left", "list_position": None, "dollars_before": None, "ended_at": "2026-03-03T15:00:00Z"}
 OUTLOOK = {
     "queue_position": 3,
     "if_all_ahead_settle": "2000.00",
@@ -116,6 +154,9 @@ MESSAGE = {
     "timestamp": "2026-03-02T16:00:00Z",
     "data": {
         "reservation": RESERVED["id"],
+        "waiting_entry": None,
+        "list_position": None,
+        "dollars_before": None,
         "loan": "PL-0001",
         "event": "transfer_started",
         "from": "reserved",
@@ -138,11 +179,13 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "second_factor_required": ("Staff get tokens only with a second factor. Set one up in the admin first.", {}),
     "token_expired": ("This token has expired. Get a new one at /api/v1/auth/token/.", {}),
     "permission_denied": ("Only investors may do this.", {}),
+    "scope_missing": ("This token lacks the scope reserve.", {"needed_scope": "reserve", "scopes": ["read"]}),
     "not_accredited": ("Only accredited investors may reserve. Your accreditation is missing or has ended; ask us to renew it.", {}),
     "not_found": ("You have no reservation 5f0c1a52-6a4e-4a53-9b0c-0f6f2f1e6a11.", {}),
     "over_limit": (
         "50000.00 is more than the 12000.00 available of PL-0001. At 2026-03-03T15:00:00+00:00 up to 37000.00 may be available.",
-        {"available": "12000.00", "frees_at": "2026-03-03T15:00:00Z", "available_then": "37000.00"},
+        {"available": "12000.00", "frees_at": "2026-03-03T15:00:00Z", "available_then": "37000.00"}
+        | {"waiting_list": {"entries": 3, "dollars": "40000.00"}},
     ),
     "investor_limit": (
         "You hold 248000.00 dollars on all loans whose money we have not received; the most is 250000.00. Try again at "

@@ -6,8 +6,8 @@ from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from rest_framework.request import Request
 
-from loans.domain.states import ReservationState
-from loans.models import Reservation
+from loans.domain.states import ReservationState, WaitingListState
+from loans.models import Reservation, WaitingListEntry
 from loans.models.fields import choices
 from peerloans.api.strict_fields import refuse_ambiguous_parameters, refuse_unknown_parameters
 
@@ -32,4 +32,13 @@ class ReservationFilter(filters.FilterSet):
 
     class Meta:
         model = Reservation
+        fields: ClassVar[list[str]] = []
+
+
+class WaitingListFilter(filters.FilterSet):
+    loan = filters.CharFilter("loan__reference", max_length=20, label="The loan's reference.")
+    state = filters.ChoiceFilter(choices=choices(WaitingListState))
+
+    class Meta:
+        model = WaitingListEntry
         fields: ClassVar[list[str]] = []

@@ -17,9 +17,10 @@ from rest_framework import serializers
 from rest_framework.permissions import IsAuthenticated
 
 from loans.api import examples
-from loans.api.authentication import IsInvestor
+from loans.api.authentication import IsInvestor, scope_of
 from loans.api.serializers import MoneyField
 from loans.domain.investor_limits import LIMITED
+from loans.domain.scopes import Scope
 from loans.notifications.messages import TYPES
 from peerloans.api.caching import ConditionalView
 from peerloans.api.error_statuses import RETRY_AFTER_SECONDS, STATUSES
@@ -56,6 +57,12 @@ class ProblemSerializer(serializers.Serializer[Any]):
         "same reservation may be within the limit; null if that is not known.",
     )
     available_then = MoneyField(required=False, help_text="With `over_limit`: what would then be available.")
+    waiting_list = inline_serializer(
+        "WaitingListTotal",
+        {"entries": serializers.IntegerField(help_text="How many wait."), "dollars": MoneyField(help_text="For how many dollars.")},
+        required=False,
+        help_text="With `over_limit`: the loan's waiting list, which comes before you.",
+    )
     limited = serializers.ChoiceField(
         LIMITED,
         required=False,
@@ -74,6 +81,12 @@ class ProblemSerializer(serializers.Serializer[Any]):
         help_text="With `illegal_transition`: the events that the present state allows.",
     )
     expired_at = serializers.DateTimeField(required=False, help_text="With `reservation_expired`: the deadline that has passed.")
+    needed_scope = serializers.CharField(
+        required=False, help_text="With `scope_missing`: the scope that the request needs, `read`, `reserve` or `account` (log-ins only)."
+    )
+    scopes = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="With `scope_missing`: the scopes of the token."
+    )
     id = serializers.CharField(required=False, help_text="With `server_error`: the id of the fault in our log.")
 
 
@@ -99,6 +112,29 @@ OPERATIONS = {
         ("not_authenticated", "second_factor_required"),
     ),
     "TokenRevoke": Operation("auth", {}, {}),
+    "NamedTokenList": Operation("auth", None, {"200": {"results": [examples.NAMED_TOKEN]}}),
+    "NamedTokenCreate": Operation(
+        "auth",
+        {"name": "Portfolio bot", "scopes": ["read", "reserve"], "days": 90},
+        {"201": examples.NAMED_TOKEN | {"token": "3.5c1f…"}},
+    ),
+    "NamedTokenRevoke": Operation("auth", {}, {}),
+    "WebhookEndpointList": Operation("webhook-endpoints", None, {"200": {"results": [examples.WEBHOOK_ENDPOINT]}}),
+    "WebhookEndpointCreate": Operation(
+        "webhook-endpoints",
+        {"url": "https://bot.example.org/peerloans"},
+        {"201": examples.WEBHOOK_ENDPOINT | {"secret": "whsec_…"}},
+    ),
+    "WebhookEndpointTest": Operation("webhook-endpoints", {}, {"200": {"delivered": True, "error": None}}, ("busy",)),
+    "WebhookEndpointRotate": Operation(
+        "webhook-endpoints",
+        {},
+        {"200": examples.WEBHOOK_ENDPOINT | {"former_secret_until": "2026-07-02T16:00:00Z", "secret": "whsec_…"}},
+    ),
+    "WebhookEndpointDisable": Operation("webhook-endpoints", {}, {"200": examples.WEBHOOK_ENDPOINT | {"enabled": False}}),
+    "WebhookEndpointEnable": Operation("webhook-endpoints", {}, {"200": examples.WEBHOOK_ENDPOINT}),
+    "DeliveryList": Operation("webhook-endpoints", None, {"200": examples.DELIVERY}),
+    "DeliverySendAgain": Operation("webhook-endpoints", {}, {"200": examples.DELIVERY | {"status": "waiting", "ended_at": None}}),
     "LoanList": Operation("loans", None, {"200": examples.LOAN}),
     "LoanDetail": Operation("loans", None, {"200": examples.LOAN | {"available": "10000.00", "rule": "fifo", "lottery": None}}),
     "AllotmentDetail": Operation("loans", None, {"200": examples.ALLOTMENT}),
@@ -119,6 +155,14 @@ OPERATIONS = {
         ("not_accredited", "reservation_expired", "illegal_transition"),
     ),
     "ReservationCancel": Operation("reservations", {}, {"200": examples.CANCELED}, ("reservation_expired", "illegal_transition")),
+    "WaitingListJoin": Operation(
+        "waiting list",
+        {"amount": "5000.00", "at_least": "1000.00"},
+        {"201": examples.WAITING},
+        ("below_minimum", "not_accredited", "loan_not_open", "investor_limit", "illegal_transition"),
+    ),
+    "WaitingListMine": Operation("waiting list", None, {"200": examples.WAITING}),
+    "WaitingListLeave": Operation("waiting list", {}, {"200": examples.LEFT}, ("illegal_transition",)),
     "EventList": Operation(
         "events", None, {"200": {"next_after": "WzgxMiw0MTdd", "has_more": False, "results": [examples.FEED_EVENT]}}, ("invalid",)
     ),
@@ -162,11 +206,18 @@ class ApiSchema(AutoSchema):
 
     @property
     def row(self) -> Operation | None:
-        return OPERATIONS.get(type(self.view).__name__)
+        return OPERATIONS.get(self.operation_name)
+
+    @property
+    def operation_name(self) -> str:
+        """The view's name, or what the view calls this method in `operations`."""
+        name: str = getattr(self.view, "operations", {}).get(self.method, type(self.view).__name__)
+        return name
 
     @property
     def docstring(self) -> str:
-        return inspect.getdoc(type(self.view)) or ""
+        described = getattr(self.view, self.method.lower()) if hasattr(self.view, "operations") else type(self.view)
+        return inspect.getdoc(described) or ""
 
     @property
     def is_list(self) -> bool:
@@ -174,12 +225,16 @@ class ApiSchema(AutoSchema):
 
     @property
     def is_idempotent(self) -> bool:
-        return self.method == "POST" and IsInvestor in self.view.permission_classes
+        return self.method == "POST" and self.needed_scope == Scope.RESERVE
+
+    @property
+    def needed_scope(self) -> Scope | None:
+        return scope_of(self.view, self.method) if IsInvestor in self.view.permission_classes else None
 
     def get_operation_id(self) -> str:
         if not self.row:
             return super().get_operation_id()
-        return re.sub("(?<!^)(?=[A-Z])", "_", type(self.view).__name__).lower()
+        return re.sub("(?<!^)(?=[A-Z])", "_", self.operation_name).lower()
 
     def get_tags(self) -> list[str]:
         return [self.row.tag] if self.row else super().get_tags()
@@ -215,6 +270,8 @@ class ApiSchema(AutoSchema):
         operation: dict[str, Any] | None = super().get_operation(*args)
         if operation and self.row:
             responses = operation["responses"]
+            if self.needed_scope:
+                operation["security"] = [{"bearer": [str(self.needed_scope)]}]
             if self.method == "GET":
                 headers = self._get_response_headers_for_code("304")
                 responses["304"] = {"description": "Nothing has changed.", "headers": headers}
@@ -234,7 +291,7 @@ class ApiSchema(AutoSchema):
         if any(isinstance(permission, IsAuthenticated) for permission in self.view.get_permissions()):
             codes += ["not_authenticated", "token_expired"]
         if IsInvestor in self.view.permission_classes:
-            codes += ["permission_denied"]
+            codes += ["permission_denied", "scope_missing"]
         if self.is_idempotent:
             codes += ["busy", "request_in_progress", "idempotency_key_reused"]
         if "{" in self.path:
@@ -277,11 +334,17 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 MessageData = inline_serializer(
     "MessageData",
     {
-        "reservation": serializers.UUIDField(),
+        "reservation": serializers.UUIDField(allow_null=True, help_text="Null with `waiting_list.joined` and `waiting_list.ended`."),
+        "waiting_entry": serializers.UUIDField(allow_null=True, help_text="The entry of a waiting list that the event concerns, or null."),
+        "list_position": serializers.IntegerField(allow_null=True, help_text="With `waiting_list.joined`: the place of the entry then."),
+        "dollars_before": MoneyField(allow_null=True, help_text="With `waiting_list.joined`: the dollars that waited before it then."),
         "loan": serializers.CharField(help_text="The loan's reference."),
-        "event": serializers.CharField(help_text="The event's name in the reservation's history."),
+        "event": serializers.CharField(help_text="The event's name in history."),
         "from": serializers.CharField(allow_null=True, help_text="The state before; null at the beginning."),
-        "to": serializers.CharField(help_text="The state after: of the refund if `type` begins with `refund.`, else of the reservation."),
+        "to": serializers.CharField(
+            help_text="The state after: of the refund if `type` begins with `refund.`, "
+            "of the entry if it begins with `waiting_list.`, else of the reservation."
+        ),
         "amount": MoneyField(),
         "expires_at": serializers.DateTimeField(allow_null=True),
         "reference": serializers.CharField(allow_null=True, help_text="Of the transfer or refund that the event concerns."),
@@ -301,7 +364,7 @@ message = OpenApiWebhook(
     "message",
     extend_schema(
         operation_id="message",
-        summary="Report an event of a reservation to its investor's endpoints",
+        summary="Report an event of a reservation or a waiting list to its investor's endpoints",
         description="The message is signed as [Standard Webhooks](https://www.standardwebhooks.com/) prescribes: `webhook-signature` is "
         "`v1,` and the base64 HMAC-SHA256 of `{webhook-id}.{webhook-timestamp}.{body}`. The messages about a reservation are sent in "
         "order, each at least once; a repeat has the same `webhook-id`. Without a 2xx answer within ten seconds we try again, for "

@@ -15,9 +15,11 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from loans.domain.limits import CENT, FIRST_YEAR, LAST_YEAR
+from loans.domain.scopes import GIVEN
 from loans.domain.settlement_rules import RULES
 from loans.domain.states import CAUSES, INBOUND_STATUSES, ReservationState, TransferStatus
-from loans.models import Reservation, Transition
+from loans.models import Delivery, DeliveryStatus, NamedToken, Reservation, Transition, WebhookEndpoint
+from loans.notifications.messages import TYPES, message_id, message_of
 from loans.selectors.loans import PUBLIC
 from loans.selectors.queue import queue_position_of
 from loans.selectors.transfers import TransferRow, current_of
@@ -79,8 +81,32 @@ class TokenCreateSerializer(StrictSerializer):
     )
 
 
+class NamedTokenCreateSerializer(StrictSerializer):
+    name = serializers.CharField(max_length=100, help_text="For you to tell your tokens apart.")
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(GIVEN),
+        min_length=1,
+        max_length=len(GIVEN),
+        help_text="`read` reads your reservations, portfolio and events. `reserve` reserves, starts transfers and cancels.",
+    )
+    days = serializers.IntegerField(min_value=1, max_value=366, default=90, help_text="How long the token is valid.")
+
+
+class WebhookEndpointCreateSerializer(StrictSerializer):
+    url = serializers.CharField(max_length=500, help_text="`https://…`, on a public network.")
+
+
 class ReservationCreateSerializer(StrictSerializer):
     amount = AmountField()
+    at_least = AmountField(
+        required=False,
+        help_text="If less than `amount` is available, take what there is, but not less than this. By default, all of `amount`.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("at_least", attrs["amount"]) > attrs["amount"]:
+            raise serializers.ValidationError({"at_least": "Give at most the amount."})
+        return attrs
 
 
 class TransferCreateSerializer(StrictSerializer):
@@ -105,6 +131,86 @@ class MoneyField(serializers.DecimalField):
 class TokenSerializer(serializers.Serializer):
     token = serializers.CharField(help_text="Send it as `Authorization: Bearer …`.")
     expires_at = serializers.DateTimeField()
+
+
+class NamedTokenSerializer(serializers.Serializer):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    scopes = serializers.ListField(child=serializers.ChoiceField(GIVEN))
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+
+    def to_representation(self, named: NamedToken) -> dict[str, Any]:
+        return {
+            "id": named.pk,
+            "name": named.name,
+            "scopes": named.scopes,
+            "created_at": named.created_at,
+            "expires_at": named.expires_at,
+        }
+
+
+class NamedTokenListSerializer(serializers.Serializer):
+    results = NamedTokenSerializer(many=True)
+
+
+class NewTokenSerializer(NamedTokenSerializer):
+    token = serializers.CharField(help_text="Send it as `Authorization: Bearer …`. It is shown this once.")
+
+
+class WebhookEndpointSerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    url = serializers.CharField()
+    enabled = serializers.BooleanField()
+    created_at = serializers.DateTimeField()
+    former_secret_until = serializers.DateTimeField(
+        allow_null=True, help_text="Until then messages are signed with the former secret, too."
+    )
+
+    def to_representation(self, endpoint: WebhookEndpoint) -> dict[str, Any]:
+        names = ("id", "url", "enabled", "created_at", "former_secret_until")
+        return {name: getattr(endpoint, name) for name in names}
+
+
+class WebhookEndpointListSerializer(serializers.Serializer):
+    results = WebhookEndpointSerializer(many=True)
+
+
+class NewWebhookEndpointSerializer(WebhookEndpointSerializer):
+    secret = serializers.CharField(help_text="Signs the messages. It is shown this once.")
+
+    def to_representation(self, endpoint: WebhookEndpoint) -> dict[str, Any]:
+        return super().to_representation(endpoint) | {"secret": endpoint.secret}
+
+
+class WebhookTestSerializer(serializers.Serializer):
+    delivered = serializers.BooleanField()
+    error = serializers.CharField(allow_null=True, help_text="Why the endpoint did not take the message.")
+
+
+class DeliverySerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    event = serializers.CharField(help_text="The `webhook-id` of the message.")
+    type = serializers.ChoiceField(TYPES)
+    status = serializers.ChoiceField(DeliveryStatus.values)
+    attempts = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
+    next_attempt_at = serializers.DateTimeField(allow_null=True)
+    ended_at = serializers.DateTimeField(allow_null=True, help_text="When it was sent or given up.")
+    last_error = serializers.CharField()
+
+    def to_representation(self, delivery: Delivery) -> dict[str, Any]:
+        return {
+            "id": delivery.pk,
+            "event": message_id(delivery.transition),
+            "type": message_of(delivery.transition).type,
+            "status": delivery.status,
+            "attempts": delivery.attempts,
+            "created_at": delivery.created_at,
+            "next_attempt_at": delivery.next_attempt_at,
+            "ended_at": delivery.ended_at,
+            "last_error": delivery.last_error,
+        }
 
 
 class PropertySerializer(serializers.Serializer):

@@ -3,10 +3,12 @@
 from django.urls import path, register_converter
 from django.urls.converters import UUIDConverter
 
-from loans.api import views
+from loans.api import tokens, views
+from loans.api import webhook_endpoints as hooks
 from loans.api.allotments import AllotmentDetail
 from loans.api.events import EventList
 from loans.api.outlooks import OutlookDetail
+from loans.api.waiting_list import WaitingListJoin, WaitingListLeave, WaitingListMine
 
 
 class AnyCaseUUID(UUIDConverter):
@@ -21,16 +23,32 @@ app_name = "api"
 urlpatterns = [
     path("auth/token/", views.TokenCreate.as_view(), name="token-create"),
     path("auth/logout/", views.TokenRevoke.as_view(), name="token-revoke"),
+    path("tokens/", tokens.NamedTokens.as_view(), name="named-token-list"),
+    path("tokens/<any-uuid:token_id>/revoke/", tokens.NamedTokenRevoke.as_view(), name="named-token-revoke"),
+    path("webhook-endpoints/", hooks.WebhookEndpoints.as_view(), name="webhook-endpoint-list"),
+    path("webhook-endpoints/<int:endpoint_id>/test/", hooks.WebhookEndpointTest.as_view(), name="webhook-endpoint-test"),
+    path("webhook-endpoints/<int:endpoint_id>/rotate/", hooks.WebhookEndpointRotate.as_view(), name="webhook-endpoint-rotate"),
+    path("webhook-endpoints/<int:endpoint_id>/disable/", hooks.WebhookEndpointDisable.as_view(), name="webhook-endpoint-disable"),
+    path("webhook-endpoints/<int:endpoint_id>/enable/", hooks.WebhookEndpointEnable.as_view(), name="webhook-endpoint-enable"),
+    path("webhook-endpoints/<int:endpoint_id>/deliveries/", hooks.DeliveryList.as_view(), name="delivery-list"),
+    path(
+        "webhook-endpoints/<int:endpoint_id>/deliveries/<int:delivery_id>/send-again/",
+        hooks.DeliverySendAgain.as_view(),
+        name="delivery-send-again",
+    ),
     path("loans/", views.LoanList.as_view(), name="loan-list"),
     path("loans/<slug:reference>/", views.LoanDetail.as_view(), name="loan-detail"),
     path("loans/<slug:reference>/allotment/", AllotmentDetail.as_view(), name="allotment-detail"),
     path("loans/<slug:reference>/reservations/", views.ReservationCreate.as_view(), name="reservation-create"),
+    path("loans/<slug:reference>/waiting-list/", WaitingListJoin.as_view(), name="waiting-list-join"),
     path("reservations/", views.ReservationList.as_view(), name="reservation-list"),
     path("reservations/<any-uuid:reservation_id>/", views.ReservationDetail.as_view(), name="reservation-detail"),
     path("reservations/<any-uuid:reservation_id>/history/", views.ReservationHistory.as_view(), name="reservation-history"),
     path("reservations/<any-uuid:reservation_id>/outlook/", OutlookDetail.as_view(), name="outlook-detail"),
     path("reservations/<any-uuid:reservation_id>/transfer/", views.TransferCreate.as_view(), name="transfer-create"),
     path("reservations/<any-uuid:reservation_id>/cancel/", views.ReservationCancel.as_view(), name="reservation-cancel"),
+    path("waiting-list/", WaitingListMine.as_view(), name="waiting-list"),
+    path("waiting-list/<any-uuid:entry_id>/leave/", WaitingListLeave.as_view(), name="waiting-list-leave"),
     path("events/", EventList.as_view(), name="event-list"),
     path("portfolio/", views.PortfolioDetail.as_view(), name="portfolio-detail"),
     path("bank-events/", views.BankEventCreate.as_view(), name="bank-event-create"),

@@ -163,14 +163,15 @@ class LoanDetail(PublicView):
 class ReservationCreate(ConditionalView):
     """Reserve part of a loan.
 
-    The reservation's place in the loan's queue is fixed from now on. Start its transfer before `expires_at`, 24 hours from now.
+    The reservation's place in the loan's queue is fixed from now on. Start its transfer before `expires_at`, 24 hours from now. With
+    `at_least`, it takes the lesser of `amount` and what is available, if that is at least so much.
     """
 
     @extend_schema(request=ReservationCreateSerializer, responses={201: ReservationSerializer})
     @idempotent_in_service
     def post(self, request: Request, reference: str, key: Key | None) -> Response:
-        amount = body_of(request, ReservationCreateSerializer)["amount"]
-        reservation = reserve(reference=reference, investor=investor_of(request), amount=amount, key=key)
+        body = body_of(request, ReservationCreateSerializer)
+        reservation = reserve(reference=reference, investor=investor_of(request), key=key, **body)
         return Response(ReservationSerializer((reservation, [])).data, status=201)
 
 

@@ -36,6 +36,36 @@ INVARIANTS = [
         """,
     ),
     Invariant(
+        "A loan's waiting entries and dollars are those of its waiting list",
+        """
+        SELECT loan.id, NULL, count(entry.id) || ' with ' || COALESCE(sum(entry.amount), 0), waiting_entries || ' with ' || waiting_dollars
+        FROM loans_loan loan LEFT JOIN loans_waitinglistentry entry ON entry.loan_id = loan.id AND entry.state = 'waiting'
+        GROUP BY loan.id
+        HAVING (loan.waiting_entries, loan.waiting_dollars) IS DISTINCT FROM (count(entry.id)::int, COALESCE(sum(entry.amount), 0))
+        """,
+    ),
+    Invariant(
+        "Only an open loan has a waiting list",
+        """
+        SELECT loan.id, NULL, 'none on a ' || loan.status || ' loan', count(*) || ' entries'
+        FROM loans_loan loan JOIN loans_waitinglistentry entry ON entry.loan_id = loan.id
+        WHERE loan.status <> 'open' AND entry.state = 'waiting' GROUP BY loan.id
+        """,
+    ),
+    Invariant(
+        "A placed entry of a waiting list has a reservation of its loan and investor, of at least what it takes and at most what it wants",
+        """
+        SELECT entry.loan_id, entry.reservation_id, entry.at_least || ' to ' || entry.amount, first.amount
+        FROM loans_waitinglistentry entry JOIN loans_reservation reservation ON reservation.id = entry.reservation_id
+        JOIN LATERAL (
+            SELECT amount FROM loans_transition WHERE reservation_id = reservation.id AND event = 'reserved' ORDER BY id LIMIT 1
+        ) AS first ON true
+        WHERE first.amount NOT BETWEEN entry.at_least AND entry.amount
+            OR (reservation.loan_id, reservation.investor_id, reservation.created_at)
+                IS DISTINCT FROM (entry.loan_id, entry.investor_id, entry.ended_at)
+        """,
+    ),
+    Invariant(
         "A loan's reservations are numbered without a gap",
         """
         SELECT loan.id, NULL, loan.last_number || ' numbers given',
@@ -161,7 +191,8 @@ INVARIANTS = [
         """
         SELECT loan.id, NULL, COALESCE(last.to_state || ' with ' || last.amount, 'no such loan'), loan.status || ' with ' || loan.amount
         FROM loans_loan loan LEFT JOIN LATERAL (
-            SELECT to_state, amount FROM loans_transition WHERE loan_id = loan.id AND reservation_id IS NULL ORDER BY id DESC LIMIT 1
+            SELECT to_state, amount FROM loans_transition
+            WHERE loan_id = loan.id AND reservation_id IS NULL AND waiting_entry_id IS NULL ORDER BY id DESC LIMIT 1
         ) AS last ON true
         WHERE (last.to_state, last.amount) IS DISTINCT FROM (loan.status, loan.amount)
         """,
@@ -176,6 +207,17 @@ INVARIANTS = [
             WHERE reservation_id IS NOT NULL AND transfer_id IS NULL ORDER BY reservation_id, id DESC
         ) AS last ON last.reservation_id = reservation.id
         WHERE last.to_state IS DISTINCT FROM reservation.state
+        """,
+    ),
+    Invariant(
+        "An entry of a waiting list has the state of its last transition",
+        """
+        SELECT entry.loan_id, NULL, 'entry ' || entry.id || ' ' || COALESCE(last.to_state, 'unknown'), entry.state
+        FROM loans_waitinglistentry entry LEFT JOIN (
+            SELECT DISTINCT ON (waiting_entry_id) waiting_entry_id, to_state FROM loans_transition
+            WHERE waiting_entry_id IS NOT NULL ORDER BY waiting_entry_id, id DESC
+        ) AS last ON last.waiting_entry_id = entry.id
+        WHERE last.to_state IS DISTINCT FROM entry.state
         """,
     ),
     Invariant(

@@ -9,7 +9,7 @@ from django.db import connection
 
 from loans.audit.history_chain import check_chain
 from loans.audit.invariants import INVARIANTS, SWEPT_WITHIN, Invariant
-from loans.domain.business_calendar import end_of_day, last_ended_banking_days
+from loans.domain.business_calendar import closing_time, last_ended_banking_days
 from loans.ledger.review_items import open_review_item
 from loans.models import ReviewItem
 from loans.selectors.closing_values import loans_without_closing_value
@@ -68,7 +68,7 @@ def _breaches(invariant: Invariant, at: datetime) -> list[Breach]:
 def _missing_closing_values(at: datetime) -> list[Breach]:
     (day,) = last_ended_banking_days(at - CLOSING_VALUES_WITHIN, 1)
     sentence = "A loan that was open or funded at the end of a banking day has a closing value"
-    loan_ids = loans_without_closing_value(day, end_of_day(day))[:MOST_LISTED]
+    loan_ids = loans_without_closing_value(day, closing_time(day))[:MOST_LISTED]
     return [Breach(sentence, loan_id, None, f"one of {day}", "none") for loan_id in loan_ids]
 
 

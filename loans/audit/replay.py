@@ -22,12 +22,15 @@ from loans.domain.states import (
     REFUND_STATUSES,
     RESERVATION_TRANSITIONS,
     TRANSFER_TRANSITIONS,
+    WAITING_LIST_TRANSITIONS,
     LoanEvent,
     LoanStatus,
     ReservationEvent,
     ReservationState,
     TransferEvent,
     TransferStatus,
+    WaitingListEvent,
+    WaitingListState,
     state_after,
 )
 
@@ -36,7 +39,7 @@ EVIDENCE = "evidence"  # Among the facts: the numbers by which a change was deci
 
 @dataclass(frozen=True, slots=True)
 class TransitionRow:
-    """A transition as plain values. It is about a transfer, or else a reservation, or else the loan."""
+    """A transition as plain values. It is about an entry of the waiting list, a transfer, a reservation, or else the loan."""
 
     id: int
     at: datetime
@@ -48,11 +51,12 @@ class TransitionRow:
     amount: Decimal
     deadline: datetime | None
     facts: dict[str, Any] | None = None
+    waiting_entry: UUID | None = None
 
 
 @dataclass(slots=True)
 class ReplayedLoan:
-    """A loan as its history describes it. `settled` and `claimed` are the sums of its reservations."""
+    """A loan as its history describes it. `settled` and `claimed` are the sums of its reservations, the others those of its list."""
 
     status: str = ""
     amount: Decimal = ZERO_DOLLARS
@@ -61,6 +65,8 @@ class ReplayedLoan:
     settled: Decimal = ZERO_DOLLARS
     claimed: Decimal = ZERO_DOLLARS
     last_number: int = 0
+    waiting_entries: int = 0
+    waiting_dollars: Decimal = ZERO_DOLLARS
     facts: dict[str, str] = field(default_factory=dict)
 
 
@@ -93,6 +99,19 @@ class ReplayedTransfer:
     moved: Decimal = ZERO_DOLLARS
 
 
+@dataclass(slots=True)
+class ReplayedEntry:
+    """An entry of the waiting list as its history describes it. `reservation` is the id of what it became, as text."""
+
+    number: int
+    joined_at: datetime
+    amount: Decimal
+    at_least: Decimal
+    state: str = WaitingListState.WAITING
+    reservation: str | None = None
+    ended_at: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A transition that cannot follow from those before it: the field that contradicts them, its value, and what was expected."""
@@ -105,11 +124,12 @@ class Fault:
 
 @dataclass(slots=True)
 class Replay:
-    """A loan with its reservations and transfers as its history describes them, and the transitions that were left out."""
+    """A loan with its reservations, transfers and waiting list as its history describes them, and the transitions that were left out."""
 
     loan: ReplayedLoan = field(default_factory=ReplayedLoan)
     reservations: dict[UUID, ReplayedReservation] = field(default_factory=dict)
     transfers: dict[UUID, ReplayedTransfer] = field(default_factory=dict)
+    waiting_list: dict[UUID, ReplayedEntry] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -140,11 +160,17 @@ def replay(history: Iterable[TransitionRow]) -> Replay:
         result.loan.settled += reservation.settled_amount
         if reservation.state in LIVE:
             result.loan.claimed += reservation.amount
+    for entry in result.waiting_list.values():
+        if entry.state == WaitingListState.WAITING:
+            result.loan.waiting_entries += 1
+            result.loan.waiting_dollars += entry.amount
     return result
 
 
 def _apply(result: Replay, row: TransitionRow) -> None:
-    if row.transfer:
+    if row.waiting_entry:
+        _apply_to_entry(result, row, row.waiting_entry)
+    elif row.transfer:
         _apply_to_transfer(result, row, row.transfer)
     elif row.reservation:
         _apply_to_reservation(result, row, row.reservation)
@@ -192,6 +218,35 @@ def _apply_to_reservation(result: Replay, row: TransitionRow, reservation_id: UU
         reservation.cause, reservation.settled_amount, reservation.funded = event, ZERO_DOLLARS, False
     elif event in {ReservationEvent.FUNDED, ReservationEvent.REINSTATED_PENDING, ReservationEvent.REVIVED, ReservationEvent.UNFUNDED}:
         reservation.funded = row.deadline is None
+
+
+def _apply_to_entry(result: Replay, row: TransitionRow, entry_id: UUID) -> None:
+    event = WaitingListEvent(row.event)
+    if event == WaitingListEvent.JOINED:
+        _expect("from_state", row.from_state, "")
+        _expect("to_state", row.to_state, WaitingListState.WAITING)
+        if entry_id in result.waiting_list:
+            raise _Contradiction("event", event, "one that is possible then: it has joined before")
+        number = len(result.waiting_list) + 1
+        result.waiting_list[entry_id] = ReplayedEntry(number, row.at, row.amount, Decimal(_fact(row, "at_least")))
+        return
+    if entry_id not in result.waiting_list:
+        raise _Contradiction("waiting_entry", entry_id, "one that has joined")
+    entry = result.waiting_list[entry_id]
+    _expect("from_state", row.from_state, entry.state)
+    _expect("to_state", row.to_state, state_after(WAITING_LIST_TRANSITIONS, WaitingListState(entry.state), event))
+    if event == WaitingListEvent.PLACED:
+        entry.reservation = _fact(row, "reservation")
+        _expect("amount", row.amount, _reservation(result, UUID(entry.reservation)).amount)
+    else:
+        _expect("amount", row.amount, entry.amount)
+    entry.state, entry.ended_at = row.to_state, row.at
+
+
+def _fact(row: TransitionRow, name: str) -> str:
+    if name not in (row.facts or {}):
+        raise _Contradiction("facts", row.facts, f"some with {name}")
+    return str((row.facts or {})[name])
 
 
 def _apply_amount(reservation: ReplayedReservation, row: TransitionRow, event: ReservationEvent) -> None:

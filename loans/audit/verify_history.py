@@ -8,9 +8,9 @@ from uuid import UUID
 
 from django.db import connection, models, transaction
 
-from loans.audit.replay import Replay, ReplayedLoan, ReplayedReservation, ReplayedTransfer, TransitionRow, in_words, replay
+from loans.audit.replay import Replay, ReplayedEntry, ReplayedLoan, ReplayedReservation, ReplayedTransfer, TransitionRow, in_words, replay
 from loans.domain.errors import NotFound
-from loans.models import Loan, Reservation, Transfer, Transition
+from loans.models import Loan, Reservation, Transfer, Transition, WaitingListEntry
 
 ROWS_FETCHED = 2_000  # at a time; a loan may have a million transitions
 
@@ -68,7 +68,19 @@ def _snapshot() -> Iterator[None]:
 
 
 def _history(loan_id: int) -> Iterator[TransitionRow]:
-    fields = ("id", "at", "reservation_id", "transfer_id", "event", "from_state", "to_state", "amount", "deadline", "facts")
+    fields = (
+        "id",
+        "at",
+        "reservation_id",
+        "transfer_id",
+        "event",
+        "from_state",
+        "to_state",
+        "amount",
+        "deadline",
+        "facts",
+        "waiting_entry_id",
+    )
     rows = Transition.objects.filter(loan_id=loan_id).order_by("id").values_list(*fields)
     return (TransitionRow(*row) for row in rows.iterator(chunk_size=ROWS_FETCHED))
 
@@ -83,6 +95,8 @@ def _compare(loan: Loan, result: Replay) -> Iterator[Difference]:
     transfers = Transfer.objects.filter(reservation__loan=loan).order_by("pk").iterator(chunk_size=ROWS_FETCHED)
     stored_transfers = ((transfer.pk, _stored_transfer(transfer)) for transfer in transfers)
     yield from _compare_rows(loan.reference, "transfer", result.transfers, stored_transfers)
+    entries = WaitingListEntry.objects.filter(loan=loan).order_by("number").iterator(chunk_size=ROWS_FETCHED)
+    yield from _compare_rows(loan.reference, "waiting entry", result.waiting_list, ((entry.pk, _stored_entry(entry)) for entry in entries))
 
 
 def _compare_rows(reference: str, kind: str, replayed: dict[UUID, Any], stored: Iterable[tuple[UUID, Any]]) -> Iterator[Difference]:
@@ -126,6 +140,8 @@ def _stored_loan(loan: Loan) -> ReplayedLoan:
         settled=loan.settled,
         claimed=loan.claimed,
         last_number=loan.last_number,
+        waiting_entries=loan.waiting_entries,
+        waiting_dollars=loan.waiting_dollars,
         facts={name: str(getattr(loan, name)) for name in Loan.FACTS},
     )
 
@@ -149,3 +165,8 @@ def _stored_reservation(reservation: Reservation) -> ReplayedReservation:
 
 def _stored_transfer(transfer: Transfer) -> ReplayedTransfer:
     return ReplayedTransfer(transfer.reservation_id, transfer.created_at, transfer.status, transfer.amount, transfer.moved)
+
+
+def _stored_entry(entry: WaitingListEntry) -> ReplayedEntry:
+    reservation = str(entry.reservation_id) if entry.reservation_id else None
+    return ReplayedEntry(entry.number, entry.joined_at, entry.amount, entry.at_least, entry.state, reservation, entry.ended_at)

@@ -41,7 +41,8 @@ class LoanPlan:
 
     `opens` is the day on which it opens, None for a draft that stays one; it closes at 5 p.m. of the day `closes`. Each reservation is
     a day, thousands of dollars, and a story from stories.py; they are made in the order of their days, and within a day of this list.
-    `facts` are further fields of the loan.
+    `waiting` are the entries of its waiting list: a day, thousands of dollars, and the least thousands that they take. `facts` are
+    further fields of the loan.
     """
 
     title: str
@@ -52,6 +53,7 @@ class LoanPlan:
     opens: int | None = None
     closes: int = 8
     reservations: tuple[tuple[int, int, Callable[[Story], Scene]], ...] = ()
+    waiting: tuple[tuple[int, int, int], ...] = ()
     by_staff: Callable[[Play, str], Scene] | None = None
     facts: dict[str, object] = field(default_factory=dict)
 
@@ -105,6 +107,7 @@ PLANS = (
         opens=-13,
         closes=2,
         reservations=((-13, 100, pays), (-13, 120, pays), (-11, 80, pays), (-8, 40, pays), (-2, 6, starts_transfer), (0, 5, reserves)),
+        waiting=((0, 8, 3), (0, 10, 10)),
     ),
     LoanPlan(
         "Townhouses off Westheimer",

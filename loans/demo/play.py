@@ -19,6 +19,7 @@ from loans.models import Investor, Reservation
 from loans.services.bank_events import Notice, record_bank_event
 from loans.services.expiry import expire_due
 from loans.services.settlement import settle_due
+from loans.services.waiting_list import serve_waiting_lists
 
 FIRST_DAY, LAST_DAY = -15, 14  # the banking days that a moment may lie on
 SEED = 90266
@@ -77,9 +78,9 @@ class Play:
         self.add(moment, _scene_of(action))
 
     def sweep_after_deadline(self, reservation: Reservation) -> None:
-        """Run the expire job a minute after the reservation's deadline."""
+        """Run the expire job a minute after the reservation's deadline, which serves the waiting lists too."""
         if reservation.expires_at:
-            sweep = _scene_of(lambda: expire_due(self.at))
+            sweep = _scene_of(lambda: (expire_due(self.at), serve_waiting_lists(self.at)))
             self._add(reservation.expires_at + timedelta(minutes=1), self.moment, sweep)
 
     def bank_reports(self, kind: str, reference: str, amount: Decimal, *, earlier: timedelta = timedelta(minutes=4)) -> None:

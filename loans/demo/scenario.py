@@ -7,6 +7,7 @@ of the others stay the same. To let something else happen, add a story to storie
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
@@ -25,6 +26,7 @@ from loans.notifications import outbox
 from loans.selectors.loans import all_loan_ids
 from loans.services.closing_values import record_due_closing_values
 from loans.services.loans import create_loan, open_loan
+from loans.services.waiting_list import join_waiting_list
 
 PASSWORD = "demo"  # noqa: S105  of a developer's own machine; the command refuses any other
 FIRST_DAY_OF_DRAFTS = -10
@@ -94,6 +96,16 @@ def _add_loan(play: Play, plan: LoanPlan, reference: str, created: Moment, inves
     for position, ((day, thousands, story), investor) in enumerate(zip(plan.reservations, reserving, strict=True)):
         moment = Moment(day, 8 * 60 + position * 30 + play.random_number(0, 29))
         play.add(moment, story(Story(play, reference, investor, Decimal(thousands * 1000))))
+
+    # The last investors wait, so that the random ones stay who they are.
+    for position, ((day, thousands, least), investor) in enumerate(zip(plan.waiting, reversed(investors), strict=False)):
+        amounts = {"amount": Decimal(thousands * 1000), "at_least": Decimal(least * 1000)}
+        join = partial(_join_waiting_list, play, reference=reference, investor=investor, **amounts)
+        play.do(Moment(day, 15 * 60 + position), join)
+
+
+def _join_waiting_list(play: Play, **entry: Any) -> None:
+    join_waiting_list(now=play.at, **entry)
 
 
 def _create_and_open(play: Play, plan: LoanPlan, reference: str) -> Scene:

@@ -20,14 +20,14 @@ from loans.domain.reservation_money import ZERO_DOLLARS
 class Report:
     """What the bank, or a member of staff in its place, reports: `amount` dollars moved, or with `is_failure` did not or came back.
 
-    `is_another_payment`: staff have confirmed that it is no duplicate.
+    `answer_another_payment`: staff have confirmed that it is no duplicate.
     """
 
     id: str
     is_failure: bool
     amount: Decimal
     occurred_at: datetime
-    is_another_payment: bool = False
+    answer_another_payment: bool = False
 
 
 class Effect(StrEnum):
@@ -129,10 +129,11 @@ def refund_position(reports: Iterable[Report]) -> RefundPosition:
     """Return the position of a refund.
 
     A payment counts whatever its amount. A failure takes back what was paid; it also counts where nothing was reported as paid, since the
-    bank could not deliver what we sent.
+    bank could not deliver what we sent, unless a later attempt succeeded.
     """
     paid, bounced = ZERO_DOLLARS, False
     effects: dict[str, Effect] = {}
+    failed_attempts: list[str] = []
     for report, is_repeated in _in_order_of_the_bank(reports):
         effects[report.id] = Effect.COUNTS
         if not report.is_failure:
@@ -140,9 +141,12 @@ def refund_position(reports: Iterable[Report]) -> RefundPosition:
                 effects[report.id] = Effect.DOUBTFUL
             else:
                 paid, bounced = paid + report.amount, False
+                effects |= dict.fromkeys(failed_attempts, Effect.SUPERSEDED)
         elif report.amount > paid > 0:
             effects[report.id] = Effect.TOO_LARGE
         else:
+            if not paid:
+                failed_attempts.append(report.id)
             paid, bounced = max(ZERO_DOLLARS, paid - report.amount), True
     return RefundPosition(paid, bounced, effects)
 
@@ -151,8 +155,8 @@ def _in_order_of_the_bank(reports: Iterable[Report]) -> Iterator[tuple[Report, b
     """Yield the reports, and whether each has the amount and the time of one before, so that it may be the same payment."""
     fingerprints: set[tuple[Decimal, datetime]] = set()
     # Reports that are equal in all of this stay in the order in which they were recorded; which one of them counts makes no difference.
-    for report in sorted(reports, key=lambda report: (report.occurred_at, report.is_failure, report.is_another_payment, report.amount)):
+    for report in sorted(reports, key=lambda report: (report.occurred_at, report.is_failure, report.answer_another_payment, report.amount)):
         fingerprint = (report.amount, report.occurred_at)
-        yield report, fingerprint in fingerprints and not report.is_failure and not report.is_another_payment
+        yield report, fingerprint in fingerprints and not report.is_failure and not report.answer_another_payment
         if not report.is_failure:
             fingerprints.add(fingerprint)

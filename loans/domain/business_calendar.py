@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from holidays.financial.federal_reserve import FederalReserve
 
 NEW_YORK = ZoneInfo("America/New_York")
-END_OF_DAY = time(18)
+CLOSING_TIME = time(18)
 """When a day's closing values are taken, in New York."""
 
 
@@ -66,17 +66,17 @@ def new_york_day(at: datetime) -> date:
     return at.astimezone(NEW_YORK).date()
 
 
-def end_of_day(day: date) -> datetime:
+def closing_time(day: date) -> datetime:
     """Return the end of the day for closing values: 18:00 in New York. Deadlines count calendar days instead, until midnight."""
-    return datetime.combine(day, END_OF_DAY, NEW_YORK)
+    return datetime.combine(day, CLOSING_TIME, NEW_YORK)
 
 
 def last_ended_banking_days(at: datetime, count: int) -> list[date]:
-    """Return the last `count` banking days whose `end_of_day` was not after `at`, oldest first."""
+    """Return the last `count` banking days whose `closing_time` was not after `at`, oldest first."""
     days: list[date] = []
     day = new_york_day(at)
     while len(days) < count:
-        if is_banking_day(day) and end_of_day(day) <= at:
+        if is_banking_day(day) and closing_time(day) <= at:
             days.append(day)
         day -= timedelta(days=1)
     return days[::-1]

@@ -38,7 +38,8 @@ class Invalid(Problem):
 class OverLimit(Problem):
     """The amount is more than is available.
 
-    `available`: in dollars; `frees_at`: when more may be available, or None; `available_then`: how much at that instant.
+    `available`: in dollars; `frees_at`: when more may be available, or None; `available_then`: how much at that instant;
+    `waiting_list`: how many `entries` wait for the loan, and for how many `dollars`.
     """
 
     code = "over_limit"
@@ -82,6 +83,13 @@ class NotPermitted(Problem):
 
     code = "permission_denied"
     title = "Not permitted"
+
+
+class ScopeMissing(Problem):
+    """The token does not have the scope that the request needs. `needed_scope`: that scope; `scopes`: those of the token."""
+
+    code = "scope_missing"
+    title = "Scope missing"
 
 
 class ApprovalNeeded(Problem):

@@ -2,6 +2,7 @@
 
 - remaining: the loan's amount minus what has settled.
 - claimed: the amounts of the loan's live reservations, added up.
+- waiting: the dollars for which the loan's waiting list waits. Nobody else may take them.
 - overbooking rate: by which fraction of what remains the claimed dollars may exceed it. With 0.20 they may reach 120 %, since some
   reservations lapse.
 
@@ -12,6 +13,7 @@ reservation in; tests/loans/ledger/test_admission.py holds the two together.
 from decimal import ROUND_DOWN, Decimal
 
 CENT = Decimal("0.01")
+NO_DOLLARS = Decimal("0.00")
 LEAST_MINIMUM = Decimal("1000.00")
 DEFAULT_OVERBOOKING_RATE = Decimal("0.20")
 MAX_DOLLARS = Decimal("999999999999.99")
@@ -24,9 +26,17 @@ def limit(remaining: Decimal, overbooking_rate: Decimal) -> Decimal:
     return (remaining * (1 + overbooking_rate)).quantize(CENT, ROUND_DOWN)
 
 
-def available(remaining: Decimal, overbooking_rate: Decimal, claimed: Decimal) -> Decimal:
-    """Return how many dollars one new reservation of an open loan may take; `overbooking_rate` is a fraction."""
-    return max(Decimal("0.00"), min(remaining, limit(remaining, overbooking_rate) - claimed))
+def available(remaining: Decimal, overbooking_rate: Decimal, claimed: Decimal, waiting: Decimal = NO_DOLLARS) -> Decimal:
+    """Return how many dollars one new reservation of an open loan may take; `overbooking_rate` is a fraction.
+
+    `waiting` are the dollars of the waiting list; for those who wait themselves they are 0.
+    """
+    return max(NO_DOLLARS, min(remaining, limit(remaining, overbooking_rate) - claimed) - waiting)
+
+
+def taken(amount: Decimal, at_least: Decimal, available: Decimal) -> Decimal:
+    """Return how many dollars to take of `available`: the lesser of the two; `at_least` where less is available, which is then refused."""
+    return max(at_least, min(amount, available))
 
 
 def meets_minimum(amount: Decimal, minimum: Decimal, remaining: Decimal) -> bool:

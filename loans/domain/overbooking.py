@@ -112,7 +112,7 @@ def payment_probability(*, state: str, funded: bool, reserved_lapse: float, pend
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class LoanOutlook:
     """What is to be expected of a loan. Dollars are averages, as floats.
 
     `chance_over` is the probability that somebody whose money came is cut or turned away; `expected_over` the dollars of that. The
@@ -126,18 +126,18 @@ class Outlook:
     error: float = 0.0
 
 
-def outlook(reservations: Iterable[tuple[Decimal, float]], remaining: Decimal) -> Outlook:
+def outlook(reservations: Iterable[tuple[Decimal, float]], remaining: Decimal) -> LoanOutlook:
     """Return the outlook of a loan with these live reservations: the amount of each, and its probability of being paid."""
     return _outlook_of(paid_dollars(reservations), int(remaining * 100))
 
 
-def _outlook_of(paid: PaidDollars, cents: int) -> Outlook:
+def _outlook_of(paid: PaidDollars, cents: int) -> LoanOutlook:
     return _outlook(paid.chance_above(cents), paid.expected_below(cents), paid.mean, cents, paid.error)
 
 
-def _outlook(chance_over: float, unfilled_cents: float, paid_cents: float, remaining_cents: int, error_cents: float) -> Outlook:
+def _outlook(chance_over: float, unfilled_cents: float, paid_cents: float, remaining_cents: int, error_cents: float) -> LoanOutlook:
     over_cents = max(0.0, paid_cents - remaining_cents + unfilled_cents)
-    return Outlook(chance_over, over_cents / 100, unfilled_cents / 100, paid_cents / 100, error_cents / 100)
+    return LoanOutlook(chance_over, over_cents / 100, unfilled_cents / 100, paid_cents / 100, error_cents / 100)
 
 
 class Filling:
@@ -152,11 +152,11 @@ class Filling:
         self._remaining, self._typical_cents, self._probability = remaining, int(typical * 100), probability
 
     @property
-    def present(self) -> Outlook:
+    def present(self) -> LoanOutlook:
         """The outlook of the loan as it is, without further reservations."""
         return _outlook_of(self._paid, int(self._remaining * 100))
 
-    def outlook(self, rate: Decimal) -> Outlook:
+    def outlook(self, rate: Decimal) -> LoanOutlook:
         """Return the outlook of the loan filled up to its limit at this overbooking rate."""
         cents = int(self._remaining * 100)
         room_cents = max(0, int((limits.limit(self._remaining, rate) - self._claimed) * 100))

@@ -1,7 +1,7 @@
-"""List the states of loans, reservations and transfers, and which event leads from one to another.
+"""List the states of loans, reservations, transfers and entries of waiting lists, and which event leads from one to another.
 
 There is one table of transitions for each. A pair of state and event that its table does not have is refused. The events that
-create a loan, a reservation or a transfer are in no table, since no state comes before them. History records each event. The event
+create one of them are in no table, since no state comes before them. History records each event. The event
 that cancels a reservation is also the cause that its investor sees.
 
 Words that are easily confused:
@@ -211,6 +211,37 @@ TRANSFER_TRANSITIONS = {
     (TransferStatus.PAID, TransferEvent.BOUNCED_IN_PART): TransferStatus.PAID,  # More had been paid than was due.
     **{(status, TransferEvent.BOUNCED): TransferStatus.DUE for status in (TransferStatus.DUE, TransferStatus.SENT, TransferStatus.PAID)},
 }
+
+
+class WaitingListState(StrEnum):
+    """The state of an entry of a loan's waiting list."""
+
+    WAITING = "waiting"
+    PLACED = "placed"  # It became a reservation.
+    LEFT = "left"
+    REMOVED = "removed"
+    ENDED = "ended"
+
+
+class WaitingListEvent(StrEnum):
+    """What happens to an entry of a loan's waiting list."""
+
+    JOINED = "joined"
+    PLACED = "placed"
+    LEFT = "left"
+    REMOVED = "removed"  # Staff removed it.
+    ENDED = "ended"  # The loan was funded or withdrawn.
+
+
+WAITING_LIST_TRANSITIONS = {
+    (WaitingListState.WAITING, WaitingListEvent.PLACED): WaitingListState.PLACED,
+    (WaitingListState.WAITING, WaitingListEvent.LEFT): WaitingListState.LEFT,
+    (WaitingListState.WAITING, WaitingListEvent.REMOVED): WaitingListState.REMOVED,
+    (WaitingListState.WAITING, WaitingListEvent.ENDED): WaitingListState.ENDED,
+}
+
+LIST_ENDS_WITH = {LoanStatus.FUNDED, LoanStatus.WITHDRAWN}
+"""A loan in these states takes no more reservations, so its waiting list ends. A loan that reached its closing can be extended."""
 
 # A refusal does not list these as possible: they change no state, or only follow from what the bank reports in another order.
 UNLISTED_EVENTS: set[StrEnum] = {

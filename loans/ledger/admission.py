@@ -7,7 +7,7 @@ docs/performance.md).
 
 What counts in the investor's limits is read in the statement's snapshot. The investor's row is changed with each reservation, and only
 if it still has the version that the snapshot shows; otherwise more may count by now, and the statement fails as a whole. The caller then
-tries again with both rows locked, and with the investor's dollars counted anew (`locks.count_unfunded`).
+tries again with both rows locked, and with the investor's dollars counted anew (`locks.recount_unfunded`).
 """
 
 from contextlib import nullcontext
@@ -34,7 +34,7 @@ from peerloans.database.prepared import Prepared
 REMAINING = "(amount - settled)"
 LIMIT = "trunc((amount - settled) * (1 + overbooking_rate), 2)"
 MEETS_MINIMUM = f"(%(amount)s >= minimum OR ({REMAINING} < minimum AND %(amount)s = {REMAINING}))"
-FITS = f"(%(amount)s <= {REMAINING} AND %(amount)s <= {LIMIT} - claimed)"
+FITS = f"(%(amount)s + waiting_dollars <= {REMAINING} AND %(amount)s + waiting_dollars <= {LIMIT} - claimed)"
 # The rules of loans/domain/investor_limits.py. `counted` is what counts in the investor's limits with the new reservation; of the unfunded
 # dollars it is an upper bound (Investor.unfunded_at_most).
 COUNTED = """

@@ -12,7 +12,8 @@ from django.db import connection, models
 
 from loans.models import Loan, Reservation, Transfer, Transition
 
-_LOAN_COLUMNS = ("id", "status", "amount", "opens_at", "closes_at", "settled", "claimed", "lottery_secret", *Loan.FACTS)
+_LOAN_COUNTERS = ("waiting_dollars", "waiting_entries", "last_number")
+_LOAN_COLUMNS = ("id", "status", "amount", "opens_at", "closes_at", "settled", "claimed", *_LOAN_COUNTERS, "lottery_secret", *Loan.FACTS)
 _RESERVATION_COLUMNS = (
     "id",
     "state",
@@ -33,6 +34,7 @@ _TRANSITION_COLUMNS = (
     "loan_id",
     "reservation_id",
     "transfer_id",
+    "waiting_entry_id",
     "event",
     "from_state",
     "to_state",

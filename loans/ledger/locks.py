@@ -6,7 +6,7 @@ version. To exclude deadlocks, an Idempotency-Key is locked before any loan, loa
 investors in the order of theirs. A wait for a lock ends after PostgreSQL's `lock_timeout`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -119,7 +119,7 @@ def lock_loans(
     return LockedLoans(loans, loans[0].at)  # type: ignore[attr-defined]
 
 
-def count_unfunded(investor_id: int, at: datetime) -> None:
+def recount_unfunded(investor_id: int, at: datetime) -> None:
     """Lock the investor until the end of the transaction, and count the unfunded dollars anew. Lock the loans before.
 
     Since every reservation adds its dollars and nothing subtracts them, the stored number is an upper bound until it is counted again.
@@ -136,6 +136,16 @@ def count_unfunded(investor_id: int, at: datetime) -> None:
             ) WHERE id = %s
         """
         cursor.execute(statement, [at, investor_id])
+
+
+def lock_investors(investor_ids: Iterable[int]) -> None:
+    """Lock the investors until the end of the transaction. Lock the loans before.
+
+    Raises:
+        OperationalError: a lock does not come in time; `short_transaction` translates it to Busy.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM loans_investor WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE", [list(investor_ids)])
 
 
 def note_in_limits(dollars: Mapping[int, Decimal]) -> None:

@@ -14,7 +14,7 @@ SEED_BYTES = 16
 
 
 def drawn_seed(loan: Loan) -> dict[str, Any]:
-    """Return the changes of a loan that opens, or reopens: a new secret seed and its commitment. None where the rule is no lottery."""
+    """Return the changes of a loan that opens, or reopens: a new secret seed and its commitment. Empty where the rule is no lottery."""
     if loan.settlement_rule != lottery.__name__:
         return {}
     seed = secrets.token_hex(SEED_BYTES)
@@ -22,5 +22,5 @@ def drawn_seed(loan: Loan) -> dict[str, Any]:
 
 
 def revealed_seed(loan: Loan) -> dict[str, Any]:
-    """Return the changes of a loan that becomes funded: its seed is no secret any more. None where the rule is no lottery."""
+    """Return the changes of a loan that becomes funded: its seed is no secret any more. Empty where there is no secret."""
     return {"lottery_secret": "", "lottery_seed": loan.lottery_secret} if loan.lottery_secret else {}

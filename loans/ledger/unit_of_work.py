@@ -1,8 +1,9 @@
-"""Change loans, reservations and transfers under lock, and write all changes together with their history.
+"""Change loans, reservations, transfers and waiting lists under lock, and write all changes together with their history.
 
 Only this module, `admission` and `expiry` write states, totals and history. Amounts are dollars.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,20 +12,24 @@ from typing import Any
 from uuid import UUID
 
 from celery import current_app
+from django.conf import settings
 from django.core.cache import cache
 from django.db import transaction
 from psycopg.types.json import Jsonb
 
 from loans import remaining_cache
 from loans.domain import reservation_money
-from loans.domain.actors import Actor
-from loans.domain.errors import NotFound, NotPermitted
+from loans.domain.actors import SYSTEM, Actor
+from loans.domain.deadlines import transfer_deadline
+from loans.domain.errors import Busy, NotFound, NotPermitted
 from loans.domain.states import (
     LET_GO,
+    LIST_ENDS_WITH,
     LIVE,
     LOAN_TRANSITIONS,
     RESERVATION_TRANSITIONS,
     TRANSFER_TRANSITIONS,
+    WAITING_LIST_TRANSITIONS,
     Direction,
     LoanEvent,
     LoanStatus,
@@ -32,15 +37,20 @@ from loans.domain.states import (
     ReservationState,
     TransferEvent,
     TransferStatus,
+    WaitingListEvent,
+    WaitingListState,
     state_after,
 )
 from loans.ledger import locks
-from loans.ledger.bulk_write import write_changes
+from loans.ledger.bulk_write import refuse_extra_decimals, write_changes
 from loans.ledger.expiry import expire_lapsed
 from loans.ledger.lottery_seed import drawn_seed
 from loans.ledger.review_items import open_review_item
-from loans.models import OPEN_STATUSES, BankEvent, Investor, Loan, Reservation, Transfer, Transition
+from loans.ledger.waiting_list import due_placements, investors_to_serve, serve_soon
+from loans.models import OPEN_STATUSES, BankEvent, Investor, Loan, Reservation, Transfer, Transition, WaitingListEntry
 from peerloans.wording import deadline_text, dollars_text
+
+logger = logging.getLogger(__name__)
 
 DELIVER_TASK = "loans.tasks.deliver"
 # After these events more counts in the limits of the reservation's investor. A reservation that lapses counts by its deadline alone.
@@ -99,6 +109,8 @@ def unit_of_work(
 ) -> Iterator["UnitOfWork"]:
     """Lock loans, cancel their lapsed reservations, and write what the block has changed when it ends; in one transaction.
 
+    Then serve the waiting lists of the loans from what is available now.
+
     Pass the ids of loans, the reference of one, or one reservation's id. With `skip_locked`, loans that another transaction holds are
     left out. `actor` and `reason` go into history with each change. An exception in the block undoes everything, also the cancellation
     of lapsed reservations.
@@ -114,6 +126,35 @@ def unit_of_work(
         work = UnitOfWork(loans, at, actor=actor, reason=reason, expired=expire_lapsed(loans, at))
         yield work
         work.write()
+        serve_waiting_lists(loans, at, counting_more=work.counting_more)
+
+
+def serve_waiting_lists(loans: Sequence[Loan], at: datetime, *, counting_more: Mapping[int, Decimal]) -> None:
+    """Make reservations for those who wait for the loans, as far as dollars are available. The caller holds the loans' locks.
+
+    Before, note in the investors' limits what counts more: all investors are locked together, in one order. If a lock does not come in
+    time, the lists are left to a job, so that what has freed the dollars is not undone.
+
+    Raises:
+        OperationalError: nobody is served, and a lock of those in `counting_more` does not come in time.
+    """
+    investor_ids = investors_to_serve(loans, at)
+    if investor_ids:
+        try:
+            with locks.short_transaction():
+                locks.lock_investors(investor_ids | counting_more.keys())
+        except Busy:
+            logger.warning("The waiting lists are left to the job: an investor is locked.")
+            investor_ids = set()
+            for loan in loans:
+                serve_soon(loan.pk)
+    locks.note_in_limits(counting_more)
+    for loan in loans if investor_ids else ():
+        serving = UnitOfWork([loan], at, actor=SYSTEM, reason="", expired=0)
+        for entry, amount in due_placements(loan, at, investor_ids):
+            serving.place(entry, amount)
+        serving.write()
+        locks.note_in_limits(serving.counting_more)
 
 
 class UnitOfWork:
@@ -132,7 +173,9 @@ class UnitOfWork:
         self._changed_loans: dict[int, Loan] = {}
         self._changed_reservations: dict[UUID, Reservation] = {}
         self._changed_transfers: dict[UUID, Transfer] = {}
-        self._counting_more: dict[int, Decimal] = {}
+        self._changed_entries: dict[UUID, WaitingListEntry] = {}
+        self._placed_reservations: list[Reservation] = []
+        self.counting_more: dict[int, Decimal] = {}
         self._transitions: list[Transition] = []
 
     @property
@@ -170,6 +213,9 @@ class UnitOfWork:
         self._changed_loans[loan.pk] = loan
         facts = _facts(changes) | ({"evidence": dict(evidence)} if evidence else {})
         self._record(loan, event, from_state, loan.status, loan.amount, deadline=loan.closes_at, facts=Jsonb(facts) if facts else None)
+        if loan.status in LIST_ENDS_WITH and loan.waiting_entries:
+            for entry in WaitingListEntry.objects.filter(loan=loan, state=WaitingListState.WAITING).order_by("number"):
+                self.end_waiting(entry, WaitingListEvent.ENDED)
 
     def change_reservation(self, reservation: Reservation, event: ReservationEvent, *, rule: str = "", **changes: Any) -> None:
         """Apply `event` to a reservation, and do what follows from it:
@@ -200,8 +246,7 @@ class UnitOfWork:
         _count_in_totals(reservation, loan, sign=1)
         if event in COUNTS_MORE:
             unfunded = reservation.amount if reservation.expires_at else reservation_money.ZERO_DOLLARS
-            investor_id = reservation.investor_id
-            self._counting_more[investor_id] = self._counting_more.get(investor_id, reservation_money.ZERO_DOLLARS) + unfunded
+            self._count_more(reservation.investor_id, unfunded)
         self._changed_loans[loan.pk] = loan
 
         # The dollars that the event is about: those that have settled, or had until now; else the reservation's amount. Closing values
@@ -332,6 +377,74 @@ class UnitOfWork:
         transfer.created_at = self.at
         self._record_transfer(transfer, event, "", transfer.amount)
 
+    # --- The waiting list -------------------------------------------------------------------------------------------------
+    def join_waiting_list(self, loan: Loan, investor_id: int, amount: Decimal, at_least: Decimal) -> WaitingListEntry:
+        """Add an investor to the end of a loan's waiting list, and return the entry.
+
+        Raises:
+            ValueError: an amount has fractions of a cent.
+        """
+        last = WaitingListEntry.objects.filter(loan=loan).order_by("-number").values_list("number", flat=True).first()
+        entry = WaitingListEntry(
+            loan=loan,
+            investor_id=investor_id,
+            number=(last or 0) + 1,
+            amount=refuse_extra_decimals(amount),
+            at_least=refuse_extra_decimals(at_least),
+            state=WaitingListState.WAITING,
+            joined_at=self.at,
+        )
+        facts = {"at_least": str(at_least), "list_position": loan.waiting_entries + 1, "dollars_before": str(loan.waiting_dollars)}
+        loan.waiting_entries += 1
+        loan.waiting_dollars += amount
+        self._record_entry(entry, WaitingListEvent.JOINED, "", amount, facts=Jsonb(facts))
+        return entry
+
+    def place(self, entry: WaitingListEntry, amount: Decimal) -> None:
+        """Make a reservation of `amount` dollars for an entry that waits. The caller holds the lock of its investor."""
+        loan = self.loans[entry.loan_id]
+        loan.last_number += 1
+        loan.claimed += amount
+        reservation = Reservation(
+            loan=loan,
+            investor_id=entry.investor_id,
+            number=loan.last_number,
+            amount=amount,
+            state=ReservationState.RESERVED,
+            created_at=self.at,
+            expires_at=transfer_deadline(self.at, settings.TIME_LAPSE),
+        )
+        self._placed_reservations.append(reservation)
+        self._count_more(entry.investor_id, amount)
+        self._record(
+            loan, ReservationEvent.RESERVED, "", reservation.state, amount, reservation=reservation, deadline=reservation.expires_at
+        )
+        self.end_waiting(entry, WaitingListEvent.PLACED, reservation)
+
+    def end_waiting(self, entry: WaitingListEntry, event: WaitingListEvent, reservation: Reservation | None = None) -> None:
+        """Apply `event` to an entry, which ends it; `reservation` is what it became.
+
+        Raises:
+            IllegalTransition: it has ended before.
+        """
+        loan = self.loans[entry.loan_id]
+        from_state = WaitingListState(entry.state)
+        entry.state = state_after(WAITING_LIST_TRANSITIONS, from_state, event)
+        entry.ended_at, entry.reservation = self.at, reservation
+        loan.waiting_entries -= 1
+        loan.waiting_dollars -= entry.amount
+        amount, facts = (reservation.amount, Jsonb({"reservation": str(reservation.pk)})) if reservation else (entry.amount, None)
+        self._record_entry(entry, event, from_state, amount, facts=facts)
+
+    def _record_entry(self, entry: WaitingListEntry, event: WaitingListEvent, from_state: str, amount: Decimal, *, facts: Any) -> None:
+        loan = self.loans[entry.loan_id]
+        self._changed_loans[loan.pk] = loan
+        self._changed_entries[entry.pk] = entry
+        self._record(loan, event, from_state, entry.state, amount, waiting_entry=entry, facts=facts)
+
+    def _count_more(self, investor_id: int, unfunded: Decimal) -> None:
+        self.counting_more[investor_id] = self.counting_more.get(investor_id, reservation_money.ZERO_DOLLARS) + unfunded
+
     # --- History: each changed row is noted together with its transition ------------------------------------------------
     def _record_reservation(
         self, reservation: Reservation, event: ReservationEvent, from_state: str, amount: Decimal, *, rule: str = ""
@@ -361,12 +474,22 @@ class UnitOfWork:
 
     # --- Writing ---------------------------------------------------------------------------------------------------------
     def write(self) -> None:
-        """Write all changes in one statement. After the commit, update the remaining cache and send the notification job."""
+        """Write all changes. After the commit, update the remaining cache and send the notification job.
+
+        The caller then notes `counting_more` in the limits of the investors (`serve_waiting_lists`).
+        """
         if not self._transitions:
             return
         self._refuse_own_matter()
         loans = list(self._changed_loans.values())
-        locks.note_in_limits(self._counting_more)
+        if self._changed_entries:
+            Reservation.objects.bulk_create(self._placed_reservations)
+            WaitingListEntry.objects.bulk_create(
+                self._changed_entries.values(),
+                update_conflicts=True,
+                unique_fields=["id"],
+                update_fields=["state", "reservation", "ended_at"],
+            )
         write_changes(loans, list(self._changed_reservations.values()), list(self._changed_transfers.values()), self._transitions)
         for loan in loans:
             loan.version += 1  # The statement has done the same in the database.
@@ -381,6 +504,7 @@ class UnitOfWork:
         """
         if self.actor.kind == "staff" and self.actor.user_id is not None:
             changed = {reservation.investor_id for reservation in self._changed_reservations.values()}
+            changed |= {entry.investor_id for entry in self._changed_entries.values()}
             users = {self.actor.user_id, self.actor.approver_id} - {None}
             if Investor.objects.filter(pk__in=changed, user__in=users).exists():
                 raise NotPermitted("A reservation of your own would change. Ask another member of staff.")

@@ -5,8 +5,10 @@ from decimal import Decimal
 
 import django.contrib.auth.models
 import django.contrib.auth.validators
+import django.contrib.postgres.fields
 import django.contrib.postgres.indexes
 import django.core.serializers.json
+import django.core.validators
 import django.db.models.deletion
 import django.db.models.expressions
 import django.db.models.functions.comparison
@@ -303,7 +305,19 @@ class Migration(migrations.Migration):
             name="Loan",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("reference", models.CharField(max_length=20, unique=True)),
+                (
+                    "reference",
+                    models.CharField(
+                        help_text="A part of addresses: letters, digits, hyphens and underscores.",
+                        max_length=20,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[A-Za-z0-9_-]+$", "Letters, digits, hyphens and underscores, such as PL-0012."
+                            )
+                        ],
+                    ),
+                ),
                 ("title", models.CharField(max_length=200)),
                 ("address", models.CharField(max_length=200)),
                 ("city", models.CharField(max_length=100)),
@@ -403,6 +417,21 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "waiting_dollars",
+                    models.DecimalField(
+                        db_default=Decimal("0.00"),
+                        decimal_places=2,
+                        default=Decimal("0.00"),
+                        editable=False,
+                        help_text="Dollars for which the waiting list waits.",
+                        max_digits=14,
+                    ),
+                ),
+                (
+                    "waiting_entries",
+                    models.PositiveIntegerField(db_default=0, default=0, editable=False, help_text="How many entries wait."),
+                ),
+                (
                     "last_number",
                     models.PositiveBigIntegerField(default=0, editable=False, help_text="The last number that was given to a reservation."),
                 ),
@@ -422,6 +451,20 @@ class Migration(migrations.Migration):
                     models.Index(condition=models.Q(("status__in", ["open", "funded"])), fields=["opens_at", "id"], name="loan_public")
                 ],
                 "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("reference__regex", "^[A-Za-z0-9_-]+$")), name="loan_reference_in_addresses"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("annual_rate__gte", 0),
+                            ("annual_rate__lte", Decimal("50")),
+                            ("ltv__gte", 0),
+                            ("ltv__lte", Decimal("100")),
+                            ("term_months__gte", 1),
+                            ("term_months__lte", 600),
+                        ),
+                        name="loan_terms_sane",
+                    ),
                     models.CheckConstraint(condition=models.Q(("amount__gt", 0)), name="loan_amount_positive"),
                     models.CheckConstraint(condition=models.Q(("minimum__gte", Decimal("1000.00"))), name="loan_minimum_least"),
                     models.CheckConstraint(condition=models.Q(("overbooking_rate__gte", 0)), name="loan_overbooking_rate_sane"),
@@ -462,6 +505,14 @@ class Migration(migrations.Migration):
                     ),
                     models.CheckConstraint(
                         condition=models.Q(("status", "open"), ("claimed", 0), _connector="OR"), name="loan_claims_need_open"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("waiting_dollars", 0), ("waiting_entries", 0)),
+                            models.Q(("status", "open"), ("waiting_dollars__gt", 0), ("waiting_entries__gt", 0)),
+                            _connector="OR",
+                        ),
+                        name="loan_waiting_list_agrees",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(("status__in", ["open", "funded"]), ("settled", 0), _connector="OR"),
@@ -509,6 +560,26 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["day"],
+            },
+        ),
+        migrations.CreateModel(
+            name="NamedToken",
+            fields=[
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("digest", models.CharField(help_text="Of the token.", max_length=128, unique=True)),
+                ("name", models.CharField(max_length=100)),
+                ("scopes", django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=10), size=None)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                ("expires_at", models.DateTimeField()),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="named_tokens", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["created_at", "id"],
             },
         ),
         migrations.CreateModel(
@@ -799,6 +870,54 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.CreateModel(
+            name="WaitingListEntry",
+            fields=[
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("number", models.PositiveBigIntegerField()),
+                ("amount", models.DecimalField(decimal_places=2, max_digits=14)),
+                ("at_least", models.DecimalField(decimal_places=2, max_digits=14)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("placed", "Placed"),
+                            ("left", "Left"),
+                            ("removed", "Removed"),
+                            ("ended", "Ended"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("joined_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(null=True)),
+                (
+                    "investor",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="waiting_list", to="loans.investor"
+                    ),
+                ),
+                (
+                    "loan",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="waiting_list", to="loans.loan"
+                    ),
+                ),
+                (
+                    "reservation",
+                    models.OneToOneField(
+                        help_text="What it became.", null=True, on_delete=django.db.models.deletion.PROTECT, to="loans.reservation"
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "entry of a waiting list",
+                "verbose_name_plural": "waiting lists",
+                "ordering": ["-joined_at", "-id"],
+                "permissions": [("remove_waitinglistentry", "Can remove an entry from a waiting list")],
+            },
+        ),
+        migrations.CreateModel(
             name="Transition",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
@@ -870,6 +989,16 @@ class Migration(migrations.Migration):
                     "user",
                     models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL),
                 ),
+                (
+                    "waiting_entry",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="transitions",
+                        to="loans.waitinglistentry",
+                    ),
+                ),
             ],
             options={
                 "ordering": ["id"],
@@ -881,6 +1010,11 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("url", models.CharField(help_text="https://, and not on a private network.", max_length=500, verbose_name="URL")),
                 ("secret", models.CharField(default=loans.models.fields.new_secret, editable=False, max_length=100)),
+                ("former_secret", models.CharField(blank=True, db_default="", editable=False, max_length=100)),
+                (
+                    "former_secret_until",
+                    models.DateTimeField(editable=False, help_text="Until then the former secret signs, too.", null=True),
+                ),
                 (
                     "enabled",
                     models.BooleanField(
@@ -916,8 +1050,15 @@ class Migration(migrations.Migration):
                 ),
                 ("ended_at", models.DateTimeField(help_text="When it was sent or given up.", null=True)),
                 ("last_error", models.CharField(blank=True, max_length=500)),
-                ("reservation", models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, to="loans.reservation")),
+                (
+                    "reservation",
+                    models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to="loans.reservation"),
+                ),
                 ("transition", models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, to="loans.transition")),
+                (
+                    "waiting_entry",
+                    models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to="loans.waitinglistentry"),
+                ),
                 (
                     "endpoint",
                     models.ForeignKey(
@@ -950,6 +1091,12 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="closingvalue",
             constraint=models.UniqueConstraint(fields=("loan", "day"), name="closing_value_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="namedtoken",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("scopes__contained_by", ["read", "reserve"]), ("scopes__len__gte", 1)), name="named_token_scopes"
+            ),
         ),
         migrations.AddIndex(
             model_name="reservation",
@@ -1179,6 +1326,40 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(fields=("transfer", "number"), name="bankevent_number_unique"),
         ),
         migrations.AddIndex(
+            model_name="waitinglistentry",
+            index=models.Index(condition=models.Q(("state", "waiting")), fields=["loan", "number"], name="waiting_in_order"),
+        ),
+        migrations.AddIndex(
+            model_name="waitinglistentry",
+            index=models.Index(fields=["investor", "-joined_at", "-id"], name="waiting_of_investor"),
+        ),
+        migrations.AddConstraint(
+            model_name="waitinglistentry",
+            constraint=models.UniqueConstraint(fields=("loan", "number"), name="waiting_number_unique"),
+        ),
+        migrations.AddConstraint(
+            model_name="waitinglistentry",
+            constraint=models.UniqueConstraint(condition=models.Q(("state", "waiting")), fields=("loan", "investor"), name="waiting_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="waitinglistentry",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("at_least__gt", 0), ("at_least__lte", models.F("amount"))), name="waiting_at_least_agrees"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="waitinglistentry",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("ended_at__isnull", True), ("reservation__isnull", True), ("state", "waiting")),
+                    models.Q(("ended_at__isnull", False), ("reservation__isnull", False), ("state", "placed")),
+                    models.Q(("ended_at__isnull", False), ("reservation__isnull", True), ("state__in", ["left", "removed", "ended"])),
+                    _connector="OR",
+                ),
+                name="waiting_state_agrees",
+            ),
+        ),
+        migrations.AddIndex(
             model_name="transition",
             index=models.Index(fields=["loan", "id"], name="transition_of_loan"),
         ),
@@ -1189,6 +1370,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="transition",
             index=models.Index(fields=["reservation", "txid", "id"], name="transition_of_reservation"),
+        ),
+        migrations.AddIndex(
+            model_name="transition",
+            index=models.Index(
+                condition=models.Q(("waiting_entry__isnull", False)),
+                fields=["waiting_entry", "txid", "id"],
+                name="transition_of_waiting_entry",
+            ),
         ),
         migrations.AddIndex(
             model_name="transition",
@@ -1225,9 +1414,28 @@ class Migration(migrations.Migration):
             model_name="delivery",
             index=models.Index(condition=models.Q(("status", "waiting")), fields=["reservation", "id"], name="delivery_waiting"),
         ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("status", "waiting"), ("waiting_entry__isnull", False)),
+                fields=["waiting_entry", "id"],
+                name="delivery_waiting_of_entry",
+            ),
+        ),
         migrations.AddConstraint(
             model_name="delivery",
             constraint=models.UniqueConstraint(fields=("transition", "endpoint"), name="delivery_once", nulls_distinct=False),
+        ),
+        migrations.AddConstraint(
+            model_name="delivery",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("reservation__isnull", False), ("waiting_entry__isnull", True)),
+                    models.Q(("reservation__isnull", True), ("waiting_entry__isnull", False)),
+                    _connector="OR",
+                ),
+                name="delivery_has_subject",
+            ),
         ),
         migrations.AddConstraint(
             model_name="delivery",

@@ -8,6 +8,7 @@ from loans.models.history import HistoryBlock, Transition
 from loans.models.idempotency import KEY_UNIQUE, IdempotencyKey
 from loans.models.investor import Investor
 from loans.models.loan import ClosingValue, FillValue, Loan
+from loans.models.named_token import NamedToken
 from loans.models.notification import Delivery, DeliveryStatus, OutboxCursor, WebhookEndpoint
 from loans.models.reservation import Reservation
 from loans.models.review_item import ReviewItem
@@ -15,6 +16,7 @@ from loans.models.staff_group import StaffGroupGrant
 from loans.models.statement import StatementFile, StatementImport
 from loans.models.transfer import OPEN_STATUSES, BankEvent, PaymentFile, Transfer
 from loans.models.user import User
+from loans.models.waiting_list import WaitingListEntry
 
 __all__ = [
     "KEY_UNIQUE",
@@ -29,6 +31,7 @@ __all__ = [
     "IdempotencyKey",
     "Investor",
     "Loan",
+    "NamedToken",
     "OutboxCursor",
     "PaymentFile",
     "Reservation",
@@ -39,5 +42,6 @@ __all__ = [
     "Transfer",
     "Transition",
     "User",
+    "WaitingListEntry",
     "WebhookEndpoint",
 ]

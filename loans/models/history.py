@@ -12,16 +12,18 @@ from loans.models.fields import TransactionId, dollars
 from loans.models.loan import Loan
 from loans.models.reservation import Reservation
 from loans.models.transfer import Transfer
+from loans.models.waiting_list import WaitingListEntry
 
 
 class Transition(models.Model):
-    """One change of a loan, a reservation or a transfer. Amounts are dollars, instants UTC."""
+    """One change of a loan, a reservation, a transfer or an entry of a waiting list. Amounts are dollars, instants UTC."""
 
     id = models.BigAutoField(primary_key=True)
     at = models.DateTimeField()
     loan = models.ForeignKey(Loan, models.PROTECT, related_name="transitions", db_index=False)
     reservation = models.ForeignKey(Reservation, models.PROTECT, null=True, related_name="transitions", db_index=False)
     transfer = models.ForeignKey(Transfer, models.PROTECT, null=True, related_name="transitions", db_index=False)
+    waiting_entry = models.ForeignKey(WaitingListEntry, models.PROTECT, null=True, related_name="transitions", db_index=False)
     event = models.CharField(max_length=30)
     from_state = models.CharField(max_length=10, blank=True)
     to_state = models.CharField(max_length=10)
@@ -48,6 +50,9 @@ class Transition(models.Model):
             models.Index(fields=["loan", "id"], name="transition_of_loan"),
             models.Index(fields=["txid", "id"], name="transition_in_order"),
             models.Index(fields=["reservation", "txid", "id"], name="transition_of_reservation"),
+            models.Index(
+                fields=["waiting_entry", "txid", "id"], condition=Q(waiting_entry__isnull=False), name="transition_of_waiting_entry"
+            ),
             BrinIndex(fields=["at"], name="transition_at", autosummarize=True),
             # How reservations left reserved, and pending until their money was here. Lapse shares are counted from it alone.
             models.Index(

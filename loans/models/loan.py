@@ -2,12 +2,14 @@
 
 from decimal import Decimal
 
+from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from loans.domain.investor_limits import DEFAULT_INVESTOR_SHARE
 from loans.domain.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
+from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LTV, MAX_TERM_MONTHS, REFERENCE
 from loans.domain.overbooking import DEFAULT_CAP, DEFAULT_RISK, OverbookingPolicy
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.settlement_rules import DEFAULT_RULE
@@ -21,7 +23,12 @@ class Loan(models.Model):
     Amounts are dollars with two decimal places, instants UTC.
     """
 
-    reference = models.CharField(max_length=20, unique=True)
+    reference = models.CharField(
+        max_length=20,
+        unique=True,
+        validators=[RegexValidator(REFERENCE, "Letters, digits, hyphens and underscores, such as PL-0012.")],
+        help_text="A part of addresses: letters, digits, hyphens and underscores.",
+    )
     title = models.CharField(max_length=200)
     address = models.CharField(max_length=200)
     city = models.CharField(max_length=100)
@@ -77,6 +84,10 @@ class Loan(models.Model):
         editable=False,
         help_text="Dollars of reserved and pending reservations, including lapsed ones that are not yet marked expired.",
     )
+    waiting_dollars = dollars(
+        default=ZERO_DOLLARS, db_default=ZERO_DOLLARS, editable=False, help_text="Dollars for which the waiting list waits."
+    )
+    waiting_entries = models.PositiveIntegerField(default=0, db_default=0, editable=False, help_text="How many entries wait.")
     last_number = models.PositiveBigIntegerField(default=0, editable=False, help_text="The last number that was given to a reservation.")
     version = models.PositiveBigIntegerField(default=0, editable=False, help_text="The number of changes.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -95,6 +106,18 @@ class Loan(models.Model):
             models.Index(fields=["opens_at", "id"], name="loan_public", condition=Q(status__in=[LoanStatus.OPEN, LoanStatus.FUNDED])),
         ]
         constraints = [
+            models.CheckConstraint(name="loan_reference_in_addresses", condition=Q(reference__regex=REFERENCE)),
+            models.CheckConstraint(
+                name="loan_terms_sane",
+                condition=Q(
+                    annual_rate__gte=0,
+                    annual_rate__lte=MAX_ANNUAL_RATE,
+                    ltv__gte=0,
+                    ltv__lte=MAX_LTV,
+                    term_months__gte=1,
+                    term_months__lte=MAX_TERM_MONTHS,
+                ),
+            ),
             models.CheckConstraint(name="loan_amount_positive", condition=Q(amount__gt=0)),
             models.CheckConstraint(name="loan_minimum_least", condition=Q(minimum__gte=LEAST_MINIMUM)),
             models.CheckConstraint(name="loan_overbooking_rate_sane", condition=Q(overbooking_rate__gte=0)),
@@ -119,6 +142,10 @@ class Loan(models.Model):
             models.CheckConstraint(
                 name="loan_claims_need_open",
                 condition=Q(status=LoanStatus.OPEN) | Q(claimed=0),
+            ),
+            models.CheckConstraint(
+                name="loan_waiting_list_agrees",
+                condition=Q(waiting_entries=0, waiting_dollars=0) | Q(status=LoanStatus.OPEN, waiting_entries__gt=0, waiting_dollars__gt=0),
             ),
             models.CheckConstraint(
                 name="loan_settled_needs_open_or_funded",

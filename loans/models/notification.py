@@ -1,5 +1,7 @@
 """Store webhook endpoints, the deliveries of e-mails and webhooks, and how far the outbox has read history."""
 
+from datetime import datetime
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Coalesce, Now
@@ -8,6 +10,7 @@ from loans.models.fields import TransactionId, new_secret
 from loans.models.history import Transition
 from loans.models.investor import Investor
 from loans.models.reservation import Reservation
+from loans.models.waiting_list import WaitingListEntry
 
 
 class OutboxCursor(models.Model):
@@ -34,6 +37,8 @@ class WebhookEndpoint(models.Model):
     investor = models.ForeignKey(Investor, models.PROTECT, related_name="webhook_endpoints")
     url = models.CharField("URL", max_length=500, help_text="https://, and not on a private network.")
     secret = models.CharField(max_length=100, default=new_secret, editable=False)
+    former_secret = models.CharField(max_length=100, blank=True, db_default="", editable=False)
+    former_secret_until = models.DateTimeField(null=True, editable=False, help_text="Until then the former secret signs, too.")
     enabled = models.BooleanField(
         default=True, help_text="A disabled endpoint gets no new deliveries. Those that wait for it are given up after three days."
     )
@@ -44,6 +49,11 @@ class WebhookEndpoint(models.Model):
 
     def __str__(self) -> str:
         return self.url
+
+    def secrets(self, at: datetime) -> list[str]:
+        """Return the secrets that sign a message sent at this instant, the newest first."""
+        is_former_valid = self.former_secret and self.former_secret_until and at < self.former_secret_until
+        return [self.secret, *([self.former_secret] if is_former_valid else [])]
 
 
 class DeliveryStatus(models.TextChoices):
@@ -59,7 +69,8 @@ class Delivery(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     transition = models.ForeignKey(Transition, models.PROTECT, db_index=False)
-    reservation = models.ForeignKey(Reservation, models.PROTECT, db_index=False)
+    reservation = models.ForeignKey(Reservation, models.PROTECT, null=True, db_index=False)
+    waiting_entry = models.ForeignKey(WaitingListEntry, models.PROTECT, null=True, db_index=False)
     endpoint = models.ForeignKey(WebhookEndpoint, models.PROTECT, null=True, db_index=False, help_text="Empty for an e-mail.")
     status = models.CharField(max_length=10, choices=DeliveryStatus.choices, default=DeliveryStatus.WAITING)
     attempts = models.PositiveIntegerField(default=0)
@@ -75,6 +86,11 @@ class Delivery(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["transition", "endpoint"], nulls_distinct=False, name="delivery_once"),
             models.CheckConstraint(
+                name="delivery_has_subject",
+                condition=Q(reservation__isnull=False, waiting_entry__isnull=True)
+                | Q(reservation__isnull=True, waiting_entry__isnull=False),
+            ),
+            models.CheckConstraint(
                 name="delivery_status_agrees",
                 condition=Q(status=DeliveryStatus.WAITING, next_attempt_at__isnull=False, ended_at__isnull=True)
                 | Q(status__in=[DeliveryStatus.SENT, DeliveryStatus.GIVEN_UP], next_attempt_at__isnull=True, ended_at__isnull=False),
@@ -83,10 +99,22 @@ class Delivery(models.Model):
         indexes = [
             models.Index(Coalesce("endpoint", 0), "next_attempt_at", condition=Q(status=DeliveryStatus.WAITING), name="delivery_due"),
             models.Index(fields=["reservation", "id"], condition=Q(status=DeliveryStatus.WAITING), name="delivery_waiting"),
+            models.Index(
+                fields=["waiting_entry", "id"],
+                condition=Q(status=DeliveryStatus.WAITING, waiting_entry__isnull=False),
+                name="delivery_waiting_of_entry",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.transition} to {self.endpoint or 'the mailbox'}"
+
+    @property
+    def subject(self) -> Reservation | WaitingListEntry:
+        """What the message is about."""
+        subject = self.reservation or self.waiting_entry
+        assert subject  # noqa: S101 - for mypy: a constraint of the table
+        return subject
 
     @property
     def target(self) -> int:

@@ -7,16 +7,23 @@ from typing import Any
 
 from loans.models.trigger import Trigger
 
+NAMED = "n"  # Knox's random part has only hexadecimal digits
 
-def token_prefix(generation: int) -> str:
-    """Return what a token of this generation begins with."""
-    return f"{generation}."
+
+def token_prefix(generation: int, *, named: bool = False) -> str:
+    """Return what a token of this generation begins with. One with a name, and so with scopes of its own, shows it."""
+    return f"{generation}.{NAMED if named else ''}"
 
 
 def generation_of(token: str) -> int:
     """Return the generation of a token that was issued, or of its first characters; 0 if it names none."""
     number, dot, _ = token.partition(".")
     return int(number) if dot and number.isdecimal() else 0
+
+
+def is_named(token: str) -> bool:
+    """Return whether the token was made with a name, so that it may do only what its scopes say."""
+    return token.partition(".")[2].startswith(NAMED)
 
 
 class TokenGeneration(Trigger):

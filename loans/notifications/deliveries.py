@@ -1,7 +1,7 @@
 """Send the deliveries that are due: take them, send them, and record how each attempt ended.
 
-A delivery is sent at least once. Deliveries of one reservation to one target are sent in the order of history. A target is an
-investor's webhook endpoint, or all mailboxes together. A message is never sent inside a transaction.
+A delivery is sent at least once. Deliveries of one reservation, or one entry of a waiting list, to one target are sent in the order of
+history. A target is an investor's webhook endpoint, or all mailboxes together. A message is never sent inside a transaction.
 """
 
 import logging
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -95,13 +95,18 @@ _TAKE_DUE = """
         LEFT JOIN unnest(%(busy_targets)s::bigint[], %(running)s::int[]) AS busy(target, running) USING (target)
     ), due AS (
         -- The longest due of each target, as many as it may have. A delivery is not due while an earlier one of the same
-        -- reservation and target waits. Where these are more than may run, those with the fewest failed attempts go first.
+        -- reservation (or entry of a waiting list) and target waits. Where these are more than may run, those with the fewest failed
+        -- attempts go first.
         SELECT candidate.* FROM targets, LATERAL (
             SELECT id, attempts, next_attempt_at FROM loans_delivery AS delivery
             WHERE COALESCE(endpoint_id, 0) = target AND status = 'waiting' AND next_attempt_at <= (SELECT at FROM present)
                 AND NOT EXISTS (
                     SELECT FROM loans_delivery AS earlier
                     WHERE earlier.reservation_id = delivery.reservation_id AND earlier.status = 'waiting'
+                        AND COALESCE(earlier.endpoint_id, 0) = target AND earlier.id < delivery.id
+                ) AND NOT EXISTS (
+                    SELECT FROM loans_delivery AS earlier
+                    WHERE earlier.waiting_entry_id = delivery.waiting_entry_id AND earlier.status = 'waiting'
                         AND COALESCE(earlier.endpoint_id, 0) = target AND earlier.id < delivery.id
                 )
             ORDER BY next_attempt_at, id LIMIT attempts_left
@@ -135,7 +140,8 @@ def take_due(now: datetime | None = None, *, running: Iterable[Delivery] = ()) -
     with connection.cursor() as cursor:
         cursor.execute(_TAKE_DUE, values)
         ids = [row[0] for row in cursor.fetchall()]
-    related = ("transition__transfer", "reservation__loan", "reservation__investor__user", "endpoint")
+    subjects = ("reservation__loan", "reservation__investor__user", "waiting_entry__loan", "waiting_entry__investor__user")
+    related = ("transition__transfer", *subjects, "endpoint")
     inbound = Transfer.objects.filter(direction=Direction.INBOUND)
     taken = Delivery.objects.filter(pk__in=ids).select_related(*related)
     return list(taken.prefetch_related(Prefetch("reservation__transfers", inbound)))
@@ -157,9 +163,9 @@ def send(delivery: Delivery) -> None:
     else:
         webhooks.send(
             url=delivery.endpoint.url,
-            secret=delivery.endpoint.secret,
+            secrets=delivery.endpoint.secrets(datetime.now(UTC)),
             message_id=message_id(delivery.transition),
-            body=as_json(message_body(delivery.transition, delivery.reservation)).decode(),
+            body=as_json(message_body(delivery.transition, delivery.subject)).decode(),
         )
 
 
@@ -189,7 +195,7 @@ def _record_failed(delivery: Delivery, error: BaseException, counts: DeliveryCou
 def _open_review_item(delivery: Delivery, reason: str, at: datetime) -> None:
     target = f"to {delivery.endpoint}" if delivery.endpoint else "by e-mail"
     detail = f"{message_of(delivery.transition).type} could not be delivered {target} for three days. {reason}"
-    open_review_item("delivery_given_up", detail, at=at, loan_id=delivery.reservation.loan_id, reservation_id=delivery.reservation_id)
+    open_review_item("delivery_given_up", detail, at=at, loan_id=delivery.subject.loan_id, reservation_id=delivery.reservation_id)
 
 
 def retry_given_up(deliveries: Iterable[Delivery], now: datetime | None = None) -> int:

@@ -13,9 +13,9 @@ def send(delivery: Delivery) -> None:
 
     Every attempt carries the same Message-ID, so that a mailbox can recognize a repeat.
     """
-    message, reservation = message_of(delivery.transition), delivery.reservation
-    loan, investor = reservation.loan, reservation.investor
-    context = message_data(delivery.transition, reservation) | {"why": message.why, "investor": investor.name, "title": loan.title}
+    message, subject = message_of(delivery.transition), delivery.subject
+    loan, investor = subject.loan, subject.investor
+    context = message_data(delivery.transition, subject) | {"why": message.why, "investor": investor.name, "title": loan.title}
     sender_domain = settings.DEFAULT_FROM_EMAIL.rpartition("@")[2].strip(">")
     EmailMessage(
         subject=message.subject.format(loan=loan.reference),

@@ -1,8 +1,8 @@
 """Read the announced transitions of one investor in the order of transactions.
 
 The order and the limit are those of the outbox: no transition is returned before all that come before it are there, so a reader who
-goes on from the last position misses none. Each reservation is asked for its own next transitions by an index, so the cost of a page
-grows with the investor's reservations and never with the whole history.
+goes on from the last position misses none. Each reservation, and each entry of a waiting list, is asked for its own next transitions by
+an index, so the cost of a page grows with the investor's reservations and entries and never with the whole history.
 """
 
 from typing import Any, NamedTuple
@@ -15,27 +15,38 @@ from loans.domain.states import Direction
 from loans.models import Transfer, Transition
 from loans.notifications.outbox import ANNOUNCED_EVENTS, IS_ANNOUNCED, OLDEST_OPEN, read_elsewhere_up_to
 
-# The row comparison begins with the reservation, and the limit at open transactions stands outside, so that only the index by
-# reservation can be used. At the end of history the index by txid looks cheap to the planner, and would be read for each reservation.
+
+def _of_each(table: str, column: str) -> str:
+    """Return the SQL of the next transitions of each of the investor's rows of this table, which `column` of a transition names."""
+    return f"""
+        SELECT own.* FROM {table} AS subject, LATERAL (
+            -- What a dump brought from a server with other transaction numbers comes first. It is complete.
+            (
+                SELECT transition.txid, transition.id, true AS is_restored FROM loans_transition AS transition
+                WHERE %(in_restored)s AND transition.id <= %(restored_up_to)s AND transition.{column} = subject.id
+                    AND (transition.{column}, transition.txid, transition.id) > (subject.id, %(txid)s::xid8, %(id)s)
+                    AND {IS_ANNOUNCED}
+                ORDER BY transition.txid, transition.id LIMIT %(limit)s
+            ) UNION ALL (
+                SELECT transition.txid, transition.id, false FROM loans_transition AS transition
+                WHERE transition.id > %(restored_up_to)s AND transition.{column} = subject.id
+                    AND (transition.{column}, transition.txid, transition.id) > (subject.id, %(own_txid)s::xid8, %(own_id)s)
+                    AND {IS_ANNOUNCED}
+                ORDER BY transition.txid, transition.id LIMIT %(limit)s
+            )
+        ) AS own
+        WHERE subject.investor_id = %(investor_id)s
+    """
+
+
+# The row comparison begins with the reservation or the entry, and the limit at open transactions stands outside, so that only the
+# index by it can be used. At the end of history the index by txid looks cheap to the planner, and would be read for each of them.
 _READ = f"""
     WITH until AS MATERIALIZED (SELECT {OLDEST_OPEN} AS txid)
-    SELECT own.id FROM until, loans_reservation AS reservation, LATERAL (
-        -- What a dump brought from a server with other transaction numbers comes first. It is complete.
-        (
-            SELECT transition.txid, transition.id, true AS is_restored FROM loans_transition AS transition
-            WHERE %(in_restored)s AND transition.id <= %(restored_up_to)s AND transition.reservation_id = reservation.id
-                AND (transition.reservation_id, transition.txid, transition.id) > (reservation.id, %(txid)s::xid8, %(id)s)
-                AND {IS_ANNOUNCED}
-            ORDER BY transition.txid, transition.id LIMIT %(limit)s
-        ) UNION ALL (
-            SELECT transition.txid, transition.id, false FROM loans_transition AS transition
-            WHERE transition.id > %(restored_up_to)s AND transition.reservation_id = reservation.id
-                AND (transition.reservation_id, transition.txid, transition.id) > (reservation.id, %(own_txid)s::xid8, %(own_id)s)
-                AND {IS_ANNOUNCED}
-            ORDER BY transition.txid, transition.id LIMIT %(limit)s
-        )
+    SELECT own.id FROM until, (
+        {_of_each("loans_reservation", "reservation_id")} UNION ALL {_of_each("loans_waitinglistentry", "waiting_entry_id")}
     ) AS own
-    WHERE reservation.investor_id = %(investor_id)s AND (own.is_restored OR own.txid < until.txid)
+    WHERE own.is_restored OR own.txid < until.txid
     ORDER BY own.is_restored DESC, own.txid, own.id LIMIT %(limit)s
 """
 
@@ -51,7 +62,7 @@ START = Position(0, 0)
 
 
 class FeedPage(NamedTuple):
-    """Transitions with their reservation, loan and transfers, and whether there are more now."""
+    """Transitions with their reservation or entry, loan and transfers, and whether there are more now."""
 
     transitions: list[Transition]
     has_more: bool
@@ -74,7 +85,7 @@ def read_feed(investor_id: int, after: Position, size: int) -> FeedPage:
         if not (ids or in_restored):
             _refuse_if_ahead(cursor, after)
     inbound = Prefetch("reservation__transfers", Transfer.objects.filter(direction=Direction.INBOUND))
-    transitions = Transition.objects.select_related("transfer", "reservation__loan").prefetch_related(inbound)
+    transitions = Transition.objects.select_related("transfer", "reservation__loan", "waiting_entry__loan").prefetch_related(inbound)
     by_id = transitions.in_bulk(ids[:size])
     return FeedPage([by_id[number] for number in ids[:size]], len(ids) > size)
 

@@ -1,6 +1,6 @@
 """Choose and write the message that announces each transition to its investor.
 
-Two tables map the events of history to messages. A transition whose event is in neither is not announced: investors learn of
+Three tables map the events of history to messages. A transition whose event is in none is not announced: investors learn of
 a loan's own transitions through what these do to their reservations. A message is made from its transition and from values
 that never change, so that every attempt says the same.
 """
@@ -8,10 +8,11 @@ that never change, so that every attempt says the same.
 import uuid
 from dataclasses import dataclass
 from datetime import UTC
+from decimal import Decimal
 from typing import Any
 
-from loans.domain.states import ReservationEvent, TransferEvent
-from loans.models import Reservation, Transition
+from loans.domain.states import ReservationEvent, TransferEvent, WaitingListEvent
+from loans.models import Reservation, Transition, WaitingListEntry
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class Message:
 
 def _canceled(why: str) -> Message:
     return Message("reservation.canceled", "Your reservation of loan {loan} is canceled", "canceled", why)
+
+
+def _no_longer_waiting(why: str) -> Message:
+    return Message("waiting_list.ended", "You no longer wait for loan {loan}", "waiting_ended", why)
 
 
 _REINSTATED = Message("reservation.reinstated", "Your reservation of loan {loan} is active again", "reinstated")
@@ -62,13 +67,23 @@ OF_TRANSFER = {
     TransferEvent.VOIDED: Message("refund.void", "Your refund for loan {loan} will not be paid", "refund_void"),
 }
 
-TYPES = list(dict.fromkeys(message.type for message in (*OF_RESERVATION.values(), *OF_TRANSFER.values())))
+OF_WAITING_ENTRY = {
+    WaitingListEvent.JOINED: Message("waiting_list.joined", "You wait for loan {loan}", "waiting_joined"),
+    WaitingListEvent.PLACED: Message("waiting_list.placed", "Loan {loan}: your turn has come", "waiting_placed"),
+    WaitingListEvent.LEFT: _no_longer_waiting("You left the list."),
+    WaitingListEvent.REMOVED: _no_longer_waiting("Our staff removed you from the list."),
+    WaitingListEvent.ENDED: _no_longer_waiting("The loan takes no more reservations."),
+}
+
+TYPES = list(dict.fromkeys(message.type for table in (OF_RESERVATION, OF_TRANSFER, OF_WAITING_ENTRY) for message in table.values()))
 
 _NAMESPACE = uuid.UUID("6a4c1a7e-0d7e-4a57-9b53-6d2c1b1a4a0f")
 
 
 def message_of(transition: Transition) -> Message:
     """Return the message about the transition. Raises KeyError or ValueError where its event is not announced."""
+    if transition.waiting_entry_id:
+        return OF_WAITING_ENTRY[WaitingListEvent(transition.event)]
     if transition.transfer_id:
         return OF_TRANSFER[TransferEvent(transition.event)]
     return OF_RESERVATION[ReservationEvent(transition.event)]
@@ -77,22 +92,30 @@ def message_of(transition: Transition) -> Message:
 def message_id(transition: Transition) -> str:
     """Return the message's own id, the same on every attempt and for every target.
 
-    Row numbers alone come again after a restore to an earlier moment. Their instant, and the reservation's random id, do not.
+    Row numbers alone come again after a restore to an earlier moment. Their instant, and the random id of the reservation or the entry, do
+    not.
     """
-    name = f"{transition.pk} {transition.reservation_id} {transition.event} {transition.at.astimezone(UTC).isoformat()}"
+    subject_id = transition.reservation_id or transition.waiting_entry_id
+    name = f"{transition.pk} {subject_id} {transition.event} {transition.at.astimezone(UTC).isoformat()}"
     return f"msg_{uuid.uuid5(_NAMESPACE, name).hex}"
 
 
-def message_data(transition: Transition, reservation: Reservation) -> dict[str, Any]:
-    """Return what the message says of the transition.
+def message_data(transition: Transition, subject: Reservation | WaitingListEntry) -> dict[str, Any]:
+    """Return what the message says of the transition of this reservation, or entry of a waiting list.
 
     `reference` is the reference of the payment or refund that it is about, if any. Amounts are dollars.
     """
+    if isinstance(subject, WaitingListEntry):
+        return _waiting_data(transition, subject)
+    reservation = subject
     transfer = transition.transfer
     if transition.event == ReservationEvent.TRANSFER_STARTED:
         transfer = next((inbound for inbound in reservation.transfers.all() if inbound.created_at == transition.at), None)
     return {
         "reservation": reservation.pk,
+        "waiting_entry": None,
+        "list_position": None,
+        "dollars_before": None,
         "loan": reservation.loan.reference,
         "event": transition.event,
         "from": transition.from_state or None,
@@ -105,7 +128,26 @@ def message_data(transition: Transition, reservation: Reservation) -> dict[str, 
     }
 
 
-def message_body(transition: Transition, reservation: Reservation) -> dict[str, Any]:
-    """Return what webhooks send and the event feed lists of a transition of this reservation."""
-    data = message_data(transition, reservation)
+def _waiting_data(transition: Transition, entry: WaitingListEntry) -> dict[str, Any]:
+    facts = transition.facts or {}
+    return {
+        "reservation": facts.get("reservation"),
+        "waiting_entry": entry.pk,
+        "list_position": facts.get("list_position"),
+        "dollars_before": Decimal(facts["dollars_before"]) if "dollars_before" in facts else None,
+        "loan": entry.loan.reference,
+        "event": transition.event,
+        "from": transition.from_state or None,
+        "to": transition.to_state,
+        "amount": transition.amount,
+        "expires_at": None,
+        "reference": None,
+        "method": None,
+        "at": transition.at,
+    }
+
+
+def message_body(transition: Transition, subject: Reservation | WaitingListEntry) -> dict[str, Any]:
+    """Return what webhooks send and the event feed lists of a transition of this reservation or entry."""
+    data = message_data(transition, subject)
     return {"type": message_of(transition).type, "timestamp": transition.at, "data": data}

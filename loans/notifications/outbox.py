@@ -13,7 +13,7 @@ from django.db.models import Q
 
 from loans.ledger.review_items import open_review_item
 from loans.models import OutboxCursor
-from loans.notifications.messages import OF_RESERVATION, OF_TRANSFER
+from loans.notifications.messages import OF_RESERVATION, OF_TRANSFER, OF_WAITING_ENTRY
 from peerloans.database.clock import database_now
 
 logger = logging.getLogger(__name__)
@@ -69,8 +69,15 @@ OLDEST_OPEN = """
     ), pg_snapshot_xmax(pg_current_snapshot()))
 """
 # The condition of the transitions that have a message, and its parameters.
-IS_ANNOUNCED = "CASE WHEN transfer_id IS NULL THEN event = ANY(%(of_reservation)s) ELSE event = ANY(%(of_transfer)s) END"
-ANNOUNCED_EVENTS = {"of_reservation": list(map(str, OF_RESERVATION)), "of_transfer": list(map(str, OF_TRANSFER))}
+IS_ANNOUNCED = """
+    CASE WHEN waiting_entry_id IS NOT NULL THEN event = ANY(%(of_waiting_entry)s)
+         WHEN transfer_id IS NOT NULL THEN event = ANY(%(of_transfer)s) ELSE event = ANY(%(of_reservation)s) END
+"""
+ANNOUNCED_EVENTS = {
+    "of_reservation": list(map(str, OF_RESERVATION)),
+    "of_transfer": list(map(str, OF_TRANSFER)),
+    "of_waiting_entry": list(map(str, OF_WAITING_ENTRY)),
+}
 
 _FAN_OUT = f"""
     WITH unread AS MATERIALIZED (
@@ -81,9 +88,11 @@ _FAN_OUT = f"""
         ORDER BY txid, id LIMIT %(batch)s
     ), announced AS (
         -- Those that have a message, with the investor whom they concern.
-        SELECT unread.txid, unread.id, unread.reservation_id, reservation.investor_id
-        FROM unread JOIN loans_reservation AS reservation ON reservation.id = unread.reservation_id
-        WHERE {IS_ANNOUNCED}
+        SELECT unread.txid, unread.id, unread.reservation_id, unread.waiting_entry_id,
+            COALESCE(reservation.investor_id, entry.investor_id) AS investor_id
+        FROM unread LEFT JOIN loans_reservation AS reservation ON reservation.id = unread.reservation_id
+        LEFT JOIN loans_waitinglistentry AS entry ON entry.id = unread.waiting_entry_id
+        WHERE COALESCE(reservation.id, entry.id) IS NOT NULL AND {IS_ANNOUNCED}
     ), targets AS (
         -- Each of them once for the investor's mailbox, and once for each of the investor's enabled endpoints.
         SELECT announced.*, NULL::bigint AS endpoint_id
@@ -94,16 +103,22 @@ _FAN_OUT = f"""
         FROM announced JOIN loans_webhookendpoint AS endpoint ON endpoint.investor_id = announced.investor_id AND enabled
     ), waiting AS (
         -- How many e-mails already wait for each of these investors.
-        SELECT reservation.investor_id, count(*) AS number
-        FROM loans_delivery AS delivery JOIN loans_reservation AS reservation ON reservation.id = delivery.reservation_id
-        WHERE status = 'waiting' AND endpoint_id IS NULL AND reservation.investor_id IN (SELECT investor_id FROM announced)
-        GROUP BY reservation.investor_id
+        SELECT investor_id, count(*) AS number
+        FROM (
+            SELECT investor_id FROM loans_delivery AS delivery JOIN loans_reservation ON loans_reservation.id = delivery.reservation_id
+            WHERE status = 'waiting' AND endpoint_id IS NULL
+            UNION ALL
+            SELECT investor_id FROM loans_delivery AS delivery JOIN loans_waitinglistentry AS entry ON entry.id = delivery.waiting_entry_id
+            WHERE status = 'waiting' AND endpoint_id IS NULL
+        ) AS of_each
+        WHERE investor_id IN (SELECT investor_id FROM announced)
+        GROUP BY investor_id
     ), deliveries AS (
         -- One delivery for each. E-mails to one investor that are many become due one after the other, so that those to others come
         -- in between; the rest is due at once. A delivery that exists already stays as it is.
         INSERT INTO loans_delivery
-            (transition_id, reservation_id, endpoint_id, status, attempts, created_at, next_attempt_at, last_error)
-        SELECT id, reservation_id, endpoint_id, 'waiting', 0, at,
+            (transition_id, reservation_id, waiting_entry_id, endpoint_id, status, attempts, created_at, next_attempt_at, last_error)
+        SELECT id, reservation_id, waiting_entry_id, endpoint_id, 'waiting', 0, at,
             at + %(spacing)s::interval * CASE WHEN endpoint_id IS NULL THEN greatest(0, before - %(at_once)s) ELSE 0 END, ''
         FROM (
             SELECT targets.*, COALESCE(waiting.number, 0) - 1

@@ -5,7 +5,7 @@ Only public addresses are called (`peerloans/safe_http.py`), and redirects are n
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from urllib.parse import SplitResult
 
@@ -18,8 +18,8 @@ from peerloans.safe_http import CallLimits, Failed, TooSlow
 ATTEMPT_SECONDS = 10.0  # for the whole attempt, even if the other side answers byte by byte
 
 
-def send(*, url: str, secret: str, message_id: str, body: str, seconds: float = ATTEMPT_SECONDS) -> None:
-    """Post the JSON `body` to `url` within `seconds`. A receiver recognizes a repeat by its `message_id`.
+def send(*, url: str, secrets: Sequence[str], message_id: str, body: str, seconds: float = ATTEMPT_SECONDS) -> None:
+    """Post the JSON `body` to `url` within `seconds`, signed with each secret. A receiver recognizes a repeat by its `message_id`.
 
     Any status from 200 to 299 means that the receiver took the message. The rest of its answer is not read.
 
@@ -32,7 +32,7 @@ def send(*, url: str, secret: str, message_id: str, body: str, seconds: float = 
         "Content-Type": "application/json",
         "webhook-id": message_id,
         "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": Webhook(secret).sign(message_id, at, body),
+        "webhook-signature": " ".join(Webhook(secret).sign(message_id, at, body) for secret in secrets),
     }
     limits = CallLimits(_address_rule(), deadline=time.monotonic() + seconds)
     try:

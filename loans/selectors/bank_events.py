@@ -27,7 +27,7 @@ def reports_about(transfer: Transfer) -> list[Report]:
             is_failure=event.type.endswith(".failed"),
             amount=event.amount,
             occurred_at=time_of_notice.get(event.pk, event.occurred_at),
-            is_another_payment=event.answer == "another",
+            answer_another_payment=event.answer == "another",
         )
         for event in events
         if not event.confirms_id
@@ -65,7 +65,7 @@ def position_of_refund(refund: Transfer) -> RefundPosition:
     return refund_position(reports_about(refund))
 
 
-def confirmed_by(event: BankEvent) -> BankEvent | None:
+def confirmed_report(event: BankEvent) -> BankEvent | None:
     """Return the earlier report of the same money from another source, the oldest that this source has not confirmed yet.
 
     It has the same type, transfer and amount, and its time is at most ten banking days away. One of the same time goes before others.

@@ -36,17 +36,17 @@ def closing_totals(now: datetime) -> list[ClosingPoint]:
 # A withdrawn loan lacks the value only where it was withdrawn after the end of the day.
 _LOANS_WITHOUT_VALUE = """
     SELECT id FROM loans_loan AS loan
-    WHERE opens_at <= %(end_of_day)s
+    WHERE opens_at <= %(closing_time)s
         AND NOT EXISTS (SELECT FROM loans_closingvalue WHERE loan_id = loan.id AND day = %(day)s)
         AND (status <> 'withdrawn' OR NOT EXISTS (
-            SELECT FROM loans_transition WHERE loan_id = loan.id AND event = 'withdrawn' AND at <= %(end_of_day)s
+            SELECT FROM loans_transition WHERE loan_id = loan.id AND event = 'withdrawn' AND at <= %(closing_time)s
         ))
     ORDER BY id
 """
 
 
-def loans_without_closing_value(day: date, end_of_day: datetime) -> list[int]:
+def loans_without_closing_value(day: date, closing_time: datetime) -> list[int]:
     """Return the ids of the loans that were open or funded at the end of the day and lack its closing value, in order."""
     with connection.cursor() as cursor:
-        cursor.execute(_LOANS_WITHOUT_VALUE, {"day": day, "end_of_day": end_of_day})
+        cursor.execute(_LOANS_WITHOUT_VALUE, {"day": day, "closing_time": closing_time})
         return [loan_id for (loan_id,) in cursor.fetchall()]

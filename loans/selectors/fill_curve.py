@@ -29,7 +29,7 @@ def loan_fill_curve(offer: LoanOffer) -> list[FillPoint]:
     loan = offer.loan
     if loan.opens_at is None:
         return []
-    history = Transition.objects.filter(loan=loan, transfer=None).exclude(event__in=LOSSES)
+    history = Transition.objects.filter(loan=loan, transfer=None, waiting_entry=None).exclude(event__in=LOSSES)
     end = offer.at
     if loan.status != LoanStatus.OPEN:
         end = history.order_by("-id").values_list("at", flat=True).first() or end

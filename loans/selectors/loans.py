@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Case, F, Q, QuerySet, When
-from django.db.models.functions import Now
+from django.db.models.functions import Length, Now
 
 from loans.domain.overbooking import OverbookingPolicy
 from loans.domain.states import LoanStatus, ReservationState
@@ -65,3 +65,9 @@ def loans_with_lapsed_reservations(at: datetime) -> list[int]:
 
 def _loan_ids(reservations: QuerySet[Reservation]) -> list[int]:
     return list(reservations.order_by("loan_id").values_list("loan_id", flat=True).distinct())
+
+
+def next_reference() -> str:
+    """Return the reference that follows the highest of the form PL-0012; PL-0001 where there is none."""
+    highest = Loan.objects.filter(reference__regex=r"^PL-\d{4,9}$").order_by(Length("reference").desc(), "-reference").first()
+    return f"PL-{int(highest.reference[3:]) + 1 if highest else 1:04}"

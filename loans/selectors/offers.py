@@ -84,7 +84,7 @@ class LoanOffer:
         """Return how many dollars one new reservation could take if `claimed` dollars were live."""
         if not self.takes_reservations:
             return Decimal("0.00")
-        return limits.available(self.loan.remaining, self.loan.overbooking_rate, claimed)
+        return limits.available(self.loan.remaining, self.loan.overbooking_rate, claimed, self.loan.waiting_dollars)
 
 
 @dataclass(frozen=True)

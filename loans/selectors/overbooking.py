@@ -8,13 +8,13 @@ from decimal import Decimal
 from functools import cached_property
 
 from loans.domain.errors import NotFound
-from loans.domain.overbooking import RATES, Filling, LoanLapses, Outlook
+from loans.domain.overbooking import RATES, Filling, LoanLapses, LoanOutlook
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import LoanEvent, LoanStatus, ReservationState
 from loans.models import Loan, Transition
 from loans.selectors.lapse_shares import lapse_shares, typical_amount
 from loans.selectors.offers import LoanOffer, loan_offers
-from loans.selectors.queue import live_reservations
+from loans.selectors.queue import reservations_in_queue
 
 MAX_OPEN_LOANS = 200  # are shown together; each takes some hundredths of a second
 CURVE_RATES = RATES[::5]  # in steps of 2.5 %
@@ -41,7 +41,7 @@ class OverbookingEvidence:
         return self.offer.loan
 
     @cached_property
-    def present(self) -> Outlook:
+    def present(self) -> LoanOutlook:
         """The outlook of the loan as it is reserved now."""
         return self.filling.present
 
@@ -52,7 +52,7 @@ class OverbookingEvidence:
         return Filling(self.reservations, self.loan.remaining, typical=self.typical, probability=probability)
 
     @cached_property
-    def filled(self) -> Outlook:
+    def filled(self) -> LoanOutlook:
         """The outlook of the loan filled up to its limit at its present rate."""
         return self.filling.outlook(self.loan.overbooking_rate)
 
@@ -62,12 +62,12 @@ class OverbookingEvidence:
         return self.filling.recommended_rate(float(self.risk))
 
     @cached_property
-    def recommended(self) -> Outlook:
+    def recommended(self) -> LoanOutlook:
         """The outlook of the loan filled up to its limit at the recommended rate."""
         return self.filling.outlook(self.recommended_rate)
 
     @property
-    def curve(self) -> list[tuple[Decimal, Outlook]]:
+    def curve(self) -> list[tuple[Decimal, LoanOutlook]]:
         """The outlook of the loan filled up to its limit at each rate from 0 to 100 %, in steps of 2.5 %."""
         return [(rate, self.filling.outlook(rate)) for rate in CURVE_RATES]
 
@@ -118,7 +118,7 @@ def overbooking_evidence(offers: Sequence[LoanOffer], risk: Decimal | None = Non
     loan_ids, at = [offer.loan.pk for offer in offers], offers[0].at
     lapses = lapse_shares(loan_ids, at)
     reservations: defaultdict[int, list[tuple[Decimal, float]]] = defaultdict(list)
-    rows = live_reservations(loan_ids).exclude(expires_at__lte=at).values_list("loan_id", "amount", "state", "funded_at")
+    rows = reservations_in_queue(loan_ids).exclude(expires_at__lte=at).values_list("loan_id", "amount", "state", "funded_at")
     for loan_id, amount, state, funded_at in rows:
         probability = lapses[loan_id].payment_probability(state=state, funded=funded_at is not None)
         reservations[loan_id].append((amount, probability))
@@ -169,7 +169,7 @@ def percent(rate: Decimal) -> str:
     return f"{(100 * rate).normalize():f} %"
 
 
-def _of_100(expected: Outlook) -> str:
+def _of_100(expected: LoanOutlook) -> str:
     loans = f"{100 * expected.chance_over:.0f}"
     return "fewer than 1 of 100" if loans == "0" and expected.chance_over else f"{loans} of 100"
 

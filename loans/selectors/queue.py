@@ -42,14 +42,14 @@ class QueueEntry:
     would_get: Decimal | None
 
 
-def live_reservations(loan_ids: list[int]) -> QuerySet[Reservation]:
+def reservations_in_queue(loan_ids: list[int]) -> QuerySet[Reservation]:
     """Return the reserved and pending reservations of the loans, in queue order. Lapsed ones are among them until they are swept."""
     return Reservation.objects.filter(loan_id__in=loan_ids, state__in=LIVE).order_by("loan_id", "number")
 
 
 def queue_position_of(reservation: Reservation, now: datetime | None = None) -> int | None:
     """Return the reservation's position among the live ones of its loan, 1 for the next; None where it is not live."""
-    live = live_reservations([reservation.loan_id]).exclude(expires_at__lte=now or Now())
+    live = reservations_in_queue([reservation.loan_id]).exclude(expires_at__lte=now or Now())
     counted = live.filter(number__lte=reservation.number).aggregate(position=Count("pk"), own=Count("pk", filter=Q(pk=reservation.pk)))
     return counted["position"] if counted["own"] else None
 
@@ -69,7 +69,7 @@ def allocations_due(loan: Loan, queue: Sequence[Reservation], at: datetime) -> l
 
 def loan_queue(offer: LoanOffer) -> list[QueueEntry]:
     """Return the loan's queue at the instant of the offer, next first."""
-    live = live_reservations([offer.loan.pk]).exclude(expires_at__lte=offer.at)
+    live = reservations_in_queue([offer.loan.pk]).exclude(expires_at__lte=offer.at)
     reservations = list(live.select_related("investor", "loan"))
     amounts: dict[UUID, Decimal] = {}
     if offer.loan.status == LoanStatus.OPEN:

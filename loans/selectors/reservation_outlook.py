@@ -14,7 +14,7 @@ from loans.domain.settlement_rules import LoanToSettle
 from loans.models import Loan, Reservation
 from loans.selectors.lapse_shares import lapse_shares
 from loans.selectors.offers import LoanOffer, loan_offer
-from loans.selectors.queue import live_reservations
+from loans.selectors.queue import reservations_in_queue
 
 REMEMBERED_SECONDS = 600  # as long as the lapse shares are
 Remembered = TypeVar("Remembered")
@@ -81,7 +81,9 @@ def _remembered(key: str, offer: LoanOffer, compute: Callable[[Sequence[Expected
     loan_id = offer.loan.pk
     lapses = lapse_shares([loan_id], offer.at)[loan_id]
     rows = (
-        live_reservations([loan_id]).exclude(expires_at__lte=offer.at).values_list("number", "amount", "state", "funded_at", "expires_at")
+        reservations_in_queue([loan_id])
+        .exclude(expires_at__lte=offer.at)
+        .values_list("number", "amount", "state", "funded_at", "expires_at")
     )
     queue, deadlines = [], []
     for number, amount, state, funded_at, expires_at in rows:

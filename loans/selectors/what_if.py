@@ -58,7 +58,7 @@ def what_if(reference: str, *, rule: str | None = None, overbooking_rate: Decima
     """
     offer = loan_offer(reference, now)
     loan = offer.loan
-    script = Script(_history(loan), offer.at, loan.lottery_seed or f"what if {reference}")
+    script = Script(_history(loan, offer.at), offer.at, loan.lottery_seed or f"what if {reference}")
     terms = Terms(rule, overbooking_rate)
     own = script.play(OWN_TERMS)
     other = script.play(terms)
@@ -66,9 +66,9 @@ def what_if(reference: str, *, rule: str | None = None, overbooking_rate: Decima
     return WhatIf(loan, offer.at, terms, own, other, list(changes(script.fact, other.loan)), differences)
 
 
-def _history(loan: Loan) -> list[HistoryRow]:
+def _history(loan: Loan, at: datetime) -> list[HistoryRow]:
     fields = ("at", "reservation_id", "transfer_id", "event", "from_state", "to_state", "amount", "deadline", "rule", "actor", "facts")
-    rows = Transition.objects.filter(loan=loan).order_by("id").values_list(*fields)[: MOST_TRANSITIONS + 1]
+    rows = Transition.objects.filter(loan=loan, at__lte=at, waiting_entry=None).order_by("id").values_list(*fields)[: MOST_TRANSITIONS + 1]
     history = list(map(HistoryRow._make, rows))
     if len(history) > MOST_TRANSITIONS:
         raise Invalid(f"The history of {loan.reference} has more than {MOST_TRANSITIONS} transitions, which is too long to be played.")

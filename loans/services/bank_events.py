@@ -26,10 +26,10 @@ from loans.ledger import locks
 from loans.ledger.review_items import open_review_item, resolve_items_about
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import BankEvent, Transfer
-from loans.selectors.bank_events import candidates_for, confirmed_by, position_of_inbound, position_of_refund
+from loans.selectors.bank_events import candidates_for, confirmed_report, position_of_inbound, position_of_refund
 from loans.services.transfers import follow_inbound, follow_refund
 from peerloans.database.clock import database_now
-from peerloans.wording import dollars_text
+from peerloans.wording import dollars_text, instant_text
 
 OUTCOMES = (
     "funded",  # The whole amount of the reservation was received.
@@ -90,7 +90,7 @@ def record_bank_event(notice: Notice, *, actor: Actor = BANK, reason: str = "", 
             at = database_now(now)
             bank_event, is_new = _store(notice, at)
             if is_new:
-                _list_unknown_reference(bank_event, at)
+                _open_unknown_reference_item(bank_event, at)
             return bank_event.outcome
     with unit_of_work(reservation_id=transfer.reservation_id, actor=actor, reason=reason, now=now) as work:
         bank_event, is_new = _store(notice, work.at)
@@ -129,7 +129,7 @@ def assign_bank_event(*, bank_event_id: str, reference: str, actor: Actor, reaso
         return bank_event
 
 
-def is_same_payment(*, bank_event_id: str, actor: Actor, reason: str, now: datetime | None = None) -> BankEvent:
+def answer_same_payment(*, bank_event_id: str, actor: Actor, reason: str, now: datetime | None = None) -> BankEvent:
     """Answer that a possible duplicate is a payment that is recorded already; it moves no money. A repeat changes nothing.
 
     Raises:
@@ -139,7 +139,7 @@ def is_same_payment(*, bank_event_id: str, actor: Actor, reason: str, now: datet
     return _answer(bank_event_id, "same", "It is the same payment.", actor=actor, reason=reason, now=now)
 
 
-def is_another_payment(*, bank_event_id: str, actor: Actor, reason: str, now: datetime | None = None) -> BankEvent:
+def answer_another_payment(*, bank_event_id: str, actor: Actor, reason: str, now: datetime | None = None) -> BankEvent:
     """Answer that a possible duplicate is a payment of its own, and book it. A repeat changes nothing.
 
     Raises:
@@ -191,14 +191,15 @@ def _store(notice: Notice, at: datetime) -> tuple[BankEvent, bool]:
     A repeat that differs opens a review item.
     """
     bank_event, is_new = BankEvent.objects.get_or_create(pk=notice.id, defaults=vars(notice) | {"recorded_at": at, "outcome": ""})
-    if (bank_event.type, bank_event.reference, bank_event.amount) != (notice.type, notice.reference, notice.amount):
-        repetition = f"{notice.type} of {dollars_text(notice.amount)} for {notice.reference}"
+    stored = bank_event.type, bank_event.reference, bank_event.amount, bank_event.occurred_at
+    if stored != (notice.type, notice.reference, notice.amount, notice.occurred_at):
+        repetition = f"{notice.type} of {dollars_text(notice.amount)} for {notice.reference}, at {instant_text(notice.occurred_at)}"
         detail = f"The bank's event {notice.id} was received again as {repetition}; what was received first stands."
         open_review_item("event_differs", detail, at=at)
     return bank_event, is_new
 
 
-def _list_unknown_reference(bank_event: BankEvent, at: datetime) -> None:
+def _open_unknown_reference_item(bank_event: BankEvent, at: datetime) -> None:
     bank_event.outcome = "unknown_reference"
     bank_event.save(update_fields=["outcome"])
     meant = "; ".join(
@@ -219,7 +220,7 @@ def _book(work: UnitOfWork, bank_event: BankEvent, transfer_id: UUID) -> None:
     def store_transfer() -> None:
         bank_event.transfer_id = transfer_id
         bank_event.number = BankEvent.objects.filter(transfer=transfer_id).count() + 1
-        bank_event.confirms = confirmed_by(bank_event)
+        bank_event.confirms = confirmed_report(bank_event)
         bank_event.save(update_fields=["transfer", "number", "confirms"])
 
     _follow(work, bank_event, transfer_id, store_transfer)

@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 from django.db import connection
 
-from loans.domain.business_calendar import end_of_day, last_ended_banking_days
+from loans.domain.business_calendar import closing_time, last_ended_banking_days
 from loans.domain.errors import Busy
 from loans.ledger import locks
 from loans.selectors.closing_values import loans_without_closing_value
@@ -24,19 +24,19 @@ _INSERT_CLOSING_VALUES = """
     -- The loan's status and amount: its own last transition.
     CROSS JOIN LATERAL (
         SELECT to_state, amount FROM loans_transition
-        WHERE loan_id = loan.id AND reservation_id IS NULL AND at <= %(end_of_day)s ORDER BY id DESC LIMIT 1
+        WHERE loan_id = loan.id AND reservation_id IS NULL AND waiting_entry_id IS NULL AND at <= %(closing_time)s ORDER BY id DESC LIMIT 1
     ) AS offered
     -- Each reservation's state, amount and deadline: its own last transition. The amount of one that leads to `settled` is what has
     -- settled. A loss is not a change of state.
     CROSS JOIN LATERAL (
         SELECT COALESCE(sum(amount) FILTER (WHERE to_state = 'settled'), 0) AS settled,
             COALESCE(
-                sum(amount) FILTER (WHERE to_state IN ('reserved', 'pending') AND (deadline IS NULL OR deadline > %(end_of_day)s)), 0
+                sum(amount) FILTER (WHERE to_state IN ('reserved', 'pending') AND (deadline IS NULL OR deadline > %(closing_time)s)), 0
             ) AS claimed
         FROM (
             SELECT DISTINCT ON (reservation_id) to_state, amount, deadline FROM loans_transition
             WHERE loan_id = loan.id AND reservation_id IS NOT NULL AND transfer_id IS NULL AND event NOT IN ('lost', 'recovered')
-                AND at <= %(end_of_day)s
+                AND at <= %(closing_time)s
             ORDER BY reservation_id, id DESC
         ) AS reservation
     ) AS reservations
@@ -52,7 +52,7 @@ def record_due_closing_values(now: datetime | None = None, *, batch: int = BATCH
     """
     recorded = 0
     for day in last_ended_banking_days(database_now(now), DAYS_BACK):
-        loan_ids = loans_without_closing_value(day, end_of_day(day))
+        loan_ids = loans_without_closing_value(day, closing_time(day))
         for start in range(0, len(loan_ids), batch):
             try:
                 recorded += _record(loan_ids[start : start + batch], day, now)
@@ -67,6 +67,6 @@ def _record(loan_ids: list[int], day: date, now: datetime | None) -> int:
     with locks.short_transaction():
         locks.lock_loans(loan_ids=loan_ids, now=now)
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT_CLOSING_VALUES, {"loan_ids": loan_ids, "day": day, "end_of_day": end_of_day(day)})
+        cursor.execute(_INSERT_CLOSING_VALUES, {"loan_ids": loan_ids, "day": day, "closing_time": closing_time(day)})
         new: int = cursor.rowcount
         return new

@@ -27,7 +27,8 @@ _INSERT_VALUES = """
     ), batch AS MATERIALIZED (
         -- The next transitions of the loan and its reservations. A loss is not a change of state.
         SELECT id, at, reservation_id, from_state, to_state, amount, facts FROM loans_transition
-        WHERE loan_id = %(loan_id)s AND id > (SELECT transition_id FROM kept) AND transfer_id IS NULL AND event NOT IN ('lost', 'recovered')
+        WHERE loan_id = %(loan_id)s AND id > (SELECT transition_id FROM kept)
+            AND transfer_id IS NULL AND waiting_entry_id IS NULL AND event NOT IN ('lost', 'recovered')
         ORDER BY id LIMIT %(size)s
     ), changes AS (
         -- With the amount that each reservation had before: that of its previous transition, in the batch or before it.

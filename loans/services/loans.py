@@ -7,12 +7,14 @@ from typing import Any
 from cbsa.lookup import keep_dataset_in_use, market_of
 from loans.domain.actors import Actor
 from loans.domain.errors import IllegalTransition, Invalid
+from loans.domain.overbooking import OverbookingPolicy
 from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState
 from loans.ledger import locks
 from loans.ledger.lottery_seed import drawn_seed, revealed_seed
 from loans.ledger.unit_of_work import insert_draft, unit_of_work
 from loans.models import Loan, Reservation
-from loans.selectors.queue import live_reservations
+from loans.selectors.lapse_shares import remember_history
+from loans.selectors.queue import reservations_in_queue
 from loans.services.overbooking import follow_evidence
 from loans.services.settlement import apply_rule, cancel_live_reservations
 from peerloans.database.clock import database_now
@@ -66,6 +68,8 @@ def open_loan(*, reference: str, actor: Actor, closes_at: datetime | None = None
         Invalid: `closes_at` has passed.
         NotFound, IllegalTransition, Busy.
     """
+    if Loan.objects.filter(reference=reference, overbooking_policy=OverbookingPolicy.EVIDENCE).exists():
+        remember_history(now)  # while no lock is held
     with unit_of_work(reference=reference, actor=actor, reason=reason, now=now) as work:
         loan = work.loan
         if loan.status != LoanStatus.OPEN:
@@ -128,7 +132,7 @@ def close_loan_at_settled(*, reference: str, actor: Actor, reason: str, now: dat
         is_open = loan.status == LoanStatus.OPEN
         if is_open and loan.closes_at and work.at < loan.closes_at:
             raise IllegalTransition(f"{loan.reference} still takes reservations, until {deadline_text(loan.closes_at)}.", state=loan.status)
-        queue = list(live_reservations([loan.pk]))
+        queue = list(reservations_in_queue([loan.pk]))
         if is_open:
             apply_rule(work, loan, queue)
         if loan.status == LoanStatus.FUNDED:  # It was before, or the rule has just settled all of it.

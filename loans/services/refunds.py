@@ -105,10 +105,10 @@ def _record_by_hand(
 ) -> str:
     with locks.short_transaction():
         refund = _refund_under_lock(transfer_id, now)
-        amount = refund.outstanding if kind == "refund.paid" else refund.moved
+        amount = (refund.outstanding if kind == "refund.paid" else refund.moved) or refund.amount
         if kind == "refund.paid":
             refuse_without_approval(actor, amount, settings.APPROVAL_ABOVE_DOLLARS)
-        notice = notice_of_staff(notice_id, kind, refund, amount or refund.amount, occurred_at)
+        notice = notice_of_staff(notice_id, kind, refund, None, occurred_at, default=amount)
         return record_bank_event(notice, actor=actor, reason=reason, now=now)
 
 

@@ -10,15 +10,16 @@ from django.conf import settings
 from loans.domain import limits
 from loans.domain.actors import Actor
 from loans.domain.deadlines import TIME_TO_START_TRANSFER, money_deadline
-from loans.domain.errors import BelowMinimum, Busy, InvestorLimit, LoanNotOpen, NotAccredited, OverLimit, ReservationExpired
+from loans.domain.errors import BelowMinimum, Busy, Invalid, InvestorLimit, LoanNotOpen, NotAccredited, OverLimit, ReservationExpired
 from loans.domain.idempotency import AnsweredBefore, Key
 from loans.domain.investor_limits import LET_GO, LET_GO_WITHIN, UNFUNDED, ExceededLimit
+from loans.domain.limits import NO_DOLLARS
 from loans.domain.states import ReservationEvent, ReservationState
 from loans.ledger import locks
 from loans.ledger.admission import Admission, admit_reservation
 from loans.ledger.expiry import expire_lapsed
-from loans.ledger.unit_of_work import unit_of_work
-from loans.models import Investor, Reservation
+from loans.ledger.unit_of_work import serve_waiting_lists, unit_of_work
+from loans.models import Investor, Loan, Reservation
 from loans.selectors.investor_limits import exceeded_limit
 from loans.selectors.offers import InvestorOffer, LoanOffer, investor_offer, may_buy
 from loans.selectors.reservations import deadline_in_history
@@ -28,13 +29,22 @@ from peerloans.wording import deadline_text, dollars_text
 ATTEMPTS = 3  # Other requests may take what is available between the reading of the offer and the next attempt; a third is rare.
 
 
-def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | None = None, now: datetime | None = None) -> Reservation:
+def reserve(
+    *,
+    reference: str,
+    investor: Investor,
+    amount: Decimal,
+    at_least: Decimal | None = None,
+    key: Key | None = None,
+    now: datetime | None = None,
+) -> Reservation:
     """Reserve `amount` dollars of a loan for the investor, and return the reservation with its number in the queue.
 
-    With a key, the key is kept with the reservation, and a repeat is not decided again. Then call it outside a transaction, since it
-    may wait for the key.
+    With `at_least`, reserve the lesser of `amount` and what is available, if that is at least so much. With a key, the key is kept with
+    the reservation, and a repeat is not decided again. Then call it outside a transaction, since it may wait for the key.
 
     Raises:
+        Invalid: `at_least` is more than `amount`.
         NotFound: there is no such loan.
         LoanNotOpen, NotAccredited, BelowMinimum, OverLimit, InvestorLimit: the rules refuse it.
         Busy: a lock did not come in time, or other requests took what was available in each attempt.
@@ -44,11 +54,13 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
     """
     # TIME_LAPSE is the factor by which a demo runs faster, else 1.
     time_to_live, let_go_within = TIME_TO_START_TRANSFER / settings.TIME_LAPSE, LET_GO_WITHIN / settings.TIME_LAPSE
+    least = amount if at_least is None else at_least
+    if least > amount:
+        raise Invalid(f"{dollars_text(least)}, the least to take, is more than {dollars_text(amount)}.")
     admit = partial(
         admit_reservation,
         reference=reference,
         investor_id=investor.pk,
-        amount=amount,
         time_to_live=time_to_live,
         let_go_within=let_go_within,
         actor=Actor("investor", investor.user_id),
@@ -56,16 +68,17 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
     )
     for _ in range(ATTEMPTS):
         with locks.busy_if_late():
-            admission = admit(now=now)
+            admission = admit(amount=amount, now=now)
         if admission.refused:
             offer = investor_offer(investor.pk, reference, now)
-            _raise_if_refused(offer, amount)
-            if exceeded := exceeded_limit(investor.pk, offer.loan, amount, let_go_within, now):
-                raise _investor_limit(exceeded, reference)
+            taken = limits.taken(amount, least, offer.available)
+            _raise_if_refused(offer, taken, least)
+            if exceeded := exceeded_limit(investor.pk, offer.loan, taken, let_go_within, now):
+                raise investor_limit(exceeded, reference)
             # The offer leaves lapsed reservations out, and the admission still counts them; of the investor's dollars it knows an upper
             # bound. So cancel lapsed ones, count the dollars, and try again. Another transaction may also have changed what counts for
-            # the investor, so this time none can.
-            admission = _admit_under_lock(admit, reference, investor.pk, amount, key, now)
+            # the investor, or what is available, so this time none can.
+            admission = _admit_under_lock(admit, reference, investor.pk, amount, least, key, now)
         if admission.reservation:
             return admission.reservation
         if admission.first_answer:
@@ -78,46 +91,73 @@ def reserve(*, reference: str, investor: Investor, amount: Decimal, key: Key | N
 
 
 def _admit_under_lock(
-    admit: "partial[Admission]", reference: str, investor_id: int, amount: Decimal, key: Key | None, now: datetime | None
+    admit: "partial[Admission]",
+    reference: str,
+    investor_id: int,
+    amount: Decimal,
+    least: Decimal,
+    key: Key | None,
+    now: datetime | None,
 ) -> Admission:
     """Lock the loan and the investor, count the investor's unfunded dollars anew, and try once more.
 
-    Before, cancel lapsed reservations of the loan, the oldest first, until the amount fits.
-
-    They stay canceled if that is refused.
+    Before, cancel lapsed reservations of the loan, the oldest first, until the amount fits, and serve the waiting list. This stays so
+    if the amount is refused.
     """
     with locks.short_transaction():
         if key:
             locks.hold_key(key)  # The lock order (see locks.py): the key before the loan.
         (loan,), at = locks.lock_loans(reference=reference, now=now)
-        locks.count_unfunded(investor_id, at)
         unclaimed = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
-        expire_lapsed([loan], at, needed=amount - unclaimed)
-        return admit(now=at)
+        expire_lapsed([loan], at, needed=amount + loan.waiting_dollars - unclaimed)
+        serve_waiting_lists([loan], at, counting_more={investor_id: NO_DOLLARS} if loan.waiting_entries else {})
+        locks.recount_unfunded(investor_id, at)
+        available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
+        return admit(amount=limits.taken(amount, least, available), now=at)
 
 
-def _raise_if_refused(offer: InvestorOffer, amount: Decimal) -> None:
+def _raise_if_refused(offer: InvestorOffer, amount: Decimal, least: Decimal) -> None:
+    """Raise the refusal of a reservation of `amount` dollars, of which at least `least` had to be available."""
+    loan = offer.loan
+    refuse_unless_open(offer)
+    refuse_unless_accredited(offer.may_buy)
+    refuse_below_minimum(loan, amount)
+    if amount > offer.available:
+        freed = f"up to {dollars_text(offer.available_then)} may be available"
+        then = f" After {deadline_text(offer.frees_at)} {freed}." if offer.frees_at else ""
+        waiting = f" {loan.waiting_entries} on its waiting list come first." if loan.waiting_entries else ""
+        raise OverLimit(
+            f"{dollars_text(least)} is more than the {dollars_text(offer.available)} available of {loan.reference}.{waiting}{then}",
+            available=offer.available,
+            frees_at=offer.frees_at,
+            available_then=offer.available_then,
+            waiting_list={"entries": loan.waiting_entries, "dollars": loan.waiting_dollars},
+        )
+
+
+def refuse_unless_open(offer: LoanOffer) -> None:
+    """Refuse a loan that takes no reservations. Raises: LoanNotOpen."""
     loan = offer.loan
     if not offer.takes_reservations:
         raise LoanNotOpen(f"{loan.reference} takes no reservations: it {_closed(offer)}.", loan_status=loan.status)
-    if not offer.may_buy:
+
+
+def refuse_unless_accredited(may_buy: bool) -> None:
+    """Refuse an investor who may not buy. Raises: NotAccredited."""
+    if not may_buy:
         raise NotAccredited("Only accredited investors may reserve. Your accreditation is missing or has ended; ask us to renew it.")
+
+
+def refuse_below_minimum(loan: Loan, amount: Decimal) -> None:
+    """Refuse an amount that the loan does not accept as a reservation. Raises: BelowMinimum."""
     if not limits.meets_minimum(amount, loan.minimum, loan.remaining):
         if loan.remaining < loan.minimum:
             raise BelowMinimum(f"Reserve exactly {dollars_text(loan.remaining)}, all that remains.", minimum=loan.remaining)
         raise BelowMinimum(f"Reserve at least {dollars_text(loan.minimum)}.", minimum=loan.minimum)
-    if amount > offer.available:
-        freed = f"up to {dollars_text(offer.available_then)} may be available"
-        then = f" After {deadline_text(offer.frees_at)} {freed}." if offer.frees_at else ""
-        raise OverLimit(
-            f"{dollars_text(amount)} is more than the {dollars_text(offer.available)} available of {loan.reference}.{then}",
-            available=offer.available,
-            frees_at=offer.frees_at,
-            available_then=offer.available_then,
-        )
 
 
-def _investor_limit(exceeded: ExceededLimit, reference: str) -> InvestorLimit:
+def investor_limit(exceeded: ExceededLimit, reference: str) -> InvestorLimit:
+    """Return the refusal that names a limit of the investor."""
     if exceeded.limited == LET_GO:
         detail = f"You let go of {exceeded.used} reservations within a day. With {exceeded.limit} you cannot make another one."
     else:

@@ -18,7 +18,7 @@ from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Loan, Reservation
 from loans.selectors.loans import loans_with_waiting_money
-from loans.selectors.queue import allocations_due, live_reservations
+from loans.selectors.queue import allocations_due, reservations_in_queue
 from loans.services.reservations import refuse_expired
 from peerloans.database.clock import database_now
 from peerloans.errors import Problem
@@ -75,7 +75,7 @@ def settle_loans(loan_ids: Sequence[int], *, actor: Actor = SYSTEM, now: datetim
     """
     with unit_of_work(loan_ids=loan_ids, actor=actor, now=now) as work:
         queues: dict[int, list[Reservation]] = {loan_id: [] for loan_id in work.loans}
-        for reservation in live_reservations(list(work.loans)):
+        for reservation in reservations_in_queue(list(work.loans)):
             queues[reservation.loan_id].append(reservation)
         return sum(apply_rule(work, loan, queues[loan.pk]) for loan in work.loans.values() if loan.status == LoanStatus.OPEN)
 
@@ -130,5 +130,5 @@ def settle_ahead_of_turn(*, reservation_id: UUID, actor: Actor, reason: str, now
         loan = work.loan
         work.change_reservation(reservation, ReservationEvent.SETTLED, settled_amount=min(reservation.amount, loan.remaining), rule="staff")
         # Nothing is written yet, so the database still has this reservation as pending. Leave it out, or it would be canceled.
-        _fund_if_sold_out(work, loan, live_reservations([loan.pk]).exclude(pk=reservation.pk))
+        _fund_if_sold_out(work, loan, reservations_in_queue([loan.pk]).exclude(pk=reservation.pk))
         return reservation

@@ -20,7 +20,7 @@ from loans.domain.states import LIVE, Direction, LoanStatus, ReservationEvent, R
 from loans.ledger import locks
 from loans.ledger.review_items import mark_resolved
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
-from loans.models import Reservation, ReviewItem, Transfer
+from loans.models import BankEvent, Reservation, ReviewItem, Transfer
 from loans.selectors.reservations import last_event
 from loans.selectors.transfers import current_transfer
 from loans.services.bank_events import Notice, NoticeType, is_bank_event_recorded, record_bank_event
@@ -143,9 +143,10 @@ def _refuse_unless_reinstatable(work: UnitOfWork, reservation: Reservation) -> N
     if reservation.state != ReservationState.CANCELED:
         raise IllegalTransition(f"This is {reservation.state}; only a canceled reservation can be reinstated.", state=reservation.state)
     if loan.status != LoanStatus.OPEN or not loan.closes_at or loan.closes_at <= work.at:
-        closing = f" and closes at {deadline_text(loan.closes_at)}" if loan.closes_at else ""
-        raise LoanNotOpen(f"{loan.reference} takes no reservations: it is {loan.status}{closing}.", loan_status=loan.status)
-    available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
+        is_closed = loan.status == LoanStatus.OPEN
+        why = f"it closed at {deadline_text(loan.closes_at)}" if is_closed and loan.closes_at else f"it is {loan.status}"
+        raise LoanNotOpen(f"{loan.reference} takes no reservations: {why}.", loan_status=loan.status)
+    available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
     if reservation.amount > available:
         raise OverLimit(f"{dollars_text(reservation.amount)} is more than the {dollars_text(available)} available.", available=available)
     refunds = reservation.transfers.filter(direction=Direction.REFUND)
@@ -172,7 +173,7 @@ def record_money(
     """
     with locks.short_transaction():
         transfer = _transfer_under_lock(reservation_id, now)
-        notice = notice_of_staff(notice_id, "transfer.cleared", transfer, amount or transfer.amount, occurred_at)
+        notice = notice_of_staff(notice_id, "transfer.cleared", transfer, amount, occurred_at, default=transfer.amount)
         refuse_without_approval(actor, notice.amount, settings.APPROVAL_ABOVE_DOLLARS)
         return record_bank_event(notice, actor=actor, reason=reason, now=now)
 
@@ -199,7 +200,7 @@ def reverse_payment(
     """
     with locks.short_transaction():
         transfer = _transfer_under_lock(reservation_id, now)
-        notice = notice_of_staff(notice_id, "transfer.failed", transfer, amount or transfer.moved or transfer.amount, occurred_at)
+        notice = notice_of_staff(notice_id, "transfer.failed", transfer, amount, occurred_at, default=transfer.moved or transfer.amount)
         if not is_bank_event_recorded(notice):
             if not transfer.moved:
                 raise IllegalTransition(
@@ -211,9 +212,17 @@ def reverse_payment(
         return record_bank_event(notice, actor=actor, reason=reason, now=now)
 
 
-def notice_of_staff(notice_id: UUID, kind: NoticeType, transfer: Transfer, amount: Decimal, occurred_at: datetime) -> Notice:
-    """Return the notice by which staff record what the bank would report. `notice_id` is that of the form."""
-    return Notice(f"staff:{notice_id}:{transfer.reference}", kind, transfer.reference, amount, occurred_at, source="staff")
+def notice_of_staff(
+    notice_id: UUID, kind: NoticeType, transfer: Transfer, amount: Decimal | None, occurred_at: datetime, *, default: Decimal
+) -> Notice:
+    """Return the notice by which staff record what the bank would report. `notice_id` is that of the form.
+
+    Without an amount it is `default`; a form that is sent again means what was recorded the first time.
+    """
+    key = f"staff:{notice_id}:{transfer.reference}"
+    if amount is None:
+        amount = BankEvent.objects.filter(pk=key).values_list("amount", flat=True).first() or default
+    return Notice(key, kind, transfer.reference, amount, occurred_at, source="staff")
 
 
 def _transfer_under_lock(reservation_id: UUID, now: datetime | None) -> Transfer:

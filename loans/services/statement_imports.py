@@ -101,7 +101,7 @@ def run_import(import_id: int, now: datetime | None = None) -> str:
     return f"Statement {import_id} is {statement_import.state}."
 
 
-def silent_imports(now: datetime | None = None) -> list[int]:
+def stalled_imports(now: datetime | None = None) -> list[int]:
     """Return the imports whose worker or message was lost, oldest first. End those that were started MOST_ATTEMPTS times."""
     at = database_now(now)
     is_lost = Q(attempts=0, progress_at__lte=at - UNTAKEN_FOR) | Q(progress_at__lte=at - SILENT_FOR)

@@ -83,7 +83,7 @@ def _follow_money(work: UnitOfWork, transfer: Transfer, before: InboundPosition,
             amount = after.amount if reservation.state == ReservationState.PENDING else reservation.amount
             work.change_reservation(reservation, _ENDS[after.state], amount=amount)
         elif after.state == PaymentState.SHORT:
-            _lack_money(work, reservation, after)
+            _keep_what_is_left(work, reservation, after)
         else:
             if after.amount != before.amount or reservation.state == ReservationState.SETTLED:
                 _change_amount(work, reservation, after.amount)
@@ -108,7 +108,7 @@ def _revive(work: UnitOfWork, reservation: Reservation, position: InboundPositio
         settle_soon(reservation.loan_id)
 
 
-def _lack_money(work: UnitOfWork, reservation: Reservation, position: InboundPosition) -> None:
+def _keep_what_is_left(work: UnitOfWork, reservation: Reservation, position: InboundPosition) -> None:
     """Let a reservation wait for the rest of its money, where it counted as funded before a report arrived out of order."""
     if not reservation.funded_at:
         return
@@ -135,7 +135,8 @@ def _change_amount(work: UnitOfWork, reservation: Reservation, amount: Decimal) 
 def _fits(work: UnitOfWork, amount: Decimal) -> bool:
     """Return whether the open loan has so many dollars free; also after its closing, since what was live then runs on."""
     loan = work.loan
-    return loan.status == LoanStatus.OPEN and amount <= limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
+    available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
+    return loan.status == LoanStatus.OPEN and amount <= available
 
 
 def _refund_former_transfer(work: UnitOfWork, reservation: Reservation, more: Decimal) -> None:
@@ -165,10 +166,10 @@ def _outcome_of_clearing(work: UnitOfWork, transfer: Transfer, after: InboundPos
             work.add_review_item("possible_duplicate", detail, reservation, report)
         return "possible_duplicate"
     if after.state == PaymentState.RETURNED:
-        _list_return(work, transfer, report.amount)
+        _open_return_item(work, transfer, report.amount)
         return "returned"
     if reservation.state not in {ReservationState.PENDING, ReservationState.SETTLED} or not _is_current(transfer):
-        _list_late_money(work, transfer, report)
+        _open_late_money_item(work, transfer, report)
         return "late_money"
     if was_funded:
         detail = f"{dollars_text(report.amount)} was received again for {transfer.reference}; it is refunded."
@@ -180,7 +181,7 @@ def _outcome_of_clearing(work: UnitOfWork, transfer: Transfer, after: InboundPos
     return "funded" if reservation.funded_at else "too_little"
 
 
-def _list_late_money(work: UnitOfWork, transfer: Transfer, report: BankEvent) -> None:
+def _open_late_money_item(work: UnitOfWork, transfer: Transfer, report: BankEvent) -> None:
     reservation = transfer.reservation
     late = f"{dollars_text(report.amount)} for {transfer.reference} was received late."
     expired_at = deadline_in_history(reservation) if reservation.cause == ReservationEvent.EXPIRED else None
@@ -209,11 +210,11 @@ def _outcome_of_failure(work: UnitOfWork, transfer: Transfer, before: InboundPos
         detail = f"The transfer {transfer.reference} of {dollars_text(report.amount)} failed."
         work.add_review_item("transfer_failed", detail, transfer.reservation)
         return "failed"
-    _list_return(work, transfer, report.amount)
+    _open_return_item(work, transfer, report.amount)
     return "returned"
 
 
-def _list_return(work: UnitOfWork, transfer: Transfer, amount: Decimal) -> None:
+def _open_return_item(work: UnitOfWork, transfer: Transfer, amount: Decimal) -> None:
     reservation = transfer.reservation
     outcome = f"canceled ({reservation.cause})" if reservation.cause else f"{reservation.state} with {dollars_text(reservation.amount)}"
     detail = f"The bank took back {dollars_text(amount)} of {transfer.reference}. The reservation is {outcome}."
@@ -251,7 +252,8 @@ def follow_refund(work: UnitOfWork, refund: Transfer, before: RefundPosition, af
         return "refund_differs"
     if more_paid > 0:
         return _pay(work, refund, more_paid, report.occurred_at)
-    if more_paid < 0 or (report.type == "refund.failed" and after.bounced):
+    failed = report.type == "refund.failed" and after.bounced and after.effects.get(report.pk) != Effect.SUPERSEDED
+    if more_paid < 0 or failed:
         return _bounce(work, refund, -more_paid, report.occurred_at)
     return "superseded"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.forms import PasswordChangeForm
-from django.db.models import QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.debug import sensitive_post_parameters
@@ -40,9 +40,8 @@ def money(request: HttpRequest, investor: Investor) -> HttpResponse:
 @account_page(*READS)
 def message_list(request: HttpRequest, investor: Investor) -> HttpResponse:
     """List the e-mails to the investor, newest first."""
-    deliveries = Delivery.objects.filter(reservation__investor=investor, endpoint=None).select_related(
-        "transition", "reservation__loan", "reservation__investor"
-    )
+    theirs = Q(reservation__investor=investor) | Q(waiting_entry__investor=investor)
+    deliveries = Delivery.objects.filter(theirs, endpoint=None).select_related("transition", "reservation__loan", "waiting_entry__loan")
     newest = deliveries.order_by("-id")[:NEWEST_SHOWN]
     subjects = [(delivery, _subject_of(delivery)) for delivery in newest]
     context = {"section": "messages", "subjects": subjects, "newest_shown": NEWEST_SHOWN, "email": investor.user.email}
@@ -50,7 +49,7 @@ def message_list(request: HttpRequest, investor: Investor) -> HttpResponse:
 
 
 def _subject_of(delivery: Delivery) -> str:
-    return message_of(delivery.transition).subject.format(loan=delivery.reservation.loan.reference)
+    return message_of(delivery.transition).subject.format(loan=delivery.subject.loan.reference)
 
 
 @sensitive_post_parameters()

@@ -15,8 +15,10 @@ METHODS = (("ach", "ACH transfer"), ("wire", "Wire transfer"))
 class DollarsField(forms.CharField):
     """An amount of dollars as people write it: with or without its sign and its separators."""
 
-    def clean(self, value: Any) -> Decimal:
+    def clean(self, value: Any) -> Decimal | None:
         text = super().clean(value)
+        if not text:
+            return None
         dollars = DOLLARS.fullmatch(text.replace(",", ""))
         if not dollars or not Decimal(dollars[1]):
             raise forms.ValidationError("Enter an amount of dollars, such as 25,000 or 25,000.50.")
@@ -28,6 +30,13 @@ class ReserveForm(forms.Form):
 
     amount = DollarsField(max_length=40, error_messages={"required": "Enter an amount of dollars."})
     key = forms.UUIDField(widget=forms.HiddenInput)
+
+
+class WaitForm(forms.Form):
+    """The amount to wait for, and the least to take instead."""
+
+    amount = DollarsField(max_length=40, error_messages={"required": "Enter an amount of dollars."})
+    at_least = DollarsField(max_length=40, required=False)
 
 
 class TransferForm(forms.Form):

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from loans.web import account, allotments, documents, metros, reservations, views
+from loans.web import account, allotments, documents, metros, reservations, views, waiting_list
 
 app_name = "loans"
 urlpatterns = [
@@ -19,6 +19,9 @@ urlpatterns = [
     path("account/log-in/", account.log_in, name="log-in"),
     path("account/log-out/", account.log_out, name="log-out"),
     path("account/", reservations.reservation_list, name="account"),
+    path("account/waiting-list/", waiting_list.waiting_list, name="waiting-list"),
+    path("account/waiting-list/<uuid:entry_id>/leave/", waiting_list.waiting_list_leave, name="waiting-list-leave"),
+    path("account/wait/<slug:reference>/", waiting_list.wait_page, name="wait"),
     path("account/money/", documents.money, name="money"),
     path("account/messages/", documents.message_list, name="messages"),
     path("account/statement/", documents.statement, name="statement"),

@@ -11,6 +11,7 @@ STATUSES = {
     "token_expired": 401,
     "not_accredited": 403,
     "permission_denied": 403,
+    "scope_missing": 403,
     "not_found": 404,
     "unknown_cbsa": 404,
     "unknown_vintage": 404,

@@ -23,6 +23,9 @@ from django.urls import Resolver404, resolve
 # The bytes that a page may be sent in place of DATA_UPLOAD_MAX_MEMORY_SIZE, by the name of its view.
 larger_bodies: dict[str, int] = {}
 
+# A guess at a password costs the hash of it, 0.2 seconds of a core. Each process checks one at a time, so that the others keep its threads.
+LOG_IN_PATHS = {"/admin/login/", "/account/log-in/", "/api/v1/auth/token/"}
+
 BODY_SECONDS = 20  # 64 kB take 13 s over a line of 40 kbit/s
 SLOWEST_BYTES_PER_SECOND = 50_000  # of a larger body, which then has more time
 PART_SECONDS = 60  # until the server has taken a part of an answer that is read slowly
@@ -80,6 +83,7 @@ class Door:
     def __init__(self, application: Callable[..., Any], threads: int) -> None:
         self._application = application
         self._threads = ThreadPoolExecutor(threads, "request")
+        self._log_in = asyncio.Lock()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -95,7 +99,12 @@ class Door:
         except Gone:
             return
         environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
-        await self._send(await self._in_thread(self._answer, environ), send)
+        if environ["PATH_INFO"] in LOG_IN_PATHS and environ["REQUEST_METHOD"] == "POST":
+            async with self._log_in:
+                answer = await self._in_thread(self._answer, environ)
+        else:
+            answer = await self._in_thread(self._answer, environ)
+        await self._send(answer, send)
 
     async def _read(self, environ: Environ, receive: Receive) -> bytes:
         """Return the body.

@@ -61,6 +61,8 @@ def main() -> int:
 
 def try_out(attack: ModuleType, site: Site) -> bool:
     """Run the attack while others use the site. Print its row, and return whether it was held off."""
+    if hasattr(attack, "prepare"):
+        attack.prepare(site)
     quiet = feel(site, lambda: time.sleep(QUIET_SECONDS))[1]
     started = time.monotonic()
     result, attacked = feel(site, lambda: attack.attack(site))

@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 START_SECONDS = 60
 ADDRESS = "203.0.113.66"  # of the stranger
 REFERENCE = "AT-1"
+PASSWORD = "an account like any other"
+STAFF = {"olga": "Operations", "otto": "Operations", "sue": "Support", "ada": "Auditors"}
 THROTTLE_PER_MINUTE = 1_000  # less than the default, so that an attack reaches it within seconds
 
 
@@ -41,6 +43,10 @@ class Site:
     environment: dict[str, str]
     token: str
     """Of an investor with an account like any other."""
+
+    def new_token(self, username: str) -> str:
+        """Return a token of a new investor, who is accredited."""
+        return _make_investor(username)
 
     def connect(self, data: bytes = b"", *, unread_bytes: int | None = None) -> socket.socket:
         """Return a new connection on which the data were sent, and which holds so many unread bytes of the answer."""
@@ -75,7 +81,7 @@ class Site:
 
 @contextlib.contextmanager
 def running_site(port: int, folder: Path) -> Iterator[Site]:
-    """Migrate, make a loan and an investor, and run the web server."""
+    """Migrate, make a loan, staff and an investor, and run the web server."""
     call_command("migrate", verbosity=0)
     token = _make_rows()
     environment = {
@@ -124,21 +130,40 @@ def _wait_for(site: Site, process: "subprocess.Popen[bytes]") -> None:
 
 
 def _make_rows() -> str:
-    """Make a dataset of ZIPs, a loan and an investor. Return the investor's token."""
+    """Make a dataset of ZIPs, a loan, staff and an investor. Return the investor's token."""
+    from django.contrib.auth.models import Group
+
+    from loans.models import User
+
+    demo = ROOT / "cbsa" / "demo"
+    call_command("import_cbsa", zips=str(demo / "zips.csv"), metros=str(demo / "metros.csv"), vintage="2015", force=True, verbosity=0)
+    make_loans([REFERENCE])
+    for name, group in STAFF.items():
+        User.objects.create_user(name, password=PASSWORD, is_staff=True).groups.set(Group.objects.filter(name=group))
+    return _make_investor("investor")
+
+
+def make_loans(references: list[str]) -> None:
+    """Make open loans that anybody may reserve."""
     import random
+
+    from loans.domain.actors import SYSTEM
+    from loans.models import Loan
+    from loans.services.loans import create_loan, open_loan
+    from tests.chaos.initial_data import loan_fields
+
+    for reference in references:
+        create_loan(Loan(**loan_fields(reference, random.Random(reference))), actor=SYSTEM)
+        open_loan(reference=reference, actor=SYSTEM)
+
+
+def _make_investor(username: str) -> str:
     from datetime import UTC, datetime
 
     from knox.models import AuthToken
 
-    from loans.domain.actors import SYSTEM
-    from loans.models import Investor, Loan, User
-    from loans.services.loans import create_loan, open_loan
-    from tests.chaos.initial_data import loan_fields
+    from loans.models import Investor, User
 
-    demo = ROOT / "cbsa" / "demo"
-    call_command("import_cbsa", zips=str(demo / "zips.csv"), metros=str(demo / "metros.csv"), vintage="2015", force=True, verbosity=0)
-    create_loan(Loan(**loan_fields(REFERENCE, random.Random(1))), actor=SYSTEM)
-    open_loan(reference=REFERENCE, actor=SYSTEM)
-    user = User.objects.create_user("investor", email="investor@example.org", password="an investor like any other")
-    Investor.objects.create(user=user, name="An investor", accredited_until=datetime(2099, 1, 1, tzinfo=UTC).date())
+    user = User.objects.create_user(username, email=f"{username}@example.org", password=PASSWORD)
+    Investor.objects.create(user=user, name=f"The {username}", accredited_until=datetime(2099, 1, 1, tzinfo=UTC).date())
     return str(AuthToken.objects.create(user)[1])

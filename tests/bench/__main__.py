@@ -19,6 +19,7 @@ WORK = {
     "import": imports.figures,
     "zip": reads.zips,
     "service": reserve_service.figures,
+    "waiting": reserve_service.waiting_lists,
     "post": posts.figures,
     "queues": posts.queues,
     "refusals": posts.refusals,

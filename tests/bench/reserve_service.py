@@ -33,6 +33,25 @@ def figures(databases: servers.Databases) -> Iterator[Figure]:
             yield figure("services.reserve / prepared statement", f"{kind}, {clients} clients", "1/s", ours, baseline, 0.6, tenth=tenth)
 
 
+def waiting_lists(databases: servers.Databases) -> Iterator[Figure]:
+    """Measure a reservation of a loan with a waiting list beside one without, and joining a list beside reserving."""
+    full, small = databases.full, databases.tenth
+    for clients in CLIENTS:
+        with_list, without, tenth = in_turn(
+            partial(_rates, full, "behind a list", 1, clients),
+            partial(_rates, full, "service", 1, clients),
+            partial(_rates, small, "behind a list", 1, clients),
+        )
+        name = "services.reserve with / without a waiting list"
+        yield figure(name, f"one hot loan, {clients} clients", "1/s", with_list, without, None, tenth=tenth)
+    join, reserve, tenth = in_turn(
+        partial(_rates, full, "join and leave", 1, 8),
+        partial(_rates, full, "reserve and cancel", 1, 8),
+        partial(_rates, small, "join and leave", 1, 8),
+    )
+    yield figure("join a list and leave / reserve and cancel", "one hot loan, 8 clients", "1/s", join, reserve, None, tenth=tenth)
+
+
 def _rates(database: servers.Database, kind: str, loans: int, clients: int) -> float:
     return sum(database.call_in_both(_rate, kind, loans, clients))
 
@@ -52,7 +71,7 @@ def _rate(kind: str, loans: int, clients: int) -> float:
 
 
 def _client(kind: str, loans: int, ready: threading.Barrier, counts: list[int]) -> None:
-    once, close = {"service": _by_service, "statement": _by_statement}[kind]()
+    once, close = WAYS[kind]()
     for _ in range(WARM_UP):
         once(f"B-{random.randint(1, loans)}")
     ready.wait()
@@ -87,3 +106,49 @@ def _by_statement() -> Way:
         return connection.execute(RESERVE, values).fetchone()
 
     return once, connection.close
+
+
+def _behind_a_list() -> Way:
+    reserve, close = _by_service()
+    return lambda _: reserve("W-1"), close
+
+
+def _join_and_leave() -> Way:
+    from django.db import connections
+
+    from loans.models import Investor
+    from loans.services.waiting_list import join_waiting_list, leave_waiting_list
+
+    # Each client has an investor of its own, who is not among those who wait already.
+    investor = Investor.objects.get(pk=random.randint(1, rows.INVESTORS - 101))
+
+    def once(_: str) -> None:
+        entry = join_waiting_list(reference="W-FULL", investor=investor, amount=AMOUNT)
+        leave_waiting_list(entry_id=entry.pk, investor=investor)
+
+    return once, connections.close_all
+
+
+def _reserve_and_cancel() -> Way:
+    from loans.domain.actors import Actor
+    from loans.models import Reservation
+    from loans.services.reservations import cancel_reservation
+
+    reserve, close = _by_service()
+
+    def once(reference: str) -> None:
+        reservation = reserve(reference)
+        assert isinstance(reservation, Reservation)
+        actor = Actor("investor", reservation.investor_id)
+        cancel_reservation(reservation_id=reservation.pk, actor=actor, investor_id=reservation.investor_id)
+
+    return once, close
+
+
+WAYS = {
+    "service": _by_service,
+    "statement": _by_statement,
+    "behind a list": _behind_a_list,
+    "join and leave": _join_and_leave,
+    "reserve and cancel": _reserve_and_cancel,
+}

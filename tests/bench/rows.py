@@ -23,6 +23,7 @@ _RESERVATION = """
 # - B-1, B-2, …: of ten reservations one has lapsed, three are live, six ended long ago. The lapsed ones are spread over all pages.
 # - C-100, …: as many live reservations as the name says.   - FULL: nothing is available.
 # - O-1, …: no reservation yet; 625 of $1,000 fit.
+# - W-1: as B-1, but a hundred wait for $100,000.   - W-FULL: nothing is available, and a hundred wait.
 # - S-1, …: oversold, all money here; eighty of its hundred reservations can be settled.
 ROWS = f"""
 SET session_replication_role = replica;
@@ -62,6 +63,18 @@ INSERT INTO knox_authtoken (digest, token_key, user_id, created, expiry)
     1 + n / ({{loans}} / 10), 1000, 0, 'pending', '',
         now(), NULL, now(), NULL, 1000, 0, 0
     FROM generate_series(0, {{loans}} * 10 - 1) n;
+
+{_LOAN} FROM (VALUES (5000001, 'W-1', 900000000, {RESERVATIONS_EACH * 400}, {RESERVATIONS_EACH}), (5000002, 'W-FULL', 100000, 125000, 125))
+    AS waited (id, reference, amount, claimed, last_number);
+{_RESERVATION} SELECT gen_random_uuid(), 5000002, n, n, 1000, 0, 'reserved', '', now(), now() + n * interval '10 min' + interval '1 hour',
+        NULL, NULL, 0, 0, 0 FROM generate_series(1, 125) n;
+{_RESERVATION} SELECT gen_random_uuid(), 5000001, n, n, 1000, 0, CASE WHEN n <= 40 THEN 'reserved' ELSE 'canceled' END,
+        CASE WHEN n <= 40 THEN '' ELSE 'canceled_by_investor' END, now(), CASE WHEN n <= 40 THEN now() + interval '1 day' END,
+        NULL, CASE WHEN n > 40 THEN now() - interval '2 days' END, 0, 0, 0 FROM generate_series(1, {RESERVATIONS_EACH}) n;
+INSERT INTO loans_waitinglistentry (id, loan_id, investor_id, number, amount, at_least, state, joined_at)
+    SELECT gen_random_uuid(), id, {INVESTORS} - n, n, 1000, 1000, 'waiting', now()
+    FROM generate_series(1, 100) n, loans_loan WHERE reference LIKE 'W-%';
+UPDATE loans_loan SET waiting_entries = 100, waiting_dollars = 100000 WHERE reference LIKE 'W-%';
 
 CREATE TABLE bench_loan AS SELECT * FROM loans_loan;
 CREATE TABLE bench_due AS SELECT id, loan_id, amount, expires_at FROM loans_reservation WHERE expires_at <= now();

@@ -14,7 +14,7 @@ from loans.services.bank_events import record_bank_event
 from loans.services.settlement import settle_due
 from tests.browser.conftest import in_all_looks, serious, shoot, shoot_all_looks
 from tests.browser.test_market import open_loan, tab_to
-from tests.factories import InvestorFactory, canceled, funded, pending, reserved, settled
+from tests.factories import InvestorFactory, canceled, funded, pending, reserved, settled, waiting
 
 PASSWORD = "a long password"
 PICTURE = {"width": 1100, "height": 800}
@@ -103,12 +103,18 @@ def test_every_page_of_the_account_fits_every_screen_and_is_accessible(page: Pag
     states = {make.__name__: make(loan, 5000, investor=investor, now=now) for make in (reserved, pending, canceled, settled)}
     settled(loan, 1000, now=now)
     states["funded"] = funded(loan, 12_000, investor=investor, now=now)
+    full = open_loan(reference="PL-FULL", title="Eight flats on the hill")
+    reserved(full, full.amount, now=now)
+    reserved(full, full.amount / 5, now=now)
+    waiting(full, 20_000, now=now)
+    waiting(full, 5_000, at_least=2_000, investor=investor, now=now)
     page.goto("/account/")
     shoot_all_looks(page, "account-log-in")
     log_in(page)
     expect(page.get_by_role("heading", level=1)).to_have_text("My reservations")
     pages = {name: f"/account/reservations/{reservation.pk}/" for name, reservation in states.items()}
-    others = {name: f"/account/{name}/" for name in ("money", "messages", "statement", "password")}
+    others = {name: f"/account/{name}/" for name in ("waiting-list", "money", "messages", "statement", "password")}
+    others["wait"] = "/account/wait/PL-FULL/?amount=5000"
     for name, address in (others | {"list": "/account/", "reserve": "/account/reserve/PL-0001/?amount=5000"} | pages).items():
         page.goto(address)
         shoot_all_looks(page, f"account-{name}")

@@ -94,6 +94,16 @@ class Account:
     reported: list[Report] = field(default_factory=list)
     unreadable: list[Report] = field(default_factory=list)  # until staff assign them
 
+    def __str__(self) -> str:
+        """Return what the bank did and what our books should have, for a test that fails."""
+        done = [f"  did {'onward' if each.onward else 'back'} {each.amount} ({each.change:+}) at {each.at}" for each in self.movements]
+        booked = [
+            f"  booked {'onward' if line.onward else 'back'} {line.amount} at {line.at} by {', '.join(line.reported_at)}"
+            for line in in_order(self.lines)
+            if isinstance(line, Line)
+        ]
+        return "\n".join([self.reference, *done, *booked])
+
     # --- What the bank does -----------------------------------------------------------------------------------------------
     @property
     def balance(self) -> int:

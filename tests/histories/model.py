@@ -83,6 +83,7 @@ class Reservation:
     """A reservation, with its money in cents. `expected` is what its newest transfer is to bring."""
 
     number: int
+    investor: int
     amount: int
     deadline: datetime
     state: str = "reserved"
@@ -146,6 +147,17 @@ class Reservation:
         self.state, self.cause, self.funded, self.settled = "canceled", cause, False, 0
 
 
+@dataclass(eq=False)
+class Entry:
+    """An entry of the waiting list; `number` is that of the reservation that it became."""
+
+    investor: int
+    amount: int
+    at_least: int
+    state: str = "waiting"
+    number: int | None = None
+
+
 def allow(condition: object) -> None:
     """Refuse unless the condition holds."""
     if not condition:
@@ -159,6 +171,7 @@ class Model:
         self.amount, self.percent, self.now, self.closes_at = amount, percent, now, closes_at
         self.status = "open"
         self.reservations: list[Reservation] = []
+        self.entries: list[Entry] = []
 
     # --- What it shows -------------------------------------------------------------------------------------------
     @property
@@ -174,11 +187,20 @@ class Model:
         return self.status == "open" and self.now < self.closes_at
 
     @property
-    def room(self) -> int:
-        """What is free for a reservation that was made before the closing, and lives on after it."""
+    def waiting(self) -> list[Entry]:
+        return [entry for entry in self.entries if entry.state == "waiting"]
+
+    @property
+    def unclaimed(self) -> int:
+        """What is free for those who wait."""
         limit = self.remaining * (100 + self.percent) // 100
         free = min(self.remaining, limit - sum(reservation.amount for reservation in self.live))
         return max(0, free) if self.status == "open" else 0
+
+    @property
+    def room(self) -> int:
+        """What is free for a reservation that was made before the closing, and lives on after it: nobody overtakes the list."""
+        return max(0, self.unclaimed - sum(entry.amount for entry in self.waiting))
 
     @property
     def available(self) -> int:
@@ -200,17 +222,53 @@ class Model:
             self.status = "open"
 
     # --- Investors ----------------------------------------------------------------------------------------------------
-    def reserve(self, amount: int) -> None:
-        allow(self.takes_reservations)
-        allow(amount >= MINIMUM or amount == self.remaining)
-        allow(amount <= self.available)
-        # The investors take turns. One holds at most the loan's amount of which the money is not here.
-        turn = len(self.reservations) % INVESTORS
-        own = [each for each in self.live if (each.number - 1) % INVESTORS == turn and not each.funded]
-        allow(sum(each.amount for each in own) + amount <= max(MINIMUM, self.amount))
-        reservation = Reservation(len(self.reservations) + 1, amount, self.now + timedelta(hours=24))
+    def reserve(self, investor: int, amount: int, at_least: int) -> None:
+        allow(self.takes_reservations and at_least <= amount)
+        taken = max(at_least, min(amount, self.available))
+        allow(self.is_enough(taken))
+        allow(taken <= self.available)
+        allow(taken <= self.may_hold(investor))
+        self.add(investor, taken)
+
+    def is_enough(self, amount: int) -> bool:
+        return amount >= MINIMUM or amount == self.remaining
+
+    def may_hold(self, investor: int) -> int:
+        """An investor holds at most the loan's amount of which the money is not here."""
+        own = [each for each in self.live if each.investor == investor and not each.funded]
+        return max(MINIMUM, self.amount) - sum(each.amount for each in own)
+
+    def add(self, investor: int, amount: int) -> int:
+        reservation = Reservation(len(self.reservations) + 1, investor, amount, self.now + timedelta(hours=24))
         reservation.is_closing_piece = amount < MINIMUM
         self.reservations.append(reservation)
+        return reservation.number
+
+    # --- The waiting list ---------------------------------------------------------------------------------------------
+    def join(self, investor: int, amount: int, at_least: int) -> None:
+        for entry in self.waiting:
+            if entry.investor == investor:
+                allow((entry.amount, entry.at_least) == (amount, at_least))
+                return
+        allow(self.takes_reservations and at_least <= amount <= self.remaining)
+        allow(self.is_enough(amount) and self.is_enough(at_least))
+        allow(at_least <= self.may_hold(investor))
+        self.entries.append(Entry(investor, amount, at_least))
+
+    def end_entry(self, entry: Entry, state: str) -> None:
+        allow(entry.state in {"waiting", state})
+        entry.state = state
+
+    def serve(self) -> None:
+        """Give those who wait what is free, in their order. Who gets too little waits on."""
+        for entry in self.waiting if self.takes_reservations else []:
+            amount = min(entry.amount, self.unclaimed, self.may_hold(entry.investor))
+            if amount >= entry.at_least and self.is_enough(amount):
+                entry.state, entry.number = "placed", self.add(entry.investor, amount)
+
+    def end_list(self) -> None:
+        for entry in self.waiting:
+            entry.state = "ended"
 
     def start_transfer(self, reservation: Reservation) -> bool:
         """Return whether a transfer was started: a repeat starts none."""
@@ -311,6 +369,7 @@ class Model:
         if self.remaining == 0:
             self.status = "funded"
             self.end_live("loan_funded")
+            self.end_list()
 
     def end_live(self, cause: str) -> None:
         for reservation in self.live:
@@ -356,6 +415,7 @@ class Model:
     def withdraw(self) -> None:
         allow(self.status in {"open", "withdrawn"})
         self.status = "withdrawn"
+        self.end_list()
         for reservation in self.reservations:
             if reservation.state != "canceled":
                 self.end(reservation, "loan_withdrawn")
@@ -371,3 +431,4 @@ class Model:
             allow(self.remaining < self.amount)
             self.amount, self.status = self.amount - self.remaining, "funded"
             self.end_live("loan_funded")
+            self.end_list()

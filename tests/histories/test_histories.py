@@ -19,17 +19,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from loans.domain.actors import Actor
-from loans.models import Investor, Loan, Reservation, ReviewItem, Transfer
+from loans.models import Investor, Loan, Reservation, ReviewItem, Transfer, WaitingListEntry
 from loans.selectors.offers import loan_offer
 from loans.services import reservations as reservation_services
 from loans.services import staff_overrides
-from loans.services.bank_events import Notice, assign_bank_event, is_another_payment, is_same_payment, record_bank_event
+from loans.services.bank_events import Notice, answer_another_payment, answer_same_payment, assign_bank_event, record_bank_event
 from loans.services.expiry import expire_due
 from loans.services.loans import close_loan_at_settled, extend_loan, withdraw_loan
 from loans.services.refunds import send_refunds
 from loans.services.reservations import cancel_reservation, start_transfer
 from loans.services.settlement import settle_ahead_of_turn, settle_due
 from loans.services.staff_overrides import extend_reservation, reinstate_reservation
+from loans.services.waiting_list import join_waiting_list, leave_waiting_list, remove_from_waiting_list, serve_waiting_lists
 from peerloans.errors import Problem
 from tests.factories import NOON, STAFF, UNLIMITED, InvestorFactory, LoanFactory
 from tests.histories import model
@@ -111,6 +112,7 @@ class History(RuleBasedStateMachine):
         self.loan_id, self.reference = loan.pk, loan.reference
         self.model = model.Model(AMOUNT, PERCENT, NOON, NOON + OPEN_FOR)
         self.ids: list[Any] = []  # of the system's reservations, in the model's order
+        self.entry_ids: list[Any] = []  # of its entries of the waiting list, in the model's order
         self.accounts: list[Account] = []  # of the bank, one for each reference
         self.delivered: list[tuple[Account, Report, str]] = []
 
@@ -119,10 +121,15 @@ class History(RuleBasedStateMachine):
         self.undone.__exit__(None, None, None)
 
     # --- One step, in the system and in the model ---------------------------------------------------------------------
-    def step(self, in_system: Callable[[], Any], in_model: Callable[[], None]) -> Any:
-        """Let both do it, or both refuse it. Time moves on a little."""
+    def step(self, in_system: Callable[[], Any], in_model: Callable[[], None], *, serves: bool = True) -> Any:
+        """Let both do it, or both refuse it. Time moves on a little. What became free by then is the waiting list's."""
         History.steps += 1
         self.pass_time(timedelta(microseconds=1))
+        if self.model.waiting:
+            expire_due(self.now)
+            serve_waiting_lists(self.now)
+            self.model.serve()
+            self.meet_reservations()
         try:
             in_model()
         except model.Refused:
@@ -130,8 +137,14 @@ class History(RuleBasedStateMachine):
                 in_system()
             return None
         outcome = in_system()
-        self.meet_refunds()
+        if serves:
+            self.model.serve()
+        self.meet_reservations()
         return outcome
+
+    def meet_reservations(self) -> None:
+        self.ids = list(Reservation.objects.filter(loan=self.loan_id).order_by("number").values_list("pk", flat=True))
+        self.meet_refunds()
 
     def pass_time(self, time: timedelta) -> None:
         self.now += time
@@ -149,18 +162,44 @@ class History(RuleBasedStateMachine):
     have_transfers = precondition(lambda self: self.accounts)
 
     # --- Investors ----------------------------------------------------------------------------------------------------
-    def reserve_cents(self, amount: int) -> None:
-        investor = self.investors[len(self.ids) % len(self.investors)]
-        reserved = self.step(
-            lambda: reservation_services.reserve(reference=self.reference, investor=investor, amount=dollars(amount), now=self.now),
-            lambda: self.model.reserve(amount),
+    def reserve_cents(self, amount: int, at_least: int | None = None) -> None:
+        turn, least = len(self.ids) % len(self.investors), amount if at_least is None else at_least
+        of_loan = {"reference": self.reference, "investor": self.investors[turn]}
+        self.step(
+            lambda: reservation_services.reserve(amount=dollars(amount), at_least=dollars(least), now=self.now, **of_loan),
+            lambda: self.model.reserve(turn, amount, least),
         )
-        if reserved:
-            self.ids.append(reserved.pk)
 
     @rule(amount=sums)
     def reserve(self, amount: int) -> None:
         self.reserve_cents(amount)
+
+    @rule(amount=sums, less=st.sampled_from([0, 1, 500_00, 2_500_00, -1]))
+    def reserve_what_there_is(self, amount: int, less: int) -> None:
+        self.reserve_cents(amount, max(1, amount - less))
+
+    @rule(investor=st.integers(0, model.INVESTORS - 1), amount=sums, less=st.sampled_from([0, 0, 500_00, 2_500_00, 9_000_00, -1]))
+    def join_the_waiting_list(self, investor: int, amount: int, less: int) -> None:
+        at_least = max(1, amount - less)
+        of_loan = {"reference": self.reference, "investor": self.investors[investor]}
+        entry = self.step(
+            lambda: join_waiting_list(amount=dollars(amount), at_least=dollars(at_least), now=self.now, **of_loan),
+            lambda: self.model.join(investor, amount, at_least),
+        )
+        if entry and entry.pk not in self.entry_ids:
+            self.entry_ids.append(entry.pk)
+
+    @precondition(lambda self: self.entry_ids)
+    @rule(newest=st.integers(0, 3), by_staff=st.booleans())
+    def leave_the_waiting_list(self, newest: int, by_staff: bool) -> None:
+        which = -1 - newest % len(self.entry_ids)
+        entry, entry_id = self.model.entries[which], self.entry_ids[which]
+        if by_staff:
+            remove = partial(remove_from_waiting_list, entry_id=entry_id, **BY_STAFF)
+            self.step(lambda: remove(now=self.now), lambda: self.model.end_entry(entry, "removed"))
+        else:
+            leave = partial(leave_waiting_list, entry_id=entry_id, investor=self.investors[entry.investor])
+            self.step(lambda: leave(now=self.now), lambda: self.model.end_entry(entry, "left"))
 
     @rule(more=st.sampled_from([0, 0, 1, -1]))
     def reserve_what_is_available(self, more: int) -> None:
@@ -340,7 +379,7 @@ class History(RuleBasedStateMachine):
         while account.doubtful:
             line = account.doubtful[0]
             is_another = account.is_another(line)
-            answer = is_another_payment if is_another else is_same_payment
+            answer = answer_another_payment if is_another else answer_same_payment
             self.step(
                 partial(answer, bank_event_id=line.first.id, now=self.now, **BY_STAFF),
                 partial(self.hear, account, False, partial(account.answer, line, is_another=is_another)),
@@ -383,14 +422,14 @@ class History(RuleBasedStateMachine):
     # --- Clock and jobs -----------------------------------------------------------------------------------------------
     @rule(hours=st.sampled_from([0.1, 0.1, 0.1, 1, 1, 6, 24, 72]))
     def time_passes(self, hours: float) -> None:
-        self.step(lambda: None, lambda: self.pass_time(timedelta(hours=hours)))
+        self.step(lambda: None, lambda: self.pass_time(timedelta(hours=hours)), serves=False)
 
     @precondition(lambda self: any(reservation.expires_at for reservation in self.model.live))
     @rule(early=st.integers(0, 2))
     def time_passes_to_a_deadline(self, early: int) -> None:
         deadline = min(reservation.expires_at for reservation in self.model.live if reservation.expires_at) - timedelta(microseconds=early)
         if deadline > self.now:
-            self.step(lambda: None, lambda: self.pass_time(deadline - self.now))
+            self.step(lambda: None, lambda: self.pass_time(deadline - self.now), serves=False)
 
     @rule(batch=st.sampled_from([0, 0, 1, 2]))
     def job_runs(self, batch: int) -> None:
@@ -455,6 +494,7 @@ class History(RuleBasedStateMachine):
         assert (loan.status, cents(loan.amount), loan.closes_at) == (expected.status, expected.amount, expected.closes_at)
         assert cents(loan.remaining) == expected.remaining
         assert cents(offer.available) == expected.available
+        self.check_waiting_list(loan)
         for row, reservation in zip(rows, expected.reservations, strict=True):
             if row.expires_at and row.expires_at <= self.now:  # lapsed, and not expired yet
                 row.state, row.cause, row.expires_at, row.refunded = "canceled", "expired", None, row.received + row.lost
@@ -473,13 +513,22 @@ class History(RuleBasedStateMachine):
             assert money == (reservation.received, refunded, reservation.lost, reservation.waiting)
             self.check_bank_account(row, reservation)
 
+    def check_waiting_list(self, loan: Loan) -> None:
+        entries = list(WaitingListEntry.objects.filter(loan=loan).select_related("reservation").order_by("number"))
+        assert [(entry.state, cents(entry.amount), entry.reservation and entry.reservation.number) for entry in entries] == [
+            (entry.state, entry.amount, entry.number) for entry in self.model.entries
+        ]
+        amounts = [entry.amount for entry in entries if entry.state == "waiting"]
+        assert (loan.waiting_entries, loan.waiting_dollars) == (len(amounts), sum(amounts))
+
     def check_bank_account(self, row: Any, reservation: model.Reservation) -> None:
         """Compare with what the bank holds, by its own account, where it has reported everything and staff have answered."""
         refunds = [refund.account for refund in reservation.refunds.values()]
         if all(account.is_told for account in [*reservation.transfers, *refunds]):
             gone = sum(account.balance for account in refunds)
             held = sum(account.balance for account in reservation.transfers) - gone
-            assert held == cents(row.settled_amount + row.refunded + row.waiting - row.lost) - gone, "the bank's account agrees"
+            in_books = cents(row.settled_amount + row.refunded + row.waiting - row.lost) - gone
+            assert held == in_books, "\n".join(["the bank's account agrees", *map(str, reservation.transfers), *map(str, refunds)])
 
     def check_sums(self, loan: Loan, rows: list[Any]) -> None:
         assert loan.claimed == sum(row.amount for row in rows if row.state in model.LIVE)

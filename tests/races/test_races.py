@@ -19,7 +19,7 @@ from loans.domain.actors import Actor
 from loans.domain.errors import OverLimit
 from loans.domain.states import LIVE
 from loans.ledger.admission import Admission
-from loans.models import Loan, Reservation, Transfer, Transition
+from loans.models import Loan, Reservation, Transfer, Transition, WaitingListEntry
 from loans.selectors.offers import loan_offer
 from loans.services import reservations as reservation_services
 from loans.services.bank_events import record_bank_event
@@ -55,9 +55,17 @@ def breaches(loan: Loan) -> list[str]:
         wrong += [f"history of {reservation.number}"] * broken_chain(
             Transition.objects.filter(reservation=reservation, transfer=None), reservation.state
         )
+    entries = list(WaitingListEntry.objects.filter(loan=loan).order_by("number"))
+    amounts = [entry.amount for entry in entries if entry.state == "waiting"]
+    if (loan.waiting_entries, loan.waiting_dollars) != (len(amounts), sum(amounts)):
+        wrong.append("waiting")
+    for entry in entries:
+        wrong += [f"history of entry {entry.number}"] * broken_chain(Transition.objects.filter(waiting_entry=entry), entry.state)
     for transfer in Transfer.objects.filter(reservation__loan=loan):
         wrong += [f"history of {transfer.reference}"] * broken_chain(Transition.objects.filter(transfer=transfer), transfer.status)
-    return wrong + ["history of the loan"] * broken_chain(Transition.objects.filter(loan=loan, reservation=None), loan.status)
+    return wrong + ["history of the loan"] * broken_chain(
+        Transition.objects.filter(loan=loan, reservation=None, waiting_entry=None), loan.status
+    )
 
 
 def broken_chain(history, state: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from loans.domain.errors import NotFound
-from loans.domain.overbooking import LapseShare, Outlook
+from loans.domain.overbooking import LapseShare, LoanOutlook
 from loans.selectors.overbooking import OverbookingEvidence, evidence_of_loans, percent
 
 
@@ -78,7 +78,7 @@ def _share_text(share: LapseShare) -> str:
     )
 
 
-def _outlook_text(name: str, expected: Outlook) -> str:
+def _outlook_text(name: str, expected: LoanOutlook) -> str:
     dollars = (expected.expected_over, expected.expected_unfilled, expected.expected_paid)
     return f"  {name:26}{100 * expected.chance_over:12.2f}" + "".join(f"{amount:16,.2f}" for amount in dollars)
 

@@ -23,7 +23,7 @@ from loans.admin.action_forms import DeadlineForm
 from loans.admin.actions import ACTIONS, StaffAction, actions_on
 from loans.api.serializers import TransitionSerializer
 from loans.domain.actors import Actor
-from loans.models import ApprovalRequest, BankEvent, Investor, Loan, Reservation, ReviewItem, Transfer, Transition, User
+from loans.models import ApprovalRequest, BankEvent, Investor, Loan, Reservation, ReviewItem, Transfer, Transition, User, WaitingListEntry
 from loans.services.approvals import request_approval
 from loans.services.bank_events import record_bank_event
 from loans.services.loans import withdraw_loan
@@ -35,6 +35,7 @@ from tests.factories import (
     InvestorFactory,
     LoanFactory,
     canceled,
+    fresh,
     funded,
     inbound,
     money_comes,
@@ -42,11 +43,12 @@ from tests.factories import (
     pending,
     reserved,
     settled,
+    waiting,
 )
 
 pytestmark = pytest.mark.django_db
 REASON = "The investor asked by phone."
-MODELS = (Loan, Reservation, Transfer, Transition, BankEvent, ReviewItem, ApprovalRequest, LogEntry)
+MODELS = (Loan, Reservation, Transfer, Transition, BankEvent, ReviewItem, ApprovalRequest, WaitingListEntry, LogEntry)
 
 
 def stored_rows() -> list[Any]:
@@ -89,6 +91,13 @@ def reserved_now(loan: Loan | None = None, amount: int = 5_000) -> Reservation:
 
 def pending_now() -> Reservation:
     return pending(open_loan(), 5_000, now=timezone.now())
+
+
+def waiting_now() -> WaitingListEntry:
+    """An entry that waits for more than the $2,000 that are available."""
+    loan = open_loan()
+    reserved(loan, 10_000, now=timezone.now())
+    return waiting(loan, 3_000, now=timezone.now())
 
 
 def funded_now(loan: Loan | None = None, amount: int = 5_000) -> Reservation:
@@ -150,6 +159,7 @@ ROWS: dict[tuple[type[Model], str], Callable[[], Model]] = {
     (Reservation, "accept_amount"): pending_with_less_money,
     (Reservation, "settle_ahead"): funded_now,
     (Reservation, "reverse"): funded_now,
+    (WaitingListEntry, "remove"): waiting_now,
     (Transfer, "mark_paid"): refund_due,
     (Transfer, "mark_bounced"): refund_due,
     (BankEvent, "assign"): unmatched_event,
@@ -285,6 +295,15 @@ def test_fields_of_an_action_are_validated(operator: Client) -> None:
     assert "This field is required." in page.confirm()
     page.data["closes_at"] = "2000-01-01T00:00"
     assert "Choose a closing time after" in page.preview()
+
+
+def test_an_action_that_serves_a_waiting_list_shows_who_is_served_and_does_it(operator: Client) -> None:
+    entry = waiting_now()
+    held = entry.loan.reservations.get()
+    page = Page(operator, find(Reservation, "cancel"), held)
+    assert f"Waiting 1 {entry.investor}" in page.text
+    assert "Cancel: done" in page.confirm()
+    assert fresh(entry).state == "placed"
 
 
 # --- Concurrent changes --------------------------------------------------------------------------------------------------------

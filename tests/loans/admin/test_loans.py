@@ -5,6 +5,7 @@ from html import unescape
 from typing import Any
 
 import pytest
+from django.db import IntegrityError, transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -154,3 +155,32 @@ def test_the_page_shows_what_settlement_would_do_now(superuser: Client) -> None:
         assert part in context["funding"]
     assert "Reserved" in context["curve"]
     assert not Reservation.objects.filter(state="settled"), "nothing was done"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("reference", "pl 99", "Letters, digits, hyphens and underscores, such as PL-0012."),
+        ("reference", "PL/99", "Letters, digits, hyphens and underscores, such as PL-0012."),
+        ("ltv", "650", "At most 100."),
+        ("annual_rate", "95", "At most 50."),
+        ("term_months", "601", "At most 600."),
+    ],
+)
+def test_terms_beyond_reason_are_refused_in_the_form_and_by_the_database(superuser: Client, name: str, value: str, error: str) -> None:
+    page = superuser.post("/admin/loans/loan/add/", {"reference": "PL-0001", **PROPERTY, **TERMS, name: value})
+    assert error in page.content.decode()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        DraftFactory(**{name: value})
+
+
+def test_the_next_reference_is_proposed(superuser: Client) -> None:
+    for reference in ("PL-0009", "PL-0010", "PL-X", "ZZ-9999"):
+        DraftFactory(reference=reference)
+    assert 'value="PL-0011"' in superuser.get("/admin/loans/loan/add/").content.decode()
+
+
+def test_an_unknown_zip_is_a_warning(superuser: Client) -> None:
+    page = superuser.post("/admin/loans/loan/add/", {"reference": "PL-0001", **PROPERTY, **TERMS, "zip": "00000"}, follow=True)
+    assert "ZIP 00000 is not in the ZIP data in use" in page.content.decode()
+    assert Loan.objects.get(reference="PL-0001").zip == "00000"

@@ -27,6 +27,14 @@ class Caller:
         assert self.user
         return self.user.investor
 
+    def token_with(self, scopes: list[str]) -> "Caller":
+        """Return a caller with a named token of the same investor."""
+        answer = self.post("tokens/", {"name": "A program", "scopes": scopes})
+        assert answer.status_code == 201, answer.content
+        caller = Caller()
+        caller.user, caller.headers = self.user, {"Authorization": f"Bearer {answer.json()['token']}"}
+        return caller
+
     def get(self, path: str, headers: dict[str, str] | None = None, **parameters: Any) -> Any:
         address = path if path.startswith("http") else f"/api/v1/{path}"
         return self.client.get(address, parameters or None, headers=self.headers | (headers or {}))

@@ -238,3 +238,17 @@ def test_staff_get_a_token_only_with_a_second_factor(new_user: Callable[..., Use
     assert answer.status_code == 200
     assert problem(with_token(answer.json()["token"])) == (403, "permission_denied")
     assert not AuthToken.objects.exclude(user=staff).exists()
+
+
+def test_what_was_read_before_a_change_is_not_remembered_after_it(investor: Caller) -> None:
+    authentication.forget()
+
+    def change_meanwhile(execute: Any, sql: Any, *rest: Any) -> Any:
+        result = execute(sql, *rest)
+        if "knox_authtoken" in str(sql):
+            authentication.forget()  # as another thread does that sees a change
+        return result
+
+    with connection.execute_wrapper(change_meanwhile):
+        assert investor.get("portfolio/").status_code == 200
+    assert not authentication._remembered

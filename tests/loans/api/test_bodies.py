@@ -49,3 +49,16 @@ def test_tokens(new_investor: Callable[..., Caller]) -> None:
     assert caller.user
     token = caller.post("auth/token/", {"username": caller.user.username, "password": "demo"}).json()
     assert list(token) == names(serializers.TokenSerializer)
+    made = caller.post("tokens/", {"name": "Portfolio bot", "scopes": ["read"]}).json()
+    assert list(made) == names(serializers.NewTokenSerializer)
+    assert list(caller.get("tokens/").json()) == names(serializers.NamedTokenListSerializer)
+    assert list(caller.get("tokens/").json()["results"][0]) == names(serializers.NamedTokenSerializer)
+
+
+def test_webhook_endpoints(new_investor: Callable[..., Caller]) -> None:
+    caller = new_investor()
+    made = caller.post("webhook-endpoints/", {"url": "https://hooks.example.org/"}).json()
+    assert list(made) == names(serializers.NewWebhookEndpointSerializer)
+    assert list(caller.get("webhook-endpoints/").json()["results"][0]) == names(serializers.WebhookEndpointSerializer)
+    tested = caller.post(f"webhook-endpoints/{made['id']}/test/").json()
+    assert list(tested) == names(serializers.WebhookTestSerializer)

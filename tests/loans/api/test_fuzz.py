@@ -11,14 +11,18 @@ import schemathesis
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
+from django.utils import timezone
 from hypothesis import HealthCheck, settings
+from knox.models import AuthToken
 from schemathesis.checks import positive_data_acceptance
 
-from loans.models import Loan
-from tests.factories import reserved
+from loans.models import Loan, NamedToken, WebhookEndpoint
+from tests.factories import LoanFactory, reserved, waiting
 from tests.loans.api.conftest import Caller
 
 BRIEFLY, AT_LENGTH = 10, 500  # examples of each operation
+NUMBER = r"[0-9]+"
+UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 def described(*, coverage: bool) -> Any:
@@ -32,6 +36,7 @@ def described(*, coverage: bool) -> Any:
 
 in_brief, in_full = described(coverage=False), described(coverage=True)
 # The schema cannot say everything: a cursor is signed, an amount may be more than is available.
+Existing = dict[str, tuple[str, str]]
 MAY_BE_REFUSED = [positive_data_acceptance]
 
 
@@ -50,9 +55,36 @@ def reservation(investor: Caller, loan: Loan) -> str:
     return str(reserved(loan, investor=investor.investor, now=None).pk)
 
 
-def check(case: schemathesis.Case, investor: Caller, loan: Loan, reservation: str) -> None:
+@pytest.fixture
+def entry(investor: Caller) -> str:
+    """An entry of the investor that waits for another, full loan."""
+    full = LoanFactory(now=timezone.now(), overbooking_rate=0)
+    reserved(full, full.amount, now=timezone.now())
+    return str(waiting(full, 5_000, investor=investor.investor, now=timezone.now()).pk)
+
+
+@pytest.fixture
+def existing(investor: Caller, loan: Loan, reservation: str, entry: str) -> Existing:
+    """What a path may name: its form, and what there is of it."""
+    # Not by the test client, which would connect the signals above again.
+    stored, _ = AuthToken.objects.create(investor.user)
+    token = NamedToken.objects.create(user=investor.user, digest=stored.digest, name="A", scopes=["read"], expires_at=stored.expiry)
+    return {
+        "reference": (r"[-\w]+", loan.reference),
+        "reservation_id": (UUID, reservation),
+        "entry_id": (UUID, entry),
+        "token_id": (UUID, str(token.pk)),
+        # On this machine, where no webhook is sent.
+        "endpoint_id": (
+            NUMBER,
+            str(WebhookEndpoint.objects.create(investor=investor.investor, url="https://127.0.0.1/").pk),
+        ),
+        "delivery_id": (NUMBER, "1"),
+    }
+
+
+def check(case: schemathesis.Case, investor: Caller, existing: Existing) -> None:
     """Send the request. Half of the well-formed references and ids are replaced by existing ones."""
-    existing = {"reference": (r"[-\w]+", loan.reference), "reservation_id": (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", reservation)}
     for name, value in case.path_parameters.items():
         form, value_of_row = existing[name]
         if re.fullmatch(form, str(value), re.ASCII) and crc32(str(value).encode()) % 2:
@@ -62,12 +94,12 @@ def check(case: schemathesis.Case, investor: Caller, loan: Loan, reservation: st
 
 @in_brief.parametrize()
 @settings(max_examples=BRIEFLY, deadline=None, suppress_health_check=list(HealthCheck))
-def test_any_request(case: schemathesis.Case, investor: Caller, loan: Loan, reservation: str) -> None:
-    check(case, investor, loan, reservation)
+def test_any_request(case: schemathesis.Case, investor: Caller, existing: Existing) -> None:
+    check(case, investor, existing)
 
 
 @pytest.mark.long
 @in_full.parametrize()
 @settings(max_examples=AT_LENGTH, deadline=None, suppress_health_check=list(HealthCheck))
-def test_many_requests(case: schemathesis.Case, investor: Caller, loan: Loan, reservation: str) -> None:
-    check(case, investor, loan, reservation)
+def test_many_requests(case: schemathesis.Case, investor: Caller, existing: Existing) -> None:
+    check(case, investor, existing)

@@ -63,6 +63,10 @@ class Provoking:
     def permission_denied(self) -> Refused:
         return Caller(self.new_user(is_staff=True)).get("portfolio/"), {}
 
+    def scope_missing(self) -> Refused:
+        token = self.investor.token_with(["read"])
+        return token.post(f"loans/{self.loan.reference}/reservations/", {"amount": 5000}), {"needed_scope": "reserve", "scopes": ["read"]}
+
     def not_accredited(self) -> Refused:
         Investor.objects.update(accredited_until=None)
         return self.reserve(), {}
@@ -73,7 +77,7 @@ class Provoking:
     def over_limit(self) -> Refused:
         first = self.reserve("90000.00").json()
         data = {"available": "30000.00", "frees_at": first["expires_at"], "available_then": "100000.00"}
-        return self.reserve("30000.01"), data
+        return self.reserve("30000.01"), data | {"waiting_list": {"entries": 0, "dollars": "0.00"}}
 
     def investor_limit(self) -> Refused:
         Investor.objects.update(unfunded_limit="9000.00")

@@ -33,6 +33,16 @@ def settle(loan: Loan, step: Any) -> None:
     settle_loans([loan.pk])
 
 
+def test_at_least(investor: Caller, loan: Loan) -> None:
+    path = f"loans/{loan.reference}/reservations/"
+    too_much = investor.post(path, {"amount": "5000.00", "at_least": "5000.01"})
+    assert (problem(too_much), too_much.json()["errors"]) == ((400, "invalid"), {"at_least": ["Give at most the amount."]})
+    amount = str(loan.amount + 1)
+    assert problem(investor.post(path, {"amount": amount, "at_least": amount})) == (409, "over_limit")
+    made = investor.post(path, {"amount": amount, "at_least": "1000.00"})
+    assert (made.status_code, Decimal(made.json()["amount"])) == (201, loan.amount)
+
+
 def test_from_reserved_to_settled(investor: Caller, loan: Loan) -> None:
     made = reserve(investor, loan)
     assert made.status_code == 201

@@ -51,8 +51,8 @@ def test_new_transitions_come_into_new_blocks_and_a_run_without_any_adds_none(ch
 
 
 FILL = """
-    UPDATE loans_transition SET (transfer_id, user_id, approved_by_id, deadline, facts, reason)
-        = ((SELECT id FROM loans_transfer), staff, staff, at, '{"zip": "90266"}', 'asked for')
+    UPDATE loans_transition SET (transfer_id, waiting_entry_id, user_id, approved_by_id, deadline, facts, reason)
+        = ((SELECT id FROM loans_transfer), (SELECT id FROM loans_waitinglistentry), staff, staff, at, '{"zip": "90266"}', 'asked for')
     FROM (SELECT min(id) AS staff FROM loans_user) AS users
     WHERE event = 'reserved'
 """
@@ -72,6 +72,7 @@ HASHED = [field for field in Transition._meta.concrete_fields if field.name not 
 @pytest.mark.parametrize("field", HASHED, ids=lambda field: field.name)
 def test_a_change_of_any_column_is_found(field: models.Field, db: None) -> None:
     factories.funded(LoanFactory())
+    factories.waiting(LoanFactory())
     tamper(FILL)
     chain_history()
     value = next(sql for kind, sql in CHANGED.items() if isinstance(field, kind)).format(field.column)

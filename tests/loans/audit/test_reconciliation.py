@@ -55,6 +55,10 @@ def market() -> dict[str, Any]:
         "reserved": factories.reserved(loan, 1000),
         "whole": factories.funded(funded_loan, 3000),
     }
+    full_loan = LoanFactory(amount=Decimal(2_000), overbooking_rate=Decimal(0))
+    factories.reserved(full_loan, 1_000)
+    reservations["placed"] = factories.waiting(full_loan, 1_000).reservation
+    factories.waiting(full_loan, 1_500)
     settle_loans([funded_loan.pk], now=NOON)
     settle_ahead_of_turn(reservation_id=reservations["settled"].pk, actor=STAFF, reason="first", now=NOON)
     cancel_by_staff(reservation_id=reservations["canceled"].pk, actor=STAFF, reason="asked for", now=NOON)
@@ -62,7 +66,7 @@ def market() -> dict[str, Any]:
     factories.money_comes(reservations["funded"], 300)
     factories.refund_goes_out(reservations["funded"].transfers.get(direction="refund"))
     factories.money_fails(reservations["funded"], 300)
-    return {"loan": loan, "whole_loan": funded_loan} | reservations
+    return {"loan": loan, "whole_loan": funded_loan, "full_loan": full_loan} | reservations
 
 
 def review_items(kind: str = "breach") -> list[ReviewItem]:
@@ -102,6 +106,38 @@ PLANTED = {
         "loan",
         "sum of its reserved and pending",
         ["3700.00 expected", "3699.00 found"],
+    ),
+    "waiting dollars": (
+        set_column("waiting_dollars", "1600", "full_loan", LOAN),
+        "full_loan",
+        "waiting entries and dollars",
+        ["1 with 1500.00 expected", "1 with 1600.00 found"],
+    ),
+    "waiting entries": (
+        set_column("waiting_entries", "2", "full_loan", LOAN),
+        "full_loan",
+        "waiting entries and dollars",
+        ["1 with 1500.00 expected", "2 with 1500.00 found"],
+    ),
+    "a list of a loan that is not open": (
+        set_column("status", "'draft'", "full_loan", LOAN),
+        "full_loan",
+        "Only an open loan has a waiting list",
+        ["none on a draft loan expected", "1 entries found"],
+    ),
+    "a placed entry": (
+        lambda market: sql(
+            "UPDATE loans_waitinglistentry SET amount = 1200, at_least = 1100 WHERE reservation_id = %s", market["placed"].pk
+        ),
+        "placed",
+        "of at least what it takes",
+        ["1100.00 to 1200.00 expected", "1000.00 found"],
+    ),
+    "the state of an entry": (
+        lambda market: sql("UPDATE loans_waitinglistentry SET state = 'left', ended_at = now() WHERE state = 'waiting'"),
+        "full_loan",
+        "An entry of a waiting list has the state",
+        ["waiting expected", "left found"],
     ),
     "unfunded bound": (
         lambda market: sql("UPDATE loans_investor SET unfunded_at_most = 999 WHERE id = %s", market["reserved"].investor_id),
@@ -267,7 +303,7 @@ def test_missing_closing_values_are_listed_two_hours_after_the_close(market: dic
     assert find_breaches(NOON + HOUR) == 0
     sql("UPDATE loans_reservation SET expires_at = '2026-07-20' WHERE expires_at IS NOT NULL")
     assert find_breaches(close + HOUR) == 0
-    assert find_breaches(close + 3 * HOUR) == 2
+    assert find_breaches(close + 3 * HOUR) == 3
     record_due_closing_values(close + 3 * HOUR)
     assert find_breaches(close + 3 * HOUR) == 0
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -23,11 +24,12 @@ from loans.services.markets import resolve_loan_markets
 from loans.services.reservations import cancel_reservation
 from loans.services.settlement import settle_loans
 from loans.services.staff_overrides import accept_amount, cancel_by_staff, extend_reservation, reinstate_reservation
+from loans.services.waiting_list import leave_waiting_list, remove_from_waiting_list
 from tests import factories
 from tests.factories import NOON, STAFF, LoanFactory
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-RESERVATION, TRANSFER = UUID(int=1), UUID(int=2)
+RESERVATION, TRANSFER, ENTRY = UUID(int=1), UUID(int=2), UUID(int=3)
 
 
 def everything_happens() -> Loan:
@@ -78,6 +80,47 @@ def test_history_leads_to_the_present_state(end) -> None:
     end(loan)
     other = LoanFactory()
     assert list(verify_loan_history()) == [(loan.reference, []), (other.reference, [])]
+
+
+def waiting_list_happens() -> Loan:
+    """Return a full loan whose waiting list has an entry that waits, and three that ended: placed, removed, and left."""
+    loan = LoanFactory(overbooking_rate=Decimal(0))
+    factories.pending(loan, 80_000)
+    held = factories.reserved(loan, 20_000)
+    entries = [factories.waiting(loan, amount, at_least=5_000) for amount in (20_000, 15_000, 10_000, 30_000)]
+    remove_from_waiting_list(entry_id=entries[1].pk, actor=STAFF, reason="asked for", now=NOON + HOUR)
+    leave_waiting_list(entry_id=entries[2].pk, investor=entries[2].investor, now=NOON + HOUR)
+    cancel_by_staff(reservation_id=held.pk, actor=STAFF, reason="asked for", now=NOON + 2 * HOUR)
+    states = loan.waiting_list.order_by("number").values_list("state", flat=True)
+    assert list(states) == ["placed", "removed", "left", "waiting"]
+    return loan
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("end", [lambda loan: None, withdraw], ids=["open", "withdrawn"])
+def test_the_history_of_a_waiting_list_leads_to_its_present_state(end) -> None:
+    loan = waiting_list_happens()
+    end(loan)
+    assert list(verify_loan_history()) == [(loan.reference, [])]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("table", "change", "entity", "field"),
+    [
+        ("loans_loan", "waiting_entries = waiting_entries + 1", "the loan", "waiting_entries"),
+        ("loans_loan", "waiting_dollars = waiting_dollars + 1", "the loan", "waiting_dollars"),
+        ("loans_waitinglistentry", "amount = amount + 1", "waiting entry", "amount"),
+        ("loans_waitinglistentry", "number = number + 10", "waiting entry", "number"),
+    ],
+)
+def test_a_waiting_list_changed_without_a_transition_is_named(table: str, change: str, entity: str, field: str) -> None:
+    loan = waiting_list_happens()
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {table} SET {change}")
+    ((_, differences),) = verify_loan_history([loan.reference])
+    assert differences
+    assert {(difference.entity.startswith(entity), difference.field) for difference in differences} == {(True, field)}
 
 
 @pytest.mark.django_db
@@ -211,6 +254,35 @@ def test_a_clean_history_has_no_faults() -> None:
     )
 
 
+def waiting_history() -> Iterator[TransitionRow]:
+    """Two join the waiting list of a loan; the first is placed, the second leaves."""
+    ten, one = Decimal(10000), Decimal(1000)
+    other, at_least = UUID(int=4), {"at_least": "1000.00"}
+    rows: list[tuple[Any, ...]] = [
+        (None, "created", "", "draft", ten, None, None),
+        (None, "opened", "draft", "open", ten, None, None),
+        (None, "joined", "", "waiting", one, at_least, ENTRY),
+        (None, "joined", "", "waiting", ten, at_least, other),
+        (RESERVATION, "reserved", "", "reserved", one, None, None),
+        (None, "placed", "waiting", "placed", one, {"reservation": str(RESERVATION)}, ENTRY),
+        (None, "left", "waiting", "left", ten, None, other),
+    ]
+    for number, (reservation, event, from_state, to_state, amount, facts, entry) in enumerate(rows, start=1):
+        yield TransitionRow(
+            number, NOON + number * HOUR, reservation, None, event, from_state, to_state, amount, None, facts, waiting_entry=entry
+        )
+
+
+def test_a_clean_waiting_list_has_no_faults() -> None:
+    result = replay(waiting_history())
+    assert result.faults == []
+    assert [(entry.number, entry.state, entry.reservation) for entry in result.waiting_list.values()] == [
+        (1, "placed", str(RESERVATION)),
+        (2, "left", None),
+    ]
+    assert (result.loan.waiting_entries, result.loan.waiting_dollars, result.loan.claimed) == (0, 0, 1000)
+
+
 def test_an_empty_history_replays_to_nothing() -> None:
     assert replay([]) == Replay()
 
@@ -230,6 +302,29 @@ WRONG = [
     (7, {"amount": Decimal(5)}, "amount", "1000"),
     (8, {"at": NOON}, "at", f"no earlier than {NOON + 7 * HOUR}"),
 ]
+
+
+WRONG_WAITING = [
+    (3, {"facts": None}, "facts", "at_least"),
+    (3, {"to_state": "placed"}, "to_state", "waiting"),
+    (4, {"waiting_entry": ENTRY}, "event", "joined before"),
+    (6, {"facts": {}}, "facts", "reservation"),
+    (6, {"amount": Decimal(5)}, "amount", "1000"),
+    (6, {"from_state": "left"}, "from_state", "waiting"),
+    (7, {"waiting_entry": UUID(int=9)}, "waiting_entry", "one that has joined"),
+    (7, {"waiting_entry": ENTRY, "from_state": "placed"}, "event", "not possible"),
+    (7, {"amount": Decimal(5)}, "amount", "10000"),
+    (7, {"event": "flown"}, "event", "one that there is"),
+]
+
+
+@pytest.mark.parametrize(("row", "change", "field", "expected"), WRONG_WAITING)
+def test_each_transition_of_a_waiting_list_that_cannot_follow_is_named(
+    row: int, change: dict[str, object], field: str, expected: str
+) -> None:
+    fault = replay(replace(step, **change) if step.id == row else step for step in waiting_history()).faults[0]
+    assert (fault.transition_id, fault.field) == (row, field)
+    assert expected in fault.expected
 
 
 @pytest.mark.parametrize(("row", "change", "field", "expected"), WRONG)

@@ -17,6 +17,7 @@ from loans.domain.limits import available, limit, meets_minimum
 from loans.ledger import admission
 from loans.ledger.admission import COUNTED, FITS, FITS_INVESTOR, LIMIT, MEETS_MINIMUM, REMAINING, Admission, admit_reservation
 from loans.models import IdempotencyKey, Investor, Loan, Reservation, Transition
+from loans.selectors.waiting_list import MAY_RESERVE
 from tests.factories import HOURS_24, NOON, InvestorFactory, LoanFactory, fresh
 
 D = Decimal
@@ -29,27 +30,30 @@ few_cents = st.decimals(D("0"), D("3"), places=2)
     loan=st.one_of(cents, few_cents),
     settled=st.one_of(cents, few_cents),
     claimed=st.one_of(cents, few_cents),
+    waiting=st.one_of(st.just(D(0)), few_cents),
     amount=st.one_of(cents, few_cents).filter(bool),
     rate=st.decimals(D("0"), D("9.9999"), places=4),
     minimum=st.one_of(st.just(D("1000.00")), few_cents.filter(bool)),
 )
-@example(loan=D("100000"), settled=D("90000"), claimed=D("0"), amount=D("10000"), rate=D("0.2"), minimum=D("1000"))
-@example(loan=D("2.05"), settled=D("2.00"), claimed=D("0"), amount=D("0.05"), rate=D("0.2"), minimum=D("1000"))
-def test_the_limits_in_sql_are_those_in_python(loan, settled, claimed, amount, rate, minimum) -> None:
+@example(loan=D("100000"), settled=D("90000"), claimed=D("0"), waiting=D("0"), amount=D("10000"), rate=D("0.2"), minimum=D("1000"))
+@example(loan=D("2.05"), settled=D("2.00"), claimed=D("0"), waiting=D("0"), amount=D("0.05"), rate=D("0.2"), minimum=D("1000"))
+def test_the_limits_in_sql_are_those_in_python(loan, settled, claimed, waiting, amount, rate, minimum) -> None:
     remaining = max(loan - settled, D(0))
     values = {"loan": settled + remaining, "settled": settled, "claimed": claimed, "rate": rate, "minimum": minimum, "amount": amount}
+    values["waiting"] = waiting
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT {REMAINING}, {LIMIT}, {MEETS_MINIMUM}, {FITS}
             FROM (SELECT %(loan)s::numeric(14, 2) AS amount, %(settled)s::numeric(14, 2) AS settled,
-                %(claimed)s::numeric(14, 2) AS claimed, %(rate)s::numeric(5, 4) AS overbooking_rate, %(minimum)s::numeric(14, 2) AS minimum
+                %(claimed)s::numeric(14, 2) AS claimed, %(rate)s::numeric(5, 4) AS overbooking_rate, %(minimum)s::numeric(14, 2) AS minimum,
+                %(waiting)s::numeric(14, 2) AS waiting_dollars
             ) AS loan
             """,
             values,
         )
         in_sql = cursor.fetchone()
-    fits = amount <= available(remaining, rate, claimed)
+    fits = amount <= available(remaining, rate, claimed, waiting)
     assert in_sql == (remaining, limit(remaining, rate), meets_minimum(amount, minimum, remaining), fits)
 
 
@@ -84,6 +88,16 @@ def test_the_limits_of_an_investor_in_sql_are_those_in_python(unfunded, let_go, 
         with connection.cursor() as cursor:
             cursor.execute(f"WITH counted AS ({COUNTED}) SELECT {FITS_INVESTOR} FROM loans_loan WHERE id = %(loan)s", values)
             (fits,) = cursor.fetchone()
+            # The same limits for those who wait: the most that the investor may reserve.
+            cursor.execute(
+                f"""
+                SELECT may_reserve.dollars FROM loans_loan AS loan, (SELECT %(investor_id)s::bigint AS investor_id) AS entry,
+                    LATERAL ({MAY_RESERVE}) AS may_reserve
+                WHERE loan.id = %(loan)s
+                """,
+                values | {"at": NOON},
+            )
+            (may_reserve,) = cursor.fetchone()
         exceeded = exceeded_limit(
             amount,
             unfunded_limit=unfunded_limit,
@@ -95,7 +109,7 @@ def test_the_limits_of_an_investor_in_sql_are_those_in_python(unfunded, let_go, 
             at=NOON,
         )
         transaction.set_rollback(True)
-    assert fits == (exceeded is None), exceeded
+    assert fits == (exceeded is None) == (amount <= may_reserve), exceeded
 
 
 def admit(loan: Loan, investor: Investor, amount: Decimal | int = 1_000) -> Admission:

@@ -1,18 +1,22 @@
 """What messages say, in e-mails and webhooks."""
 
+import json
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.core import mail
 from django.db import connection, transaction
 from standardwebhooks import Webhook
 
-from loans.domain.states import LOSSES, RESERVATION_TRANSITIONS, ReservationEvent, ReservationState
+from loans.domain.states import LOSSES, RESERVATION_TRANSITIONS, ReservationEvent, ReservationState, WaitingListEvent
 from loans.models import Delivery, Investor, Reservation, Transition
 from loans.notifications.deliveries import deliver_due
-from loans.notifications.messages import OF_RESERVATION, OF_TRANSFER, message_id, message_of
+from loans.notifications.feed import START, read_feed
+from loans.notifications.messages import OF_RESERVATION, OF_TRANSFER, OF_WAITING_ENTRY, message_id, message_of
 from loans.services.loans import withdraw_loan
 from loans.services.staff_overrides import accept_amount, cancel_by_staff, extend_reservation, reinstate_reservation
+from loans.services.waiting_list import leave_waiting_list, remove_from_waiting_list
 from tests import factories
 from tests.factories import NOON, STAFF, InvestorFactory, LoanFactory
 from tests.loans.notifications.conftest import SOON, add_endpoint, investor_without_mailbox
@@ -27,6 +31,56 @@ def test_every_event_of_a_reservation_has_a_message() -> None:
     assert OF_RESERVATION.keys() == events - LOSSES
     causes = {event for (_, event), state in RESERVATION_TRANSITIONS.items() if state == ReservationState.CANCELED} - LOSSES
     assert causes == {event for event, message in OF_RESERVATION.items() if message.why}
+
+
+def test_every_event_of_a_waiting_list_has_a_message() -> None:
+    assert OF_WAITING_ENTRY.keys() == set(WaitingListEvent)
+
+
+def wait_and_end_in_every_way(investor: Investor) -> None:
+    """Join full loans, and end in each way: placed, left, removed, and with the loan."""
+    loans = [LoanFactory(reference=f"LN-8{number}", overbooking_rate=Decimal(0)) for number in range(4)]
+    held = [factories.reserved(loan, 100_000) for loan in loans]
+    factories.waiting(loans[0], 20_000)
+    entries = [factories.waiting(loan, 10_000, investor=investor) for loan in loans]
+    cancel_by_staff(reservation_id=held[0].pk, actor=STAFF, reason="asked for", now=NOON)
+    leave_waiting_list(entry_id=entries[1].pk, investor=investor, now=NOON)
+    remove_from_waiting_list(entry_id=entries[2].pk, actor=STAFF, reason="for staff only", now=NOON)
+    withdraw_loan(reference=loans[3].reference, actor=STAFF, reason="sold elsewhere", now=NOON)
+
+
+def test_an_investor_hears_of_a_waiting_list_by_email() -> None:
+    investor = InvestorFactory()
+    wait_and_end_in_every_way(investor)
+    deliver_due(SOON)
+    bodies = [" ".join(message.body.split()) for message in mail.outbox if message.to == [investor.user.email]]
+    for sentence in (
+        "You wait for $10,000.00 of loan LN-80. Your place on its waiting list is 2; $20,000.00 wait before you.",
+        "Your place on its waiting list is 1. When it is your turn",
+        "Your turn on the waiting list of loan LN-80 has come: $10,000.00 are reserved for you.",
+        "You no longer wait for $10,000.00 of loan LN-81. You left the list.",
+        "of loan LN-82. Our staff removed you from the list.",
+        "of loan LN-83. The loan takes no more reservations.",
+    ):
+        assert any(sentence in body for body in bodies), sentence
+    assert not any("for staff only" in body for body in bodies)
+
+
+def test_webhooks_and_the_feed_tell_of_a_waiting_list_in_its_order(listener: Listener) -> None:
+    investor = investor_without_mailbox()
+    add_endpoint(investor, listener.url)
+    wait_and_end_in_every_way(investor)
+    for _ in range(3):
+        deliver_due(SOON)
+    sent = [json.loads(body) for _, body in listener.got]
+    (joined, placed) = (body for body in sent if body["data"]["loan"] == "LN-80" and body["type"].startswith("waiting_list"))
+    assert (joined["type"], joined["data"]["list_position"], joined["data"]["dollars_before"]) == ("waiting_list.joined", 2, "20000.00")
+    assert (placed["type"], placed["data"]["amount"]) == ("waiting_list.placed", "10000.00")
+    assert placed["data"]["reservation"] == str(Reservation.objects.get(investor=investor).pk)
+    assert placed["data"]["waiting_entry"] == joined["data"]["waiting_entry"]
+    feed = read_feed(investor.pk, START, 100).transitions
+    assert sorted(message_id(transition) for transition in feed) == sorted(headers["webhook-id"] for headers, _ in listener.got)
+    assert [transition.event for transition in feed if transition.waiting_entry_id][-3:] == ["left", "removed", "ended"]
 
 
 def go_through_every_message(investor: Investor) -> None:
@@ -84,6 +138,9 @@ def test_webhooks_send_what_history_records(listener: Listener) -> None:
     assert messages[1]["timestamp"] == "2026-07-01T16:00:00Z"
     assert messages[1]["data"] == {
         "reservation": str(reservation.pk),
+        "waiting_entry": None,
+        "list_position": None,
+        "dollars_before": None,
         "loan": "LN-7",
         "event": "transfer_started",
         "from": "reserved",

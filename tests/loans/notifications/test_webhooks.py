@@ -20,7 +20,7 @@ BODY = '{"type":"reservation.settled","name":"Zoë"}'
 
 
 def send(url: str, **options: Any) -> None:
-    webhooks.send(url=url, secret=SECRET, message_id="msg_1", body=BODY, **options)
+    webhooks.send(url=url, secrets=[SECRET], message_id="msg_1", body=BODY, **options)
 
 
 def test_the_signature_passes_standard_webhooks_verification(listener: Listener) -> None:

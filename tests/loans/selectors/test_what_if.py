@@ -30,6 +30,14 @@ def would_get(played: WhatIf) -> list[int]:
     return [int(change.would_get) for change in played.changes]
 
 
+def test_what_comes_after_the_instant_is_not_played() -> None:
+    loan = LoanFactory()
+    first = funded(loan, 60_000)
+    funded(loan, 30_000, now=NOON + timedelta(hours=1))
+    played = what_if(loan.reference, now=NOON)
+    assert [change.number for change in played.changes] == [first.number]
+
+
 def sold_out(**fields: object) -> Loan:
     """A loan of $100,000 whose rule settled reservations of 60,000, 30,000, 20,000 and 10,000 that were all paid."""
     loan: Loan = LoanFactory(**fields)

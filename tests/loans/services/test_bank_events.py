@@ -15,11 +15,11 @@ from django.db.models import Sum
 from loans.domain.errors import IllegalTransition, NotFound
 from loans.domain.states import Direction, TransferStatus
 from loans.models import BankEvent, PaymentFile, Reservation, ReviewItem, Transfer, Transition
-from loans.services.bank_events import Notice, assign_bank_event, is_another_payment, is_same_payment, record_bank_event
+from loans.services.bank_events import Notice, answer_another_payment, answer_same_payment, assign_bank_event, record_bank_event
 from loans.services.expiry import expire_due
 from loans.services.refunds import send_refunds
 from loans.services.settlement import settle_ahead_of_turn, settle_loans
-from loans.services.staff_overrides import accept_amount, cancel_by_staff, record_money, reinstate_reservation
+from loans.services.staff_overrides import accept_amount, cancel_by_staff, record_money, reinstate_reservation, reverse_payment
 from tests.factories import (
     NOON,
     STAFF,
@@ -135,6 +135,24 @@ def test_an_event_that_comes_again_with_other_content_is_listed_and_changes_noth
     assert record_bank_event(notice("transfer.cleared", amount=9_000, **said), now=LATER) == "funded"
     assert Transition.objects.count() == history
     assert ReviewItem.objects.get().kind == "event_differs"
+
+
+def test_an_event_that_comes_again_with_another_time_is_listed() -> None:
+    reservation = pending(LoanFactory())
+    said = {"reference": inbound(reservation).reference, "event": "evt-1", "amount": 10_000}
+    for occurred_at in (NOON, NOON, LATER):
+        record_bank_event(notice("transfer.cleared", occurred_at=occurred_at, **said), now=LATER)
+    assert ReviewItem.objects.get().kind == "event_differs"
+
+
+def test_a_form_without_an_amount_that_is_sent_again_means_what_was_recorded() -> None:
+    reservation = funded(LoanFactory(), 10_000)
+    form = {"notice_id": uuid4(), "occurred_at": LATER, "actor": STAFF, "reason": "a test", "now": LATER}
+    money_fails(reservation, 2_000, now=LATER)
+    for _ in range(2):
+        assert reverse_payment(reservation_id=reservation.pk, **form) == "returned"
+    assert review_items(reservation).count("payment_returned") == 2
+    assert not ReviewItem.objects.filter(kind="event_differs").exists()
 
 
 def test_a_refunds_reference_names_no_inbound_transfer() -> None:
@@ -427,6 +445,16 @@ def test_a_refund_that_bounced_is_due_whatever_is_reported_first(failure_first: 
     assert (fresh(refund).status, fresh(refund).moved) == ("due", 0)
 
 
+def test_a_late_report_of_an_earlier_attempt_leaves_what_is_sent_again() -> None:
+    refund = with_refund()
+    refund_goes_out(refund, now=LATER)
+    refund_bounces(refund, "0.01", now=LATER + timedelta(hours=1))
+    send_refunds(refund_ids=[refund.pk], actor=STAFF, reason="a test", now=LATER + timedelta(hours=2))
+    first_attempt = notice("refund.failed", refund.reference, refund.amount, occurred_at=LATER - timedelta(hours=1))
+    assert record_bank_event(first_attempt, now=LATER + timedelta(hours=3)) == "superseded"
+    assert (fresh(refund).status, fresh(refund).outstanding) == ("sent", Decimal("0.01"))
+
+
 # --- Payments add up, and are returned in part ---------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("payments", "excess"),
@@ -490,16 +518,16 @@ def test_a_possible_duplicate_that_is_the_same_payment_moves_no_money() -> None:
     reservation, event = possible_duplicate()
     history = Transition.objects.count()
     for _ in range(2):
-        is_same_payment(bank_event_id=event.pk, actor=STAFF, reason="asked the bank", now=LATER)
+        answer_same_payment(bank_event_id=event.pk, actor=STAFF, reason="asked the bank", now=LATER)
     assert (Transition.objects.count(), refunds(reservation), ReviewItem.objects.filter(resolved_at=None).count()) == (history, [], 0)
     with pytest.raises(IllegalTransition):
-        is_another_payment(bank_event_id=event.pk, actor=STAFF, reason="a test", now=LATER)
+        answer_another_payment(bank_event_id=event.pk, actor=STAFF, reason="a test", now=LATER)
 
 
 def test_a_possible_duplicate_that_is_another_payment_is_booked_and_refunded() -> None:
     reservation, event = possible_duplicate()
     for _ in range(2):
-        is_another_payment(bank_event_id=event.pk, actor=STAFF, reason="asked the bank", now=LATER)
+        answer_another_payment(bank_event_id=event.pk, actor=STAFF, reason="asked the bank", now=LATER)
     assert (fresh(reservation).received, refunds(reservation)) == (20_000, [("due", 10_000)])
     assert list(ReviewItem.objects.filter(resolved_at=None).values_list("kind", flat=True)) == ["second_payment"]
 
@@ -507,7 +535,7 @@ def test_a_possible_duplicate_that_is_another_payment_is_booked_and_refunded() -
 def test_an_event_that_is_no_possible_duplicate_has_no_answer() -> None:
     reservation = funded(LoanFactory())
     with pytest.raises(IllegalTransition):
-        is_same_payment(bank_event_id=BankEvent.objects.get().pk, actor=STAFF, reason="a test", now=LATER)
+        answer_same_payment(bank_event_id=BankEvent.objects.get().pk, actor=STAFF, reason="a test", now=LATER)
     assert fresh(reservation).received == 10_000
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from loans.domain.business_calendar import end_of_day, last_ended_banking_days
+from loans.domain.business_calendar import closing_time, last_ended_banking_days
 from loans.models import ClosingValue
 from loans.services.closing_values import record_due_closing_values
 from loans.services.expiry import expire_due
@@ -27,7 +27,7 @@ from tests.factories import (
 MONDAY = datetime(2026, 3, 2, 15, tzinfo=UTC)  # ten o'clock in New York
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-CLOSE = end_of_day(date(2026, 3, 2))
+CLOSE = closing_time(date(2026, 3, 2))
 
 pytestmark = pytest.mark.django_db
 

@@ -1,6 +1,6 @@
 """Set the overbooking of loans by hand, at the opening and each night, and read its history back."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -10,8 +10,9 @@ from django.db import connection
 from loans.audit.verify_history import verify_loan_history
 from loans.domain.actors import Actor
 from loans.domain.errors import IllegalTransition, Invalid
-from loans.models import Loan, Reservation, Transition
+from loans.models import Loan, Reservation, ReviewItem, Transition
 from loans.selectors.offers import loan_offer
+from loans.services import overbooking
 from loans.services.loans import open_loan, withdraw_loan
 from loans.services.overbooking import set_overbooking, set_overbooking_by_evidence
 from loans.services.reservations import cancel_reservation
@@ -161,6 +162,24 @@ def test_the_nightly_job_sets_the_open_loans_that_follow_the_evidence():
     assert not history(fixed)
     assert not history(draft)
     assert set_overbooking_by_evidence(LATER) == 0
+
+
+def test_one_loan_whose_rate_cannot_be_set_stops_no_other_and_is_listed(monkeypatch: pytest.MonkeyPatch):
+    bad, good = LoanFactory(overbooking_policy="evidence"), LoanFactory(overbooking_policy="evidence")
+    evidence = overbooking.evidence_under_lock
+
+    def fail_for_the_first(loan: Loan, at: datetime) -> object:
+        if loan.pk == bad.pk:
+            raise ArithmeticError("no such rate")
+        return evidence(loan, at)
+
+    monkeypatch.setattr(overbooking, "evidence_under_lock", fail_for_the_first)
+    cache.delete_pattern("*")
+    play_market(kept=160, lapsed=38)
+    assert set_overbooking_by_evidence(LATER) == 1
+    assert fresh(good).overbooking_rate == Decimal("0.10")
+    (item,) = ReviewItem.objects.filter(kind="job_failed")
+    assert (item.loan_id, item.detail) == (bad.pk, "Its overbooking could not be set: no such rate")
 
 
 def test_history_leads_to_the_stored_overbooking():

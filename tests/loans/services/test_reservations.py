@@ -7,7 +7,16 @@ from decimal import Decimal
 import pytest
 
 from loans.domain.actors import Actor
-from loans.domain.errors import BelowMinimum, IllegalTransition, LoanNotOpen, NotAccredited, NotFound, OverLimit, ReservationExpired
+from loans.domain.errors import (
+    BelowMinimum,
+    IllegalTransition,
+    Invalid,
+    LoanNotOpen,
+    NotAccredited,
+    NotFound,
+    OverLimit,
+    ReservationExpired,
+)
 from loans.models import Loan, Reservation, Transition
 from loans.selectors.offers import InvestorOffer, investor_offer, loan_offer
 from loans.selectors.queue import queue_position_of
@@ -98,7 +107,12 @@ def test_overbooking_ends_at_the_limit_and_the_refusal_says_when_more_is_availab
     reserved(loan, 100_000)
     with pytest.raises(OverLimit) as refusal:
         reserved(loan, "20000.01", now=NOON + timedelta(hours=1))
-    assert refusal.value.data == {"available": Decimal(20_000), "frees_at": NOON + HOURS_24, "available_then": Decimal(100_000)}
+    assert refusal.value.data == {
+        "available": Decimal(20_000),
+        "frees_at": NOON + HOURS_24,
+        "available_then": Decimal(100_000),
+        "waiting_list": {"entries": 0, "dollars": Decimal(0)},
+    }
     reserved(loan, 20_000, now=NOON + timedelta(hours=1))
     with pytest.raises(OverLimit):
         reserved(loan, 1000, now=NOON + timedelta(hours=1))
@@ -132,6 +146,52 @@ def test_the_closing_piece() -> None:
     reserved(loan, "500.00")
     with pytest.raises(OverLimit):  # exactly what remains, but 20 % of it is all that is available
         reserved(loan, "500.00")
+
+
+@pytest.mark.parametrize(
+    ("amount", "at_least", "expected"),
+    [
+        (20_000, 20_000, 20_000),
+        (20_000, 1_000, 20_000),
+        (50_000, 1_000, 30_000),
+        (50_000, 30_000, 30_000),
+        (50_000, "30000.01", OverLimit),
+        (50_000, 1, 30_000),
+        (20_000, "20000.01", Invalid),
+    ],
+)
+def test_at_least_takes_what_there_is(amount: int, at_least: int | str, expected: int | type[Exception]) -> None:
+    """$30,000 are available."""
+    loan = LoanFactory()
+    reserved(loan, 90_000)
+
+    def take() -> Reservation:
+        return reserve(reference=loan.reference, investor=InvestorFactory(), amount=Decimal(amount), at_least=Decimal(at_least), now=NOON)
+
+    if isinstance(expected, int):
+        assert (take().amount, fresh(loan).claimed) == (expected, 90_000 + expected)
+    else:
+        with pytest.raises(expected):
+            take()
+        assert fresh(loan).claimed == 90_000
+
+
+def test_at_least_counts_what_lapsed_and_takes_the_closing_piece() -> None:
+    loan = LoanFactory(overbooking_rate=Decimal(0))
+    reserved(loan, 40_000)
+    settled(loan, "59500.00")
+    later = NOON + HOURS_24
+    taken = reserve(reference=loan.reference, investor=InvestorFactory(), amount=Decimal(90_000), at_least=Decimal(1_000), now=later)
+    assert (taken.amount, fresh(loan).claimed) == (Decimal("40500.00"), Decimal("40500.00"))
+
+    small = LoanFactory()
+    settled(small, "99500.00")
+    closing = reserve(reference=small.reference, investor=InvestorFactory(), amount=Decimal(5_000), at_least=Decimal(500), now=NOON)
+    assert closing.amount == 500
+    almost = LoanFactory(overbooking_rate=Decimal(0), amount=Decimal(1_500))
+    reserved(almost, 1_000)
+    with pytest.raises(BelowMinimum):  # $500 are available, less than the minimum
+        reserve(reference=almost.reference, investor=InvestorFactory(), amount=Decimal(1_500), at_least=Decimal(100), now=NOON)
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,13 @@ def test_reinstating_needs_a_loan_that_takes_reservations() -> None:
             act(reinstate_reservation, reservation)
 
 
+def test_reinstating_after_the_closing_says_when_it_closed() -> None:
+    loan = LoanFactory(closes_at=NOON + HOURS_24)
+    reservation = canceled(loan)
+    with pytest.raises(LoanNotOpen, match=f"{loan.reference} takes no reservations: it closed at "):
+        reinstate_reservation(reservation_id=reservation.pk, actor=STAFF, reason="a test", now=NOON + HOURS_24)
+
+
 def test_a_transfer_keeps_its_reference_through_cancellation_and_reinstatement() -> None:
     reservation = pending(LoanFactory())
     reference = inbound(reservation).reference

@@ -8,7 +8,7 @@ from django.db import transaction
 from loans.domain.errors import IllegalTransition, NotFound
 from loans.models import BankEvent, Reservation, StatementFile, StatementImport
 from loans.services import statement_imports
-from loans.services.statement_imports import cancel_import, request_booking, request_import, run_import, silent_imports
+from loans.services.statement_imports import cancel_import, request_booking, request_import, run_import, stalled_imports
 from tests.factories import NOON, LoanFactory, fresh, inbound, pending
 from tests.loans.statement_formats.files import Payment, csv
 from tests.races.conftest import together
@@ -134,13 +134,13 @@ def test_another_worker_goes_on_where_one_was_killed(text: str, monkeypatch: pyt
 
 def test_an_import_that_no_worker_took_or_finished_is_sent_again_and_ends_after_three_attempts(text: str) -> None:
     statement_import = requested(text)
-    assert silent_imports(NOON) == []
-    assert silent_imports(NOON + timedelta(minutes=1)) == [statement_import.pk], "the message was lost"
+    assert stalled_imports(NOON) == []
+    assert stalled_imports(NOON + timedelta(minutes=1)) == [statement_import.pk], "the message was lost"
     StatementImport.objects.update(attempts=1)
-    assert silent_imports(NOON + timedelta(minutes=5)) == [], "a worker may still be at it"
-    assert silent_imports(NOON + timedelta(minutes=6)) == [statement_import.pk]
+    assert stalled_imports(NOON + timedelta(minutes=5)) == [], "a worker may still be at it"
+    assert stalled_imports(NOON + timedelta(minutes=6)) == [statement_import.pk]
     StatementImport.objects.update(attempts=3)
-    assert silent_imports(NOON + timedelta(minutes=6)) == []
+    assert stalled_imports(NOON + timedelta(minutes=6)) == []
     assert (fresh(statement_import).state, StatementFile.objects.count()) == ("failed", 0)
     assert "It was started 3 times" in fresh(statement_import).detail
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 
 from peerloans.web import door
 from peerloans.web.door import Door
@@ -96,6 +97,31 @@ def test_a_request_whose_body_does_not_arrive_occupies_no_thread() -> None:
 
     asyncio.run(run())
     assert [request["PATH_INFO"] for request in application.requests] == ["/quick"]
+
+
+def test_log_ins_occupy_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked, application = threading.Event(), Application()
+
+    def check_slowly(environ: dict[str, Any], start_response: Callable[..., object]) -> Application:
+        if environ["PATH_INFO"] in door.LOG_IN_PATHS:
+            assert checked.wait(30)
+        return application(environ, start_response)
+
+    async def run() -> None:
+        served = Door(check_slowly, 2)
+        guesses = [asyncio.create_task(exchange(served, scope(path))) for path in sorted(door.LOG_IN_PATHS) * 3]
+        await asyncio.sleep(0)
+        sent, _ = await asyncio.wait_for(exchange(served, scope("/quick", method="GET")), 5)
+        assert sent[0]["status"] == 200
+        checked.set()
+        assert [(await guess)[0][0]["status"] for guess in guesses] == [200] * 9
+
+    asyncio.run(run())
+    assert application.requests[0]["PATH_INFO"] == "/quick"
+
+
+def test_every_log_in_is_one_of_these_paths() -> None:
+    assert {reverse(name) for name in ("admin:login", "loans:log-in", "api:token-create")} == door.LOG_IN_PATHS
 
 
 @pytest.mark.parametrize("path", ["/", "/api/v1/auth/token/", "/admin/login/", "/nowhere"])

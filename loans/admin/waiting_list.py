@@ -1,0 +1,42 @@
+"""Show waiting lists, those who wait longest first, and remove entries."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.utils import timezone
+
+from loans.admin.action_pages import StaffActionsAdmin
+from loans.admin.tables import RelatedTablesAdmin, Table, dollars_column, history_table, state_column
+from loans.models import Transition, WaitingListEntry
+from peerloans.admin.base import ReadOnlyAdmin
+
+
+@admin.register(WaitingListEntry)
+class WaitingListEntryAdmin(RelatedTablesAdmin, ReadOnlyAdmin, StaffActionsAdmin):
+    list_display = [
+        "__str__",
+        "investor",
+        dollars_column("amount"),
+        dollars_column("at_least"),
+        state_column("state"),
+        "joined_at",
+        "waited",
+        "reservation",
+    ]
+    list_select_related = ["loan", "investor", "reservation__loan"]
+    list_filter = ["state", "joined_at"]
+    search_fields = ["id__exact", "loan__reference__exact", "investor__name"]
+    search_help_text = "An entry's id, a loan's whole reference, or part of an investor's name"
+    ordering = ["-joined_at", "-id"]
+
+    @admin.display(description="waited", ordering="joined_at")
+    def waited(self, entry: WaitingListEntry) -> timedelta:
+        waited = (entry.ended_at or timezone.now()) - entry.joined_at
+        return timedelta(minutes=waited // timedelta(minutes=1))
+
+    def related_tables(self, obj: WaitingListEntry) -> list[Table]:
+        return [history_table(Transition.objects.filter(waiting_entry=obj), obj.loan.reference)]
+
+    def chart_context(self, obj: WaitingListEntry) -> dict[str, Any]:
+        return {}

@@ -1,0 +1,14 @@
+"""Name the scopes of tokens: what a token lets its holder do."""
+
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    READ = "read"
+    RESERVE = "reserve"
+    ACCOUNT = "account"
+
+
+GIVEN = (Scope.READ, Scope.RESERVE)
+"""What a named token may have. Only the token of a log-in has `account`, so that a named token cannot make others."""
+ALL = tuple(Scope)

@@ -1,0 +1,57 @@
+"""Find the entries of waiting lists that are served now. Only the ledger's unit of work turns them into reservations."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from celery import current_app
+from django.conf import settings
+from django.db import transaction
+
+from loans.domain import limits
+from loans.domain.investor_limits import LET_GO_WITHIN
+from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.states import LoanStatus
+from loans.domain.waiting_list import Placement, Waiting, placements
+from loans.models import Loan, WaitingListEntry
+from loans.selectors.waiting_list import servable_entries
+
+SERVE_TASK = "loans.tasks.serve_waiting_list"
+MOST_SERVED = 100  # of a loan in one transaction, so that its lock is held for a short time; a job at once serves the rest
+
+
+def investors_to_serve(loans: Sequence[Loan], at: datetime) -> set[int]:
+    """Return the ids of the investors whose entries may be served now. Lock them before `due_placements`, after the loans."""
+    return {waiting.entry.investor_id for loan in loans for waiting in _servable(loan, at)}
+
+
+def due_placements(loan: Loan, at: datetime, investor_ids: Collection[int]) -> list[Placement[WaitingListEntry]]:
+    """Return which entries of these investors are served now. The caller holds the locks of the loan and the investors."""
+    waiting = _servable(loan, at)
+    placed = placements(
+        (each for each in waiting if each.entry.investor_id in investor_ids),
+        remaining=loan.remaining,
+        overbooking_rate=loan.overbooking_rate,
+        claimed=loan.claimed,
+        minimum=loan.minimum,
+    )
+    if placed and len(waiting) == MOST_SERVED:
+        serve_soon(loan.pk)
+    return placed
+
+
+def _servable(loan: Loan, at: datetime) -> list[Waiting[WaitingListEntry]]:
+    if not loan.waiting_entries or loan.status != LoanStatus.OPEN or not loan.closes_at or loan.closes_at <= at:
+        return []
+    available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
+    if available == ZERO_DOLLARS:
+        return []
+    return servable_entries(loan, available, at, LET_GO_WITHIN / settings.TIME_LAPSE, MOST_SERVED)
+
+
+def serve_soon(loan_id: int) -> None:
+    """Send the job that serves this loan's list, after this transaction has committed. The schedule serves all lists each minute anyway."""
+
+    def send() -> None:
+        current_app.send_task(SERVE_TASK, [loan_id])
+
+    transaction.on_commit(send, robust=True)

@@ -1,0 +1,106 @@
+"""Read waiting lists: who may be served, where an investor stands, and which loans have dollars for their lists.
+
+`now` is the instant to read at; None is the present by the database's clock.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import DEFAULT_DB_ALIAS, connection, connections
+
+from loans.domain.errors import NotFound
+from loans.domain.waiting_list import Waiting
+from loans.models import Loan, WaitingListEntry
+
+# The most that an investor may reserve of a loan at the instant `at`, by the rules of loans/domain/investor_limits.py: 0 if not active,
+# not accredited on that day, or with too many reservations let go.
+MAY_RESERVE = """
+    SELECT CASE
+        WHEN is_active AND accredited_until >= (%(at)s::timestamptz AT TIME ZONE 'America/New_York')::date
+            AND lapsed + let_go < let_go_limit
+        THEN GREATEST(0, LEAST(
+            unfunded_limit - unfunded, GREATEST(loan.minimum, trunc(loan.amount * loan.investor_share, 2)) - unfunded_on_loan
+        )) ELSE 0 END AS dollars
+    FROM loans_investor AS investor JOIN loans_user ON loans_user.id = user_id, LATERAL (
+        SELECT COALESCE(sum(amount) FILTER (WHERE expires_at > %(at)s), 0) AS unfunded,
+            COALESCE(sum(amount) FILTER (WHERE expires_at > %(at)s AND loan_id = loan.id), 0) AS unfunded_on_loan,
+            count(*) FILTER (WHERE expires_at <= %(at)s AND expires_at > %(at)s - %(let_go_within)s::interval) AS lapsed
+        FROM loans_reservation WHERE investor_id = investor.id AND expires_at IS NOT NULL
+    ) AS running, LATERAL (
+        SELECT count(*) AS let_go FROM loans_reservation
+        WHERE investor_id = investor.id AND let_go_at > %(at)s - %(let_go_within)s::interval
+    ) AS ended
+    WHERE investor.id = entry.investor_id
+"""
+_ENTRY_COLUMNS = [field.attname for field in WaitingListEntry._meta.concrete_fields]
+_SERVABLE = f"""
+    SELECT may_reserve.dollars, {", ".join(f"entry.{name}" for name in _ENTRY_COLUMNS)}
+    FROM loans_loan AS loan JOIN loans_waitinglistentry AS entry ON entry.loan_id = loan.id, LATERAL ({MAY_RESERVE}) AS may_reserve
+    WHERE loan.id = %(loan_id)s AND entry.state = 'waiting' AND at_least <= %(available)s AND at_least <= may_reserve.dollars
+    ORDER BY entry.number LIMIT %(most)s
+"""
+# The loans whose lists have an entry that fits what is available; whether its investor may reserve is seen when the list is served.
+_WITH_ROOM = """
+    SELECT loan.id FROM loans_loan AS loan
+    WHERE waiting_entries > 0 AND status = 'open' AND closes_at > COALESCE(%(now)s::timestamptz, statement_timestamp()) AND EXISTS (
+        SELECT FROM loans_waitinglistentry AS entry
+        WHERE loan_id = loan.id AND state = 'waiting'
+            AND at_least <= LEAST(loan.amount - settled, trunc((loan.amount - settled) * (1 + overbooking_rate), 2) - claimed)
+    )
+    ORDER BY id
+"""
+# Where the entries of these ids stand.
+_PLACES = """
+    SELECT own.id, before.entries + 1, before.dollars
+    FROM loans_waitinglistentry AS own, LATERAL (
+        SELECT count(*) AS entries, COALESCE(sum(amount), 0.00) AS dollars FROM loans_waitinglistentry
+        WHERE loan_id = own.loan_id AND state = 'waiting' AND number < own.number
+    ) AS before
+    WHERE own.id = ANY(%s) AND own.state = 'waiting'
+"""
+
+
+class Place(NamedTuple):
+    """Where an entry stands: 1 is next, and so many dollars wait before it."""
+
+    position: int
+    dollars_before: Decimal
+
+
+def servable_entries(loan: Loan, available: Decimal, at: datetime, let_go_within: timedelta, most: int) -> list[Waiting[WaitingListEntry]]:
+    """Return the first `most` entries that want no more than is available and their investors may reserve, in the order of joining."""
+    values: dict[str, Any] = {"loan_id": loan.pk, "available": available, "at": at, "let_go_within": let_go_within, "most": most}
+    with connection.cursor() as cursor:
+        cursor.execute(_SERVABLE, values)
+        rows = cursor.fetchall()
+    entries = [(WaitingListEntry.from_db(DEFAULT_DB_ALIAS, _ENTRY_COLUMNS, columns), may_reserve) for may_reserve, *columns in rows]
+    return [Waiting(entry, entry.amount, entry.at_least, may_reserve) for entry, may_reserve in entries]
+
+
+def loans_with_room_for_waiting(now: datetime | None = None) -> list[int]:
+    """Return the ids of the loans that have dollars for an entry of their waiting lists."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WITH_ROOM, {"now": now})
+        return [row[0] for row in cursor.fetchall()]
+
+
+def places_of(entry_ids: Iterable[UUID], using: str = DEFAULT_DB_ALIAS) -> dict[UUID, Place]:
+    """Return where those of the entries stand that wait, from one read."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(_PLACES, [list(entry_ids)])
+        return {entry_id: Place(position, dollars) for entry_id, position, dollars in cursor.fetchall()}
+
+
+def entry_of_investor(investor_id: int, entry_id: UUID) -> WaitingListEntry:
+    """Return the entry with its loan.
+
+    Raises:
+        NotFound: there is none, or it is another investor's.
+    """
+    entry = WaitingListEntry.objects.select_related("loan").filter(pk=entry_id, investor_id=investor_id).first()
+    if not entry:
+        raise NotFound(f"There is no entry {entry_id} of a waiting list.")
+    return entry

@@ -1,0 +1,131 @@
+"""Let investors wait for a loan, leave its waiting list, or be removed by staff; and serve the lists: the job that runs each minute.
+
+Every change of a loan serves its list in the same transaction (`loans/ledger/unit_of_work.py`). The job serves what was left over: since
+a batch of reservations expired, an investor was locked, many were to be served, or an investor may reserve again.
+"""
+
+import logging
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from django.conf import settings
+from django.db import Error, InterfaceError, OperationalError
+
+from loans.domain import limits
+from loans.domain.actors import SYSTEM, Actor
+from loans.domain.errors import IllegalTransition, Invalid, NotFound
+from loans.domain.investor_limits import LET_GO_WITHIN
+from loans.domain.states import WaitingListEvent, WaitingListState
+from loans.ledger.review_items import open_review_item
+from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
+from loans.models import Investor, Loan, WaitingListEntry
+from loans.selectors.investor_limits import exceeded_limit
+from loans.selectors.offers import LoanOffer, may_buy
+from loans.selectors.waiting_list import entry_of_investor, loans_with_room_for_waiting
+from loans.services.reservations import investor_limit, refuse_below_minimum, refuse_unless_accredited, refuse_unless_open
+from peerloans.database.clock import database_now
+from peerloans.errors import Problem
+from peerloans.wording import dollars_text
+
+logger = logging.getLogger(__name__)
+
+
+def join_waiting_list(
+    *, reference: str, investor: Investor, amount: Decimal, at_least: Decimal | None = None, now: datetime | None = None
+) -> WaitingListEntry:
+    """Let an investor wait for `amount` dollars of a loan, and return the entry. A repeat returns the entry that waits.
+
+    Where so much is available that nobody before needs it, the entry becomes a reservation at once. `at_least` is the least that it may
+    become, by default all of `amount`.
+
+    Raises:
+        Invalid: `at_least` is more than `amount`, or more is wanted than remains of the loan.
+        IllegalTransition: the investor waits for another amount of this loan.
+        NotFound, LoanNotOpen, NotAccredited, BelowMinimum, InvestorLimit: the same would be refused as a reservation.
+        Busy; ValueError: an amount has fractions of a cent.
+    """
+    least = amount if at_least is None else at_least
+    with unit_of_work(reference=reference, actor=Actor("investor", investor.user_id), now=now) as work:
+        loan = work.loan
+        entry = WaitingListEntry.objects.filter(loan=loan, investor=investor, state=WaitingListState.WAITING).first()
+        if entry is None:
+            _refuse(loan, investor.pk, amount, least, work.at)
+            entry = work.join_waiting_list(loan, investor.pk, amount, least)
+        elif (entry.amount, entry.at_least) != (amount, least):
+            raise IllegalTransition(
+                f"You wait for {dollars_text(entry.amount)} of {reference} already. Leave the list to join it anew.", state=entry.state
+            )
+    return entry_of_investor(investor.pk, entry.pk)  # It may have become a reservation.
+
+
+def _refuse(loan: Loan, investor_id: int, amount: Decimal, least: Decimal, at: datetime) -> None:
+    if loan.opens_at is None:
+        raise NotFound(f"There is no loan {loan.reference}.")
+    refuse_unless_open(LoanOffer(loan, at, loan.claimed, lapsed=limits.NO_DOLLARS))
+    refuse_unless_accredited(may_buy(investor_id, at))
+    if least > amount:
+        raise Invalid(f"{dollars_text(least)}, the least to take, is more than {dollars_text(amount)}.")
+    if amount > loan.remaining:
+        raise Invalid(f"{dollars_text(amount)} is more than the {dollars_text(loan.remaining)} that remain of {loan.reference}.")
+    refuse_below_minimum(loan, amount)
+    refuse_below_minimum(loan, least)
+    if exceeded := exceeded_limit(investor_id, loan, least, LET_GO_WITHIN / settings.TIME_LAPSE, at):
+        raise investor_limit(exceeded, loan.reference)
+
+
+def leave_waiting_list(*, entry_id: UUID, investor: Investor, now: datetime | None = None) -> WaitingListEntry:
+    """Take an entry off its list for its investor. A repeat changes nothing.
+
+    Raises:
+        NotFound: there is no such entry, or it is another investor's.
+        IllegalTransition: it has ended in another way.
+        Busy.
+    """
+    loan_id = entry_of_investor(investor.pk, entry_id).loan_id
+    with unit_of_work(loan_ids=[loan_id], actor=Actor("investor", investor.user_id), now=now) as work:
+        return _end(work, entry_id, WaitingListEvent.LEFT)
+
+
+def remove_from_waiting_list(*, entry_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> WaitingListEntry:
+    """Let staff take an entry off its list. A repeat changes nothing.
+
+    Raises:
+        IllegalTransition: it has ended in another way.
+        NotFound, Busy.
+    """
+    loan_id = WaitingListEntry.objects.filter(pk=entry_id).values_list("loan_id", flat=True).first()
+    if loan_id is None:
+        raise NotFound(f"There is no entry {entry_id} of a waiting list.")
+    with unit_of_work(loan_ids=[loan_id], actor=actor, reason=reason, now=now) as work:
+        return _end(work, entry_id, WaitingListEvent.REMOVED)
+
+
+def _end(work: UnitOfWork, entry_id: UUID, event: WaitingListEvent) -> WaitingListEntry:
+    entry = WaitingListEntry.objects.select_related("loan").get(pk=entry_id)
+    if entry.state != event:  # An event has the name of the state that it leads to.
+        work.end_waiting(entry, event)
+    return entry
+
+
+# --- The job --------------------------------------------------------------------------------------------------------------
+def serve_waiting_lists(now: datetime | None = None) -> int:
+    """Serve the list of each loan that has dollars for it, and return how many entries became reservations."""
+    return sum(serve_waiting_list(loan_id, now) for loan_id in loans_with_room_for_waiting(now))
+
+
+def serve_waiting_list(loan_id: int, now: datetime | None = None) -> int:
+    """Serve one loan's list, and return how many entries became reservations; 0 where that fails.
+
+    A temporary error is only logged, since the job runs again soon. Any other error opens a review item.
+    """
+    try:
+        with unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work:
+            waited = work.loan.waiting_entries
+        return waited - work.loan.waiting_entries
+    except (Problem, OperationalError, InterfaceError) as temporary_error:
+        logger.warning("The waiting list of loan %s was not served: %s", loan_id, temporary_error)
+    except Error as error:
+        logger.exception("The waiting list of loan %s could not be served", loan_id)
+        open_review_item("job_failed", f"Its waiting list could not be served: {error}", at=database_now(now), loan_id=loan_id)
+    return 0
