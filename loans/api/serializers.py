@@ -382,11 +382,15 @@ class DryRunSerializer(ReservationSerializer):
 
     id = serializers.UUIDField(allow_null=True)
     transfer = DryRunTransferSerializer(allow_null=True)
-    dry_run = serializers.BooleanField(required=False, help_text="True: nothing was written.")
+    dry_run = serializers.BooleanField(help_text="True: nothing was written.")
+
+
+class BatchedReservationSerializer(ReservationSerializer):
+    id = serializers.UUIDField(allow_null=True, help_text="Null in a dry run.")
 
 
 class BatchOutcomeSerializer(serializers.Serializer):
-    reservation = DryRunSerializer(allow_null=True, help_text="What was reserved; null where it was refused.")
+    reservation = BatchedReservationSerializer(allow_null=True, help_text="What was reserved; null where it was refused.")
     problem = serializers.DictField(allow_null=True, help_text="The problem that a single request would be answered with; else null.")
 
 
