@@ -73,6 +73,7 @@ OPEN = {
     "api/v1/loans/<slug:reference>/allotment/": ("404 " * 7, "405 " * 7),  # the loan is not funded
     "api/v1/loans/<slug:reference>/reservations/": ("401 405 405 403 403 403 403", "401 400 400 403 403 403 403"),
     "api/v1/reservations/": ("401 200 200 403 403 403 403", "401 405 405 403 403 403 403"),
+    "api/v1/reservations/batch/": ("401 405 405 403 403 403 403", "401 400 400 403 403 403 403"),
     "api/v1/reservations/<any-uuid:reservation_id>/": ("401 200 404 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/reservations/<any-uuid:reservation_id>/history/": ("401 200 404 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/reservations/<any-uuid:reservation_id>/outlook/": ("401 200 404 403 403 403 403", "401 405 405 403 403 403 403"),

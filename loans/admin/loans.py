@@ -136,7 +136,7 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
         offer = loan_offer(obj.reference)
         queue = loan_queue(offer)
         outlooks = queue_outlooks(offer, ROWS_SHOWN) if queue else {}
-        (overbooking,) = overbooking_evidence([offer]) if obj.status in {LoanStatus.DRAFT, LoanStatus.OPEN} else (None,)
+        (overbooking,) = overbooking_evidence([offer]) if offer.loan.status in {LoanStatus.DRAFT, LoanStatus.OPEN} else (None,)
         return {
             "offer": offer,
             "funding": funding_bar(loan_funding(offer, queue)),

@@ -144,6 +144,12 @@ OPERATIONS = {
         {"200": examples.RESERVED | {"id": None, "dry_run": True}, "201": examples.RESERVED},
         ("below_minimum", "not_accredited", "loan_not_open", "over_limit", "investor_limit"),
     ),
+    "BatchCreate": Operation(
+        "reservations",
+        {"orders": [{"loan": "PL-0042", "amount": "5000.00"}, {"loan": "PL-0043", "amount": "9000.00", "at_least": "2000.00"}]},
+        {"200": {"dry_run": False, "results": [{"reservation": examples.RESERVED, "problem": None}]}},
+        ("below_minimum", "not_accredited", "loan_not_open", "over_limit", "investor_limit", "not_found"),
+    ),
     "ReservationList": Operation("reservations", None, {"200": examples.RESERVED}),
     "ReservationDetail": Operation("reservations", None, {"200": examples.RESERVED | {"number": 7, "queue_position": 3}}),
     "ReservationHistory": Operation("reservations", None, {"200": examples.TRANSITION}),

@@ -118,6 +118,16 @@ class ReservationCreateSerializer(RequestedAmountSerializer):
     dry_run = DryRunField()
 
 
+class OrderSerializer(RequestedAmountSerializer):
+    loan = serializers.CharField(max_length=20, help_text="The loan's reference.")
+
+
+class BatchCreateSerializer(StrictSerializer):
+    orders = serializers.ListField(child=OrderSerializer(), min_length=1, max_length=100)
+    all_or_nothing = serializers.BooleanField(default=False, help_text="Reserve all of them or none.")
+    dry_run = DryRunField()
+
+
 class TransferCreateSerializer(StrictSerializer):
     method = serializers.ChoiceField(choices=["ach", "wire"])
     dry_run = DryRunField()
@@ -373,6 +383,20 @@ class DryRunSerializer(ReservationSerializer):
     id = serializers.UUIDField(allow_null=True)
     transfer = DryRunTransferSerializer(allow_null=True)
     dry_run = serializers.BooleanField(help_text="True: nothing was written.")
+
+
+class BatchedReservationSerializer(ReservationSerializer):
+    id = serializers.UUIDField(allow_null=True, help_text="Null in a dry run.")
+
+
+class BatchOutcomeSerializer(serializers.Serializer):
+    reservation = BatchedReservationSerializer(allow_null=True, help_text="What was reserved; null where it was refused.")
+    problem = serializers.DictField(allow_null=True, help_text="The problem that a single request would be answered with; else null.")
+
+
+class BatchSerializer(serializers.Serializer):
+    dry_run = serializers.BooleanField(help_text="Whether nothing was written.")
+    results = BatchOutcomeSerializer(many=True)
 
 
 class ReservationDetailSerializer(ReservationSerializer):

@@ -6,6 +6,7 @@ from django.urls.converters import UUIDConverter
 from loans.api import tokens, views
 from loans.api import webhook_endpoints as hooks
 from loans.api.allotments import AllotmentDetail
+from loans.api.batches import BatchCreate
 from loans.api.events import EventList
 from loans.api.outlooks import OutlookDetail
 from loans.api.waiting_list import WaitingListJoin, WaitingListLeave, WaitingListMine
@@ -42,6 +43,7 @@ urlpatterns = [
     path("loans/<slug:reference>/reservations/", views.ReservationCreate.as_view(), name="reservation-create"),
     path("loans/<slug:reference>/waiting-list/", WaitingListJoin.as_view(), name="waiting-list-join"),
     path("reservations/", views.ReservationList.as_view(), name="reservation-list"),
+    path("reservations/batch/", BatchCreate.as_view(), name="batch-create"),
     path("reservations/<any-uuid:reservation_id>/", views.ReservationDetail.as_view(), name="reservation-detail"),
     path("reservations/<any-uuid:reservation_id>/history/", views.ReservationHistory.as_view(), name="reservation-history"),
     path("reservations/<any-uuid:reservation_id>/outlook/", OutlookDetail.as_view(), name="outlook-detail"),

@@ -5,10 +5,12 @@ from html import unescape
 from typing import Any
 
 import pytest
+from django.contrib.admin import site
 from django.db import IntegrityError, transaction
 from django.test import Client
 from django.utils import timezone
 
+from loans.admin.loans import LoanAdmin
 from loans.admin.tables import ROWS_SHOWN
 from loans.models import Loan, Reservation, Transition
 from loans.services.loans import open_loan
@@ -184,3 +186,12 @@ def test_an_unknown_zip_is_a_warning(superuser: Client) -> None:
     page = superuser.post("/admin/loans/loan/add/", {"reference": "PL-0001", **PROPERTY, **TERMS, "zip": "00000"}, follow=True)
     assert "ZIP 00000 is not in the ZIP data in use" in page.content.decode()
     assert Loan.objects.get(reference="PL-0001").zip == "00000"
+
+
+def test_a_loan_that_is_funded_while_its_page_is_made_has_a_page(superuser: Client) -> None:
+    loan = open_loan_now(amount=5_000)
+    stale = Loan.objects.get(pk=loan.pk)
+    settled_now(loan)
+    page = site._registry[Loan]
+    assert isinstance(page, LoanAdmin)
+    assert page.chart_context(stale)["overbooking_chart"] == ""
