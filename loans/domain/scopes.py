@@ -4,6 +4,8 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
+    """What a token lets its holder do: read what is theirs, reserve and cancel, manage the account."""
+
     READ = "read"
     RESERVE = "reserve"
     ACCOUNT = "account"

@@ -153,7 +153,7 @@ def what_was_lost(record: Any, known: set[str], report: dict[str, Any]) -> list[
 
     there = {str(key) for key in Reservation.objects.values_list("pk", flat=True)}
     lost = record.reservations.keys() - there
-    told = [row for row in report["acknowledged_later"] if row["request"].endswith("/reservations/")]
+    told_reservations = [row for row in report["acknowledged_later"] if row["request"].endswith("/reservations/")]
     dollars = sum(float(record.reservations[key]) for key in lost)
     users = {row["user"] for row in report["acknowledged_later"]} - {None}
     say(f"lost: {len(lost)} of {len(record.reservations)} reservations, of ${dollars:,.2f}")
@@ -162,8 +162,8 @@ def what_was_lost(record: Any, known: set[str], report: dict[str, Any]) -> list[
         say(f"  {row['at']}  {row['user'] or 'the bank'}  {row['request']}")
     say(f"{report['messages_waiting']} messages wait to be sent, some of them again; {len(report['review_items'])} review item for staff")
     broken = [f"reservation {key} was acknowledged before the moment and is lost" for key in lost & known]
-    if len(told) < len(lost):
-        broken.append(f"{len(lost)} reservations are lost, and after_restore names {len(told)}")
+    if len(told_reservations) < len(lost):
+        broken.append(f"{len(lost)} reservations are lost, and after_restore names {len(told_reservations)}")
     if not lost:
         broken.append("nothing was lost, so the drill shows nothing")
     if not report["review_items"]:
