@@ -82,4 +82,6 @@ def test_another_investors_entry_is_not_found(client: Client, investor: Investor
     other = WaitingListEntry.objects.get()
     assert client.post(f"{LIST}{other.pk}/leave/").status_code == 404
     assert "You wait for no loan." in text(client.get(LIST))
-    assert "behind $30,000.00 that wait already" in text(client.get("/loans/PL-0001/"))
+    page = text(client.get("/loans/PL-0001/"))
+    assert "$30,000.00 wait already, and are served before you." in page
+    assert "Amount in dollars" not in page
