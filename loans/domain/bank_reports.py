@@ -20,14 +20,14 @@ from loans.domain.reservation_money import ZERO_DOLLARS
 class Report:
     """What the bank, or a member of staff in its place, reports: `amount` dollars moved, or with `is_failure` did not or came back.
 
-    `answer_another_payment`: staff have confirmed that it is no duplicate.
+    `is_another_payment`: staff have confirmed that it is no duplicate.
     """
 
     id: str
     is_failure: bool
     amount: Decimal
     occurred_at: datetime
-    answer_another_payment: bool = False
+    is_another_payment: bool = False
 
 
 class Effect(StrEnum):
@@ -155,8 +155,8 @@ def _in_order_of_the_bank(reports: Iterable[Report]) -> Iterator[tuple[Report, b
     """Yield the reports, and whether each has the amount and the time of one before, so that it may be the same payment."""
     fingerprints: set[tuple[Decimal, datetime]] = set()
     # Reports that are equal in all of this stay in the order in which they were recorded; which one of them counts makes no difference.
-    for report in sorted(reports, key=lambda report: (report.occurred_at, report.is_failure, report.answer_another_payment, report.amount)):
+    for report in sorted(reports, key=lambda report: (report.occurred_at, report.is_failure, report.is_another_payment, report.amount)):
         fingerprint = (report.amount, report.occurred_at)
-        yield report, fingerprint in fingerprints and not report.is_failure and not report.answer_another_payment
+        yield report, fingerprint in fingerprints and not report.is_failure and not report.is_another_payment
         if not report.is_failure:
             fingerprints.add(fingerprint)

@@ -27,7 +27,7 @@ def reports_about(transfer: Transfer) -> list[Report]:
             is_failure=event.type.endswith(".failed"),
             amount=event.amount,
             occurred_at=time_of_notice.get(event.pk, event.occurred_at),
-            answer_another_payment=event.answer == "another",
+            is_another_payment=event.answer == "another",
         )
         for event in events
         if not event.confirms_id
