@@ -12,8 +12,9 @@ reservation in; tests/loans/ledger/test_admission.py holds the two together.
 
 from decimal import ROUND_DOWN, Decimal
 
+from loans.domain.reservation_money import ZERO_DOLLARS
+
 CENT = Decimal("0.01")
-NO_DOLLARS = Decimal("0.00")
 LEAST_MINIMUM = Decimal("1000.00")
 DEFAULT_OVERBOOKING_RATE = Decimal("0.20")
 MAX_DOLLARS = Decimal("999999999999.99")
@@ -26,12 +27,12 @@ def limit(remaining: Decimal, overbooking_rate: Decimal) -> Decimal:
     return (remaining * (1 + overbooking_rate)).quantize(CENT, ROUND_DOWN)
 
 
-def available(remaining: Decimal, overbooking_rate: Decimal, claimed: Decimal, waiting: Decimal = NO_DOLLARS) -> Decimal:
+def available(remaining: Decimal, overbooking_rate: Decimal, claimed: Decimal, waiting: Decimal = ZERO_DOLLARS) -> Decimal:
     """Return how many dollars one new reservation of an open loan may take; `overbooking_rate` is a fraction.
 
     `waiting` are the dollars of the waiting list; for those who wait themselves they are 0.
     """
-    return max(NO_DOLLARS, min(remaining, limit(remaining, overbooking_rate) - claimed) - waiting)
+    return max(ZERO_DOLLARS, min(remaining, limit(remaining, overbooking_rate) - claimed) - waiting)
 
 
 def taken(amount: Decimal, at_least: Decimal, available: Decimal) -> Decimal:

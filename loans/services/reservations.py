@@ -13,7 +13,7 @@ from loans.domain.deadlines import TIME_TO_START_TRANSFER, money_deadline
 from loans.domain.errors import BelowMinimum, Busy, Invalid, InvestorLimit, LoanNotOpen, NotAccredited, OverLimit, ReservationExpired
 from loans.domain.idempotency import AnsweredBefore, Key
 from loans.domain.investor_limits import LET_GO, LET_GO_WITHIN, UNFUNDED, ExceededLimit
-from loans.domain.limits import NO_DOLLARS
+from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import ReservationEvent, ReservationState
 from loans.ledger import locks
 from loans.ledger.admission import Admission, admit_reservation
@@ -110,7 +110,7 @@ def _admit_under_lock(
         (loan,), at = locks.lock_loans(reference=reference, now=now)
         unclaimed = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
         expire_lapsed([loan], at, needed=amount + loan.waiting_dollars - unclaimed)
-        serve_waiting_lists([loan], at, counting_more={investor_id: NO_DOLLARS} if loan.waiting_entries else {})
+        serve_waiting_lists([loan], at, counting_more={investor_id: ZERO_DOLLARS} if loan.waiting_entries else {})
         locks.recount_unfunded(investor_id, at)
         available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
         return admit(amount=limits.taken(amount, least, available), now=at)

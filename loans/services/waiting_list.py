@@ -12,10 +12,10 @@ from uuid import UUID
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError
 
-from loans.domain import limits
 from loans.domain.actors import SYSTEM, Actor
 from loans.domain.errors import IllegalTransition, Invalid, NotFound
 from loans.domain.investor_limits import LET_GO_WITHIN
+from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import WaitingListEvent, WaitingListState
 from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
@@ -62,7 +62,7 @@ def join_waiting_list(
 def _refuse(loan: Loan, investor_id: int, amount: Decimal, least: Decimal, at: datetime) -> None:
     if loan.opens_at is None:
         raise NotFound(f"There is no loan {loan.reference}.")
-    refuse_unless_open(LoanOffer(loan, at, loan.claimed, lapsed=limits.NO_DOLLARS))
+    refuse_unless_open(LoanOffer(loan, at, loan.claimed, lapsed=ZERO_DOLLARS))
     refuse_unless_accredited(may_buy(investor_id, at))
     if least > amount:
         raise Invalid(f"{dollars_text(least)}, the least to take, is more than {dollars_text(amount)}.")
