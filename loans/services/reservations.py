@@ -55,8 +55,7 @@ def reserve(
     # TIME_LAPSE is the factor by which a demo runs faster, else 1.
     time_to_live, let_go_within = TIME_TO_START_TRANSFER / settings.TIME_LAPSE, LET_GO_WITHIN / settings.TIME_LAPSE
     least = amount if at_least is None else at_least
-    if least > amount:
-        raise Invalid(f"{dollars_text(least)}, the least to take, is more than {dollars_text(amount)}.")
+    refuse_more_than_asked(least, amount)
     admit = partial(
         admit_reservation,
         reference=reference,
@@ -133,6 +132,12 @@ def _raise_if_refused(offer: InvestorOffer, amount: Decimal, least: Decimal) -> 
             available_then=offer.available_then,
             waiting_list={"entries": loan.waiting_entries, "dollars": loan.waiting_dollars},
         )
+
+
+def refuse_more_than_asked(least: Decimal, amount: Decimal) -> None:
+    """Refuse to take at least more than is asked for. Raises: Invalid."""
+    if least > amount:
+        raise Invalid(f"{dollars_text(least)}, the least to take, is more than {dollars_text(amount)}.")
 
 
 def refuse_unless_open(offer: LoanOffer) -> None:

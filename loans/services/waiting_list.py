@@ -23,7 +23,13 @@ from loans.models import Investor, Loan, WaitingListEntry
 from loans.selectors.investor_limits import exceeded_limit
 from loans.selectors.offers import LoanOffer, may_buy
 from loans.selectors.waiting_list import entry_of_investor, loans_with_room_for_waiting
-from loans.services.reservations import investor_limit, refuse_below_minimum, refuse_unless_accredited, refuse_unless_open
+from loans.services.reservations import (
+    investor_limit,
+    refuse_below_minimum,
+    refuse_more_than_asked,
+    refuse_unless_accredited,
+    refuse_unless_open,
+)
 from peerloans.database.clock import database_now
 from peerloans.errors import Problem
 from peerloans.wording import dollars_text
@@ -64,8 +70,7 @@ def _refuse(loan: Loan, investor_id: int, amount: Decimal, least: Decimal, at: d
         raise NotFound(f"There is no loan {loan.reference}.")
     refuse_unless_open(LoanOffer(loan, at, loan.claimed, lapsed=ZERO_DOLLARS))
     refuse_unless_accredited(may_buy(investor_id, at))
-    if least > amount:
-        raise Invalid(f"{dollars_text(least)}, the least to take, is more than {dollars_text(amount)}.")
+    refuse_more_than_asked(least, amount)
     if amount > loan.remaining:
         raise Invalid(f"{dollars_text(amount)} is more than the {dollars_text(loan.remaining)} that remain of {loan.reference}.")
     refuse_below_minimum(loan, amount)
