@@ -1,13 +1,14 @@
 """Let investors reserve parts of many loans in one request."""
 
+from functools import partial
 from typing import Any
 
-from django.db import transaction
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from loans.api.authentication import investor_of
+from loans.api.dry_run import undone
 from loans.api.idempotency import idempotent
 from loans.api.serializers import BatchCreateSerializer, BatchSerializer, ReservationSerializer
 from loans.api.views import body_of
@@ -31,9 +32,8 @@ class BatchCreate(ConditionalView):
     def post(self, request: Request) -> Response:
         body = body_of(request, BatchCreateSerializer)
         orders = [Order(order["loan"], order["amount"], order.get("at_least")) for order in body["orders"]]
-        with transaction.atomic():
-            outcomes = reserve_many(investor=investor_of(request), orders=orders, all_or_nothing=body["all_or_nothing"])
-            transaction.set_rollback(body["dry_run"])
+        decide = partial(reserve_many, investor=investor_of(request), orders=orders, all_or_nothing=body["all_or_nothing"])
+        outcomes = undone(decide) if body["dry_run"] else decide()
         results = [_outcome(outcome, is_dry_run=body["dry_run"]) for outcome in outcomes]
         return Response({"dry_run": body["dry_run"], "results": results})
 

@@ -1,32 +1,30 @@
 """Answer what would come of a request, and undo it: the service itself decides, so a dry run cannot differ from the real one."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import transaction
 from rest_framework.response import Response
 
 from loans.models import Reservation
 
+T = TypeVar("T")
 
-def undone(decide: Callable[[], Response]) -> Response:
-    """Return the answer of `decide`, and undo what it wrote. What names something that is not there afterwards is null.
+
+def undone(decide: Callable[[], T]) -> T:
+    """Return what `decide` returns, and undo what it wrote.
 
     Raises: what `decide` raises, so a refusal is that of a real request.
     """
     with transaction.atomic():
-        response = decide()
+        result = decide()
         transaction.set_rollback(True)
-    response.status_code = 200
-    response.data = _without_names(response.data)
-    return response
+    return result
 
 
-def _without_names(data: dict[str, Any]) -> dict[str, Any]:
-    transfer = data["transfer"]
+def dry_answer(decide: Callable[[], Response]) -> Response:
+    """Return the answer of `decide`, undone. What names something that is not there afterwards is null."""
+    data: dict[str, Any] = undone(decide).data
     is_kept = Reservation.objects.filter(pk=data["id"]).exists()
-    return data | {
-        "id": data["id"] if is_kept else None,
-        "transfer": transfer | {"reference": None} if isinstance(transfer, dict) else None,
-        "dry_run": True,
-    }
+    transfer = data["transfer"] and data["transfer"] | {"reference": None}
+    return Response(data | {"id": data["id"] if is_kept else None, "transfer": transfer, "dry_run": True})

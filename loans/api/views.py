@@ -25,7 +25,7 @@ from loans import remaining_cache
 from loans.api import authentication
 from loans.api.authentication import investor_of
 from loans.api.bank_signature import verify_bank_signature
-from loans.api.dry_run import undone
+from loans.api.dry_run import dry_answer
 from loans.api.filters import ReservationFilter, StrictFilterBackend
 from loans.api.idempotency import idempotent, idempotent_in_service
 from loans.api.schema import SIGNATURE
@@ -184,7 +184,7 @@ class ReservationCreate(ConditionalView):
             reservation = reserve(reference=reference, investor=investor_of(request), key=None if is_dry_run else key, **body)
             return Response(ReservationSerializer((reservation, [])).data, status=201)
 
-        return undone(decide) if is_dry_run else decide()
+        return dry_answer(decide) if is_dry_run else decide()
 
 
 # --- Reservations ---------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ class TransferCreate(ConditionalView):
             )
             return Response(ReservationSerializer(with_transfers(reservation)).data)
 
-        return undone(decide) if body["dry_run"] else decide()
+        return dry_answer(decide) if body["dry_run"] else decide()
 
 
 class ReservationCancel(ConditionalView):
