@@ -161,9 +161,9 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
         actor = Actor("staff", request.user.pk)
         if change:
             facts = {name: form.cleaned_data[name] for name in form.changed_data}
-            edit_loan(reference=obj.reference, facts=facts, actor=actor)
+            saved = edit_loan(reference=obj.reference, facts=facts, actor=actor)
         else:
-            create_loan(obj, actor=actor)
-        if "zip" in form.changed_data and not Loan.objects.exclude(market_cbsa="").filter(pk=obj.pk).exists():
+            saved = create_loan(obj, actor=actor)
+        if "zip" in form.changed_data and not saved.market_cbsa:
             text = f"ZIP {obj.zip} is not in the ZIP data in use, so the loan has no market. Check it, or import newer data."
             self.message_user(request, text, messages.WARNING)
