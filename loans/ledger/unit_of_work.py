@@ -44,9 +44,10 @@ from loans.domain.states import (
 from loans.ledger import locks
 from loans.ledger.bulk_write import refuse_extra_decimals, write_changes
 from loans.ledger.expiry import expire_lapsed
+from loans.ledger.jobs import SERVE_TASK, send_after_commit
 from loans.ledger.lottery_seed import drawn_seed
 from loans.ledger.review_items import open_review_item
-from loans.ledger.waiting_list import due_placements, investors_to_serve, serve_soon
+from loans.ledger.waiting_list import due_placements, investors_to_serve
 from loans.models import OPEN_STATUSES, BankEvent, Investor, Loan, Reservation, Transfer, Transition, WaitingListEntry
 from peerloans.wording import deadline_text, dollars_text
 
@@ -147,7 +148,7 @@ def serve_waiting_lists(loans: Sequence[Loan], at: datetime, *, counting_more: M
             logger.warning("The waiting lists are left to the job: an investor is locked.")
             investor_ids = set()
             for loan in loans:
-                serve_soon(loan.pk)
+                send_after_commit(SERVE_TASK, loan.pk)
     locks.note_in_limits(counting_more)
     for loan in loans if investor_ids else ():
         serving = UnitOfWork([loan], at, actor=SYSTEM, reason="", expired=0)

@@ -3,19 +3,17 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from celery import current_app
 from django.conf import settings
-from django.db import transaction
 
 from loans.domain import limits
 from loans.domain.investor_limits import LET_GO_WITHIN
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import LoanStatus
 from loans.domain.waiting_list import Placement, Waiting, placements
+from loans.ledger.jobs import SERVE_TASK, send_after_commit
 from loans.models import Loan, WaitingListEntry
 from loans.selectors.waiting_list import servable_entries
 
-SERVE_TASK = "loans.tasks.serve_waiting_list"
 MOST_SERVED = 100  # of a loan in one transaction, so that its lock is held for a short time; a job at once serves the rest
 
 
@@ -35,7 +33,7 @@ def due_placements(loan: Loan, at: datetime, investor_ids: Collection[int]) -> l
         minimum=loan.minimum,
     )
     if placed and len(waiting) == MOST_SERVED:
-        serve_soon(loan.pk)
+        send_after_commit(SERVE_TASK, loan.pk)
     return placed
 
 
@@ -46,12 +44,3 @@ def _servable(loan: Loan, at: datetime) -> list[Waiting[WaitingListEntry]]:
     if available == ZERO_DOLLARS:
         return []
     return servable_entries(loan, available, at, LET_GO_WITHIN / settings.TIME_LAPSE, MOST_SERVED)
-
-
-def serve_soon(loan_id: int) -> None:
-    """Send the job that serves this loan's list, after this transaction has committed. The schedule serves all lists each minute anyway."""
-
-    def send() -> None:
-        current_app.send_task(SERVE_TASK, [loan_id])
-
-    transaction.on_commit(send, robust=True)

@@ -3,12 +3,11 @@
 import logging
 from datetime import datetime
 
-from django.db import Error, InterfaceError, OperationalError
+from django.db import Error
 
 from loans.domain.actors import SYSTEM
-from loans.domain.errors import Busy
 from loans.ledger.expiry import BEFORE_ALL, expire_oldest
-from loans.ledger.review_items import open_review_item
+from loans.ledger.jobs import one_loan_of_many
 from loans.ledger.unit_of_work import unit_of_work
 from loans.selectors.loans import loans_with_lapsed_reservations
 from peerloans.database.clock import database_now
@@ -43,12 +42,9 @@ def expire_due(now: datetime | None = None, *, batch: int = BATCH) -> int:
 
 
 def _expire_one_loan(loan_id: int, now: datetime | None) -> int:
-    try:
-        with unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work:
-            return work.expired
-    except (Busy, OperationalError, InterfaceError) as temporary_error:
-        logger.warning("The lapsed reservations of loan %s were not canceled: %s", loan_id, temporary_error)
-    except Error as error:
-        logger.exception("The lapsed reservations of loan %s could not be canceled", loan_id)
-        open_review_item("job_failed", f"Its lapsed reservations could not be canceled: {error}", at=database_now(now), loan_id=loan_id)
+    with (
+        one_loan_of_many(loan_id, "Its lapsed reservations could not be canceled", now),
+        unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work,
+    ):
+        return work.expired
     return 0

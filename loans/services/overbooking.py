@@ -1,27 +1,20 @@
 """Set how far loans are overbooked: by staff, and by the evidence for loans whose policy asks for it."""
 
-import logging
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from celery.exceptions import SoftTimeLimitExceeded
-from django.db import InterfaceError, OperationalError
-
 from loans.domain.actors import SYSTEM, Actor
-from loans.domain.errors import Busy, Invalid
+from loans.domain.errors import Invalid
 from loans.domain.limits import MAX_DOLLARS
 from loans.domain.overbooking import OverbookingPolicy
 from loans.domain.states import LoanEvent, LoanStatus
-from loans.ledger.review_items import open_review_item
+from loans.ledger.jobs import one_loan_of_many
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Loan
 from loans.selectors.lapse_shares import remember_history
 from loans.selectors.loans import open_loans_by_evidence
 from loans.selectors.overbooking import evidence_under_lock
-from peerloans.database.clock import database_now
-
-logger = logging.getLogger(__name__)
 
 
 def set_overbooking(
@@ -102,14 +95,9 @@ def set_overbooking_by_evidence(now: datetime | None = None) -> int:
     changed = 0
     for loan_id in open_loans_by_evidence():
         remember_history(now)
-        try:
-            with unit_of_work(loan_ids=[loan_id], actor=SYSTEM, reason="Nightly, by evidence.", now=now) as work:
-                changed += follow_evidence(work, work.loan)
-        except SoftTimeLimitExceeded:
-            raise
-        except (Busy, OperationalError, InterfaceError) as temporary_error:
-            logger.info("The overbooking of loan %s stays as it is: %s", loan_id, temporary_error)
-        except Exception as error:
-            logger.exception("The overbooking of loan %s could not be set", loan_id)
-            open_review_item("job_failed", f"Its overbooking could not be set: {error}", at=database_now(now), loan_id=loan_id)
+        with (
+            one_loan_of_many(loan_id, "Its overbooking could not be set", now),
+            unit_of_work(loan_ids=[loan_id], actor=SYSTEM, reason="Nightly, by evidence.", now=now) as work,
+        ):
+            changed += follow_evidence(work, work.loan)
     return changed

@@ -1,29 +1,23 @@
 """Settle reservations: apply each loan's settlement rule, and fund the loan when nothing remains of it."""
 
-import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 
 from loans.domain.actors import SYSTEM, Actor
 from loans.domain.approvals import refuse_without_approval
 from loans.domain.errors import IllegalTransition
 from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState
+from loans.ledger.jobs import one_loan_of_many
 from loans.ledger.lottery_seed import revealed_seed
-from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Loan, Reservation
 from loans.selectors.loans import loans_with_waiting_money
 from loans.selectors.queue import allocations_due, reservations_in_queue
 from loans.services.reservations import refuse_expired
-from peerloans.database.clock import database_now
-from peerloans.errors import Problem
-
-logger = logging.getLogger(__name__)
 
 BATCH_LOANS = 50  # Enough to save round trips, few enough to hold their locks only for a short time.
 
@@ -50,20 +44,10 @@ def settle_due(now: datetime | None = None) -> int:
 def settle_one_loan(loan_id: int, now: datetime | None = None) -> int:
     """Apply one loan's rule, and return how many reservations were decided; 0 where that fails.
 
-    A temporary error is only logged, since the job runs again soon. Any other error opens a review item.
-
-    Raises:
-        SoftTimeLimitExceeded: the job has run too long; this loan is not the cause.
+    See `one_loan_of_many` for what becomes of an error.
     """
-    try:
+    with one_loan_of_many(loan_id, "It could not be settled", now):
         return settle_loans([loan_id], now=now)
-    except SoftTimeLimitExceeded:
-        raise
-    except (Problem, OperationalError, InterfaceError) as temporary_error:  # The loan is busy, or the database cannot be reached.
-        logger.warning("Loan %s was not settled: %s", loan_id, temporary_error)
-    except Exception as error:
-        logger.exception("Loan %s could not be settled", loan_id)
-        open_review_item("job_failed", f"It could not be settled: {error}", at=database_now(now), loan_id=loan_id)
     return 0
 
 

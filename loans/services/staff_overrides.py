@@ -18,6 +18,7 @@ from loans.domain.deadlines import money_deadline, transfer_deadline
 from loans.domain.errors import IllegalTransition, Invalid, LoanNotOpen, NotFound, OverLimit
 from loans.domain.states import LIVE, Direction, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 from loans.ledger import locks
+from loans.ledger.jobs import SETTLE_TASK, send_after_commit
 from loans.ledger.review_items import mark_resolved
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import BankEvent, Reservation, ReviewItem, Transfer
@@ -25,7 +26,6 @@ from loans.selectors.reservations import last_event
 from loans.selectors.transfers import current_transfer
 from loans.services.bank_events import Notice, NoticeType, is_bank_event_recorded, record_bank_event
 from loans.services.reservations import refuse_expired, refuse_unless_may_buy
-from loans.services.transfers import settle_soon
 from peerloans.database.clock import database_now
 from peerloans.wording import deadline_text, dollars_text, instant_text
 
@@ -92,7 +92,7 @@ def accept_amount(*, reservation_id: UUID, actor: Actor, reason: str, now: datet
         work.change_transfer(transfer, TransferEvent.ACCEPTED, received)
         work.change_reservation(reservation, ReservationEvent.AMOUNT_ACCEPTED, amount=received)
         work.change_reservation(reservation, ReservationEvent.FUNDED, funded_at=work.at, expires_at=None)
-        settle_soon(reservation.loan_id)
+        send_after_commit(SETTLE_TASK, reservation.loan_id)
         return reservation
 
 
@@ -126,7 +126,7 @@ def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, no
         transfer = current_transfer(reservation)
         if transfer and transfer.moved >= reservation.amount:
             work.change_reservation(reservation, ReservationEvent.REINSTATED_PENDING, funded_at=transfer.cleared_at)
-            settle_soon(reservation.loan_id)
+            send_after_commit(SETTLE_TASK, reservation.loan_id)
         elif transfer and transfer.status == TransferStatus.INITIATED:
             work.change_reservation(
                 reservation, ReservationEvent.REINSTATED_PENDING, expires_at=money_deadline(work.at, settings.TIME_LAPSE)

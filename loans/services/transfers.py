@@ -7,21 +7,17 @@ what happened at the bank is recorded whatever the state of the reservation.
 from datetime import datetime
 from decimal import Decimal
 
-from celery import current_app
-from django.db import transaction
-
 from loans.domain import limits
 from loans.domain.bank_reports import Effect, InboundPosition, PaymentState, RefundPosition
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import CANCELED_BY_BANK, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
+from loans.ledger.jobs import SETTLE_TASK, send_after_commit
 from loans.ledger.unit_of_work import UnitOfWork
 from loans.models import BankEvent, Reservation, Transfer
 from loans.selectors.bank_events import paid_by_void_refunds, position_of_inbound, was_paid_while_void
 from loans.selectors.reservations import deadline_in_history, deadline_when_canceled
 from loans.selectors.transfers import current_transfer
 from peerloans.wording import deadline_text, dollars_text, instant_text
-
-SETTLE_TASK = "loans.tasks.settle_loan"
 
 _ENDS = {PaymentState.FAILED: ReservationEvent.TRANSFER_FAILED, PaymentState.RETURNED: ReservationEvent.PAYMENT_RETURNED}
 
@@ -89,7 +85,7 @@ def _follow_money(work: UnitOfWork, transfer: Transfer, before: InboundPosition,
                 _change_amount(work, reservation, after.amount)
             if not reservation.funded_at:
                 work.change_reservation(reservation, ReservationEvent.FUNDED, funded_at=work.at, expires_at=None)
-                settle_soon(reservation.loan_id)
+                send_after_commit(SETTLE_TASK, reservation.loan_id)
 
 
 def _revive(work: UnitOfWork, reservation: Reservation, position: InboundPosition) -> None:
@@ -105,7 +101,7 @@ def _revive(work: UnitOfWork, reservation: Reservation, position: InboundPositio
     if has_time and _fits(work, position.amount) and money_here >= (position.amount if is_funded else position.left):
         changes = {"funded_at": work.at} if is_funded else {"expires_at": deadline}
         work.change_reservation(reservation, ReservationEvent.REVIVED, amount=position.amount, **changes)
-        settle_soon(reservation.loan_id)
+        send_after_commit(SETTLE_TASK, reservation.loan_id)
 
 
 def _keep_what_is_left(work: UnitOfWork, reservation: Reservation, position: InboundPosition) -> None:
@@ -219,15 +215,6 @@ def _open_return_item(work: UnitOfWork, transfer: Transfer, amount: Decimal) -> 
     outcome = f"canceled ({reservation.cause})" if reservation.cause else f"{reservation.state} with {dollars_text(reservation.amount)}"
     detail = f"The bank took back {dollars_text(amount)} of {transfer.reference}. The reservation is {outcome}."
     work.add_review_item("payment_returned", detail, reservation)
-
-
-def settle_soon(loan_id: int) -> None:
-    """Send the job that settles this loan, after this transaction has committed. The schedule settles all loans each few minutes anyway."""
-
-    def send() -> None:
-        current_app.send_task(SETTLE_TASK, [loan_id])
-
-    transaction.on_commit(send, robust=True)
 
 
 # --- Refunds -------------------------------------------------------------------------------------------------------------

@@ -4,20 +4,18 @@ Every change of a loan serves its list in the same transaction (`loans/ledger/un
 a batch of reservations expired, an investor was locked, many were to be served, or an investor may reserve again.
 """
 
-import logging
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
 from django.conf import settings
-from django.db import Error, InterfaceError, OperationalError
 
 from loans.domain.actors import SYSTEM, Actor
 from loans.domain.errors import IllegalTransition, Invalid, NotFound
 from loans.domain.investor_limits import LET_GO_WITHIN
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import WaitingListEvent, WaitingListState
-from loans.ledger.review_items import open_review_item
+from loans.ledger.jobs import one_loan_of_many
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Investor, Loan, WaitingListEntry
 from loans.selectors.investor_limits import exceeded_limit
@@ -30,11 +28,7 @@ from loans.services.reservations import (
     refuse_unless_accredited,
     refuse_unless_open,
 )
-from peerloans.database.clock import database_now
-from peerloans.errors import Problem
 from peerloans.wording import dollars_text
-
-logger = logging.getLogger(__name__)
 
 
 def join_waiting_list(
@@ -122,15 +116,10 @@ def serve_waiting_lists(now: datetime | None = None) -> int:
 def serve_waiting_list(loan_id: int, now: datetime | None = None) -> int:
     """Serve one loan's list, and return how many entries became reservations; 0 where that fails.
 
-    A temporary error is only logged, since the job runs again soon. Any other error opens a review item.
+    See `one_loan_of_many` for what becomes of an error.
     """
-    try:
+    with one_loan_of_many(loan_id, "Its waiting list could not be served", now):
         with unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work:
             waited = work.loan.waiting_entries
         return waited - work.loan.waiting_entries
-    except (Problem, OperationalError, InterfaceError) as temporary_error:
-        logger.warning("The waiting list of loan %s was not served: %s", loan_id, temporary_error)
-    except Error as error:
-        logger.exception("The waiting list of loan %s could not be served", loan_id)
-        open_review_item("job_failed", f"Its waiting list could not be served: {error}", at=database_now(now), loan_id=loan_id)
     return 0

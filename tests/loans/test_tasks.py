@@ -14,9 +14,9 @@ from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from loans import tasks
 from loans.domain.business_calendar import NEW_YORK
+from loans.ledger.jobs import SERVE_TASK, SETTLE_TASK
 from loans.ledger.unit_of_work import DELIVER_TASK
 from loans.models import Reservation
-from loans.services.transfers import SETTLE_TASK
 from peerloans.celery import app
 from peerloans.scheduler import Scheduler
 from tests import factories
@@ -42,6 +42,7 @@ def test_every_schedule_names_an_existing_task_and_expires_its_ticks() -> None:
     assert {row.task for row in rows} == {job[1] for job in schedules.JOBS} <= set(app.tasks)
     assert all(row.enabled and row.expire_seconds for row in rows)
     assert tasks.settle_loan.name == SETTLE_TASK
+    assert tasks.serve_waiting_list.name == SERVE_TASK
     assert tasks.deliver.name == DELIVER_TASK
 
 
