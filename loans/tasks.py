@@ -14,6 +14,7 @@ from loans.services.cache_refresh import refresh_remaining_cache
 from loans.services.closing_values import record_due_closing_values
 from loans.services.expiry import expire_due
 from loans.services.fill_values import record_new_fill_values
+from loans.services.loans import open_announced_loans
 from loans.services.markets import resolve_loan_markets
 from loans.services.retention import delete_ended_access_data, delete_old_idempotency_keys
 from loans.services.settlement import settle_due, settle_one_loan
@@ -38,6 +39,12 @@ def serve_waiting_lists() -> str:
 def serve_waiting_list(loan_id: int) -> str:
     """Serve one loan's waiting list at once, because a transaction has left entries over."""
     return f"{serve_list(loan_id)} entries became reservations."
+
+
+@shared_task
+def open_announced() -> str:
+    """Open the announced loans whose opening has come, and serve their standing orders."""
+    return f"{open_announced_loans()} loans were opened."
 
 
 @shared_task

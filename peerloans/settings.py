@@ -304,7 +304,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "WEBHOOKS": ["loans.api.schema.message"],
     "ENUM_NAME_OVERRIDES": {
-        "LoanStatus": "loans.selectors.loans.PUBLIC",
+        "LoanStatus": "loans.domain.states.PUBLIC_STATUSES",
         "MessageType": "loans.notifications.messages.TYPES",
         "PaymentStatus": "loans.domain.states.INBOUND_STATUSES",
         "RefundStatus": ["due", "paid"],

@@ -12,13 +12,14 @@ import factory
 
 from loans.domain.actors import Actor
 from loans.domain.states import Direction
-from loans.models import Investor, Loan, Reservation, Transfer, User, WaitingListEntry
+from loans.models import Investor, Loan, Reservation, StandingOrder, Transfer, User, WaitingListEntry
 from loans.services import reservations as reservation_services
 from loans.services.bank_events import Notice, record_bank_event
 from loans.services.loans import create_loan, open_loan
 from loans.services.reservations import reserve
 from loans.services.settlement import settle_ahead_of_turn
 from loans.services.staff_overrides import cancel_by_staff
+from loans.services.standing_orders import create_standing_order
 from loans.services.waiting_list import join_waiting_list
 
 NOON = datetime(2026, 7, 1, 16, 0, tzinfo=UTC)  # a Wednesday, noon in New York
@@ -121,6 +122,22 @@ def waiting(
     least = None if at_least is None else Decimal(at_least)
     return join_waiting_list(
         reference=loan.reference, investor=investor or InvestorFactory(), amount=Decimal(amount), at_least=least, now=now
+    )
+
+
+def standing_order(
+    amount: Decimal | int | str = 10_000,
+    *,
+    at_least: Decimal | int | str | None = 1_000,
+    cap: Decimal | int | str = 1_000_000,
+    now: datetime = NOON,
+    investor: Investor | None = None,
+    **criteria: Any,
+) -> StandingOrder:
+    """Let an investor keep a standing order."""
+    least = None if at_least is None else Decimal(at_least)
+    return create_standing_order(
+        investor=investor or InvestorFactory(), amount=Decimal(amount), at_least=least, cap=Decimal(cap), now=now, **criteria
     )
 
 

@@ -27,7 +27,7 @@ from loans.domain.actors import Actor
 from loans.domain.limits import CENT, LEAST_MINIMUM, MAX_DOLLARS
 from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LTV, MAX_TERM_MONTHS
 from loans.domain.settlement_rules import RULES
-from loans.domain.states import LoanStatus, WaitingListState
+from loans.domain.states import ENDED_STATUSES, LoanStatus, WaitingListState
 from loans.models import Loan, Transfer, Transition, WaitingListEntry
 from loans.selectors.closing_values import closing_values
 from loans.selectors.loans import next_reference
@@ -136,7 +136,7 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
         offer = loan_offer(obj.reference)
         queue = loan_queue(offer)
         outlooks = queue_outlooks(offer, ROWS_SHOWN) if queue else {}
-        (overbooking,) = overbooking_evidence([offer]) if offer.loan.status in {LoanStatus.DRAFT, LoanStatus.OPEN} else (None,)
+        (overbooking,) = overbooking_evidence([offer]) if offer.loan.status not in ENDED_STATUSES else (None,)
         return {
             "offer": offer,
             "funding": funding_bar(loan_funding(offer, queue)),

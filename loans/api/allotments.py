@@ -10,9 +10,9 @@ from loans.api.serializers import LotterySerializer, MoneyField
 from loans.domain.allotment import RuleFigures, SizeBand
 from loans.domain.errors import NotFound
 from loans.domain.settlement_rules import RULES, RULES_IN_WORDS
+from loans.domain.states import PUBLIC_STATUSES
 from loans.selectors.allotment import LoanAllotment as Allotment
 from loans.selectors.allotment import loan_allotment
-from loans.selectors.loans import PUBLIC
 from loans.selectors.offers import loan_offer
 from peerloans.api.caching import PublicView
 
@@ -99,6 +99,6 @@ class AllotmentDetail(PublicView):
 
     def get(self, request: Request, reference: str) -> Response:
         loan = loan_offer(reference).loan
-        if loan.status not in PUBLIC:
+        if loan.status not in PUBLIC_STATUSES:
             raise NotFound(f"There is no loan {reference}.")
         return Response(AllotmentSerializer(loan_allotment(loan)).data)

@@ -17,10 +17,9 @@ from rest_framework import serializers
 from loans.domain.limits import CENT, FIRST_YEAR, LAST_YEAR
 from loans.domain.scopes import GIVEN
 from loans.domain.settlement_rules import RULES
-from loans.domain.states import CAUSES, INBOUND_STATUSES, ReservationState, TransferStatus
+from loans.domain.states import CAUSES, INBOUND_STATUSES, PUBLIC_STATUSES, ReservationState, TransferStatus
 from loans.models import Delivery, DeliveryStatus, NamedToken, Reservation, Transition, WebhookEndpoint
 from loans.notifications.messages import TYPES, message_id, message_of
-from loans.selectors.loans import PUBLIC
 from loans.selectors.queue import queue_position_of
 from loans.selectors.transfers import TransferRow, current_of
 from loans.services.bank_events import OUTCOMES
@@ -275,7 +274,7 @@ class LoanSerializer(serializers.Serializer):
     annual_rate = serializers.DecimalField(5, 2, help_text="Percent per year.")
     term_months = serializers.IntegerField()
     ltv = serializers.DecimalField(5, 2, help_text="Loan to value, in percent.")
-    status = serializers.ChoiceField(PUBLIC)
+    status = serializers.ChoiceField(PUBLIC_STATUSES)
     minimum = MoneyField(help_text="The smallest reservation. Less is accepted only if it is exactly what remains.")
     opens_at = serializers.DateTimeField()
     closes_at = serializers.DateTimeField()

@@ -48,9 +48,10 @@ from loans.api.serializers import (
 from loans.domain.actors import Actor
 from loans.domain.errors import NotFound
 from loans.domain.idempotency import Key
+from loans.domain.states import PUBLIC_STATUSES
 from loans.models import Reservation, Transition
 from loans.selectors.loan_filter import LoanFilter
-from loans.selectors.loans import PUBLIC, public_loans
+from loans.selectors.loans import public_loans
 from loans.selectors.offers import loan_offer
 from loans.selectors.portfolio import portfolio
 from loans.selectors.reservations import reservation_of_investor
@@ -160,7 +161,7 @@ class LoanDetail(PublicView):
     def get(self, request: Request, reference: str) -> Response:
         offer = loan_offer(reference)
         loan = offer.loan
-        if loan.status not in PUBLIC:
+        if loan.status not in PUBLIC_STATUSES:
             raise NotFound(f"There is no loan {reference}.")
         remaining = remaining_cache.Remaining(loan.remaining, offer.at, loan.version)
         return Response(LoanDetailSerializer((loan, remaining, offer.available)).data)

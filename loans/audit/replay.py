@@ -35,6 +35,7 @@ from loans.domain.states import (
 )
 
 EVIDENCE = "evidence"  # Among the facts: the numbers by which a change was decided. They are no fields of the loan.
+OPENS_AT = "opens_at"  # Among the facts: the opening that was announced.
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class ReplayedReservation:
     expires_at: datetime | None = None
     funded: bool = False
     let_go_at: datetime | None = None
+    standing_order: str | None = None
     received: Decimal = ZERO_DOLLARS
     refunded: Decimal = ZERO_DOLLARS
     lost: Decimal = ZERO_DOLLARS
@@ -187,10 +189,14 @@ def _apply_to_loan(loan: ReplayedLoan, row: TransitionRow) -> None:
         _expect("to_state", row.to_state, state_after(LOAN_TRANSITIONS, LoanStatus(loan.status), event))
     if event not in {LoanEvent.CREATED, LoanEvent.EDITED, LoanEvent.CLOSED_AT_SETTLED}:
         _expect("amount", row.amount, loan.amount)
-    if event == LoanEvent.OPENED:
+    if event == LoanEvent.ANNOUNCED:
+        loan.opens_at = datetime.fromisoformat(_fact(row, OPENS_AT))
+    elif event == LoanEvent.OPENED:
         loan.opens_at = row.at
+    elif row.from_state == LoanStatus.UPCOMING and event == LoanEvent.WITHDRAWN:
+        loan.opens_at = None
     loan.status, loan.amount, loan.closes_at = row.to_state, row.amount, row.deadline
-    loan.facts.update({name: value for name, value in (row.facts or {}).items() if name != EVIDENCE})
+    loan.facts.update({name: value for name, value in (row.facts or {}).items() if name not in {EVIDENCE, OPENS_AT}})
 
 
 def _apply_to_reservation(result: Replay, row: TransitionRow, reservation_id: UUID) -> None:
@@ -200,6 +206,7 @@ def _apply_to_reservation(result: Replay, row: TransitionRow, reservation_id: UU
         _expect("to_state", row.to_state, ReservationState.RESERVED)
         result.loan.last_number += 1
         reservation = ReplayedReservation(number=result.loan.last_number, created_at=row.at, amount=row.amount)
+        reservation.standing_order = (row.facts or {}).get("standing_order")
         result.reservations[reservation_id] = reservation
     else:
         reservation = _reservation(result, reservation_id)

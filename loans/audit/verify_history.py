@@ -157,6 +157,7 @@ def _stored_reservation(reservation: Reservation) -> ReplayedReservation:
         expires_at=reservation.expires_at,
         funded=reservation.funded_at is not None,
         let_go_at=reservation.let_go_at,
+        standing_order=str(reservation.standing_order_id) if reservation.standing_order_id else None,
         received=reservation.received,
         refunded=reservation.refunded,
         lost=reservation.lost,

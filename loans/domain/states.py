@@ -1,4 +1,4 @@
-"""List the states of loans, reservations, transfers and entries of waiting lists, and which event leads from one to another.
+"""List the states of loans, reservations, transfers, entries of waiting lists and standing orders, and which event leads where.
 
 There is one table of transitions for each. A pair of state and event that its table does not have is refused. The events that
 create one of them are in no table, since no state comes before them. History records each event. The event
@@ -24,9 +24,14 @@ class LoanStatus(StrEnum):
     """The state of a loan."""
 
     DRAFT = "draft"
+    UPCOMING = "upcoming"  # Announced: everybody sees it, and a job opens it at `opens_at`.
     OPEN = "open"
     FUNDED = "funded"
     WITHDRAWN = "withdrawn"
+
+
+PUBLIC_STATUSES = (LoanStatus.UPCOMING, LoanStatus.OPEN, LoanStatus.FUNDED)
+"""A loan in these states is listed for everybody."""
 
 
 class LoanEvent(StrEnum):
@@ -35,6 +40,7 @@ class LoanEvent(StrEnum):
     CREATED = "created"
     EDITED = "edited"
     MARKET_FOUND = "market_found"  # The ZIP data in use gave the loan another metropolitan area.
+    ANNOUNCED = "announced"  # Again, where another opening is announced.
     OPENED = "opened"
     EXTENDED = "extended"
     OVERBOOKING_SET = "overbooking_set"
@@ -47,8 +53,13 @@ class LoanEvent(StrEnum):
 LOAN_TRANSITIONS = {
     (LoanStatus.DRAFT, LoanEvent.EDITED): LoanStatus.DRAFT,
     (LoanStatus.DRAFT, LoanEvent.OVERBOOKING_SET): LoanStatus.DRAFT,
+    (LoanStatus.DRAFT, LoanEvent.ANNOUNCED): LoanStatus.UPCOMING,
     (LoanStatus.DRAFT, LoanEvent.OPENED): LoanStatus.OPEN,
     (LoanStatus.DRAFT, LoanEvent.WITHDRAWN): LoanStatus.WITHDRAWN,
+    (LoanStatus.UPCOMING, LoanEvent.ANNOUNCED): LoanStatus.UPCOMING,
+    (LoanStatus.UPCOMING, LoanEvent.OVERBOOKING_SET): LoanStatus.UPCOMING,
+    (LoanStatus.UPCOMING, LoanEvent.OPENED): LoanStatus.OPEN,
+    (LoanStatus.UPCOMING, LoanEvent.WITHDRAWN): LoanStatus.WITHDRAWN,
     (LoanStatus.OPEN, LoanEvent.EXTENDED): LoanStatus.OPEN,
     (LoanStatus.OPEN, LoanEvent.OVERBOOKING_SET): LoanStatus.OPEN,
     (LoanStatus.OPEN, LoanEvent.FUNDED): LoanStatus.FUNDED,
@@ -240,13 +251,45 @@ WAITING_LIST_TRANSITIONS = {
     (WaitingListState.WAITING, WaitingListEvent.ENDED): WaitingListState.ENDED,
 }
 
-LIST_ENDS_WITH = {LoanStatus.FUNDED, LoanStatus.WITHDRAWN}
-"""A loan in these states takes no more reservations, so its waiting list ends. A loan that reached its closing can be extended."""
+
+class StandingOrderState(StrEnum):
+    """The state of a standing order. Only an active one is served; a paused one keeps its place in the line."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    ENDED = "ended"
+
+
+class StandingOrderEvent(StrEnum):
+    """What happens to a standing order."""
+
+    CREATED = "created"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    ENDED = "ended"
+    # At the opening of a loan:
+    PLACED = "placed"  # It got a reservation.
+    PASSED_OVER = "passed_over"
+
+
+STANDING_ORDER_TRANSITIONS = {
+    (StandingOrderState.ACTIVE, StandingOrderEvent.PAUSED): StandingOrderState.PAUSED,
+    (StandingOrderState.ACTIVE, StandingOrderEvent.ENDED): StandingOrderState.ENDED,
+    (StandingOrderState.ACTIVE, StandingOrderEvent.PLACED): StandingOrderState.ACTIVE,
+    (StandingOrderState.ACTIVE, StandingOrderEvent.PASSED_OVER): StandingOrderState.ACTIVE,
+    (StandingOrderState.PAUSED, StandingOrderEvent.RESUMED): StandingOrderState.ACTIVE,
+    (StandingOrderState.PAUSED, StandingOrderEvent.ENDED): StandingOrderState.ENDED,
+}
+
+ENDED_STATUSES = {LoanStatus.FUNDED, LoanStatus.WITHDRAWN}
+"""A loan in these states takes no more reservations, and its waiting list ends. One that reached its closing can be extended."""
 
 # A refusal does not list these as possible: they change no state, or only follow from what the bank reports in another order.
 UNLISTED_EVENTS: set[StrEnum] = {
     LoanEvent.MARKET_FOUND,
     *LOSSES,
+    StandingOrderEvent.PLACED,
+    StandingOrderEvent.PASSED_OVER,
     ReservationEvent.AMOUNT_FOLLOWED,
     ReservationEvent.UNFUNDED,
     ReservationEvent.REVIVED,

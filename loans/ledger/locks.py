@@ -2,8 +2,10 @@
 
 The row of a loan is the lock for the loan, its reservations, their transfers and its history: nothing writes any of them without
 it. The row of an investor is the lock for what counts in the investor's limits: a transaction that makes more count changes the row's
-version. To exclude deadlocks, an Idempotency-Key is locked before any loan, loans in the order of their ids, and after the last loan
-investors in the order of theirs. A wait for a lock ends after PostgreSQL's `lock_timeout`.
+version. The line of the standing orders has an advisory lock, which every change of an order holds.
+
+To exclude deadlocks, an Idempotency-Key is locked before any loan, then loans in the order of their ids, then the line, then investors
+in the order of their ids. A wait for a lock ends after PostgreSQL's `lock_timeout`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +25,10 @@ from peerloans.errors import Problem
 
 KEY_LOCK = "hashtextextended(%(user_id)s::bigint || ' ' || %(key)s, 0)"
 """SQL: the number of the advisory lock of an Idempotency-Key. Two keys may share a number; then one only waits for the other."""
+
+
+_LINE_LOCK = 7_264_001
+"""The number of the advisory lock of the line of standing orders. Other advisory locks have 64-bit hashes for numbers."""
 
 
 class LockedLoans(NamedTuple):
@@ -117,6 +123,16 @@ def lock_loans(
     if not loans:
         raise NotFound(f"There is no {'reservation' if reservation_id else 'loan'} {value}.")
     return LockedLoans(loans, loans[0].at)  # type: ignore[attr-defined]
+
+
+def lock_line() -> None:
+    """Lock the line of the standing orders until the end of the transaction. Lock the loans before.
+
+    Raises:
+        OperationalError: the lock does not come in time; `short_transaction` translates it to Busy.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LINE_LOCK])
 
 
 def recount_unfunded(investor_id: int, at: datetime) -> None:

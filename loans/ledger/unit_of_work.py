@@ -23,8 +23,8 @@ from loans.domain.actors import SYSTEM, Actor
 from loans.domain.deadlines import transfer_deadline
 from loans.domain.errors import Busy, NotFound, NotPermitted
 from loans.domain.states import (
+    ENDED_STATUSES,
     LET_GO,
-    LIST_ENDS_WITH,
     LIVE,
     LOAN_TRANSITIONS,
     RESERVATION_TRANSITIONS,
@@ -47,8 +47,9 @@ from loans.ledger.expiry import expire_lapsed
 from loans.ledger.jobs import SERVE_TASK, send_after_commit
 from loans.ledger.lottery_seed import drawn_seed
 from loans.ledger.review_items import open_review_item
+from loans.ledger.standing_orders import due_outcomes, record_outcomes
 from loans.ledger.waiting_list import due_placements, investors_to_serve
-from loans.models import OPEN_STATUSES, BankEvent, Investor, Loan, Reservation, Transfer, Transition, WaitingListEntry
+from loans.models import OPEN_STATUSES, BankEvent, Investor, Loan, Reservation, StandingOrder, Transfer, Transition, WaitingListEntry
 from peerloans.wording import deadline_text, dollars_text
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ def unit_of_work(
 ) -> Iterator["UnitOfWork"]:
     """Lock loans, cancel their lapsed reservations, and write what the block has changed when it ends; in one transaction.
 
-    Then serve the waiting lists of the loans from what is available now.
+    Then serve the standing orders of a loan that has been opened, and the waiting lists of the loans from what is available now.
 
     Pass the ids of loans, the reference of one, or one reservation's id. With `skip_locked`, loans that another transaction holds are
     left out. `actor` and `reason` go into history with each change. An exception in the block undoes everything, also the cancellation
@@ -127,7 +128,25 @@ def unit_of_work(
         work = UnitOfWork(loans, at, actor=actor, reason=reason, expired=expire_lapsed(loans, at))
         yield work
         work.write()
+        for loan in work.opened:
+            serve_standing_orders(loan, at)
         serve_waiting_lists(loans, at, counting_more=work.counting_more)
+
+
+def serve_standing_orders(loan: Loan, at: datetime) -> None:
+    """Make the reservations of the standing orders that the loan's opening serves. The caller holds the loan's lock.
+
+    Raises:
+        OperationalError: the lock of the line, or of an investor, does not come in time.
+    """
+    results = due_outcomes(loan, at)
+    serving = UnitOfWork([loan], at, actor=SYSTEM, reason="", expired=0)
+    for result in results:
+        if result.amount:
+            serving.reserve_for_order(result.order, loan, result.amount)
+    serving.write()
+    locks.note_in_limits(serving.counting_more)
+    record_outcomes(loan, results, at)
 
 
 def serve_waiting_lists(loans: Sequence[Loan], at: datetime, *, counting_more: Mapping[int, Decimal]) -> None:
@@ -162,7 +181,7 @@ class UnitOfWork:
     """Loans under lock, without lapsed reservations, and the changes decided on them at the instant `at`.
 
     Its methods change the objects that are passed to them and note the changes with their history; `write` writes all. `loans` are the
-    locked loans by id. `expired` is how many lapsed reservations were canceled at the beginning.
+    locked loans by id. `expired` is how many lapsed reservations were canceled at the beginning. `opened` are the loans that it opens.
     """
 
     def __init__(self, loans: Sequence[Loan], at: datetime, *, actor: Actor, reason: str, expired: int) -> None:
@@ -175,7 +194,8 @@ class UnitOfWork:
         self._changed_reservations: dict[UUID, Reservation] = {}
         self._changed_transfers: dict[UUID, Transfer] = {}
         self._changed_entries: dict[UUID, WaitingListEntry] = {}
-        self._placed_reservations: list[Reservation] = []
+        self._new_reservations: list[Reservation] = []
+        self.opened: list[Loan] = []
         self.counting_more: dict[int, Decimal] = {}
         self._transitions: list[Transition] = []
 
@@ -213,8 +233,12 @@ class UnitOfWork:
             setattr(loan, field, value)
         self._changed_loans[loan.pk] = loan
         facts = _facts(changes) | ({"evidence": dict(evidence)} if evidence else {})
+        if event == LoanEvent.ANNOUNCED:
+            facts["opens_at"] = loan.opens_at.isoformat() if loan.opens_at else None
+        elif event == LoanEvent.OPENED:
+            self.opened.append(loan)
         self._record(loan, event, from_state, loan.status, loan.amount, deadline=loan.closes_at, facts=Jsonb(facts) if facts else None)
-        if loan.status in LIST_ENDS_WITH and loan.waiting_entries:
+        if loan.status in ENDED_STATUSES and loan.waiting_entries:
             for entry in WaitingListEntry.objects.filter(loan=loan, state=WaitingListState.WAITING).order_by("number"):
                 self.end_waiting(entry, WaitingListEvent.ENDED)
 
@@ -378,7 +402,7 @@ class UnitOfWork:
         transfer.created_at = self.at
         self._record_transfer(transfer, event, "", transfer.amount)
 
-    # --- The waiting list -------------------------------------------------------------------------------------------------
+    # --- The waiting list, and standing orders ----------------------------------------------------------------------------
     def join_waiting_list(self, loan: Loan, investor_id: int, amount: Decimal, at_least: Decimal) -> WaitingListEntry:
         """Add an investor to the end of a loan's waiting list, and return the entry.
 
@@ -403,24 +427,41 @@ class UnitOfWork:
 
     def place(self, entry: WaitingListEntry, amount: Decimal) -> None:
         """Make a reservation of `amount` dollars for an entry that waits. The caller holds the lock of its investor."""
-        loan = self.loans[entry.loan_id]
+        reservation = self._reserve(self.loans[entry.loan_id], entry.investor_id, amount)
+        self.end_waiting(entry, WaitingListEvent.PLACED, reservation)
+
+    def reserve_for_order(self, order: StandingOrder, loan: Loan, amount: Decimal) -> None:
+        """Make a reservation of `amount` dollars for a standing order. The caller holds the lock of its investor."""
+        self._reserve(loan, order.investor_id, amount, order)
+
+    def _reserve(self, loan: Loan, investor_id: int, amount: Decimal, order: StandingOrder | None = None) -> Reservation:
         loan.last_number += 1
         loan.claimed += amount
         reservation = Reservation(
             loan=loan,
-            investor_id=entry.investor_id,
+            investor_id=investor_id,
             number=loan.last_number,
+            standing_order=order,
             amount=amount,
             state=ReservationState.RESERVED,
             created_at=self.at,
             expires_at=transfer_deadline(self.at, settings.TIME_LAPSE),
         )
-        self._placed_reservations.append(reservation)
-        self._count_more(entry.investor_id, amount)
+        self._changed_loans[loan.pk] = loan
+        self._new_reservations.append(reservation)
+        self._count_more(investor_id, amount)
+        by_order = Jsonb({"standing_order": str(order.pk)}) if order else None
         self._record(
-            loan, ReservationEvent.RESERVED, "", reservation.state, amount, reservation=reservation, deadline=reservation.expires_at
+            loan,
+            ReservationEvent.RESERVED,
+            "",
+            reservation.state,
+            amount,
+            reservation=reservation,
+            deadline=reservation.expires_at,
+            facts=by_order,
         )
-        self.end_waiting(entry, WaitingListEvent.PLACED, reservation)
+        return reservation
 
     def end_waiting(self, entry: WaitingListEntry, event: WaitingListEvent, reservation: Reservation | None = None) -> None:
         """Apply `event` to an entry, which ends it; `reservation` is what it became.
@@ -483,8 +524,9 @@ class UnitOfWork:
             return
         self._refuse_own_matter()
         loans = list(self._changed_loans.values())
+        if self._new_reservations:
+            Reservation.objects.bulk_create(self._new_reservations)
         if self._changed_entries:
-            Reservation.objects.bulk_create(self._placed_reservations)
             WaitingListEntry.objects.bulk_create(
                 self._changed_entries.values(),
                 update_conflicts=True,

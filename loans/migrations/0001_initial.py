@@ -384,6 +384,16 @@ class Migration(migrations.Migration):
                         max_digits=5,
                     ),
                 ),
+                (
+                    "automated_share",
+                    models.DecimalField(
+                        db_default=Decimal("0.5000"),
+                        decimal_places=4,
+                        default=Decimal("0.5000"),
+                        help_text="The share of the amount that standing orders may get at the opening: 0.50 means 50 %, 0 means none.",
+                        max_digits=5,
+                    ),
+                ),
                 ("settlement_rule", models.CharField(default="fifo", max_length=30)),
                 ("lottery_secret", models.CharField(db_default="", default="", editable=False, max_length=64)),
                 (
@@ -397,13 +407,22 @@ class Migration(migrations.Migration):
                 (
                     "status",
                     models.CharField(
-                        choices=[("draft", "Draft"), ("open", "Open"), ("funded", "Funded"), ("withdrawn", "Withdrawn")],
+                        choices=[
+                            ("draft", "Draft"),
+                            ("upcoming", "Upcoming"),
+                            ("open", "Open"),
+                            ("funded", "Funded"),
+                            ("withdrawn", "Withdrawn"),
+                        ],
                         default="draft",
                         editable=False,
                         max_length=10,
                     ),
                 ),
-                ("opens_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "opens_at",
+                    models.DateTimeField(editable=False, help_text="When it opened; of an upcoming loan, when it will.", null=True),
+                ),
                 ("closes_at", models.DateTimeField(editable=False, null=True)),
                 ("settled", models.DecimalField(decimal_places=2, default=Decimal("0.00"), editable=False, max_digits=14)),
                 (
@@ -441,6 +460,7 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["reference"],
                 "permissions": [
+                    ("announce_loan", "Can announce a loan"),
                     ("open_loan", "Can open a loan"),
                     ("extend_loan", "Can extend a loan's closing"),
                     ("withdraw_loan", "Can withdraw a loan"),
@@ -448,7 +468,10 @@ class Migration(migrations.Migration):
                     ("set_overbooking_loan", "Can set a loan's overbooking"),
                 ],
                 "indexes": [
-                    models.Index(condition=models.Q(("status__in", ["open", "funded"])), fields=["opens_at", "id"], name="loan_public")
+                    models.Index(
+                        condition=models.Q(("status__in", ("upcoming", "open", "funded"))), fields=["opens_at", "id"], name="loan_public"
+                    ),
+                    models.Index(condition=models.Q(("status", "upcoming")), fields=["opens_at", "id"], name="loan_upcoming"),
                 ],
                 "constraints": [
                     models.CheckConstraint(
@@ -481,11 +504,14 @@ class Migration(migrations.Migration):
                         condition=models.Q(("investor_share__gt", 0), ("investor_share__lte", 1)), name="loan_investor_share_sane"
                     ),
                     models.CheckConstraint(
+                        condition=models.Q(("automated_share__gte", 0), ("automated_share__lte", 1)), name="loan_automated_share_sane"
+                    ),
+                    models.CheckConstraint(
                         condition=models.Q(("settled__gte", 0), ("settled__lte", models.F("amount"))), name="loan_settled_within_amount"
                     ),
                     models.CheckConstraint(condition=models.Q(("claimed__gte", 0)), name="loan_claimed_not_negative"),
                     models.CheckConstraint(
-                        condition=models.Q(("status__in", ["draft", "open", "funded", "withdrawn"])), name="loan_status_known"
+                        condition=models.Q(("status__in", ["draft", "upcoming", "open", "funded", "withdrawn"])), name="loan_status_known"
                     ),
                     models.CheckConstraint(
                         condition=models.Q(
@@ -787,6 +813,127 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="StandingOrder",
+            fields=[
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                (
+                    "states",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=2),
+                        default=list,
+                        help_text="Of the property, two letters each. Empty: every state.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "metros",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=5),
+                        default=list,
+                        help_text="CBSA codes. Empty: every metropolitan area.",
+                        size=None,
+                    ),
+                ),
+                ("least_rate", models.DecimalField(decimal_places=2, help_text="Percent a year.", max_digits=5, null=True)),
+                (
+                    "greatest_ltv",
+                    models.DecimalField(
+                        decimal_places=2, help_text="Loan to value, percent.", max_digits=5, null=True, verbose_name="greatest LTV"
+                    ),
+                ),
+                ("longest_term_months", models.PositiveSmallIntegerField(null=True)),
+                ("amount", models.DecimalField(decimal_places=2, help_text="Dollars per loan.", max_digits=14)),
+                ("at_least", models.DecimalField(decimal_places=2, help_text="The least to take of a loan, dollars.", max_digits=14)),
+                (
+                    "cap",
+                    models.DecimalField(decimal_places=2, help_text="The most dollars that are live or settled through it.", max_digits=14),
+                ),
+                ("state", models.CharField(choices=[("active", "Active"), ("paused", "Paused"), ("ended", "Ended")], max_length=10)),
+                ("place", models.PositiveBigIntegerField(help_text="Its place in the line: orders with a lower number come before it.")),
+                ("created_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(null=True)),
+                (
+                    "investor",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="standing_orders", to="loans.investor"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["place"],
+            },
+        ),
+        migrations.AddField(
+            model_name="reservation",
+            name="standing_order",
+            field=models.ForeignKey(
+                db_index=False,
+                help_text="What reserved it, if any.",
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="reservations",
+                to="loans.standingorder",
+            ),
+        ),
+        migrations.CreateModel(
+            name="StandingOrderTransition",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("at", models.DateTimeField()),
+                ("event", models.CharField(max_length=20)),
+                ("from_state", models.CharField(blank=True, max_length=10)),
+                ("to_state", models.CharField(max_length=10)),
+                ("place", models.PositiveBigIntegerField(help_text="Its place in the line from here on.")),
+                (
+                    "amount",
+                    models.DecimalField(decimal_places=2, help_text="The dollars that it got of the loan.", max_digits=14, null=True),
+                ),
+                (
+                    "obstacle",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("state", "State"),
+                            ("metro", "Metro"),
+                            ("rate", "Rate"),
+                            ("ltv", "Ltv"),
+                            ("term", "Term"),
+                            ("minimum", "Minimum"),
+                            ("cap", "Cap"),
+                            ("investor", "Investor"),
+                            ("line", "Line"),
+                        ],
+                        help_text="What stood against it first.",
+                        max_length=10,
+                    ),
+                ),
+                ("actor", models.CharField(max_length=10)),
+                (
+                    "loan",
+                    models.ForeignKey(
+                        db_index=False,
+                        help_text="The loan that opened.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="loans.loan",
+                    ),
+                ),
+                (
+                    "order",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="transitions", to="loans.standingorder"
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL),
+                ),
+            ],
+            options={
+                "ordering": ["id"],
+            },
+        ),
+        migrations.CreateModel(
             name="StatementFile",
             fields=[
                 (
@@ -934,7 +1081,7 @@ class Migration(migrations.Migration):
                 (
                     "facts",
                     models.JSONField(
-                        help_text="The fields of a loan that changed, with their new values as text, and the evidence.", null=True
+                        help_text="Fields of a loan that changed, with new values as text, and the evidence; the standing order.", null=True
                     ),
                 ),
                 ("actor", models.CharField(max_length=10)),
@@ -1098,6 +1245,69 @@ class Migration(migrations.Migration):
                 condition=models.Q(("scopes__contained_by", ["read", "reserve"]), ("scopes__len__gte", 1)), name="named_token_scopes"
             ),
         ),
+        migrations.AddConstraint(
+            model_name="idempotencykey",
+            constraint=models.UniqueConstraint(fields=("user", "key"), name="idempotency_key_unique"),
+        ),
+        migrations.AddConstraint(
+            model_name="reviewitem",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("resolved_at__isnull", True)),
+                fields=("kind", "loan", "reservation", "detail"),
+                name="review_item_open_once",
+                nulls_distinct=False,
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="approvalrequest",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("decided_by__isnull", True), models.Q(("decided_by", models.F("requested_by")), _negated=True), _connector="OR"
+                ),
+                name="approval_by_another",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="approvalrequest",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("decided_at__isnull", True), ("decided_by__isnull", True), ("state", "waiting")),
+                    models.Q(models.Q(("state", "waiting"), _negated=True), ("decided_at__isnull", False), ("decided_by__isnull", False)),
+                    _connector="OR",
+                ),
+                name="approval_decision_agrees",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="standingorder",
+            index=models.Index(condition=models.Q(("state", "active")), fields=["place"], name="standing_order_line"),
+        ),
+        migrations.AddIndex(
+            model_name="standingorder",
+            index=models.Index(fields=["investor", "-created_at", "-id"], name="standing_order_of_investor"),
+        ),
+        migrations.AddConstraint(
+            model_name="standingorder",
+            constraint=models.UniqueConstraint(fields=("place",), name="standing_order_place_unique"),
+        ),
+        migrations.AddConstraint(
+            model_name="standingorder",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("at_least__gt", 0), ("at_least__lte", models.F("amount")), ("cap__gte", models.F("at_least"))),
+                name="standing_order_dollars_agree",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="standingorder",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("ended_at__isnull", True), ("state__in", ["active", "paused"])),
+                    models.Q(("ended_at__isnull", False), ("state", "ended")),
+                    _connector="OR",
+                ),
+                name="standing_order_state_agrees",
+            ),
+        ),
         migrations.AddIndex(
             model_name="reservation",
             index=models.Index(
@@ -1132,6 +1342,12 @@ class Migration(migrations.Migration):
             model_name="reservation",
             index=models.Index(
                 condition=models.Q(("let_go_at__isnull", False)), fields=["investor", "let_go_at"], name="reservation_let_go"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="reservation",
+            index=models.Index(
+                condition=models.Q(("standing_order__isnull", False)), fields=["standing_order"], name="reservation_of_order"
             ),
         ),
         migrations.AddConstraint(
@@ -1235,37 +1451,24 @@ class Migration(migrations.Migration):
                 name="reservation_money_adds_up",
             ),
         ),
-        migrations.AddConstraint(
-            model_name="idempotencykey",
-            constraint=models.UniqueConstraint(fields=("user", "key"), name="idempotency_key_unique"),
+        migrations.AddIndex(
+            model_name="standingordertransition",
+            index=models.Index(fields=["order", "id"], name="standing_order_history"),
+        ),
+        migrations.AddIndex(
+            model_name="standingordertransition",
+            index=models.Index(condition=models.Q(("loan__isnull", False)), fields=["loan", "id"], name="standing_orders_at_opening"),
         ),
         migrations.AddConstraint(
-            model_name="reviewitem",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("resolved_at__isnull", True)),
-                fields=("kind", "loan", "reservation", "detail"),
-                name="review_item_open_once",
-                nulls_distinct=False,
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="approvalrequest",
+            model_name="standingordertransition",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    ("decided_by__isnull", True), models.Q(("decided_by", models.F("requested_by")), _negated=True), _connector="OR"
-                ),
-                name="approval_by_another",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="approvalrequest",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("decided_at__isnull", True), ("decided_by__isnull", True), ("state", "waiting")),
-                    models.Q(models.Q(("state", "waiting"), _negated=True), ("decided_at__isnull", False), ("decided_by__isnull", False)),
+                    models.Q(("amount__isnull", True), ("loan__isnull", True), ("obstacle", "")),
+                    models.Q(("amount__gt", 0), ("loan__isnull", False), ("obstacle", "")),
+                    models.Q(("amount__isnull", True), ("loan__isnull", False), models.Q(("obstacle", ""), _negated=True)),
                     _connector="OR",
                 ),
-                name="approval_decision_agrees",
+                name="standing_order_outcome_agrees",
             ),
         ),
         migrations.AddIndex(

@@ -12,5 +12,6 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddConstraint("transition", AppendOnly(name="append_only")),
         migrations.AddConstraint("historyblock", AppendOnly(name="blocks_append_only")),
+        migrations.AddConstraint("standingordertransition", AppendOnly(name="standing_orders_append_only")),
         migrations.AddConstraint("user", TokenGeneration(name="token_generation")),
     ]

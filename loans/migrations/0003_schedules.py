@@ -8,6 +8,7 @@ NEW_YORK = "America/New_York"
 JOBS = [
     ("Expire lapsed reservations", "loans.tasks.expire", {"every": 1, "period": "minutes"}, 60),
     ("Serve waiting lists", "loans.tasks.serve_waiting_lists", {"every": 1, "period": "minutes"}, 60),
+    ("Open announced loans", "loans.tasks.open_announced", {"every": 2, "period": "seconds"}, 2),
     ("Settle funded reservations", "loans.tasks.settle", {"every": 5, "period": "minutes"}, 300),
     ("Deliver e-mails and webhooks", "loans.tasks.deliver", {"every": 1, "period": "minutes"}, 60),
     ("Refresh remaining values in Redis", "loans.tasks.refresh_remaining", {"every": 1, "period": "hours"}, 3600),

@@ -13,6 +13,7 @@ from loans.models.notification import Delivery, DeliveryStatus, OutboxCursor, We
 from loans.models.reservation import Reservation
 from loans.models.review_item import ReviewItem
 from loans.models.staff_group import StaffGroupGrant
+from loans.models.standing_order import StandingOrder, StandingOrderTransition
 from loans.models.statement import StatementFile, StatementImport
 from loans.models.transfer import OPEN_STATUSES, BankEvent, PaymentFile, Transfer
 from loans.models.user import User
@@ -37,6 +38,8 @@ __all__ = [
     "Reservation",
     "ReviewItem",
     "StaffGroupGrant",
+    "StandingOrder",
+    "StandingOrderTransition",
     "StatementFile",
     "StatementImport",
     "Transfer",

@@ -30,7 +30,10 @@ class Transition(models.Model):
     amount = dollars(null=True, help_text="The dollars that the event is about.")
     deadline = models.DateTimeField(null=True, help_text="expires_at or closes_at from here on.")
     rule = models.CharField(max_length=30, blank=True, help_text="The settlement rule that decided, or staff.")
-    facts = models.JSONField(null=True, help_text="The fields of a loan that changed, with their new values as text, and the evidence.")
+    facts = models.JSONField(
+        null=True,
+        help_text="Fields of a loan that changed, with new values as text, and the evidence; the standing order.",
+    )
     actor = models.CharField(max_length=10)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, db_index=False)
     approved_by = models.ForeignKey(

@@ -13,7 +13,8 @@ from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LTV, MAX_TERM_MONTHS, R
 from loans.domain.overbooking import DEFAULT_CAP, DEFAULT_RISK, OverbookingPolicy
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.settlement_rules import DEFAULT_RULE
-from loans.domain.states import LoanStatus
+from loans.domain.standing_orders import DEFAULT_AUTOMATED_SHARE
+from loans.domain.states import PUBLIC_STATUSES, LoanStatus
 from loans.models.fields import choices, dollars
 
 
@@ -68,6 +69,13 @@ class Loan(models.Model):
         db_default=DEFAULT_INVESTOR_SHARE,
         help_text="The share of the amount that one investor may hold unfunded: 0.25 means 25 %. At least the minimum.",
     )
+    automated_share = models.DecimalField(
+        max_digits=5,
+        decimal_places=4,
+        default=DEFAULT_AUTOMATED_SHARE,
+        db_default=DEFAULT_AUTOMATED_SHARE,
+        help_text="The share of the amount that standing orders may get at the opening: 0.50 means 50 %, 0 means none.",
+    )
     settlement_rule = models.CharField(max_length=30, default=DEFAULT_RULE)
     # Of a loan with the rule lottery: the seed before it has run, which no page shows; its SHA-256; and the seed once it has run.
     lottery_secret = models.CharField(max_length=64, default="", db_default="", editable=False)
@@ -76,7 +84,7 @@ class Loan(models.Model):
     )
     lottery_seed = models.CharField(max_length=64, default="", db_default="", editable=False, help_text="Shown once the lottery has run.")
     status = models.CharField(max_length=10, choices=choices(LoanStatus), default=LoanStatus.DRAFT, editable=False)
-    opens_at = models.DateTimeField(null=True, editable=False)
+    opens_at = models.DateTimeField(null=True, editable=False, help_text="When it opened; of an upcoming loan, when it will.")
     closes_at = models.DateTimeField(null=True, editable=False)
     settled = dollars(default=ZERO_DOLLARS, editable=False)
     claimed = dollars(
@@ -95,6 +103,7 @@ class Loan(models.Model):
     class Meta:
         ordering = ["reference"]
         permissions = [
+            ("announce_loan", "Can announce a loan"),
             ("open_loan", "Can open a loan"),
             ("extend_loan", "Can extend a loan's closing"),
             ("withdraw_loan", "Can withdraw a loan"),
@@ -103,7 +112,8 @@ class Loan(models.Model):
         ]
         indexes = [
             # The public list, newest first.
-            models.Index(fields=["opens_at", "id"], name="loan_public", condition=Q(status__in=[LoanStatus.OPEN, LoanStatus.FUNDED])),
+            models.Index(fields=["opens_at", "id"], name="loan_public", condition=Q(status__in=PUBLIC_STATUSES)),
+            models.Index(fields=["opens_at", "id"], name="loan_upcoming", condition=Q(status=LoanStatus.UPCOMING)),
         ]
         constraints = [
             models.CheckConstraint(name="loan_reference_in_addresses", condition=Q(reference__regex=REFERENCE)),
@@ -128,6 +138,7 @@ class Loan(models.Model):
                 ),
             ),
             models.CheckConstraint(name="loan_investor_share_sane", condition=Q(investor_share__gt=0, investor_share__lte=1)),
+            models.CheckConstraint(name="loan_automated_share_sane", condition=Q(automated_share__gte=0, automated_share__lte=1)),
             models.CheckConstraint(name="loan_settled_within_amount", condition=Q(settled__gte=0, settled__lte=F("amount"))),
             models.CheckConstraint(name="loan_claimed_not_negative", condition=Q(claimed__gte=0)),
             models.CheckConstraint(name="loan_status_known", condition=Q(status__in=list(LoanStatus))),
@@ -172,6 +183,7 @@ class Loan(models.Model):
         "overbooking_risk",
         "overbooking_cap",
         "investor_share",
+        "automated_share",
         "settlement_rule",
         "lottery_commitment",
         "lottery_seed",

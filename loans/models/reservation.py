@@ -24,6 +24,9 @@ class Reservation(models.Model):
     loan = models.ForeignKey(Loan, models.PROTECT, related_name="reservations", db_index=False)
     investor = models.ForeignKey(Investor, models.PROTECT, related_name="reservations", db_index=False)
     number = models.PositiveBigIntegerField()
+    standing_order = models.ForeignKey(
+        "loans.StandingOrder", models.PROTECT, null=True, related_name="reservations", db_index=False, help_text="What reserved it, if any."
+    )
     amount = dollars()
     settled_amount = dollars(default=ZERO_DOLLARS)
     state = models.CharField(max_length=10, choices=choices(ReservationState))
@@ -79,6 +82,7 @@ class Reservation(models.Model):
             # What counts in an investor's limits.
             models.Index(fields=["investor", "expires_at"], name="reservation_unfunded", condition=Q(expires_at__isnull=False)),
             models.Index(fields=["investor", "let_go_at"], name="reservation_let_go", condition=Q(let_go_at__isnull=False)),
+            models.Index(fields=["standing_order"], name="reservation_of_order", condition=Q(standing_order__isnull=False)),
         ]
 
     def __str__(self) -> str:

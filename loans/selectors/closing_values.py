@@ -36,7 +36,7 @@ def closing_totals(now: datetime) -> list[ClosingPoint]:
 # A withdrawn loan lacks the value only where it was withdrawn after the end of the day.
 _LOANS_WITHOUT_VALUE = """
     SELECT id FROM loans_loan AS loan
-    WHERE opens_at <= %(closing_time)s
+    WHERE opens_at <= %(closing_time)s AND status <> 'upcoming'
         AND NOT EXISTS (SELECT FROM loans_closingvalue WHERE loan_id = loan.id AND day = %(day)s)
         AND (status <> 'withdrawn' OR NOT EXISTS (
             SELECT FROM loans_transition WHERE loan_id = loan.id AND event = 'withdrawn' AND at <= %(closing_time)s

@@ -27,7 +27,7 @@ def loan_fill_curve(offer: LoanOffer) -> list[FillPoint]:
     Empty for a loan that never opened. A change that is kept counts from the last change of its minute on.
     """
     loan = offer.loan
-    if loan.opens_at is None:
+    if loan.opens_at is None or loan.status == LoanStatus.UPCOMING:
         return []
     history = Transition.objects.filter(loan=loan, transfer=None, waiting_entry=None).exclude(event__in=LOSSES)
     end = offer.at

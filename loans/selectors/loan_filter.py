@@ -7,9 +7,9 @@ from django.db.models import Q, QuerySet
 from django_filters import rest_framework as filters
 from django_filters.fields import BaseCSVField
 
+from loans.domain.states import PUBLIC_STATUSES
 from loans.models import Loan
 from loans.models.fields import choices
-from loans.selectors.loans import PUBLIC
 
 ORDERINGS = {
     "opens_at": "opens_at",
@@ -47,7 +47,7 @@ class StrictOrdering(filters.OrderingFilter):
 class LoanFilter(filters.FilterSet):
     """The filters of the public list. The labels are the API's documentation."""
 
-    status = filters.ChoiceFilter(choices=choices(PUBLIC), label="`open` or `funded`.")
+    status = filters.ChoiceFilter(choices=choices(PUBLIC_STATUSES), label="`upcoming`, `open` or `funded`.")
     state = filters.CharFilter(lookup_expr="iexact", min_length=2, max_length=2, label="Of the property, two letters: `TX`.")
     msa = filters.CharFilter(method="filter_market", max_length=200, label="The market: its CBSA code, or part of its name.")
     min_rate = decimal_filter("annual_rate", "gte", "Annual rate, percent, at least.", 5)

@@ -7,23 +7,22 @@ from django.db.models import Case, F, Q, QuerySet, When
 from django.db.models.functions import Length, Now
 
 from loans.domain.overbooking import OverbookingPolicy
-from loans.domain.states import LoanStatus, ReservationState
+from loans.domain.states import PUBLIC_STATUSES, LoanStatus, ReservationState
 from loans.models import Loan, Reservation
 from peerloans.database import replica
 
-PUBLIC = (LoanStatus.OPEN, LoanStatus.FUNDED)
-
 
 def public_loans() -> QuerySet[Loan]:
-    """Return the open and funded loans, newest first, each with the dollars that are `remaining`. Read them as rows."""
-    loans = Loan.objects.using(replica.for_anyone()).filter(status__in=PUBLIC).order_by("-opens_at")
+    """Return the upcoming, open and funded loans, newest first, each with the dollars that are `remaining`. Read them as rows."""
+    loans = Loan.objects.using(replica.for_anyone()).filter(status__in=PUBLIC_STATUSES).order_by("-opens_at")
     return loans.annotate(remaining=F("amount") - F("settled"))  # type: ignore[no-redef]
 
 
 def market_loans() -> QuerySet[Loan]:
-    """Return the public loans: first those that close next, then those past their closing, then the funded ones."""
+    """Return the public loans: first those that close next, then the upcoming ones, those past their closing, and the funded ones."""
     takes_reservations = Q(status=LoanStatus.OPEN, closes_at__gt=Now())
-    group = Case(When(takes_reservations, then=0), When(status=LoanStatus.OPEN, then=1), default=2)
+    upcoming = When(status=LoanStatus.UPCOMING, then=1)
+    group = Case(When(takes_reservations, then=0), upcoming, When(status=LoanStatus.OPEN, then=2), default=3)
     closes_next = Case(When(takes_reservations, then=F("closes_at")))
     return public_loans().order_by(group, closes_next, "-closes_at", "-pk")
 
@@ -45,6 +44,12 @@ def public_places() -> PublicPlaces:
 def all_loan_ids() -> list[int]:
     """Return the ids of all loans, in order."""
     return list(Loan.objects.order_by("id").values_list("id", flat=True))
+
+
+def loans_due_to_open(at: datetime) -> list[int]:
+    """Return the ids of the announced loans whose opening has come, the earliest first."""
+    due = Loan.objects.filter(status=LoanStatus.UPCOMING, opens_at__lte=at)
+    return list(due.order_by("opens_at", "id").values_list("id", flat=True))
 
 
 def open_loans_by_evidence() -> list[int]:

@@ -14,27 +14,8 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections
 from loans.domain.errors import NotFound
 from loans.domain.waiting_list import Waiting
 from loans.models import Loan, WaitingListEntry
+from loans.selectors.investor_limits import MAY_RESERVE
 
-# The most that an investor may reserve of a loan at the instant `at`, by the rules of loans/domain/investor_limits.py: 0 if not active,
-# not accredited on that day, or with too many reservations let go.
-MAY_RESERVE = """
-    SELECT CASE
-        WHEN is_active AND accredited_until >= (%(at)s::timestamptz AT TIME ZONE 'America/New_York')::date
-            AND lapsed + let_go < let_go_limit
-        THEN GREATEST(0, LEAST(
-            unfunded_limit - unfunded, GREATEST(loan.minimum, trunc(loan.amount * loan.investor_share, 2)) - unfunded_on_loan
-        )) ELSE 0 END AS dollars
-    FROM loans_investor AS investor JOIN loans_user ON loans_user.id = user_id, LATERAL (
-        SELECT COALESCE(sum(amount) FILTER (WHERE expires_at > %(at)s), 0) AS unfunded,
-            COALESCE(sum(amount) FILTER (WHERE expires_at > %(at)s AND loan_id = loan.id), 0) AS unfunded_on_loan,
-            count(*) FILTER (WHERE expires_at <= %(at)s AND expires_at > %(at)s - %(let_go_within)s::interval) AS lapsed
-        FROM loans_reservation WHERE investor_id = investor.id AND expires_at IS NOT NULL
-    ) AS running, LATERAL (
-        SELECT count(*) AS let_go FROM loans_reservation
-        WHERE investor_id = investor.id AND let_go_at > %(at)s - %(let_go_within)s::interval
-    ) AS ended
-    WHERE investor.id = entry.investor_id
-"""
 _ENTRY_COLUMNS = [field.attname for field in WaitingListEntry._meta.concrete_fields]
 _SERVABLE = f"""
     SELECT may_reserve.dollars, {", ".join(f"entry.{name}" for name in _ENTRY_COLUMNS)}

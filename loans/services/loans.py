@@ -1,19 +1,21 @@
-"""Change loans: create, edit, open, extend, withdraw, and close at what has settled."""
+"""Change loans: create, edit, announce, open, extend, withdraw, and close at what has settled; and open announced loans on time."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from cbsa.lookup import keep_dataset_in_use, market_of
-from loans.domain.actors import Actor
+from loans.domain.actors import SYSTEM, Actor
 from loans.domain.errors import IllegalTransition, Invalid
 from loans.domain.overbooking import OverbookingPolicy
 from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState
 from loans.ledger import locks
+from loans.ledger.jobs import one_loan_of_many
 from loans.ledger.lottery_seed import drawn_seed, revealed_seed
-from loans.ledger.unit_of_work import insert_draft, unit_of_work
+from loans.ledger.unit_of_work import UnitOfWork, insert_draft, unit_of_work
 from loans.models import Loan, Reservation
 from loans.selectors.lapse_shares import remember_history
+from loans.selectors.loans import loans_due_to_open
 from loans.selectors.queue import reservations_in_queue
 from loans.services.overbooking import follow_evidence
 from loans.services.settlement import apply_rule, cancel_live_reservations
@@ -59,10 +61,61 @@ def _market(zip_code: str) -> tuple[str, str]:
     return market_of(zip_code) or ("", "")
 
 
-def open_loan(*, reference: str, actor: Actor, closes_at: datetime | None = None, reason: str = "", now: datetime | None = None) -> Loan:
-    """Open a draft for reservations until `closes_at`, by default for three weeks. If the loan is open already, change nothing.
+def announce_loan(
+    *,
+    reference: str,
+    opens_at: datetime,
+    actor: Actor,
+    closes_at: datetime | None = None,
+    reason: str = "",
+    now: datetime | None = None,
+) -> Loan:
+    """Show a draft to everybody, and let a job open it at `opens_at`; or move the opening of an upcoming loan. A repeat changes nothing.
 
-    Where its overbooking policy is `evidence`, its rate follows that at once.
+    It then takes reservations until `closes_at`, by default for three weeks.
+
+    Raises:
+        Invalid: `opens_at` has passed, or `closes_at` is not later.
+        NotFound, IllegalTransition, Busy.
+    """
+    closes_at = closes_at or opens_at + TIME_OPEN
+    with unit_of_work(reference=reference, actor=actor, reason=reason, now=now) as work:
+        loan = work.loan
+        if loan.status != LoanStatus.UPCOMING or (loan.opens_at, loan.closes_at) != (opens_at, closes_at):
+            # The change comes first, because it refuses a loan that has opened. If a time is refused next, nothing is written.
+            work.change_loan(loan, LoanEvent.ANNOUNCED, opens_at=opens_at, closes_at=closes_at)
+            if opens_at <= work.at:
+                raise Invalid(f"Choose an opening after {deadline_text(work.at)}, or open the loan now.")
+            _refuse_unless_after(closes_at, opens_at)
+        return loan
+
+
+def open_announced_loans(now: datetime | None = None) -> int:
+    """Open each announced loan whose opening has come, the earliest first, and return how many were opened.
+
+    Each loan is a transaction of its own. One that fails does not stop the others; see `one_loan_of_many`.
+    """
+    opened = 0
+    for loan_id in loans_due_to_open(database_now(now)):
+        remember_history(now)
+        with one_loan_of_many(loan_id, "It could not be opened", now), unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work:
+            loan = work.loan
+            if loan.status == LoanStatus.UPCOMING and loan.opens_at and loan.opens_at <= work.at:  # It may have been moved meanwhile.
+                _open(work, loan, loan.closes_at or work.at + TIME_OPEN)
+                opened += 1
+    return opened
+
+
+def _open(work: UnitOfWork, loan: Loan, closes_at: datetime) -> None:
+    work.change_loan(loan, LoanEvent.OPENED, opens_at=work.at, closes_at=closes_at, **drawn_seed(loan))
+    follow_evidence(work, loan)
+
+
+def open_loan(*, reference: str, actor: Actor, closes_at: datetime | None = None, reason: str = "", now: datetime | None = None) -> Loan:
+    """Open a draft or an upcoming loan for reservations until `closes_at`. If the loan is open already, change nothing.
+
+    Without `closes_at` it closes as announced, or else after three weeks. Where its overbooking policy is `evidence`, its rate follows
+    that at once. In the same transaction the standing orders are served that match (`loans/ledger/unit_of_work.py`).
 
     Raises:
         Invalid: `closes_at` has passed.
@@ -73,10 +126,9 @@ def open_loan(*, reference: str, actor: Actor, closes_at: datetime | None = None
     with unit_of_work(reference=reference, actor=actor, reason=reason, now=now) as work:
         loan = work.loan
         if loan.status != LoanStatus.OPEN:
-            closes_at = closes_at or work.at + TIME_OPEN
+            closes_at = closes_at or (loan.closes_at if loan.status == LoanStatus.UPCOMING else None) or work.at + TIME_OPEN
             _refuse_unless_after(closes_at, work.at)
-            work.change_loan(loan, LoanEvent.OPENED, opens_at=work.at, closes_at=closes_at, **drawn_seed(loan))
-            follow_evidence(work, loan)
+            _open(work, loan, closes_at)
         return loan
 
 
@@ -103,7 +155,7 @@ def _refuse_unless_after(closes_at: datetime, at: datetime) -> None:
 
 
 def withdraw_loan(*, reference: str, actor: Actor, reason: str, now: datetime | None = None) -> Loan:
-    """Withdraw a draft or an open loan: cancel its live and settled reservations and refund their money. A repeat changes nothing.
+    """Withdraw a loan that is not funded: cancel its live and settled reservations and refund their money. A repeat changes nothing.
 
     Raises:
         NotFound, IllegalTransition, Busy.
@@ -111,7 +163,9 @@ def withdraw_loan(*, reference: str, actor: Actor, reason: str, now: datetime | 
     with unit_of_work(reference=reference, actor=actor, reason=reason, now=now) as work:
         loan = work.loan
         if loan.status != LoanStatus.WITHDRAWN:
-            work.change_loan(loan, LoanEvent.WITHDRAWN)
+            # A loan that never opened has no opening.
+            never_opened = {"opens_at": None} if loan.status == LoanStatus.UPCOMING else {}
+            work.change_loan(loan, LoanEvent.WITHDRAWN, **never_opened)
             for reservation in Reservation.objects.filter(loan=loan, state__in=[*LIVE, ReservationState.SETTLED]).order_by("number"):
                 work.change_reservation(reservation, ReservationEvent.LOAN_WITHDRAWN)
         return loan

@@ -8,7 +8,7 @@ from loans.domain.actors import SYSTEM, Actor
 from loans.domain.errors import Invalid
 from loans.domain.limits import MAX_DOLLARS
 from loans.domain.overbooking import OverbookingPolicy
-from loans.domain.states import LoanEvent, LoanStatus
+from loans.domain.states import ENDED_STATUSES, LoanEvent
 from loans.ledger.jobs import one_loan_of_many
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Loan
@@ -28,7 +28,7 @@ def set_overbooking(
     overbooking_cap: Decimal | None = None,
     now: datetime | None = None,
 ) -> Loan:
-    """Set the policy of a draft or an open loan, and its rate: a `fixed` one as it is given, one by `evidence` at once from that.
+    """Set the policy and the rate of a loan that is not funded or withdrawn: a `fixed` rate as it is given, else at once by evidence.
 
     All are fractions; None leaves a value as it is. A rate below what is reserved already cancels nothing. A repeat changes nothing.
 
@@ -71,9 +71,9 @@ def _refuse_out_of_range(loan: Loan) -> None:
 def follow_evidence(work: UnitOfWork, loan: Loan) -> bool:
     """Set the rate that the evidence recommends, up to the loan's cap, and return whether it is another one.
 
-    Changes nothing unless the policy is `evidence` and the loan is a draft or open.
+    Changes nothing unless the policy is `evidence` and the loan is a draft, upcoming or open.
     """
-    if loan.overbooking_policy != OverbookingPolicy.EVIDENCE or loan.status not in {LoanStatus.DRAFT, LoanStatus.OPEN}:
+    if loan.overbooking_policy != OverbookingPolicy.EVIDENCE or loan.status in ENDED_STATUSES:
         return False
     evidence = evidence_under_lock(loan, work.at)
     rate = min(evidence.recommended_rate, loan.overbooking_cap)

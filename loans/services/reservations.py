@@ -14,7 +14,7 @@ from loans.domain.errors import BelowMinimum, Busy, Invalid, InvestorLimit, Loan
 from loans.domain.idempotency import AnsweredBefore, Key
 from loans.domain.investor_limits import LET_GO, LET_GO_WITHIN, UNFUNDED, ExceededLimit
 from loans.domain.reservation_money import ZERO_DOLLARS
-from loans.domain.states import ReservationEvent, ReservationState
+from loans.domain.states import LoanStatus, ReservationEvent, ReservationState
 from loans.ledger import locks
 from loans.ledger.admission import Admission, admit_reservation
 from loans.ledger.expiry import expire_lapsed
@@ -177,6 +177,8 @@ def investor_limit(exceeded: ExceededLimit, reference: str) -> InvestorLimit:
 
 
 def _closed(offer: LoanOffer) -> str:
+    if offer.loan.status == LoanStatus.UPCOMING and offer.loan.opens_at:
+        return f"opens at {deadline_text(offer.loan.opens_at, year=True)}"
     closes_at = offer.loan.closes_at
     return f"closed at {deadline_text(closes_at, year=True)}" if closes_at and closes_at <= offer.at else f"is {offer.loan.status}"
 

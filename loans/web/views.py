@@ -12,11 +12,11 @@ from cbsa.rules import NO_CBSA, five_digits
 from loans.charts import fill_curve_chart
 from loans.domain.errors import NotFound
 from loans.domain.settlement_rules import RULES_IN_WORDS
-from loans.domain.states import LoanStatus
+from loans.domain.states import PUBLIC_STATUSES, LoanStatus
 from loans.models import Loan
 from loans.selectors.allotment import loan_allotment
 from loans.selectors.loan_filter import LoanFilter
-from loans.selectors.loans import PUBLIC, market_loans, public_places
+from loans.selectors.loans import market_loans, public_places
 from loans.selectors.offers import loan_offer
 from loans.web.allotments import allotment_context
 from loans.web.loan_cards import LoanCard, loan_cards
@@ -38,7 +38,7 @@ ORDERINGS = (
     ("-remaining", "most remaining"),
     ("-amount", "largest"),
 )
-STATUSES = (*((status, str(status)) for status in PUBLIC), ("", "open and funded"))
+STATUSES = (*((status, str(status)) for status in PUBLIC_STATUSES), ("", "upcoming, open and funded"))
 
 
 # --- The market -------------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def loan_detail(request: HttpRequest, reference: str) -> HttpResponse:
         offer = loan_offer(reference)
     except NotFound as error:
         raise Http404(error.detail) from None
-    if offer.loan.status not in PUBLIC:
+    if offer.loan.status not in PUBLIC_STATUSES:
         raise Http404(f"There is no loan {reference}.")
     context = {
         "card": LoanCard(offer, offer.loan.remaining),
