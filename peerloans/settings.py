@@ -309,6 +309,7 @@ SPECTACULAR_SETTINGS = {
         "PaymentStatus": "loans.domain.states.INBOUND_STATUSES",
         "RefundStatus": ["due", "paid"],
         "ReservationState": ["reserved", "pending", "settled", "canceled"],
+        "StandingOrderState": ["active", "paused", "ended"],
         "WaitingListState": ["waiting", "placed", "left", "removed", "ended"],
     },
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -72,8 +72,15 @@ class NoteForm(ActionForm):
     shows_reason = None  # type: ignore[assignment]
 
 
-class OpeningForm(ActionForm):
+class AnnouncementForm(ActionForm):
+    opens_at = InstantField(label="Opens at", help_text=NEW_YORK)
     closes_at = InstantField(required=False, label="Closes at", help_text=f"{NEW_YORK} Empty: three weeks after the opening.")
+
+
+class OpeningForm(ActionForm):
+    closes_at = InstantField(
+        required=False, label="Closes at", help_text=f"{NEW_YORK} Empty: as announced, or three weeks after the opening."
+    )
 
 
 class ClosingForm(ActionForm):

@@ -9,6 +9,7 @@ from django_celery_beat.models import PeriodicTask
 
 from loans.admin.action_forms import (
     ActionForm,
+    AnnouncementForm,
     AssignForm,
     BankNoticeForm,
     ClosingForm,
@@ -36,7 +37,7 @@ from loans.models import ApprovalRequest, BankEvent, Investor, Loan, Reservation
 from loans.services.approvals import approve, reject
 from loans.services.bank_events import answer_another_payment, answer_same_payment, assign_bank_event
 from loans.services.investor_limits import change_investor_limits
-from loans.services.loans import close_loan_at_settled, extend_loan, open_loan, withdraw_loan
+from loans.services.loans import announce_loan, close_loan_at_settled, extend_loan, open_loan, withdraw_loan
 from loans.services.overbooking import set_overbooking
 from loans.services.refunds import mark_refund_bounced, mark_refund_paid
 from loans.services.reservations import start_transfer
@@ -140,13 +141,23 @@ class StaffAction:
 
 ACTIONS = [
     StaffAction(
+        "announce",
+        "Announce",
+        LOAN,
+        "loans.announce_loan",
+        announce_loan,
+        AnnouncementForm,
+        "Everybody sees the loan, and it opens by itself at the opening. Until then its opening can be moved; its terms are fixed.",
+        LoanEvent.ANNOUNCED,
+    ),
+    StaffAction(
         "open",
         "Open",
         LOAN,
         "loans.open_loan",
         open_loan,
         OpeningForm,
-        "The draft opens and takes reservations until it closes.",
+        "The loan opens, standing orders are served first, and it takes reservations until it closes.",
         LoanEvent.OPENED,
     ),
     StaffAction(

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten
 from django.http import HttpRequest, HttpResponseRedirect
@@ -17,6 +18,7 @@ from loans.admin.tables import (
     dollars_column,
     history_table,
     list_url,
+    standing_orders_table,
     state_column,
     transfers_table,
     waiting_list_table,
@@ -24,23 +26,31 @@ from loans.admin.tables import (
 from loans.admin.what_if import what_if_page
 from loans.charts import closing_values_chart, fill_curve_chart, funding_bar, overbooking_chart
 from loans.domain.actors import Actor
+from loans.domain.investor_limits import LET_GO_WITHIN
 from loans.domain.limits import CENT, LEAST_MINIMUM, MAX_DOLLARS
 from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LTV, MAX_TERM_MONTHS
 from loans.domain.settlement_rules import RULES
 from loans.domain.states import ENDED_STATUSES, LoanStatus, WaitingListState
-from loans.models import Loan, Transfer, Transition, WaitingListEntry
+from loans.models import Loan, StandingOrderTransition, Transfer, Transition, WaitingListEntry
 from loans.selectors.closing_values import closing_values
 from loans.selectors.loans import next_reference
 from loans.selectors.offers import loan_offer
 from loans.selectors.overbooking import overbooking_changes, overbooking_evidence
 from loans.selectors.queue import loan_funding, loan_queue
 from loans.selectors.reservation_outlook import queue_outlooks
+from loans.selectors.standing_orders import forecast_opening
 from loans.services.loans import create_loan, edit_loan
 from peerloans.errors import Problem
 
 PROPERTY_FIELDS = ["reference", "title", ("address", "city"), ("state", "zip")]
 OVERBOOKING_FIELDS = ("overbooking_rate", "overbooking_policy", "overbooking_risk", "overbooking_cap")
-TERMS_FIELDS = ["amount", ("annual_rate", "term_months", "ltv"), ("minimum", "investor_share"), OVERBOOKING_FIELDS, "settlement_rule"]
+TERMS_FIELDS = [
+    "amount",
+    ("annual_rate", "term_months", "ltv"),
+    ("minimum", "investor_share", "automated_share"),
+    OVERBOOKING_FIELDS,
+    "settlement_rule",
+]
 PROGRESS_FIELDS: list[Any] = [
     "status",
     ("settled", "remaining", "claimed"),
@@ -65,11 +75,12 @@ class LoanForm(forms.ModelForm):
         "overbooking_risk": Decimal("0.001"),
         "overbooking_cap": Decimal(0),
         "investor_share": Decimal("0.0001"),
+        "automated_share": Decimal(0),
         "annual_rate": Decimal(0),
         "ltv": Decimal(0),
         "term_months": 1,
     }
-    MAXIMUMS = {"investor_share": 1, "annual_rate": MAX_ANNUAL_RATE, "ltv": MAX_LTV, "term_months": MAX_TERM_MONTHS}
+    MAXIMUMS = {"investor_share": 1, "automated_share": 1, "annual_rate": MAX_ANNUAL_RATE, "ltv": MAX_LTV, "term_months": MAX_TERM_MONTHS}
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -126,8 +137,10 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
 
     def related_tables(self, obj: Loan) -> list[Table]:
         waiting_list = WaitingListEntry.objects.filter(loan=obj, state=WaitingListState.WAITING)
+        outcomes = StandingOrderTransition.objects.filter(loan=obj)
         return [
             *([waiting_list_table(waiting_list, obj.reference)] if obj.waiting_entries else []),
+            *([standing_orders_table("Standing orders at its opening", outcomes, obj.reference)] if outcomes.exists() else []),
             transfers_table(Transfer.objects.filter(reservation__loan=obj), obj.reference),
             history_table(Transition.objects.filter(loan=obj), obj.reference),
         ]
@@ -137,7 +150,9 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
         queue = loan_queue(offer)
         outlooks = queue_outlooks(offer, ROWS_SHOWN) if queue else {}
         (overbooking,) = overbooking_evidence([offer]) if offer.loan.status not in ENDED_STATUSES else (None,)
+        not_opened = offer.loan.status in {LoanStatus.DRAFT, LoanStatus.UPCOMING}
         return {
+            "forecast": forecast_opening(offer.loan, offer.at, LET_GO_WITHIN / settings.TIME_LAPSE) if not_opened else None,
             "offer": offer,
             "funding": funding_bar(loan_funding(offer, queue)),
             "curve": fill_curve_chart(offer) if obj.opens_at else "",

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
 
-from loans.models import Transfer, Transition, WaitingListEntry
+from loans.models import StandingOrderTransition, Transfer, Transition, WaitingListEntry
 
 ROWS_SHOWN = 50  # in each table of a page; the list of the model has all rows
 
@@ -80,6 +80,12 @@ def waiting_list_table(entries: QuerySet[WaitingListEntry], search: str) -> Tabl
     """Return a table of the entries that wait; searching the waiting lists for `search` finds them."""
     columns = ("number", "investor", "amount", "at_least", "joined_at")
     return _table("Waiting list, next first", entries.select_related("investor").order_by("number"), columns, search)
+
+
+def standing_orders_table(title: str, transitions: QuerySet[StandingOrderTransition], search: str) -> Table:
+    """Return a table of these transitions, the newest first; searching the history of standing orders for `search` finds all of them."""
+    columns = ("at", "event", "order", "loan", "amount", "obstacle", "place", "actor", "user")
+    return _table(title, transitions.select_related("order__investor", "loan", "user").order_by("-id"), columns, search)
 
 
 def transfers_table(transfers: QuerySet[Transfer], search: str) -> Table:

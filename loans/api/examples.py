@@ -102,6 +102,29 @@ WAITING = {
     "ended_at": None,
 }
 LEFT = WAITING | {"state": "left", "list_position": None, "dollars_before": None, "ended_at": "2026-03-03T15:00:00Z"}
+STANDING_ORDER = {
+    "id": "b2c7e5de-1a5b-4d59-8a3e-3f3c2a9d7e10",
+    "states": ["CA", "WA"],
+    "metros": [],
+    "least_rate": "8.00",
+    "greatest_ltv": None,
+    "longest_term_months": None,
+    "amount": "5000.00",
+    "at_least": "1000.00",
+    "cap": "50000.00",
+    "used": "5000.00",
+    "state": "active",
+    "line_position": 3,
+    "created_at": "2026-03-01T15:00:00Z",
+    "ended_at": None,
+}
+STANDING_ORDER_OPENING = {
+    "loan": "PL-0001",
+    "at": "2026-03-02T15:00:00Z",
+    "amount": "5000.00",
+    "reservation": "5f0c1a52-6a4e-4a53-9b0c-0f6f2f1e6a11",
+    "obstacle": None,
+}
 OUTLOOK = {
     "queue_position": 3,
     "if_all_ahead_settle": "2000.00",

@@ -6,8 +6,8 @@ from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from rest_framework.request import Request
 
-from loans.domain.states import ReservationState, WaitingListState
-from loans.models import Reservation, WaitingListEntry
+from loans.domain.states import ReservationState, StandingOrderState, WaitingListState
+from loans.models import Reservation, StandingOrder, WaitingListEntry
 from loans.models.fields import choices
 from peerloans.api.strict_fields import refuse_ambiguous_parameters, refuse_unknown_parameters
 
@@ -41,4 +41,12 @@ class WaitingListFilter(filters.FilterSet):
 
     class Meta:
         model = WaitingListEntry
+        fields: ClassVar[list[str]] = []
+
+
+class StandingOrderFilter(filters.FilterSet):
+    state = filters.ChoiceFilter(choices=choices(StandingOrderState))
+
+    class Meta:
+        model = StandingOrder
         fields: ClassVar[list[str]] = []

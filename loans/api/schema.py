@@ -169,6 +169,34 @@ OPERATIONS = {
     ),
     "WaitingListMine": Operation("waiting list", None, {"200": examples.WAITING}),
     "WaitingListLeave": Operation("waiting list", {}, {"200": examples.LEFT}, ("illegal_transition",)),
+    "StandingOrderList": Operation("standing orders", None, {"200": examples.STANDING_ORDER}),
+    "StandingOrderCreate": Operation(
+        "standing orders",
+        {"states": ["CA", "WA"], "least_rate": "8.00", "amount": "5000.00", "at_least": "1000.00", "cap": "50000.00"},
+        {"201": examples.STANDING_ORDER | {"used": "0.00"}},
+        ("below_minimum", "not_accredited"),
+    ),
+    "StandingOrderDetail": Operation("standing orders", None, {"200": examples.STANDING_ORDER}),
+    "StandingOrderOpenings": Operation("standing orders", None, {"200": examples.STANDING_ORDER_OPENING}),
+    "StandingOrderPause": Operation(
+        "standing orders", {}, {"200": examples.STANDING_ORDER | {"state": "paused", "line_position": None}}, ("illegal_transition",)
+    ),
+    "StandingOrderResume": Operation("standing orders", {}, {"200": examples.STANDING_ORDER}, ("illegal_transition",)),
+    "StandingOrderEnd": Operation(
+        "standing orders",
+        {},
+        {"200": examples.STANDING_ORDER | {"state": "ended", "line_position": None, "ended_at": "2026-03-03T15:00:00Z"}},
+    ),
+    "StandingOrderPreview": Operation(
+        "standing orders",
+        {"states": ["CA", "WA"], "least_rate": "8.00"},
+        {
+            "200": {
+                "matching": 1,
+                "loans": [{"loan": "PL-0001", "opens_at": "2026-03-02T15:00:00Z", "obstacle": None}],
+            }
+        },
+    ),
     "EventList": Operation(
         "events", None, {"200": {"next_after": "WzgxMiw0MTdd", "has_more": False, "results": [examples.FEED_EVENT]}}, ("invalid",)
     ),

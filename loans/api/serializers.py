@@ -276,7 +276,7 @@ class LoanSerializer(serializers.Serializer):
     ltv = serializers.DecimalField(5, 2, help_text="Loan to value, in percent.")
     status = serializers.ChoiceField(PUBLIC_STATUSES)
     minimum = MoneyField(help_text="The smallest reservation. Less is accepted only if it is exactly what remains.")
-    opens_at = serializers.DateTimeField()
+    opens_at = serializers.DateTimeField(help_text="When it opened; of an upcoming loan, when it opens.")
     closes_at = serializers.DateTimeField()
     remaining = MoneyField(help_text="What was still for sale at `remaining_as_of`.")
     remaining_as_of = serializers.DateTimeField()

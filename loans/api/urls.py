@@ -3,6 +3,7 @@
 from django.urls import path, register_converter
 from django.urls.converters import UUIDConverter
 
+from loans.api import standing_orders as orders
 from loans.api import tokens, views
 from loans.api import webhook_endpoints as hooks
 from loans.api.allotments import AllotmentDetail
@@ -51,6 +52,13 @@ urlpatterns = [
     path("reservations/<any-uuid:reservation_id>/cancel/", views.ReservationCancel.as_view(), name="reservation-cancel"),
     path("waiting-list/", WaitingListMine.as_view(), name="waiting-list"),
     path("waiting-list/<any-uuid:entry_id>/leave/", WaitingListLeave.as_view(), name="waiting-list-leave"),
+    path("standing-orders/", orders.StandingOrders.as_view(), name="standing-order-list"),
+    path("standing-orders/preview/", orders.StandingOrderPreview.as_view(), name="standing-order-preview"),
+    path("standing-orders/<any-uuid:order_id>/", orders.StandingOrderDetail.as_view(), name="standing-order-detail"),
+    path("standing-orders/<any-uuid:order_id>/openings/", orders.StandingOrderOpenings.as_view(), name="standing-order-openings"),
+    path("standing-orders/<any-uuid:order_id>/pause/", orders.StandingOrderPause.as_view(), name="standing-order-pause"),
+    path("standing-orders/<any-uuid:order_id>/resume/", orders.StandingOrderResume.as_view(), name="standing-order-resume"),
+    path("standing-orders/<any-uuid:order_id>/end/", orders.StandingOrderEnd.as_view(), name="standing-order-end"),
     path("events/", EventList.as_view(), name="event-list"),
     path("portfolio/", views.PortfolioDetail.as_view(), name="portfolio-detail"),
     path("bank-events/", views.BankEventCreate.as_view(), name="bank-event-create"),

@@ -132,7 +132,7 @@ class TokenRevoke(ConditionalView):
 
 # --- Loans ----------------------------------------------------------------------------------------------------------
 class LoanList(PublicView, generics.ListAPIView):
-    """List the open and funded loans."""
+    """List the upcoming, open and funded loans."""
 
     serializer_class = LoanSerializer
     pagination_class = KeysetPagination

@@ -18,6 +18,11 @@ def public_loans() -> QuerySet[Loan]:
     return loans.annotate(remaining=F("amount") - F("settled"))  # type: ignore[no-redef]
 
 
+def upcoming_loans() -> QuerySet[Loan]:
+    """Return the announced loans, first those that open next."""
+    return public_loans().filter(status=LoanStatus.UPCOMING).order_by("opens_at", "pk")
+
+
 def market_loans() -> QuerySet[Loan]:
     """Return the public loans: first those that close next, then the upcoming ones, those past their closing, and the funded ones."""
     takes_reservations = Q(status=LoanStatus.OPEN, closes_at__gt=Now())
@@ -39,6 +44,12 @@ def public_places() -> PublicPlaces:
     """Return where the public loans lie."""
     pairs = set(public_loans().order_by().values_list("state", "market_msa").distinct())
     return PublicPlaces(sorted({state for state, _ in pairs}), sorted({msa for _, msa in pairs if msa}))
+
+
+def loan_markets() -> list[tuple[str, str]]:
+    """Return the metropolitan areas of the public loans, as CBSA code and name, in the order of names."""
+    pairs = public_loans().exclude(market_cbsa="").order_by().values_list("market_cbsa", "market_msa").distinct()
+    return sorted(pairs, key=lambda pair: pair[1])
 
 
 def all_loan_ids() -> list[int]:

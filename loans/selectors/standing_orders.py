@@ -3,7 +3,7 @@
 `at` is the instant to read at.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -147,12 +147,3 @@ def forecast_opening(loan: Loan, at: datetime, let_go_within: timedelta) -> Open
         served=sum(1 for result in results if result.amount),
         given=sum((result.amount for result in results), Decimal("0.00")),
     )
-
-
-def outcomes_at_opening(loan: Loan) -> Mapping[str, int]:
-    """Return how many orders the loan's opening placed, and how many each obstacle stood against."""
-    rows = StandingOrderTransition.objects.filter(loan=loan).order_by().values_list("obstacle", flat=True)
-    counts: dict[str, int] = {}
-    for obstacle in rows:
-        counts[obstacle] = counts.get(obstacle, 0) + 1
-    return counts

@@ -54,6 +54,7 @@ WRITE = {
 ACT = {
     "django_celery_beat.run_periodictask",
     "loans.accept_transfer",
+    "loans.announce_loan",
     "loans.assign_bankevent",
     "loans.cancel_reservation",
     "loans.close_loan",

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from loans import remaining_cache
 from loans.domain import limits
+from loans.domain.standing_orders import automated_dollars
 from loans.models import Loan
 from loans.selectors.offers import LoanOffer, loan_offers
 
@@ -40,6 +41,11 @@ class LoanCard:
     @property
     def overbooking_percent(self) -> Decimal:
         return 100 * self.loan.overbooking_rate
+
+    @property
+    def automated(self) -> Decimal:
+        """The dollars of the loan that its opening gives to standing orders at most."""
+        return automated_dollars(self.loan.amount, self.loan.automated_share)
 
     @property
     def bar(self) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from loans.web import account, allotments, documents, metros, reservations, views, waiting_list
+from loans.web import account, allotments, documents, metros, reservations, standing_orders, views, waiting_list
 
 app_name = "loans"
 urlpatterns = [
@@ -22,6 +22,18 @@ urlpatterns = [
     path("account/waiting-list/", waiting_list.waiting_list, name="waiting-list"),
     path("account/waiting-list/<uuid:entry_id>/leave/", waiting_list.waiting_list_leave, name="waiting-list-leave"),
     path("account/wait/<slug:reference>/", waiting_list.wait_page, name="wait"),
+    path("account/standing-orders/", standing_orders.standing_orders, name="standing-orders"),
+    path("account/standing-orders/new/", standing_orders.standing_order_new, name="standing-order-new"),
+    path("account/standing-orders/<uuid:order_id>/", standing_orders.standing_order, name="standing-order"),
+    *(
+        path(
+            f"account/standing-orders/<uuid:order_id>/{change}/",
+            standing_orders.standing_order_change,
+            {"change": change},
+            name=f"standing-order-{change}",
+        )
+        for change in standing_orders.CHANGES
+    ),
     path("account/money/", documents.money, name="money"),
     path("account/messages/", documents.message_list, name="messages"),
     path("account/statement/", documents.statement, name="statement"),

@@ -16,7 +16,7 @@ from loans.domain.states import PUBLIC_STATUSES, LoanStatus
 from loans.models import Loan
 from loans.selectors.allotment import loan_allotment
 from loans.selectors.loan_filter import LoanFilter
-from loans.selectors.loans import market_loans, public_places
+from loans.selectors.loans import market_loans, public_places, upcoming_loans
 from loans.selectors.offers import loan_offer
 from loans.web.allotments import allotment_context
 from loans.web.loan_cards import LoanCard, loan_cards
@@ -26,6 +26,7 @@ from peerloans.errors import Problem
 from peerloans.web import charts
 
 LOANS_PER_PAGE = 24
+UPCOMING_SHOWN = 6
 LAST_PAGE_NUMBER = 9999
 """How long a loan's fill curve is kept, so that many visitors of its page cause one read of its history a minute."""
 
@@ -65,6 +66,8 @@ def market(request: HttpRequest) -> HttpResponse:
     context["errors"] = loan_filter.errors
     if not loan_filter.is_valid():
         return render(request, "loans/market.html", context, status=400)
+    if page == 1 and not context["filtered"]:
+        context["upcoming"] = loan_cards(list(upcoming_loans().values_list("pk", flat=True)[:UPCOMING_SHOWN]))
     ids = loan_filter.qs.values_list("pk", flat=True)
     start, count = (page - 1) * LOANS_PER_PAGE, ids.count()
     context |= {

@@ -146,6 +146,7 @@ def open_review_item() -> ReviewItem:
 
 
 ROWS: dict[tuple[type[Model], str], Callable[[], Model]] = {
+    (Loan, "announce"): draft,
     (Loan, "open"): draft,
     (Loan, "extend"): open_loan,
     (Loan, "set_overbooking"): open_loan,
@@ -172,6 +173,7 @@ ROWS: dict[tuple[type[Model], str], Callable[[], Model]] = {
     (PeriodicTask, "run"): lambda: PeriodicTask.objects.get(task="loans.tasks.expire"),
 }
 FIELD_VALUES = {
+    "opens_at": "2098-12-01T12:00",
     "closes_at": "2099-01-01T12:00",
     "expires_at": "2099-01-01T12:00",
     "overbooking_rate": "0.35",
@@ -516,6 +518,7 @@ def test_the_page_of_a_row_offers_only_permitted_actions(client: Client) -> None
 @pytest.mark.parametrize(
     ("make_row", "offered"),
     [
+        (draft, {"announce", "open", "set_overbooking", "withdraw"}),
         (open_loan, {"extend", "set_overbooking", "withdraw", "close_at_settled"}),
         (reserved_now, {"cancel", "extend", "record_transfer", "record_money", "reverse"}),
         (canceled_now, {"reinstate", "record_money", "reverse"}),

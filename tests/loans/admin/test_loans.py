@@ -30,6 +30,7 @@ TERMS: dict[str, Any] = {
     "overbooking_risk": "0.050",
     "overbooking_cap": "0.5000",
     "investor_share": "1.0000",
+    "automated_share": "0.5000",
     "settlement_rule": "fifo",
 }
 FORGED = {
@@ -90,6 +91,8 @@ def test_saving_a_draft_unchanged_leaves_no_history(superuser: Client) -> None:
         ("overbooking_rate", "-0.1", "At least 0."),
         ("investor_share", "0", "At least 0.0001."),
         ("investor_share", "1.0001", "At most 1"),
+        ("automated_share", "-0.1", "At least 0."),
+        ("automated_share", "1.0001", "At most 1"),
         ("term_months", "0", "At least 1."),
         ("zip", "9026", "Five digits"),
         ("state", "Cal", "Two capital letters"),
