@@ -255,7 +255,8 @@ def client_of(name: str, reservation: Reservation) -> tuple[Client, User | None]
 
 def filled(address: str, reservation: Reservation) -> str:
     nobodys = str(UUID(int=0))
-    values = {"reference": "LN-1", "reservation_id": str(reservation.pk), "entry_id": nobodys, "token_id": nobodys, "zip_code": "90266"}
+    values = {"reference": "LN-1", "reservation_id": str(reservation.pk), "entry_id": nobodys, "order_id": nobodys, "token_id": nobodys}
+    values["zip_code"] = "90266"
     path = re.sub(r"<(?:[\w-]+:)?(\w+)>", lambda match: values.get(match[1], "0"), address)
     return "/" + {"^(?:api|ziptocbsa|cbsa)/": "api/nowhere/", "admin/(?P<url>.*)$": "admin/nowhere/"}.get(path, path)
 

@@ -177,6 +177,7 @@ MESSAGE = {
     "timestamp": "2026-03-02T16:00:00Z",
     "data": {
         "reservation": RESERVED["id"],
+        "standing_order": None,
         "waiting_entry": None,
         "list_position": None,
         "dollars_before": None,

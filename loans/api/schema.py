@@ -369,6 +369,9 @@ MessageData = inline_serializer(
     "MessageData",
     {
         "reservation": serializers.UUIDField(allow_null=True, help_text="Null with `waiting_list.joined` and `waiting_list.ended`."),
+        "standing_order": serializers.UUIDField(
+            allow_null=True, help_text="With `reservation.reserved`: the standing order that reserved it, or null."
+        ),
         "waiting_entry": serializers.UUIDField(allow_null=True, help_text="The entry of a waiting list that the event concerns, or null."),
         "list_position": serializers.IntegerField(allow_null=True, help_text="With `waiting_list.joined`: the place of the entry then."),
         "dollars_before": MoneyField(allow_null=True, help_text="With `waiting_list.joined`: the dollars that waited before it then."),

@@ -28,6 +28,8 @@ from loans.demo.stories import (
     transfer_fails,
 )
 
+FIRST_DAY_OF_DRAFTS = -10
+
 
 class Terms(NamedTuple):
     annual_rate_percent: str
@@ -39,10 +41,10 @@ class Terms(NamedTuple):
 class LoanPlan:
     """A loan, and what becomes of it. Days are banking days: 0 is today, -1 the banking day before.
 
-    `opens` is the day on which it opens, None for a draft that stays one; it closes at 5 p.m. of the day `closes`. Each reservation is
-    a day, thousands of dollars, and a story from stories.py; they are made in the order of their days, and within a day of this list.
-    `waiting` are the entries of its waiting list: a day, thousands of dollars, and the least thousands that they take. `facts` are
-    further fields of the loan.
+    `opens` is the day on which it opens, None for a draft that stays one; a loan whose day is to come is announced. It closes at 5 p.m.
+    of the day `closes`. Each reservation is a day, thousands of dollars, and a story from stories.py; they are made in the order of
+    their days, and within a day of this list. `waiting` are the entries of its waiting list: a day, thousands of dollars, and the least
+    thousands that they take. `facts` are further fields of the loan.
     """
 
     title: str
@@ -57,6 +59,35 @@ class LoanPlan:
     by_staff: Callable[[Play, str], Scene] | None = None
     facts: dict[str, object] = field(default_factory=dict)
 
+    @property
+    def is_announced(self) -> bool:
+        """Whether it opens on a later day."""
+        return self.opens is not None and self.opens > 0
+
+    @property
+    def created(self) -> int:
+        """The day on which its draft is made."""
+        return FIRST_DAY_OF_DRAFTS if self.opens is None or self.is_announced else self.opens
+
+
+class OrderPlan(NamedTuple):
+    """A standing order: the day on which it is kept, thousands of dollars, the least thousands, the cap in thousands, and criteria."""
+
+    day: int
+    thousands: int
+    least: int
+    cap: int
+    criteria: dict[str, object]
+
+
+# One for each of the first investors. They want only the last two loans, so that the stories of the others stay as they are.
+STANDING_ORDERS = (
+    OrderPlan(-3, 25, 5, 60, {"states": ["CO", "GA"], "least_rate": Decimal("7.50")}),
+    OrderPlan(-3, 40, 10, 100, {"states": ["GA"], "greatest_ltv": Decimal("60.00")}),
+    OrderPlan(-3, 50, 10, 50, {"states": ["CO", "GA"]}),
+    OrderPlan(-2, 60, 20, 200, {"states": ["GA"]}),
+    OrderPlan(-2, 60, 60, 200, {"states": ["CO", "GA"]}),
+)
 
 PLANS = (
     LoanPlan(
@@ -266,5 +297,23 @@ PLANS = (
         opens=-14,
         closes=5,
         reservations=((-14, 100, pays), (-13, 80, pays), (-12, 60, payment_is_returned), (-5, 30, pays)),
+    ),
+    LoanPlan(
+        "Bungalow court in Grant Park",
+        "478 Cherokee Avenue SE",
+        "Atlanta, GA 30312",
+        Terms("7.95", 12, "63.0"),
+        thousands=220,
+        opens=-1,
+        closes=13,
+    ),
+    LoanPlan(
+        "Warehouse lofts on Blake Street",
+        "2134 Blake Street",
+        "Denver, CO 80205",
+        Terms("8.35", 18, "61.0"),
+        thousands=360,
+        opens=2,
+        closes=14,
     ),
 )

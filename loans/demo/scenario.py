@@ -16,7 +16,7 @@ from django.db.models import Value
 from django.db.models.functions import Concat
 
 from loans import remaining_cache
-from loans.demo.plans import PLANS, LoanPlan
+from loans.demo.plans import PLANS, STANDING_ORDERS, LoanPlan, OrderPlan
 from loans.demo.play import Moment, Play, Scene
 from loans.demo.stories import Story
 from loans.domain.business_calendar import new_york_day
@@ -25,11 +25,11 @@ from loans.models import Investor, Loan, Reservation, Transfer
 from loans.notifications import outbox
 from loans.selectors.loans import all_loan_ids
 from loans.services.closing_values import record_due_closing_values
-from loans.services.loans import create_loan, open_loan
+from loans.services.loans import announce_loan, create_loan, open_loan
+from loans.services.standing_orders import create_standing_order
 from loans.services.waiting_list import join_waiting_list
 
 PASSWORD = "demo"  # noqa: S105  of a developer's own machine; the command refuses any other
-FIRST_DAY_OF_DRAFTS = -10
 UNFUNDED_LIMIT = Decimal(1_000_000)  # the twenty investors of the demo hold as much as many more would
 DAYS_WITH_REFUNDS = (-8, -5, -3)  # on which the bank pays the refunds that are due
 # The job of the closing values catches up on ten banking days. The second time is the end of today, so today's close is among
@@ -65,7 +65,9 @@ def fill(now: datetime) -> None:
     staff_id, investors = _make_people(now)
     play = Play(now, staff_id)
     for number, plan in enumerate(PLANS, start=1):
-        _add_loan(play, plan, f"PL-{number:04}", Moment(plan.opens or FIRST_DAY_OF_DRAFTS, 7 * 60 + number), investors)
+        _add_loan(play, plan, f"PL-{number:04}", Moment(plan.created, 7 * 60 + number), investors)
+    for order, investor in zip(STANDING_ORDERS, investors, strict=False):
+        play.do(Moment(order.day, 12 * 60), partial(_keep_standing_order, play, order, investor))
     for day in DAYS_WITH_REFUNDS:
         play.do(Moment(day, 16 * 60), partial(_pay_refunds, play))
     for moment in MOMENTS_OF_CLOSING_VALUES:
@@ -104,6 +106,11 @@ def _add_loan(play: Play, plan: LoanPlan, reference: str, created: Moment, inves
         play.do(Moment(day, 15 * 60 + position), join)
 
 
+def _keep_standing_order(play: Play, order: OrderPlan, investor: Investor) -> None:
+    amount, at_least, cap = (Decimal(thousands * 1000) for thousands in (order.thousands, order.least, order.cap))
+    create_standing_order(investor=investor, amount=amount, at_least=at_least, cap=cap, now=play.at, **order.criteria)  # type: ignore[arg-type]
+
+
 def _join_waiting_list(play: Play, **entry: Any) -> None:
     join_waiting_list(now=play.at, **entry)
 
@@ -125,9 +132,14 @@ def _create_and_open(play: Play, plan: LoanPlan, reference: str) -> Scene:
         **plan.facts,
     )
     create_loan(loan, actor=play.staff, now=play.at)
-    if plan.opens is not None:
-        yield play.moment.later(minutes=20)
-        closes_at = play.instant(Moment(plan.closes, 17 * 60))
+    if plan.opens is None:
+        return
+    yield play.moment.later(minutes=20)
+    closes_at = play.instant(Moment(plan.closes, 17 * 60))
+    if plan.is_announced:
+        opens_at = play.instant(Moment(plan.opens, 9 * 60))
+        announce_loan(reference=reference, opens_at=opens_at, closes_at=closes_at, actor=play.staff, now=play.at)
+    else:
         open_loan(reference=reference, actor=play.staff, closes_at=closes_at, now=play.at)
 
 

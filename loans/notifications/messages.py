@@ -60,6 +60,7 @@ OF_RESERVATION = {
     ReservationEvent.LOAN_FUNDED: _canceled("The loan is fully sold."),
     ReservationEvent.LOAN_WITHDRAWN: _canceled("The loan was withdrawn."),
 }
+RESERVED_BY_ORDER = Message("reservation.reserved", "Your standing order reserved part of loan {loan}", "reserved_by_order")
 OF_TRANSFER = {
     TransferEvent.DUE: Message("refund.due", "You will get a refund for loan {loan}", "refund_due"),
     TransferEvent.PAID: Message("refund.paid", "We paid your refund for loan {loan}", "refund_paid"),
@@ -77,6 +78,7 @@ OF_WAITING_ENTRY = {
 
 TYPES = list(dict.fromkeys(message.type for table in (OF_RESERVATION, OF_TRANSFER, OF_WAITING_ENTRY) for message in table.values()))
 
+STANDING_ORDER = "standing_order"  # Among the facts of a reservation's first transition: the order that made it.
 _NAMESPACE = uuid.UUID("6a4c1a7e-0d7e-4a57-9b53-6d2c1b1a4a0f")
 
 
@@ -86,6 +88,8 @@ def message_of(transition: Transition) -> Message:
         return OF_WAITING_ENTRY[WaitingListEvent(transition.event)]
     if transition.transfer_id:
         return OF_TRANSFER[TransferEvent(transition.event)]
+    if STANDING_ORDER in (transition.facts or {}):
+        return RESERVED_BY_ORDER
     return OF_RESERVATION[ReservationEvent(transition.event)]
 
 
@@ -113,6 +117,7 @@ def message_data(transition: Transition, subject: Reservation | WaitingListEntry
         transfer = next((inbound for inbound in reservation.transfers.all() if inbound.created_at == transition.at), None)
     return {
         "reservation": reservation.pk,
+        "standing_order": (transition.facts or {}).get(STANDING_ORDER),
         "waiting_entry": None,
         "list_position": None,
         "dollars_before": None,
@@ -132,6 +137,7 @@ def _waiting_data(transition: Transition, entry: WaitingListEntry) -> dict[str, 
     facts = transition.facts or {}
     return {
         "reservation": facts.get("reservation"),
+        "standing_order": None,
         "waiting_entry": entry.pk,
         "list_position": facts.get("list_position"),
         "dollars_before": Decimal(facts["dollars_before"]) if "dollars_before" in facts else None,
