@@ -82,11 +82,11 @@ class OrderPlan(NamedTuple):
 
 # One for each of the first investors. They want only the last two loans, so that the stories of the others stay as they are.
 STANDING_ORDERS = (
-    OrderPlan(-3, 25, 5, 60, {"states": ["CO", "GA"], "least_rate": Decimal("7.50")}),
-    OrderPlan(-3, 40, 10, 100, {"states": ["GA"], "greatest_ltv": Decimal("60.00")}),
-    OrderPlan(-3, 50, 10, 50, {"states": ["CO", "GA"]}),
-    OrderPlan(-2, 60, 20, 200, {"states": ["GA"]}),
-    OrderPlan(-2, 60, 60, 200, {"states": ["CO", "GA"]}),
+    OrderPlan(-4, 25, 5, 60, {"states": ["CO", "GA"], "least_rate": Decimal("7.50")}),
+    OrderPlan(-4, 40, 10, 100, {"states": ["GA"], "greatest_ltv": Decimal("60.00")}),
+    OrderPlan(-4, 50, 10, 50, {"states": ["CO", "GA"]}),
+    OrderPlan(-3, 60, 20, 200, {"states": ["GA"]}),
+    OrderPlan(-3, 60, 60, 200, {"states": ["CO", "GA"]}),
 )
 
 PLANS = (
@@ -304,7 +304,7 @@ PLANS = (
         "Atlanta, GA 30312",
         Terms("7.95", 12, "63.0"),
         thousands=220,
-        opens=-1,
+        opens=-2,
         closes=13,
     ),
     LoanPlan(

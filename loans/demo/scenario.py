@@ -141,6 +141,17 @@ def _create_and_open(play: Play, plan: LoanPlan, reference: str) -> Scene:
         announce_loan(reference=reference, opens_at=opens_at, closes_at=closes_at, actor=play.staff, now=play.at)
     else:
         open_loan(reference=reference, actor=play.staff, closes_at=closes_at, now=play.at)
+        _go_on_with_served_orders(play, reference)
+
+
+def _go_on_with_served_orders(play: Play, reference: str) -> None:
+    """Let the investors whose standing orders were served start their transfers, but for the last, whose reservation lapses."""
+    served = list(Reservation.objects.filter(loan__reference=reference).select_related("investor").order_by("number"))
+    for reservation in served[:-1]:
+        story = Story(play, reference, reservation.investor, reservation.amount, reservation)
+        play.do(play.moment.later(minutes=90), story.start_transfer)
+    for reservation in served[-1:]:
+        play.sweep_after_deadline(reservation)
 
 
 def _pay_refunds(play: Play) -> None:

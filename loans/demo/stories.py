@@ -4,7 +4,7 @@ A new story calls the services as an investor, the bank or staff would, and yiel
 with another one by `yield from`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from loans.demo.play import Moment, Play, Scene
 from loans.domain.actors import Actor
 from loans.domain.states import Direction
-from loans.models import Investor, Transfer
+from loans.models import Investor, Reservation, Transfer
 from loans.services.loans import close_loan_at_settled, extend_loan, withdraw_loan
 from loans.services.reservations import cancel_reservation, reserve, start_transfer
 from loans.services.settlement import settle_due
@@ -29,6 +29,7 @@ class Story:
     reference: str
     investor: Investor
     amount: Decimal
+    reservation: Reservation = field(default_factory=Reservation)
 
     def after(self, *, days: int = 0, minutes: int = 0) -> Moment:
         """Return the moment so many banking days and minutes later."""

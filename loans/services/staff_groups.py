@@ -23,6 +23,8 @@ VIEWED_MODELS = {
         "user",
         "loan",
         "reservation",
+        "standingorder",
+        "standingordertransition",
         "waitinglistentry",
         "transfer",
         "transition",

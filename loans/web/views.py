@@ -67,7 +67,8 @@ def market(request: HttpRequest) -> HttpResponse:
     if not loan_filter.is_valid():
         return render(request, "loans/market.html", context, status=400)
     if page == 1 and not context["filtered"]:
-        context["upcoming"] = loan_cards(list(upcoming_loans().values_list("pk", flat=True)[:UPCOMING_SHOWN]))
+        upcoming = list(upcoming_loans().values_list("pk", flat=True)[:UPCOMING_SHOWN])
+        context["upcoming"] = loan_cards(upcoming) if upcoming else []
     ids = loan_filter.qs.values_list("pk", flat=True)
     start, count = (page - 1) * LOANS_PER_PAGE, ids.count()
     context |= {

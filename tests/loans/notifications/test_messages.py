@@ -138,6 +138,7 @@ def test_webhooks_send_what_history_records(listener: Listener) -> None:
     assert messages[1]["timestamp"] == "2026-07-01T16:00:00Z"
     assert messages[1]["data"] == {
         "reservation": str(reservation.pk),
+        "standing_order": None,
         "waiting_entry": None,
         "list_position": None,
         "dollars_before": None,

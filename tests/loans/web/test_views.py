@@ -112,11 +112,11 @@ def test_the_positions_in_the_funding_bar(amount: str, settled: str, claimed: st
 
 def test_the_number_of_queries_does_not_grow_with_the_loans(client: Client, django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
     open_loan()
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         assert text(client).count('class="loan"') == 1
     for number in range(2, 21):
         open_loan(number)
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         assert text(client).count('class="loan"') == 20
 
 
