@@ -221,6 +221,44 @@ INVARIANTS = [
         """,
     ),
     Invariant(
+        "A standing order has the state and the place of its last transition",
+        """
+        SELECT NULL::bigint, NULL, 'order ' || orders.id || ' ' || COALESCE(last.to_state || ' at ' || last.place, 'unknown'),
+            orders.state || ' at ' || orders.place
+        FROM loans_standingorder orders LEFT JOIN (
+            SELECT DISTINCT ON (order_id) order_id, to_state, place FROM loans_standingordertransition ORDER BY order_id, id DESC
+        ) AS last ON last.order_id = orders.id
+        WHERE (last.to_state, last.place) IS DISTINCT FROM (orders.state, orders.place)
+        """,
+    ),
+    Invariant(
+        "What an opening gave to a standing order is a reservation of its investor, made then, of as many dollars",
+        """
+        SELECT COALESCE(given.loan_id, reservation.loan_id), reservation.id, COALESCE(given.amount::text, 'none'),
+            COALESCE(first.amount::text, 'none') || ' of investor ' || COALESCE(reservation.investor_id::text, 'unknown')
+        FROM (
+            SELECT outcome.*, investor_id FROM loans_standingordertransition outcome
+            JOIN loans_standingorder orders ON orders.id = outcome.order_id WHERE outcome.amount IS NOT NULL
+        ) AS given
+        FULL JOIN (SELECT * FROM loans_reservation WHERE standing_order_id IS NOT NULL) AS reservation
+            ON (reservation.loan_id, reservation.standing_order_id, reservation.investor_id, reservation.created_at)
+                = (given.loan_id, given.order_id, given.investor_id, given.at)
+        LEFT JOIN LATERAL (
+            SELECT amount FROM loans_transition WHERE reservation_id = reservation.id AND event = 'reserved' ORDER BY id LIMIT 1
+        ) AS first ON true
+        WHERE given.amount IS DISTINCT FROM first.amount
+        """,
+    ),
+    Invariant(
+        "An opening gave to standing orders at most the share that the loan kept for them",
+        """
+        SELECT loan.id, NULL, 'at most ' || trunc(opened.amount * automated_share, 2), sum(outcome.amount)
+        FROM loans_loan loan JOIN loans_standingordertransition outcome ON outcome.loan_id = loan.id
+        JOIN loans_transition opened ON opened.loan_id = loan.id AND opened.event = 'opened'
+        GROUP BY loan.id, opened.amount HAVING sum(outcome.amount) > trunc(opened.amount * automated_share, 2)
+        """,
+    ),
+    Invariant(
         "A transfer has the status of its last transition",
         """
         SELECT reservation.loan_id, reservation.id, transfer.reference || ' ' || COALESCE(last.to_state, 'unknown'), transfer.status

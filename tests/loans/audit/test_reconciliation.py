@@ -66,7 +66,10 @@ def market() -> dict[str, Any]:
     factories.money_comes(reservations["funded"], 300)
     factories.refund_goes_out(reservations["funded"].transfers.get(direction="refund"))
     factories.money_fails(reservations["funded"], 300)
-    return {"loan": loan, "whole_loan": funded_loan, "full_loan": full_loan} | reservations
+    factories.standing_order(1_000)
+    opened = LoanFactory(amount=Decimal(10_000))
+    reservations["by_order"] = opened.reservations.get()
+    return {"loan": loan, "whole_loan": funded_loan, "full_loan": full_loan, "opened": opened} | reservations
 
 
 def review_items(kind: str = "breach") -> list[ReviewItem]:
@@ -132,6 +135,24 @@ PLANTED = {
         "placed",
         "of at least what it takes",
         ["1100.00 to 1200.00 expected", "1000.00 found"],
+    ),
+    "the place of a standing order": (
+        lambda market: sql("UPDATE loans_standingorder SET place = 9"),
+        "no row",
+        "A standing order has the state and the place",
+        ["active at 1 expected", "active at 9 found"],
+    ),
+    "a reservation without its standing order": (
+        set_column("standing_order_id", "NULL", "by_order"),
+        "opened",
+        "What an opening gave to a standing order",
+        ["1000.00 expected", "none of investor unknown found"],
+    ),
+    "more than the share for standing orders": (
+        set_column("automated_share", "0.0999", "opened", LOAN),
+        "opened",
+        "An opening gave to standing orders",
+        ["at most 999.00 expected", "1000.00 found"],
     ),
     "the state of an entry": (
         lambda market: sql("UPDATE loans_waitinglistentry SET state = 'left', ended_at = now() WHERE state = 'waiting'"),
@@ -303,7 +324,7 @@ def test_missing_closing_values_are_listed_two_hours_after_the_close(market: dic
     assert find_breaches(NOON + HOUR) == 0
     sql("UPDATE loans_reservation SET expires_at = '2026-07-20' WHERE expires_at IS NOT NULL")
     assert find_breaches(close + HOUR) == 0
-    assert find_breaches(close + 3 * HOUR) == 3
+    assert find_breaches(close + 3 * HOUR) == 4
     record_due_closing_values(close + 3 * HOUR)
     assert find_breaches(close + 3 * HOUR) == 0
 

@@ -19,7 +19,7 @@ from loans.audit.verify_history import verify_loan_history
 from loans.domain.actors import Actor
 from loans.models import Loan, Reservation
 from loans.services.expiry import expire_due
-from loans.services.loans import close_loan_at_settled, extend_loan, withdraw_loan
+from loans.services.loans import announce_loan, close_loan_at_settled, extend_loan, open_announced_loans, withdraw_loan
 from loans.services.markets import resolve_loan_markets
 from loans.services.reservations import cancel_reservation
 from loans.services.settlement import settle_loans
@@ -121,6 +121,32 @@ def test_a_waiting_list_changed_without_a_transition_is_named(table: str, change
     ((_, differences),) = verify_loan_history([loan.reference])
     assert differences
     assert {(difference.entity.startswith(entity), difference.field) for difference in differences} == {(True, field)}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("end", ["upcoming", "open", "withdrawn"])
+def test_the_history_of_an_announced_loan_leads_to_its_present_state(end: str) -> None:
+    factories.standing_order(20_000)
+    draft = factories.DraftFactory()
+    for days in (1, 2):
+        announce_loan(reference=draft.reference, opens_at=NOON + days * 24 * HOUR, actor=STAFF, now=NOON)
+    if end == "withdrawn":
+        withdraw(draft)
+    elif end == "open":
+        assert open_announced_loans(NOON + 49 * HOUR) == 1
+        assert draft.reservations.get().standing_order
+    assert factories.fresh(draft).status == end
+    assert list(verify_loan_history()) == [(draft.reference, [])]
+
+
+@pytest.mark.django_db
+def test_a_standing_order_that_history_does_not_name_is_found() -> None:
+    order = factories.standing_order(20_000)
+    loan = LoanFactory()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE loans_reservation SET standing_order_id = NULL")
+    ((_, (difference,)),) = verify_loan_history([loan.reference])
+    assert (difference.field, difference.replayed) == ("standing_order", str(order.pk))
 
 
 @pytest.mark.django_db
