@@ -12,10 +12,10 @@ import pytest
 from loans.domain.actors import Actor
 from loans.domain.business_calendar import NEW_YORK
 from loans.domain.states import Direction
-from loans.models import Investor, Loan, Reservation, Transfer
+from loans.models import Investor, Loan, Reservation, StandingOrder, StandingOrderTransition, Transfer
 from loans.selectors.offers import loan_offer
 from loans.services.expiry import expire_due
-from loans.services.loans import close_loan_at_settled
+from loans.services.loans import announce_loan, close_loan_at_settled, open_announced_loans
 from loans.services.refunds import send_refunds
 from loans.services.reservations import cancel_reservation, reserve, start_transfer
 from loans.services.settlement import settle_due
@@ -23,7 +23,17 @@ from loans.services.staff_overrides import accept_amount, cancel_by_staff, reins
 from loans.services.waiting_list import join_waiting_list, serve_waiting_lists
 from peerloans.errors import Problem
 from tests import factories
-from tests.factories import STAFF, InvestorFactory, LoanFactory, money_comes, money_fails, refund_bounces, refund_goes_out
+from tests.factories import (
+    STAFF,
+    DraftFactory,
+    InvestorFactory,
+    LoanFactory,
+    money_comes,
+    money_fails,
+    refund_bounces,
+    refund_goes_out,
+    standing_order,
+)
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "rules.md"
 EXAMPLE = r"(<!-- {} -->\n```text\n)(.*?)(```\n)"
@@ -184,14 +194,15 @@ def play_payment() -> str:
     return "\n".join(payment.lines) + "\n"
 
 
-class FullLoan:
-    """A loan that is full, and those who wait for it. Each call does one thing, and adds a line with whom the list then served."""
+class AnnouncedLoan:
+    """A loan that is announced, opens, and is full. Each call does one thing, and adds what came of it."""
 
     def __init__(self) -> None:
         self.lines = [f"{'':66}{'claimed':>11}{'waiting':>11}{'available':>11}"]
-        self.loan = LoanFactory(reference="PL-3", overbooking_rate=Decimal(0), now=at(1, 9))
         self.investors: dict[str, Investor] = {}
-        self.add_line(at(1, 9), "the loan opens: $100,000, no overbooking")
+        self.loan = DraftFactory(reference="PL-3", overbooking_rate=Decimal(0), now=at(1, 7))
+        announce_loan(reference="PL-3", opens_at=at(1, 9), actor=STAFF, now=at(1, 7))
+        self.add_line(at(1, 7), "announced: $100,000, no overbooking, opens at 9")
 
     def investor(self, name: str) -> Investor:
         return self.investors.setdefault(name, InvestorFactory(name=name))
@@ -213,6 +224,19 @@ class FullLoan:
             if entry.state != before.get(entry.pk, "waiting"):
                 dollars = f" {entry.reservation.amount:,.2f}" if entry.reservation else ""
                 self.lines.append(f"{'':14}{entry.investor.name} {entry.state}{dollars}")
+
+    def order(self, name: str, dollars: str, now: datetime, *, at_least: str, cap: str) -> None:
+        standing_order(dollars, at_least=at_least, cap=cap, investor=self.investor(name), now=now)
+        terms = f"{Decimal(dollars):,.0f} per loan, at least {Decimal(at_least):,.0f}, cap {Decimal(cap):,.0f}"
+        self.add_line(now, f"{name}: {terms}")
+
+    def open(self, now: datetime) -> None:
+        self.do(now, "the loan opens, with 50,000.00 for standing orders", lambda: open_announced_loans(now))
+        for outcome in StandingOrderTransition.objects.filter(loan=self.loan).select_related("order__investor").order_by("id"):
+            given = f"reserves {outcome.amount:,.2f}" if outcome.amount else f"passed over: {outcome.obstacle}"
+            self.lines.append(f"{'':14}{outcome.order.investor.name} {given}")
+        in_line = StandingOrder.objects.filter(state="active").order_by("place").values_list("investor__name", flat=True)
+        self.lines.append(f"{'':14}the line is now: {', '.join(in_line)}")
 
     def reserve(self, name: str, dollars: str, now: datetime) -> None:
         amount, investor = Decimal(dollars), self.investor(name)
@@ -257,22 +281,27 @@ def cancel(reservation: Reservation, now: datetime) -> None:
     cancel_reservation(reservation_id=reservation.pk, actor=actor, investor_id=reservation.investor_id, now=now)
 
 
-def play_waiting_list() -> str:
-    story = FullLoan()
+def play_opening() -> str:
+    story = AnnouncedLoan()
+    story.order("Kim", "30000", at(1, 7, 1), at_least="10000", cap="90000")
+    story.order("Lea", "25000", at(1, 7, 2), at_least="5000", cap="10000")
+    story.order("Max", "20000", at(1, 7, 3), at_least="20000", cap="90000")
+    story.reserve("Ana", "60000", at(1, 8))
+    story.open(at(1, 9))
     story.reserve("Ana", "60000", at(1, 9, 1))
-    story.reserve("Ben", "40000", at(1, 9, 2))
+    story.reserve("Ben", "1000", at(1, 9, 2))
     story.wait("Cleo", "30000", at(1, 9, 3))
     story.wait("Dan", "20000", at(1, 9, 4), at_least="5000")
     story.wait("Eve", "15000", at(1, 9, 5))
     story.wait("Fay", "45000.50", at(1, 9, 6))
     story.wait("Gil", "50000", at(1, 9, 7))
-    story.cancel("Ben", at(1, 10))
+    story.cancel("Kim", at(1, 10))
     story.reserve("Hal", "1000", at(1, 10, 1))
     story.pay("Cleo", at(1, 11))
-    story.run_jobs(at(2, 9, 2), "Ana's reservation has expired")
+    story.run_jobs(at(2, 9, 2), "Lea's and Ana's reservations have expired")
     story.reserve("Hal", "1000", at(2, 9, 3))
-    story.run_jobs(at(2, 10, 1), "Dan's reservation has expired")
-    story.wait("Dan", "9000", at(2, 10, 2), at_least="1000")
+    story.run_jobs(at(3, 9, 3), "Dan's and Eve's reservations have expired")
+    story.wait("Dan", "9000", at(3, 9, 4), at_least="1000")
     story.close(at(22, 10))
     return "\n".join(story.lines) + "\n"
 
@@ -280,7 +309,7 @@ def play_waiting_list() -> str:
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("name", "play"),
-    [("worked example", play), ("a payment that goes wrong", play_payment), ("a waiting list", play_waiting_list)],
+    [("worked example", play), ("a payment that goes wrong", play_payment), ("an opening and a waiting list", play_opening)],
 )
 def test_the_page_shows_what_happens(name: str, play: Callable[[], str]) -> None:
     played = play()
