@@ -80,7 +80,7 @@ class OrderPlan(NamedTuple):
     criteria: dict[str, object]
 
 
-# One for each of the first investors. They want only the last two loans, so that the stories of the others stay as they are.
+# One for each of the last investors. They want only the last two loans, so that the stories of the others stay as they are.
 STANDING_ORDERS = (
     OrderPlan(-4, 25, 5, 60, {"states": ["CO", "GA"], "least_rate": Decimal("7.50")}),
     OrderPlan(-4, 40, 10, 100, {"states": ["GA"], "greatest_ltv": Decimal("60.00")}),

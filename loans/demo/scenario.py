@@ -66,7 +66,7 @@ def fill(now: datetime) -> None:
     play = Play(now, staff_id)
     for number, plan in enumerate(PLANS, start=1):
         _add_loan(play, plan, f"PL-{number:04}", Moment(plan.created, 7 * 60 + number), investors)
-    for order, investor in zip(STANDING_ORDERS, investors, strict=False):
+    for order, investor in zip(STANDING_ORDERS, investors[-len(STANDING_ORDERS) :], strict=True):
         play.do(Moment(order.day, 12 * 60), partial(_keep_standing_order, play, order, investor))
     for day in DAYS_WITH_REFUNDS:
         play.do(Moment(day, 16 * 60), partial(_pay_refunds, play))

@@ -233,7 +233,7 @@ class PlayedLoan:
 
     def withdraw(self) -> bool:
         """Withdraw the loan, which cancels all its reservations."""
-        if self.status not in {LoanStatus.DRAFT, LoanStatus.OPEN}:
+        if self.status not in {LoanStatus.DRAFT, LoanStatus.UPCOMING, LoanStatus.OPEN}:
             return False
         self.status = LoanStatus.WITHDRAWN
         self._cancel_all(lambda reservation: reservation.state != ReservationState.CANCELED, ReservationEvent.LOAN_WITHDRAWN)

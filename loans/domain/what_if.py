@@ -271,6 +271,10 @@ def _draft(loan: PlayedLoan, row: HistoryRow, seed: str) -> None:
     loan.amount = row.amount
 
 
+def _announce(loan: PlayedLoan, row: HistoryRow, seed: str) -> None:
+    loan.status, loan.closes_at = LoanStatus.UPCOMING, row.deadline
+
+
 def _open(loan: PlayedLoan, row: HistoryRow, seed: str) -> None:
     loan.status, loan.closes_at = LoanStatus.OPEN, row.deadline
 
@@ -278,6 +282,7 @@ def _open(loan: PlayedLoan, row: HistoryRow, seed: str) -> None:
 _LOAN_EVENTS: dict[str, Callable[[PlayedLoan, HistoryRow, str], Any]] = {
     LoanEvent.CREATED: _draft,
     LoanEvent.EDITED: _draft,
+    LoanEvent.ANNOUNCED: _announce,
     LoanEvent.OPENED: _open,
     LoanEvent.EXTENDED: lambda loan, row, seed: loan.extend(row.deadline),
     LoanEvent.WITHDRAWN: lambda loan, row, seed: loan.withdraw(),

@@ -17,7 +17,7 @@ from knox.models import AuthToken
 from schemathesis.checks import positive_data_acceptance
 
 from loans.models import Loan, NamedToken, WebhookEndpoint
-from tests.factories import LoanFactory, reserved, waiting
+from tests.factories import LoanFactory, reserved, standing_order, waiting
 from tests.loans.api.conftest import Caller
 
 BRIEFLY, AT_LENGTH = 10, 500  # examples of each operation
@@ -73,6 +73,7 @@ def existing(investor: Caller, loan: Loan, reservation: str, entry: str) -> Exis
         "reference": (r"[-\w]+", loan.reference),
         "reservation_id": (UUID, reservation),
         "entry_id": (UUID, entry),
+        "order_id": (UUID, str(standing_order(investor=investor.investor, now=timezone.now()).pk)),
         "token_id": (UUID, str(token.pk)),
         # On this machine, where no webhook is sent.
         "endpoint_id": (

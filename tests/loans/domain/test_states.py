@@ -1,6 +1,7 @@
 """Try every pair of state and event: it leads where the diagram says, or is refused with the events that are possible."""
 
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -11,12 +12,15 @@ from loans.domain.states import (
     LOAN_TRANSITIONS,
     REFUND_STATUSES,
     RESERVATION_TRANSITIONS,
+    STANDING_ORDER_TRANSITIONS,
     TRANSFER_TRANSITIONS,
     UNLISTED_EVENTS,
     LoanEvent,
     LoanStatus,
     ReservationEvent,
     ReservationState,
+    StandingOrderEvent,
+    StandingOrderState,
     TransferEvent,
     TransferStatus,
     possible_events,
@@ -46,7 +50,13 @@ DIAGRAM = {
     },
 }
 LOANS = {
-    "draft": {"draft": {"edited", "overbooking_set", "market_found"}, "open": {"opened"}, "withdrawn": {"withdrawn"}},
+    "draft": {
+        "draft": {"edited", "overbooking_set", "market_found"},
+        "upcoming": {"announced"},
+        "open": {"opened"},
+        "withdrawn": {"withdrawn"},
+    },
+    "upcoming": {"upcoming": {"announced", "overbooking_set", "market_found"}, "open": {"opened"}, "withdrawn": {"withdrawn"}},
     "open": {
         "open": {"extended", "overbooking_set", "market_found"},
         "funded": {"funded", "closed_at_settled"},
@@ -65,9 +75,15 @@ TRANSFERS = {
     "paid": {"paid": {"paid", "bounced_in_part"}, "due": {"bounced"}},
     "void": {"paid": {"paid"}},
 }
-TABLES = [
+STANDING_ORDERS = {
+    "active": {"active": {"placed", "passed_over"}, "paused": {"paused"}, "ended": {"ended"}},
+    "paused": {"active": {"resumed"}, "ended": {"ended"}},
+    "ended": {},
+}
+TABLES: list[Any] = [
     (RESERVATION_TRANSITIONS, DIAGRAM, ReservationState, ReservationEvent),
     (LOAN_TRANSITIONS, LOANS, LoanStatus, LoanEvent),
+    (STANDING_ORDER_TRANSITIONS, STANDING_ORDERS, StandingOrderState, StandingOrderEvent),
     (TRANSFER_TRANSITIONS, TRANSFERS, TransferStatus, TransferEvent),
 ]
 PAIRS = [
