@@ -154,6 +154,8 @@ for database in DATABASES.values():
     else:
         # A wait for a lock that exceeds this time is answered with `busy`. Behind a pooler the role sets these limits.
         limits = {"lock_timeout": "3s", "idle_in_transaction_session_timeout": "5min", "statement_timeout": f"{STATEMENT_SECONDS}s"}
+        if DEBUG:
+            limits["search_path"] = "public,sandbox,pg_catalog"  # peerloans/database/sandbox_clock.py says why
         options["options"] = " ".join(f"-c {name}={value}" for name, value in limits.items())
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
