@@ -14,8 +14,8 @@ DELIVERIES = "loans.tasks.deliver"
 def let_time_pass(by: timedelta) -> dict[str, str]:
     """Move the clock forward, run each enabled scheduled job once, in this process, and return the line of each, by its task.
 
-    As after a pause of the system, a job finds all that fell due in the span at once. Messages are sent last, so that they tell
-    of what the other jobs did.
+    As after a pause of the system, a job finds all that fell due in the span at once. Messages are sent last, so that they say
+    what the other jobs did.
     """
     sandbox_clock.move_forward(by)
     scheduled = PeriodicTask.objects.filter(enabled=True, one_off=False).exclude(task__startswith=CELERYS_OWN)

@@ -81,7 +81,7 @@ def test_every_job_of_the_schedule_is_run_and_none_of_celerys_own(investor: Call
     funded(loan, 1000, investor=investor.investor, now=real_now(None))
     ran = move(advance="PT5M").json()["jobs"]
     assert ran.keys() == {task for _, task, _, _ in JOBS} - {"loans.tasks.reconcile"}
-    assert list(ran)[-1] == "loans.tasks.deliver", "messages tell of what the others did"
+    assert list(ran)[-1] == "loans.tasks.deliver", "messages say what the others did"
     assert Reservation.objects.get().state == "settled"
 
 

@@ -41,9 +41,9 @@ def text(response: Any) -> str:
 
 
 def secret_in(response: Any) -> str:
-    found = re.search(r'<code class="secret">([^<]+)</code>', response.content.decode())
-    assert found
-    return found[1]
+    secret = re.search(r'<code class="secret">([^<]+)</code>', response.content.decode())
+    assert secret
+    return secret[1]
 
 
 def portfolio(token: str) -> int:

@@ -45,8 +45,8 @@ def test_every_clock_moves_by_the_sum_of_the_spans() -> None:
     assert ahead() == [1530] * 3
     assert round((database_now(None) - real_now(None)) / MINUTE) == 1530
     UserFactory()
-    seen: datetime = User.objects.annotate(at=ExpressionWrapper(Now(), DateTimeField())).get().at  # type: ignore[attr-defined]
-    assert round((seen - real_now(None)) / MINUTE) == 1530
+    at: datetime = User.objects.annotate(at=ExpressionWrapper(Now(), DateTimeField())).get().at  # type: ignore[attr-defined]
+    assert round((at - real_now(None)) / MINUTE) == 1530
 
 
 @pytest.fixture
