@@ -15,8 +15,8 @@ from pytest_django.fixtures import Settings
 
 from loans.models import Delivery, Loan, Reservation, WebhookEndpoint
 from peerloans import urls
-from peerloans.database.clock import real_now
-from tests.factories import fresh, funded, pending
+from peerloans.database.clock import database_now, real_now
+from tests.factories import fresh, funded, pending, reserved
 from tests.loans.api.conftest import Caller, problem
 from tests.loans.notifications.listener import Listener
 
@@ -63,6 +63,18 @@ def test_a_reservation_lapses_after_a_day_and_its_message_is_sent(investor: Call
     assert investor.get(f"reservations/{made['id']}/").json()["state"] == "canceled", "and the token is still valid"
     assert [body.split('"')[3] for _, body in listener.got] == ["reservation.reserved", "reservation.canceled"]
     assert not Delivery.objects.filter(status="waiting").exclude(endpoint=None).exists()
+
+
+@pytest.mark.usefixtures("_put_back")
+def test_a_former_secret_signs_for_a_day(investor: Caller, loan: Loan, listener: Listener) -> None:
+    endpoint = WebhookEndpoint.objects.create(investor=investor.investor, url=listener.url)
+    move(advance="P9D")
+    investor.post(f"webhook-endpoints/{endpoint.pk}/rotate/")
+    for span in ("PT1H", "P1D"):
+        reserved(loan, 1000, investor=investor.investor, now=database_now(None))
+        move(advance=span)
+    signatures = [len(headers["webhook-signature"].split()) for headers, body in listener.got if "reservation.reserved" in body]
+    assert signatures == [2, 1]
 
 
 def test_money_is_waited_for_until_the_fifth_banking_day_has_ended(investor: Caller, loan: Loan) -> None:
