@@ -85,9 +85,6 @@ class Environment:
     def dollars(self, name: str, default: str) -> Decimal:
         return self._parsed(name, Decimal(default), _amount, "a number of dollars, such as 10000")
 
-    def factor(self, name: str, default: Decimal) -> Decimal:
-        return self._parsed(name, default, _positive, "a number above zero")
-
     def rate(self, name: str, default: str) -> str | None:
         """Return a rate of requests, such as 100/s. If the variable is set and empty, there is none."""
         if self.variables.get(name) == "":
@@ -158,12 +155,6 @@ def _amount(text: str) -> Decimal:
     if not amount.is_finite() or amount < 0:
         raise ValueError
     return amount
-
-
-def _positive(text: str) -> Decimal:
-    if not (value := _amount(text)):
-        raise ValueError
-    return value
 
 
 def _make_folder(text: str) -> None:

@@ -2,7 +2,6 @@
 
 import os
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +62,6 @@ CONTENT_SECURITY_POLICY = {
 
 # How many dollars one member of staff may record, assign, mark as refunded or settle ahead of turn without the approval of another.
 APPROVAL_ABOVE_DOLLARS = env.dollars("APPROVAL_ABOVE_DOLLARS", default="10000")
-
-# Divides both deadlines of a reservation, so that a demo shows in seconds what takes days.
-TIME_LAPSE = float(env.factor("TIME_LAPSE", default=Decimal(1))) if DEBUG else 1.0
 
 INSTALLED_APPS = [
     "peerloans.apps.StaffConfig",
@@ -154,6 +150,8 @@ for database in DATABASES.values():
     else:
         # A wait for a lock that exceeds this time is answered with `busy`. Behind a pooler the role sets these limits.
         limits = {"lock_timeout": "3s", "idle_in_transaction_session_timeout": "5min", "statement_timeout": f"{STATEMENT_SECONDS}s"}
+        if DEBUG:
+            limits["search_path"] = "public,sandbox,pg_catalog"  # peerloans/database/sandbox_clock.py says why
         options["options"] = " ".join(f"-c {name}={value}" for name, value in limits.items())
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

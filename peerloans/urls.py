@@ -1,6 +1,7 @@
 """Route the project's addresses."""
 
 from csp.decorators import csp_update
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
@@ -25,6 +26,9 @@ urlpatterns = [
     # Comes last. It answers an unknown address of the API with a problem document in debug, too.
     re_path(r"^(?:api|ziptocbsa|cbsa)/", csrf_exempt(problem_details.not_found)),
 ]
+
+if settings.DEBUG:
+    urlpatterns.insert(0, path("api/sandbox/", include("loans.api.sandbox_urls")))
 
 handler400 = problem_details.bad_request
 handler403 = problem_details.permission_denied

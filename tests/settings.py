@@ -5,7 +5,6 @@ import os
 os.environ.setdefault("EMAIL_URL", "memorymail://")
 os.environ.setdefault("EMAIL_FROM", "peerloans <loans@example.org>")
 os.environ["DEBUG"] = "1"  # so that what the environment does not name is embedded
-os.environ.pop("TIME_LAPSE", None)
 
 os.environ["THROTTLE"] = os.environ["THROTTLE_LOGIN"] = ""
 

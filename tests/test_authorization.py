@@ -16,7 +16,8 @@ from django.urls import URLResolver, get_resolver
 from django.utils import timezone
 from knox.models import AuthToken
 
-from loans.models import Loan, Reservation, User
+from loans.models import Loan, NamedToken, Reservation, User
+from loans.services.named_tokens import create_named_token
 from tests.factories import InvestorFactory, LoanFactory, UserFactory, reserved
 
 pytestmark = pytest.mark.django_db
@@ -52,6 +53,15 @@ OPEN = {
     "account/waiting-list/": (EVERYBODY, "405 " * 7),
     "account/waiting-list/<uuid:entry_id>/leave/": ("405 " * 7, "302 404 404 302 302 302 302"),
     "account/wait/<slug:reference>/": (EVERYBODY, "302 400 400 302 302 302 302"),
+    "account/tokens/": (EVERYBODY, "302 400 400 302 302 302 302"),
+    "account/tokens/<uuid:token_id>/revoke/": ("405 " * 7, "302 404 404 302 302 302 302"),
+    "account/webhooks/": (EVERYBODY, "302 400 400 302 302 302 302"),
+    "account/webhooks/<int:endpoint_id>/": ("200 404 404 200 200 200 200", "405 " * 7),
+    "account/webhooks/<int:endpoint_id>/test/": ("405 " * 7, "302 404 404 302 302 302 302"),
+    "account/webhooks/<int:endpoint_id>/rotate/": ("405 " * 7, "302 404 404 302 302 302 302"),
+    "account/webhooks/<int:endpoint_id>/disable/": ("405 " * 7, "302 404 404 302 302 302 302"),
+    "account/webhooks/<int:endpoint_id>/enable/": ("405 " * 7, "302 404 404 302 302 302 302"),
+    "account/webhooks/<int:endpoint_id>/deliveries/<int:delivery_id>/send-again/": ("405 " * 7, "302 404 404 302 302 302 302"),
     "account/password/": (EVERYBODY, "302 400 400 302 302 302 302"),
     "account/password/done/": (EVERYBODY, "405 " * 7),
     "account/reserve/<slug:reference>/": (EVERYBODY, "302 400 400 302 302 302 302"),
@@ -115,6 +125,38 @@ OPEN = {
     "cbsa/<str:code>/zips/": ("503 " * 7, "405 " * 7),
     "^(?:api|ziptocbsa|cbsa)/": ("404 " * 7, "404 " * 7),
     "account/log-out/": ("405 " * 7, "302 " * 7),  # the last, since it ends the session
+}
+
+# --- The API: the scope that a token needs to get, and to post ("-" where it needs none, or the method is not allowed) -----------
+SCOPES = {
+    "api/v1/auth/token/": "- -",
+    "api/v1/auth/logout/": "- -",
+    "api/v1/tokens/": "account account",
+    "api/v1/tokens/<any-uuid:token_id>/revoke/": "- account",
+    "api/v1/webhook-endpoints/": "account account",
+    "api/v1/webhook-endpoints/<int:endpoint_id>/test/": "- account",
+    "api/v1/webhook-endpoints/<int:endpoint_id>/rotate/": "- account",
+    "api/v1/webhook-endpoints/<int:endpoint_id>/disable/": "- account",
+    "api/v1/webhook-endpoints/<int:endpoint_id>/enable/": "- account",
+    "api/v1/webhook-endpoints/<int:endpoint_id>/deliveries/": "read -",
+    "api/v1/webhook-endpoints/<int:endpoint_id>/deliveries/<int:delivery_id>/send-again/": "- account",
+    "api/v1/loans/": "- -",
+    "api/v1/loans/<slug:reference>/": "- -",
+    "api/v1/loans/<slug:reference>/allotment/": "- -",
+    "api/v1/loans/<slug:reference>/reservations/": "- reserve",
+    "api/v1/reservations/": "read -",
+    "api/v1/reservations/batch/": "- reserve",
+    "api/v1/reservations/<any-uuid:reservation_id>/": "read -",
+    "api/v1/reservations/<any-uuid:reservation_id>/history/": "read -",
+    "api/v1/reservations/<any-uuid:reservation_id>/outlook/": "read -",
+    "api/v1/reservations/<any-uuid:reservation_id>/transfer/": "- reserve",
+    "api/v1/reservations/<any-uuid:reservation_id>/cancel/": "- reserve",
+    "api/v1/loans/<slug:reference>/waiting-list/": "- reserve",
+    "api/v1/waiting-list/": "read -",
+    "api/v1/waiting-list/<any-uuid:entry_id>/leave/": "- reserve",
+    "api/v1/events/": "read -",
+    "api/v1/portfolio/": "read -",
+    "api/v1/bank-events/": "- -",
 }
 
 # --- Probes, which are answered before any address is resolved: GET for each of PEOPLE ------------------------------------------
@@ -273,6 +315,33 @@ def test_outside_of_the_admin(reservation: Reservation, name: str) -> None:
             refused = {404} if got == 404 == posted else {401, 403, 405}
             assert method(path, headers=headers).status_code in refused, address
         assert client.post(path, "{}", content_type="application/json", headers=headers).status_code == posted, address
+
+
+def test_every_address_of_the_api_has_its_scopes() -> None:
+    assert {address for address in addresses() if address.startswith("api/v1/")} == SCOPES.keys()
+
+
+@pytest.mark.parametrize("scopes", [["read"], ["reserve"], ["read", "reserve"]])
+def test_a_token_lets_in_where_its_scopes_say(reservation: Reservation, scopes: list[str]) -> None:
+    """Where it lacks the scope, the refusal names it. Elsewhere it is answered as the owner's log-in is."""
+    client, owner = Client(), reservation.investor.user
+    for address, needed_scopes in SCOPES.items():
+        expected = (statuses.split()[PEOPLE.index("owner")] for statuses in OPEN[address])
+        for method, needed, status in zip(("get", "post"), needed_scopes.split(), expected, strict=True):
+            if status == "405":
+                continue
+            NamedToken.objects.all().delete()  # more than 20 are needed
+            _, token = create_named_token(user_id=owner.pk, generation=owner.token_generation, name="bot", scopes=scopes, days=1)
+            headers = {"Authorization": f"Bearer {token}"}
+            body = {"data": "{}", "content_type": "application/json"} if method == "post" else {}
+            response = getattr(client, method)(filled(address, reservation), headers=headers, **body)
+            if needed in {"-", *scopes}:
+                assert response.status_code == int(status), (method, address)
+            else:
+                refusal = response.json()
+                assert (response.status_code, refusal["code"]) == (403, "scope_missing"), (method, address)
+                assert (refusal["needed_scope"], refusal["scopes"]) == (needed, scopes), (method, address)
+                assert needed in refusal["detail"], (method, address)
 
 
 @pytest.mark.parametrize("name", PEOPLE)

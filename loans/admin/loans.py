@@ -4,7 +4,6 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten
 from django.http import HttpRequest, HttpResponseRedirect
@@ -26,7 +25,6 @@ from loans.admin.tables import (
 from loans.admin.what_if import what_if_page
 from loans.charts import closing_values_chart, fill_curve_chart, funding_bar, overbooking_chart
 from loans.domain.actors import Actor
-from loans.domain.investor_limits import LET_GO_WITHIN
 from loans.domain.limits import CENT, LEAST_MINIMUM, MAX_DOLLARS
 from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LTV, MAX_TERM_MONTHS
 from loans.domain.settlement_rules import RULES
@@ -152,7 +150,7 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
         (overbooking,) = overbooking_evidence([offer]) if offer.loan.status not in ENDED_STATUSES else (None,)
         not_opened = offer.loan.status in {LoanStatus.DRAFT, LoanStatus.UPCOMING}
         return {
-            "forecast": forecast_opening(offer.loan, offer.at, LET_GO_WITHIN / settings.TIME_LAPSE) if not_opened else None,
+            "forecast": forecast_opening(offer.loan, offer.at) if not_opened else None,
             "offer": offer,
             "funding": funding_bar(loan_funding(offer, queue)),
             "curve": fill_curve_chart(offer) if obj.opens_at else "",

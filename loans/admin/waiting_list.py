@@ -4,7 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.utils import timezone
+from django.db.models import QuerySet
+from django.db.models.functions import Coalesce, Now
+from django.http import HttpRequest
 
 from loans.admin.action_pages import StaffActionsAdmin
 from loans.admin.tables import RelatedTablesAdmin, Table, dollars_column, history_table, state_column
@@ -30,9 +32,13 @@ class WaitingListEntryAdmin(RelatedTablesAdmin, ReadOnlyAdmin, StaffActionsAdmin
     search_help_text = "An entry's id, a loan's whole reference, or part of an investor's name"
     ordering = ["-joined_at", "-id"]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WaitingListEntry]:
+        entries: QuerySet[WaitingListEntry] = super().get_queryset(request)
+        return entries.annotate(waited_until=Coalesce("ended_at", Now()))
+
     @admin.display(description="waited", ordering="joined_at")
-    def waited(self, entry: WaitingListEntry) -> timedelta:
-        waited = (entry.ended_at or timezone.now()) - entry.joined_at
+    def waited(self, entry: Any) -> timedelta:
+        waited: timedelta = entry.waited_until - entry.joined_at
         return timedelta(minutes=waited // timedelta(minutes=1))
 
     def related_tables(self, obj: WaitingListEntry) -> list[Table]:

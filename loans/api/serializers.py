@@ -23,6 +23,7 @@ from loans.notifications.messages import TYPES, message_id, message_of
 from loans.selectors.queue import queue_position_of
 from loans.selectors.transfers import TransferRow, current_of
 from loans.services.bank_events import OUTCOMES
+from loans.services.named_tokens import DAYS, MOST_DAYS
 from peerloans.api.strict_fields import StrictSerializer
 
 DOLLARS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,2})?")
@@ -88,7 +89,7 @@ class NamedTokenCreateSerializer(StrictSerializer):
         max_length=len(GIVEN),
         help_text="`read` reads your reservations, portfolio and events. `reserve` reserves, starts transfers and cancels.",
     )
-    days = serializers.IntegerField(min_value=1, max_value=366, default=90, help_text="How long the token is valid.")
+    days = serializers.IntegerField(min_value=1, max_value=MOST_DAYS, default=DAYS, help_text="How long the token is valid.")
 
 
 class WebhookEndpointCreateSerializer(StrictSerializer):

@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,8 +17,7 @@ from loans.api.serializers import (
 )
 from loans.api.views import body_of
 from loans.domain.scopes import Scope
-from loans.models import NamedToken
-from loans.services.named_tokens import create_named_token, revoke_named_token
+from loans.services.named_tokens import create_named_token, generation_of_log_in, named_tokens_of, revoke_named_token
 from peerloans.api.caching import ConditionalView
 
 
@@ -33,8 +31,7 @@ class NamedTokens(ConditionalView):
 
         Those that have ended are left out, and so are the tokens of log-ins.
         """
-        tokens = NamedToken.objects.filter(user=request.user.pk, expires_at__gt=timezone.now())
-        return Response({"results": NamedTokenSerializer(tokens, many=True).data})
+        return Response({"results": NamedTokenSerializer(named_tokens_of(investor_of(request).user_id), many=True).data})
 
     @extend_schema(request=NamedTokenCreateSerializer, responses={201: NewTokenSerializer})
     def post(self, request: Request) -> Response:
@@ -45,7 +42,9 @@ class NamedTokens(ConditionalView):
         """
         log_in: Any = request.auth
         body = body_of(request, NamedTokenCreateSerializer)
-        named, text = create_named_token(user_id=investor_of(request).user_id, log_in_digest=log_in.digest, **body)
+        user_id = investor_of(request).user_id
+        generation = generation_of_log_in(user_id=user_id, digest=log_in.digest)
+        named, text = create_named_token(user_id=user_id, generation=generation, **body)
         return Response({**NamedTokenSerializer(named).data, "token": text}, status=201)
 
 

@@ -1,7 +1,4 @@
-"""Set the deadlines of a reservation: 24 hours to start a transfer, then five banking days for its money.
-
-`time_lapse` divides both times, so that a demo shows in minutes what takes days; it is 1 otherwise. With 1,440, a day takes a minute.
-"""
+"""Set the deadlines of a reservation: 24 hours to start a transfer, then five banking days for its money."""
 
 from datetime import UTC, datetime, time, timedelta
 
@@ -11,17 +8,15 @@ TIME_TO_START_TRANSFER = timedelta(hours=24)
 BANKING_DAYS_FOR_MONEY = 5
 
 
-def transfer_deadline(at: datetime, time_lapse: float = 1) -> datetime:
+def transfer_deadline(at: datetime) -> datetime:
     """Return when a reservation made at `at` lapses unless its transfer is started: 24 hours later, also when clocks change."""
-    return (at.astimezone(UTC) + TIME_TO_START_TRANSFER / time_lapse).astimezone(at.tzinfo)
+    return (at.astimezone(UTC) + TIME_TO_START_TRANSFER).astimezone(at.tzinfo)
 
 
-def money_deadline(at: datetime, time_lapse: float = 1) -> datetime:
+def money_deadline(at: datetime) -> datetime:
     """Return when a transfer started at `at` lapses unless its money is received: the end of the fifth banking day after that day.
 
     Days begin and end in New York.
     """
     last_day = banking_days_after(new_york_day(at), BANKING_DAYS_FOR_MONEY)[-1]
-    start = at.astimezone(UTC)
-    deadline = datetime.combine(last_day + timedelta(days=1), time(), NEW_YORK).astimezone(UTC)
-    return (start + (deadline - start) / time_lapse).astimezone(at.tzinfo)
+    return datetime.combine(last_day + timedelta(days=1), time(), NEW_YORK).astimezone(at.tzinfo)

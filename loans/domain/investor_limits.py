@@ -59,7 +59,6 @@ def exceeded_limit(
     let_go_limit: int,
     let_go_at: Sequence[datetime],
     at: datetime,
-    let_go_within: timedelta = LET_GO_WITHIN,
 ) -> ExceededLimit | None:
     """Return the first limit that a reservation of `amount` dollars would exceed at the instant `at`; None if it exceeds none.
 
@@ -68,18 +67,18 @@ def exceeded_limit(
     live = sorted((each for each in unfunded if each.expires_at > at), key=lambda each: each.expires_at)
     lapsed_at = [each.expires_at for each in unfunded if each.expires_at <= at]
     return (
-        _exceeded_let_go(let_go_limit, [*let_go_at, *lapsed_at], at, let_go_within)
+        _exceeded_let_go(let_go_limit, [*let_go_at, *lapsed_at], at)
         or _exceeded_dollars(UNFUNDED, unfunded_limit, live, amount)
         or _exceeded_dollars(UNFUNDED_ON_LOAN, limit_on_loan, [each for each in live if each.loan_id == loan_id], amount)
     )
 
 
-def _exceeded_let_go(limit: int, let_go_at: Sequence[datetime], at: datetime, within: timedelta) -> ExceededLimit | None:
-    recent = sorted(instant for instant in let_go_at if instant > at - within)
+def _exceeded_let_go(limit: int, let_go_at: Sequence[datetime], at: datetime) -> ExceededLimit | None:
+    recent = sorted(instant for instant in let_go_at if instant > at - LET_GO_WITHIN)
     if len(recent) < limit:
         return None
     # Fewer than the limit count once the oldest of the newest ones, as many as the limit, is old enough.
-    return ExceededLimit(LET_GO, limit, len(recent), recent[-limit] + within if limit else None)
+    return ExceededLimit(LET_GO, limit, len(recent), recent[-limit] + LET_GO_WITHIN if limit else None)
 
 
 def _exceeded_dollars(limited: str, limit: Decimal, live: Sequence[Unfunded], amount: Decimal) -> ExceededLimit | None:

@@ -12,7 +12,7 @@ tries again with both rows locked, and with the investor's dollars counted anew 
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
@@ -21,7 +21,9 @@ from django.db import IntegrityError, connection, transaction
 from psycopg.errors import NotNullViolation, UniqueViolation
 
 from loans.domain.actors import Actor
+from loans.domain.deadlines import TIME_TO_START_TRANSFER
 from loans.domain.idempotency import KEPT_FOR, FirstAnswer, Key
+from loans.domain.investor_limits import LET_GO_WITHIN
 from loans.domain.states import ReservationState
 from loans.ledger.bulk_write import refuse_extra_decimals
 from loans.ledger.locks import KEY_LOCK
@@ -154,16 +156,14 @@ def admit_reservation(
     reference: str,
     investor_id: int,
     amount: Decimal,
-    time_to_live: timedelta,
-    let_go_within: timedelta,
     actor: Actor,
     key: Key | None = None,
     now: datetime | None = None,
 ) -> Admission:
     """Take a reservation of `amount` dollars into the loan's queue if the rules allow it, and keep the key with it.
 
-    The reservation lapses after `time_to_live`; one that was let go counts in the investor's limit for `let_go_within`. Without a
-    reservation no row of a loan or investor is changed; an outdated key may be deleted. The key's lock is taken without waiting.
+    Without a reservation no row of a loan or investor is changed; an outdated key may be deleted. The key's lock is taken without
+    waiting.
 
     Raises:
         ValueError: the amount has fractions of a cent.
@@ -175,8 +175,8 @@ def admit_reservation(
         "reference": reference,
         "investor_id": investor_id,
         "amount": refuse_extra_decimals(amount),
-        "time_to_live": time_to_live,
-        "let_go_within": let_go_within,
+        "time_to_live": TIME_TO_START_TRANSFER,
+        "let_go_within": LET_GO_WITHIN,
         "actor": actor.kind,
         "user_id": actor.user_id,
         "key": key and key.text,

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.db import connection
 from django.db.models import Max
 
 from loans.domain.actors import SYSTEM, Actor
-from loans.domain.investor_limits import LET_GO_WITHIN
 from loans.domain.standing_orders import Outcome
 from loans.domain.states import STANDING_ORDER_TRANSITIONS, StandingOrderEvent, StandingOrderState, state_after
 from loans.ledger import locks
@@ -103,4 +101,4 @@ def due_outcomes(loan: Loan, at: datetime) -> list[Outcome[StandingOrder]]:
     orders = line(loan, at)
     if investor_ids := matching_investors(orders):
         locks.lock_investors(investor_ids)
-    return opening_outcomes(loan, orders, at, LET_GO_WITHIN / settings.TIME_LAPSE)
+    return opening_outcomes(loan, orders, at)

@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 from celery import current_app
-from django.conf import settings
 from django.core.cache import cache
 from django.db import transaction
 from psycopg.types.json import Jsonb
@@ -445,7 +444,7 @@ class UnitOfWork:
             amount=amount,
             state=ReservationState.RESERVED,
             created_at=self.at,
-            expires_at=transfer_deadline(self.at, settings.TIME_LAPSE),
+            expires_at=transfer_deadline(self.at),
         )
         self._changed_loans[loan.pk] = loan
         self._new_reservations.append(reservation)

@@ -3,10 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from django.conf import settings
-
 from loans.domain import limits
-from loans.domain.investor_limits import LET_GO_WITHIN
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import LoanStatus
 from loans.domain.waiting_list import Placement, Waiting, placements
@@ -43,4 +40,4 @@ def _servable(loan: Loan, at: datetime) -> list[Waiting[WaitingListEntry]]:
     available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
     if available == ZERO_DOLLARS:
         return []
-    return servable_entries(loan, available, at, LET_GO_WITHIN / settings.TIME_LAPSE, MOST_SERVED)
+    return servable_entries(loan, available, at, MOST_SERVED)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -161,9 +161,11 @@ def send(delivery: Delivery) -> None:
     elif not delivery.endpoint.enabled:
         raise safe_http.Refused("The endpoint is disabled.")
     else:
+        assert delivery.next_attempt_at  # noqa: S101 - for mypy: it is taken
+        taken_at = delivery.next_attempt_at - LEASE  # by the database's clock, as the instant until which a former secret signs
         webhooks.send(
             url=delivery.endpoint.url,
-            secrets=delivery.endpoint.secrets(datetime.now(UTC)),
+            secrets=delivery.endpoint.secrets(taken_at),
             message_id=message_id(delivery.transition),
             body=as_json(message_body(delivery.transition, delivery.subject)).decode(),
         )

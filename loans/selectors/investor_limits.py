@@ -1,6 +1,6 @@
 """Read what counts in an investor's limits, and whether one more reservation would exceed one of them."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 from loans.domain import investor_limits
@@ -30,9 +30,7 @@ MAY_RESERVE = """
 """
 
 
-def exceeded_limit(
-    investor_id: int, loan: Loan, amount: Decimal, let_go_within: timedelta, now: datetime | None = None
-) -> ExceededLimit | None:
+def exceeded_limit(investor_id: int, loan: Loan, amount: Decimal, now: datetime | None = None) -> ExceededLimit | None:
     """Return the limit that a reservation of `amount` dollars of the loan would exceed now; None if it exceeds none."""
     at = database_now(now)
     investor = Investor.objects.get(pk=investor_id)
@@ -43,9 +41,8 @@ def exceeded_limit(
         loan_id=loan.pk,
         limit_on_loan=investor_limits.loan_limit(loan.amount, loan.minimum, loan.investor_share),
         let_go_limit=investor.let_go_limit,
-        let_go_at=_let_go_since(investor_id, at - let_go_within),
+        let_go_at=_let_go_since(investor_id, at - investor_limits.LET_GO_WITHIN),
         at=at,
-        let_go_within=let_go_within,
     )
 
 

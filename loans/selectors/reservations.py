@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.conf import settings
-
 from loans.domain.business_calendar import DeadlineDay, days_until_deadline, new_york_day
 from loans.domain.deadlines import BANKING_DAYS_FOR_MONEY, money_deadline
 from loans.domain.errors import NotFound
@@ -80,7 +78,7 @@ def explain_deadline(reservation: Reservation, transitions: Sequence[Transition]
         return DeadlineExplanation("Staff set this deadline by hand.")
     if set_by.to_state == ReservationState.RESERVED:
         return DeadlineExplanation("It has 24 hours to start its transfer.")
-    if reservation.expires_at != money_deadline(set_by.at, settings.TIME_LAPSE):
+    if reservation.expires_at != money_deadline(set_by.at):
         return DeadlineExplanation("This deadline was counted by an earlier calendar of banking days.")
     started = new_york_day(set_by.at)
     sentence = f"Its money must be received by the end, in New York, of the fifth banking day after {started:%A, %B %d, %Y}."

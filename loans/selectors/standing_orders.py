@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from loans.domain.errors import NotFound
+from loans.domain.investor_limits import LET_GO_WITHIN
 from loans.domain.standing_orders import Criteria, Obstacle, OrderInLine, Outcome, automated_dollars, outcomes, unmet_criterion
 from loans.domain.states import PUBLIC_STATUSES, StandingOrderEvent, StandingOrderState
 from loans.models import Loan, StandingOrder, StandingOrderTransition
@@ -56,22 +57,20 @@ def matching_investors(line: Iterable[OrderInLine[StandingOrder]]) -> set[int]:
     return {each.investor_id for each in line if not each.unmet}
 
 
-def opening_outcomes(
-    loan: Loan, line: Collection[OrderInLine[StandingOrder]], at: datetime, let_go_within: timedelta
-) -> list[Outcome[StandingOrder]]:
+def opening_outcomes(loan: Loan, line: Collection[OrderInLine[StandingOrder]], at: datetime) -> list[Outcome[StandingOrder]]:
     """Return what the opening of the loan would give to each order of its line at that instant."""
     return outcomes(
         line,
         share=automated_dollars(loan.amount, loan.automated_share),
         amount=loan.amount,
         minimum=loan.minimum,
-        may_reserve=_may_reserve(loan.pk, matching_investors(line), at, let_go_within),
+        may_reserve=_may_reserve(loan.pk, matching_investors(line), at),
     )
 
 
-def _may_reserve(loan_id: int, investor_ids: Collection[int], at: datetime, let_go_within: timedelta) -> dict[int, Decimal]:
+def _may_reserve(loan_id: int, investor_ids: Collection[int], at: datetime) -> dict[int, Decimal]:
     with connection.cursor() as cursor:
-        values: dict[str, Any] = {"loan_id": loan_id, "investor_ids": sorted(investor_ids), "at": at, "let_go_within": let_go_within}
+        values: dict[str, Any] = {"loan_id": loan_id, "investor_ids": sorted(investor_ids), "at": at, "let_go_within": LET_GO_WITHIN}
         cursor.execute(_MAY_RESERVE, values)
         return dict(cursor.fetchall())
 
@@ -135,10 +134,10 @@ class OpeningForecast:
     given: Decimal
 
 
-def forecast_opening(loan: Loan, at: datetime, let_go_within: timedelta) -> OpeningForecast:
+def forecast_opening(loan: Loan, at: datetime) -> OpeningForecast:
     """Return what the line would get of the loan if it opened at that instant. Nothing is locked, so it can change until then."""
     orders = line(loan, at)
-    results = opening_outcomes(loan, orders, at, let_go_within)
+    results = opening_outcomes(loan, orders, at)
     wanting = [each for each, result in zip(orders, results, strict=True) if result.amount or result.obstacle == Obstacle.LINE]
     return OpeningForecast(
         share=automated_dollars(loan.amount, loan.automated_share),

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from loans.domain.errors import NotFound
+from loans.domain.investor_limits import LET_GO_WITHIN
 from loans.domain.waiting_list import Waiting
 from loans.models import Loan, WaitingListEntry
 from loans.selectors.investor_limits import MAY_RESERVE
@@ -51,9 +52,9 @@ class Place(NamedTuple):
     dollars_before: Decimal
 
 
-def servable_entries(loan: Loan, available: Decimal, at: datetime, let_go_within: timedelta, most: int) -> list[Waiting[WaitingListEntry]]:
+def servable_entries(loan: Loan, available: Decimal, at: datetime, most: int) -> list[Waiting[WaitingListEntry]]:
     """Return the first `most` entries that want no more than is available and their investors may reserve, in the order of joining."""
-    values: dict[str, Any] = {"loan_id": loan.pk, "available": available, "at": at, "let_go_within": let_go_within, "most": most}
+    values: dict[str, Any] = {"loan_id": loan.pk, "available": available, "at": at, "let_go_within": LET_GO_WITHIN, "most": most}
     with connection.cursor() as cursor:
         cursor.execute(_SERVABLE, values)
         rows = cursor.fetchall()

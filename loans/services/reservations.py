@@ -5,14 +5,12 @@ from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
-from django.conf import settings
-
 from loans.domain import limits
 from loans.domain.actors import Actor
-from loans.domain.deadlines import TIME_TO_START_TRANSFER, money_deadline
+from loans.domain.deadlines import money_deadline
 from loans.domain.errors import BelowMinimum, Busy, Invalid, InvestorLimit, LoanNotOpen, NotAccredited, OverLimit, ReservationExpired
 from loans.domain.idempotency import AnsweredBefore, Key
-from loans.domain.investor_limits import LET_GO, LET_GO_WITHIN, UNFUNDED, ExceededLimit
+from loans.domain.investor_limits import LET_GO, UNFUNDED, ExceededLimit
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import LoanStatus, ReservationEvent, ReservationState
 from loans.ledger import locks
@@ -52,16 +50,12 @@ def reserve(
         AnsweredBefore: the key has a first answer.
         RequestInProgress: the first request with the key took too long.
     """
-    # TIME_LAPSE is the factor by which a demo runs faster, else 1.
-    time_to_live, let_go_within = TIME_TO_START_TRANSFER / settings.TIME_LAPSE, LET_GO_WITHIN / settings.TIME_LAPSE
     least = amount if at_least is None else at_least
     refuse_more_than_asked(least, amount)
     admit = partial(
         admit_reservation,
         reference=reference,
         investor_id=investor.pk,
-        time_to_live=time_to_live,
-        let_go_within=let_go_within,
         actor=Actor("investor", investor.user_id),
         key=key,
     )
@@ -72,7 +66,7 @@ def reserve(
             offer = investor_offer(investor.pk, reference, now)
             taken = limits.taken(amount, least, offer.available)
             _raise_if_refused(offer, taken, least)
-            if exceeded := exceeded_limit(investor.pk, offer.loan, taken, let_go_within, now):
+            if exceeded := exceeded_limit(investor.pk, offer.loan, taken, now):
                 raise investor_limit(exceeded, reference)
             # The offer leaves lapsed reservations out, and the admission still counts them; of the investor's dollars it knows an upper
             # bound. So cancel lapsed ones, count the dollars, and try again. Another transaction may also have changed what counts for
@@ -204,7 +198,7 @@ def start_transfer(
             return reservation
         refuse_expired(reservation)
         refuse_unless_may_buy(reservation, work.at)
-        work.change_reservation(reservation, ReservationEvent.TRANSFER_STARTED, expires_at=money_deadline(work.at, settings.TIME_LAPSE))
+        work.change_reservation(reservation, ReservationEvent.TRANSFER_STARTED, expires_at=money_deadline(work.at))
         work.start_transfer(reservation, method)
         return reservation
 

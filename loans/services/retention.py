@@ -8,7 +8,7 @@ from knox.models import AuthToken
 
 from loans.domain.idempotency import KEPT_FOR
 from loans.models import IdempotencyKey
-from peerloans.database.clock import database_now
+from peerloans.database.clock import database_now, real_now
 
 # For 30 days a request with an ended token gets `token_expired`; after that, the token is unknown. Failed log-ins are kept as long.
 ENDED_ACCESS_DATA_KEPT = timedelta(days=30)
@@ -22,7 +22,7 @@ def delete_old_idempotency_keys(now: datetime | None = None) -> int:
 
 def delete_ended_access_data(now: datetime | None = None) -> int:
     """Delete tokens that ended 30 days ago, failed log-ins that are 30 days old, and ended sessions. Return how many tokens."""
-    at = database_now(now)
+    at = real_now(now)
     count: int = AuthToken.objects.filter(expiry__lte=at - ENDED_ACCESS_DATA_KEPT).delete()[0]
     AccessAttempt.objects.filter(attempt_time__lte=at - ENDED_ACCESS_DATA_KEPT).delete()
     Session.objects.filter(expire_date__lte=at).delete()

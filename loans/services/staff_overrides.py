@@ -128,13 +128,9 @@ def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, no
             work.change_reservation(reservation, ReservationEvent.REINSTATED_PENDING, funded_at=transfer.cleared_at)
             send_after_commit(SETTLE_TASK, reservation.loan_id)
         elif transfer and transfer.status == TransferStatus.INITIATED:
-            work.change_reservation(
-                reservation, ReservationEvent.REINSTATED_PENDING, expires_at=money_deadline(work.at, settings.TIME_LAPSE)
-            )
+            work.change_reservation(reservation, ReservationEvent.REINSTATED_PENDING, expires_at=money_deadline(work.at))
         else:
-            work.change_reservation(
-                reservation, ReservationEvent.REINSTATED_RESERVED, expires_at=transfer_deadline(work.at, settings.TIME_LAPSE)
-            )
+            work.change_reservation(reservation, ReservationEvent.REINSTATED_RESERVED, expires_at=transfer_deadline(work.at))
         return reservation
 
 

@@ -8,11 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.conf import settings
-
 from loans.domain.actors import SYSTEM, Actor
 from loans.domain.errors import IllegalTransition, Invalid, NotFound
-from loans.domain.investor_limits import LET_GO_WITHIN
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import WaitingListEvent, WaitingListState
 from loans.ledger.jobs import one_loan_of_many
@@ -69,7 +66,7 @@ def _refuse(loan: Loan, investor_id: int, amount: Decimal, least: Decimal, at: d
         raise Invalid(f"{dollars_text(amount)} is more than the {dollars_text(loan.remaining)} that remain of {loan.reference}.")
     refuse_below_minimum(loan, amount)
     refuse_below_minimum(loan, least)
-    if exceeded := exceeded_limit(investor_id, loan, least, LET_GO_WITHIN / settings.TIME_LAPSE, at):
+    if exceeded := exceeded_limit(investor_id, loan, least, at):
         raise investor_limit(exceeded, loan.reference)
 
 

@@ -8,10 +8,16 @@ from django import forms
 
 from loans.domain.limits import CENT
 from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LTV, MAX_TERM_MONTHS
+from loans.domain.scopes import Scope
 from loans.selectors.loans import loan_markets
+from loans.services.named_tokens import DAYS, MOST_DAYS
 
 DOLLARS = re.compile(r"\$?\s*([0-9]{1,12}(?:\.[0-9]{1,2})?)")
 METHODS = (("ach", "ACH transfer"), ("wire", "Wire transfer"))
+SCOPES = (
+    (Scope.READ, "Read: your reservations, portfolio and events"),
+    (Scope.RESERVE, "Reserve: also start transfers and cancel"),
+)
 
 
 class DollarsField(forms.CharField):
@@ -99,3 +105,17 @@ class TransferForm(forms.Form):
     """How the money is sent."""
 
     method = forms.ChoiceField(choices=METHODS, error_messages={"required": "Choose how you send the money."})
+
+
+class TokenForm(forms.Form):
+    """The name of a token, what its holder may do, and for how long."""
+
+    name = forms.CharField(max_length=100, error_messages={"required": "Give the token a name, to tell it from the others."})
+    scopes = forms.MultipleChoiceField(choices=SCOPES, error_messages={"required": "Choose at least one."})
+    days = forms.IntegerField(min_value=1, max_value=MOST_DAYS, initial=DAYS)
+
+
+class WebhookEndpointForm(forms.Form):
+    """The URL of an endpoint. The service says whether webhooks may be sent to it."""
+
+    url = forms.CharField(max_length=500, error_messages={"required": "Enter the URL of your endpoint."})

@@ -8,7 +8,6 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
@@ -114,7 +113,7 @@ def reserve_page(request: HttpRequest, investor: Investor, reference: str) -> Ht
         "alternative": _accepted_amount(problem, offer),
         "offer": offer,
         "loan": offer.loan,
-        "deadline": transfer_deadline(offer.at, settings.TIME_LAPSE),
+        "deadline": transfer_deadline(offer.at),
     }
     return render(request, "loans/account/reserve.html", context, status=status)
 

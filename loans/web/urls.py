@@ -2,7 +2,18 @@
 
 from django.urls import path
 
-from loans.web import account, allotments, documents, metros, reservations, standing_orders, views, waiting_list
+from loans.web import (
+    account,
+    allotments,
+    documents,
+    metros,
+    reservations,
+    standing_orders,
+    tokens,
+    views,
+    waiting_list,
+    webhook_endpoints,
+)
 
 app_name = "loans"
 urlpatterns = [
@@ -38,6 +49,19 @@ urlpatterns = [
     path("account/messages/", documents.message_list, name="messages"),
     path("account/statement/", documents.statement, name="statement"),
     path("account/statement.csv", documents.statement_csv, name="statement-csv"),
+    path("account/tokens/", tokens.token_list, name="tokens"),
+    path("account/tokens/<uuid:token_id>/revoke/", tokens.token_revoke, name="token-revoke"),
+    path("account/webhooks/", webhook_endpoints.endpoint_list, name="webhooks"),
+    path("account/webhooks/<int:endpoint_id>/", webhook_endpoints.endpoint_detail, name="webhook"),
+    path("account/webhooks/<int:endpoint_id>/test/", webhook_endpoints.endpoint_test, name="webhook-test"),
+    path("account/webhooks/<int:endpoint_id>/rotate/", webhook_endpoints.endpoint_rotate, name="webhook-rotate"),
+    path("account/webhooks/<int:endpoint_id>/disable/", webhook_endpoints.endpoint_disable, name="webhook-disable"),
+    path("account/webhooks/<int:endpoint_id>/enable/", webhook_endpoints.endpoint_enable, name="webhook-enable"),
+    path(
+        "account/webhooks/<int:endpoint_id>/deliveries/<int:delivery_id>/send-again/",
+        webhook_endpoints.delivery_send_again,
+        name="webhook-send-again",
+    ),
     path("account/password/", documents.password_change, name="password"),
     path("account/password/done/", documents.password_done, name="password-done"),
     path("account/reserve/<slug:reference>/", reservations.reserve_page, name="reserve"),

@@ -1,5 +1,6 @@
 """An investor in a browser: from the public page of a loan to a settled part of it, by keyboard alone."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -7,14 +8,17 @@ from django.contrib.auth.hashers import make_password
 from django.db.models import Count
 from django.utils import timezone
 from playwright.sync_api import Page, expect
+from pytest_django.fixtures import Settings
 
 from loans.demo import sandbox_bank, scenario
 from loans.models import Investor, Reservation
+from loans.notifications.deliveries import deliver_due
 from loans.services.bank_events import record_bank_event
 from loans.services.settlement import settle_due
 from tests.browser.conftest import in_all_looks, serious, shoot, shoot_all_looks
 from tests.browser.test_market import open_loan, tab_to
 from tests.factories import InvestorFactory, canceled, funded, pending, reserved, settled, waiting
+from tests.loans.notifications.listener import Listener, listening
 
 PASSWORD = "a long password"
 PICTURE = {"width": 1100, "height": 800}
@@ -42,6 +46,14 @@ def the_bank_pays() -> None:
     for notice in sandbox_bank.notices(habits, timezone.now()):
         record_bank_event(notice)
     settle_due()
+
+
+@pytest.fixture
+def listener(settings: Settings) -> Iterator[Listener]:
+    """A system of the investor's on this machine, which receives webhooks without TLS."""
+    settings.WEBHOOKS_ALLOW_PRIVATE_NETWORKS = settings.DEBUG = True
+    with listening() as server:
+        yield server
 
 
 @pytest.mark.usefixtures("investor")
@@ -113,7 +125,7 @@ def test_every_page_of_the_account_fits_every_screen_and_is_accessible(page: Pag
     log_in(page)
     expect(page.get_by_role("heading", level=1)).to_have_text("My reservations")
     pages = {name: f"/account/reservations/{reservation.pk}/" for name, reservation in states.items()}
-    others = {name: f"/account/{name}/" for name in ("waiting-list", "money", "messages", "statement", "password")}
+    others = {name: f"/account/{name}/" for name in ("waiting-list", "money", "messages", "statement", "tokens", "webhooks", "password")}
     others["wait"] = "/account/wait/PL-FULL/?amount=5000"
     for name, address in (others | {"list": "/account/", "reserve": "/account/reserve/PL-0001/?amount=5000"} | pages).items():
         page.goto(address)
@@ -121,6 +133,48 @@ def test_every_page_of_the_account_fits_every_screen_and_is_accessible(page: Pag
         for look in in_all_looks(page, ["wide-light", "phone-dark"]):
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than the screen, {look}"
             assert serious(page) == [], f"{name}, {look}"
+
+
+def test_a_program_is_let_in_by_keyboard_alone(page: Page, investor: Investor, listener: Listener) -> None:
+    """A token is made and revoked; an endpoint is added, tested, and gets a message."""
+    page.goto("/account/tokens/")
+    log_in(page)
+    expect(page.get_by_role("heading", level=1)).to_have_text("My tokens")
+    tab_to(page, "name")
+    page.keyboard.type("Portfolio bot")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("It is not shown again.")
+    assert serious(page) == []
+    shoot_all_looks(page, "account-token-new")
+    page.get_by_role("button", name="Revoke the token Portfolio bot").press("Enter")
+    expect(page.get_by_text("No program has a token of yours.")).to_be_visible()
+    page.get_by_role("link", name="Webhooks").press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("My webhooks")
+    tab_to(page, "url")
+    page.keyboard.type(listener.url)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("The endpoint is added.")
+    assert serious(page) == []
+    shoot_all_looks(page, "account-webhook-new")
+    page.get_by_role("button", name="Send a test message").press("Enter")
+    expect(page.get_by_role("status")).to_have_text("The endpoint took the test message.")
+    now = timezone.now()
+    loan = open_loan(reference="PL-0001", title="Four flats by the sea")
+    canceled(loan, 5000, investor=investor, now=now)
+    deliver_due()
+    listener.status = 503
+    reserved(loan, 5000, investor=investor, now=now)
+    deliver_due()
+    page.get_by_role("link", name="All endpoints").press("Enter")
+    page.get_by_role("link", name=listener.url).press("Enter")
+    expect(page.get_by_role("row", name="reservation.canceled")).to_contain_text("sent")
+    expect(page.get_by_role("cell", name="The answer was 503.")).to_be_visible()
+    shoot_all_looks(page, "account-webhook")
+    for look in in_all_looks(page, ["wide-light", "phone-dark"]):
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
+        assert serious(page) == [], look
 
 
 def test_the_demo_can_be_walked_through(page: Page) -> None:

@@ -49,9 +49,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--site", default="http://127.0.0.1:8000", help="address of the site (default: %(default)s)")
-        parser.add_argument(
-            "--delay", type=seconds, default=20.0, help="seconds that the bank usually takes, divided by TIME_LAPSE (default: %(default)s)"
-        )
+        parser.add_argument("--delay", type=seconds, default=20.0, help="seconds that the bank usually takes (default: %(default)s)")
         for name, outcome in (("fail", "a transfer fails"), ("late", "money comes after its deadline"), ("short", "a cent is missing")):
             parser.add_argument(f"--{name}", type=probability, default=0.05, help=f"probability that {outcome} (default: %(default)s)")
         parser.add_argument("--seed", type=int, default=1, help="each number gives other outcomes (default: %(default)s)")
@@ -67,7 +65,7 @@ class Command(BaseCommand):
         if not options["site"].startswith(("http://", "https://")):
             raise CommandError("Write the site as http://host:port.")
         habits = Habits(
-            delay=timedelta(seconds=options["delay"]) / settings.TIME_LAPSE,
+            delay=timedelta(seconds=options["delay"]),
             **{name: options[name] for name in ("fail", "late", "short", "seed")},
             since=database_now(None) if options["from_now"] else sandbox_bank.BEGINNING,
         )

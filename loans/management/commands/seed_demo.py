@@ -8,7 +8,6 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
-from django.test.utils import override_settings
 
 import cbsa
 from cbsa.lookup import has_dataset
@@ -33,8 +32,7 @@ class Command(BaseCommand):
         if not has_dataset():
             files = {"zips": str(ZIP_DATA / "zips.csv"), "metros": str(ZIP_DATA / "metros.csv")}
             call_command("import_cbsa", **files, vintage="2015-demo", stdout=StringIO())
-        # TIME_LAPSE shortens deadlines in a demo; those of the past have their usual length.
-        with override_settings(TIME_LAPSE=1.0), transaction.atomic():
+        with transaction.atomic():
             scenario.fill(database_now(None))
         scenario.give_addresses()
         self.stdout.write(scenario.summary())

@@ -9,7 +9,7 @@ from knox.models import AuthToken
 
 from loans.domain.errors import NotPermitted
 from loans.models import Loan, NamedToken
-from loans.services.named_tokens import MOST_TOKENS, create_named_token
+from loans.services.named_tokens import MOST_TOKENS, create_named_token, generation_of_log_in
 from loans.services.retention import delete_ended_access_data
 from tests.loans.api.conftest import Caller
 
@@ -68,11 +68,15 @@ def test_a_new_password_ends_named_tokens(investor: Caller) -> None:
 
 def test_a_log_in_that_is_remembered_makes_no_token_after_a_new_password(investor: Caller) -> None:
     assert investor.user
-    (digest,) = AuthToken.objects.values_list("digest", flat=True)
+    user_id, (digest,) = investor.user.pk, AuthToken.objects.values_list("digest", flat=True)
+    generation = generation_of_log_in(user_id=user_id, digest=digest)
     investor.user.set_password("another long password")
     investor.user.save()
     with pytest.raises(NotPermitted):
-        create_named_token(user_id=investor.user.pk, log_in_digest=digest, name="x", scopes=["read"], days=1)
+        create_named_token(user_id=user_id, generation=generation, name="x", scopes=["read"], days=1)
+    AuthToken.objects.all().delete()
+    with pytest.raises(NotPermitted):
+        generation_of_log_in(user_id=user_id, digest=digest)
 
 
 def test_the_number_of_tokens_is_limited(investor: Caller) -> None:

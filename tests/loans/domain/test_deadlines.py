@@ -60,9 +60,3 @@ def test_the_money_deadline_leaves_five_whole_banking_days(at: datetime) -> None
     assert is_banking_day(between[-1])
     local = deadline.astimezone(NEW_YORK)
     assert (local.hour, local.minute, local.second, local.microsecond) == (0, 0, 0, 0)
-
-
-def test_a_demo_divides_both_times() -> None:
-    at = datetime(2026, 7, 6, 4, tzinfo=UTC)  # Monday, midnight in New York
-    assert transfer_deadline(at, time_lapse=1440) - at == timedelta(minutes=1)
-    assert money_deadline(at, time_lapse=1440) - at == timedelta(minutes=8)  # until the end of Monday the 13th

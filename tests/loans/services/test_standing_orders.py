@@ -340,7 +340,7 @@ def test_a_forecast_says_what_the_opening_then_does() -> None:
         standing_order(amount)
     standing_order(states=["WA"])
     draft = DraftFactory()
-    forecast = forecast_opening(draft, NOON, timedelta(hours=24))
+    forecast = forecast_opening(draft, NOON)
     assert (forecast.share, forecast.wanting, forecast.wanted) == (50_000, 3, 65_000)
     assert (forecast.served, forecast.given) == (2, 50_000)
     loan = open_loan(reference=draft.reference, actor=STAFF, now=NOON)

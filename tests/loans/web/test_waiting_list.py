@@ -10,6 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from loans.models import Investor, Loan, WaitingListEntry
+from loans.notifications import outbox
 from loans.services.staff_overrides import cancel_by_staff
 from tests.factories import STAFF, InvestorFactory, LoanFactory, fresh, reserved, waiting
 
@@ -70,6 +71,12 @@ def test_a_placed_entry_leads_to_its_reservation(client: Client, investor: Inves
     assert f'href="/account/reservations/{reservation.pk}/"' in client.get(LIST).content.decode()
     refused = client.post(f"{LIST}{entry.pk}/leave/")
     assert (refused.status_code, "left is not possible" in text(refused)) == (409, True)
+
+
+def test_messages_about_a_list_lead_to_it(client: Client, investor: Investor, loan: Loan) -> None:
+    waiting(loan, 70_000, investor=investor, now=timezone.now())
+    outbox.fan_out_all()
+    assert f'<a href="{LIST}">' in client.get("/account/messages/").content.decode()
 
 
 def test_a_loan_with_room_is_reserved_at_once(client: Client, investor: Investor) -> None:
