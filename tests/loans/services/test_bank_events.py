@@ -17,7 +17,7 @@ from loans.domain.states import Direction, TransferStatus
 from loans.models import BankEvent, PaymentFile, Reservation, ReviewItem, Transfer, Transition
 from loans.services.bank_events import Notice, answer_another_payment, answer_same_payment, assign_bank_event, record_bank_event
 from loans.services.expiry import expire_due
-from loans.services.refunds import send_refunds
+from loans.services.payment_files import send_refunds
 from loans.services.settlement import settle_ahead_of_turn, settle_loans
 from loans.services.staff_overrides import accept_amount, cancel_by_staff, record_money, reinstate_reservation, reverse_payment
 from tests.factories import (
