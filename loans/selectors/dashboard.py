@@ -1,4 +1,8 @@
-"""Read what the start page of the back office shows, each part with a fixed number of queries."""
+"""Read the figures of the back office's start page, each part with a fixed number of queries.
+
+loans/templatetags/staff.py chooses the parts that a reader may see, and counts what waits for a person. templates/admin/index.html puts
+them in order.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
