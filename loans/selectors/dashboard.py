@@ -1,7 +1,6 @@
 """Read the figures of the back office's start page, each part with a fixed number of queries.
 
-loans/templatetags/staff.py chooses the parts that a reader may see, and counts what waits for a person. templates/admin/index.html puts
-them in order.
+loans/templatetags/start_page.py chooses the parts that a reader may see, and counts what waits for a person.
 """
 
 from collections.abc import Sequence
