@@ -4,15 +4,11 @@ The guards of the log-in are apart from the admin, so that other log-in pages ha
 """
 
 import math
-import time
-from collections.abc import Callable
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
-from django.contrib.auth import SESSION_KEY, logout
 from django.contrib.auth.forms import AuthenticationForm, UsernameField
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -115,23 +111,3 @@ def _set_up_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     device = second_factor.unconfirmed_device(request.user)
     context |= {"qr_code": second_factor.qr_code(device), "key": device.config_url.partition("secret=")[2].partition("&")[0]}
     return render(request, "admin/second_factor.html", context, status=400 if "error" in context else 200)
-
-
-class SessionsEnd:
-    """Middleware that ends a session after SESSION_IDLE_MINUTES without a request, and SESSION_HOURS after its start.
-
-    The session stores when it was last used, at most once a minute.
-    """
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        session, now = request.session, int(time.time())
-        if SESSION_KEY in session:
-            began, used = session.get("began", now), session.get("used", now)
-            if now - began > settings.SESSION_HOURS * 3600 or now - used > settings.SESSION_IDLE_MINUTES * 60:
-                logout(request)
-            elif "used" not in session or now - used >= 60:
-                session["began"], session["used"] = began, now
-        return self.get_response(request)
