@@ -1,4 +1,7 @@
-"""Run the schedules of django-celery-beat, also after the clock was set back."""
+"""Run the schedules of django-celery-beat, also after the clock was set back.
+
+The schedules are rows of the database: loans/migrations/0003_schedules.py inserts the first ones, and staff edit them in the admin.
+"""
 
 import logging
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Every file that the docs name is there, and every link between them leads somewhere."""
+"""Every file that the docs or the code name is there, and every link between the docs leads somewhere."""
 
 import re
 from pathlib import Path
@@ -10,6 +10,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 # What runs write, and the other side of a command.
 WRITTEN = re.compile(r"^(var|staticfiles)/")
 FILE = re.compile(r"`((?:[\w.-]+/)+[\w.{},*@-]*)`")
+FILE_IN_CODE = re.compile(r"(?<![\w/.:-])((?:loans|cbsa|peerloans|tests|docs)/[\w/.-]+\.(?:py|md)|templates/[\w/.-]+\.(?:html|txt))\b")
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([\w-]+))?\)")
 
 
@@ -30,6 +31,13 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     named = {path for text in FILE.findall(page.read_text()) for path in expand(text)}
     ours = {path for path in named if path.split("/")[0] in top and not WRITTEN.match(path)}
     assert [path for path in sorted(ours) if not list(ROOT.glob(path.rstrip("/")))] == []
+
+
+def test_every_file_that_the_code_names_is_there() -> None:
+    modules = [path for top in ("loans", "cbsa", "peerloans", "tests") for path in (ROOT / top).rglob("*.py")]
+    named = [(str(module.relative_to(ROOT)), file) for module in modules for file in FILE_IN_CODE.findall(module.read_text())]
+    assert len(named) > 50
+    assert [(module, file) for module, file in named if not (ROOT / file).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

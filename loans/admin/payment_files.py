@@ -15,7 +15,7 @@ from loans.admin.tables import dollars_column
 from loans.domain.actors import Actor
 from loans.models import PaymentFile
 from loans.selectors.transfers import refunds_to_send
-from loans.services.refunds import MOST_SENT_AT_ONCE, send_refunds
+from loans.services.payment_files import MOST_SENT_AT_ONCE, send_refunds
 from peerloans.admin.audit_log import log_admin_action
 from peerloans.admin.base import ReadOnlyAdmin
 from peerloans.admin.forms import ReasonForm

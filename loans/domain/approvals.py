@@ -1,6 +1,6 @@
 """Refuse an act of staff above a limit of dollars, unless a second person approved it.
 
-`SERVICES` in loans/services/approvals.py lists these acts.
+`SERVICES` in loans/services/approvals.py lists these acts. The limit is the setting APPROVAL_ABOVE_DOLLARS (peerloans/settings.py).
 """
 
 from decimal import Decimal

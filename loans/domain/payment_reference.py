@@ -1,13 +1,28 @@
-"""Read the reference of a transfer or refund from the text that a bank passes on.
+"""Write the reference of a transfer or refund, and read it from the text that a bank passes on.
 
 A reference is T or R, a hyphen and twelve hexadecimal digits, as in T-A2A6CC29DF81. Payers write it in lower case, leave its hyphen
 out, break it up by spaces and hyphens, or add words.
 """
 
 import re
+from uuid import UUID
 
 _SEPARATORS = r"[\s-]*"
 _REFERENCE = re.compile(rf"(?<![^\W_])([TR]){_SEPARATORS}((?:[0-9A-F]{_SEPARATORS}){{11}}[0-9A-F])(?![^\W_])", re.ASCII | re.IGNORECASE)
+
+
+def transfer_reference(transfer_id: UUID) -> str:
+    """Return the reference of an inbound transfer, which the investor writes on the payment."""
+    return f"T-{_digits(transfer_id)}"
+
+
+def refund_reference(refund_id: UUID) -> str:
+    """Return the reference of a refund, by which the bank reports it."""
+    return f"R-{_digits(refund_id)}"
+
+
+def _digits(row_id: UUID) -> str:
+    return row_id.hex[:12].upper()
 
 
 def reference_in(text: str) -> str | None:

@@ -1,4 +1,7 @@
-"""Name the scopes of tokens: what a token lets its holder do."""
+"""Name the scopes of tokens: what a token lets its holder do.
+
+Which scope a request needs is decided by `scope_of` in loans/api/authentication.py.
+"""
 
 from enum import StrEnum
 

@@ -21,6 +21,7 @@ from loans.domain import reservation_money
 from loans.domain.actors import SYSTEM, Actor
 from loans.domain.deadlines import transfer_deadline
 from loans.domain.errors import Busy, NotFound, NotPermitted
+from loans.domain.payment_reference import refund_reference, transfer_reference
 from loans.domain.states import (
     ENDED_STATUSES,
     LET_GO,
@@ -303,7 +304,7 @@ class UnitOfWork:
     def refund(self, reservation: Reservation, amount: Decimal) -> None:
         """Add a refund of `amount` dollars, which is due until the bank reports it as paid. From now on it counts in `refunded`."""
         refund = Transfer(reservation=reservation, direction=Direction.REFUND, status=TransferStatus.DUE, amount=amount)
-        refund.reference = "R-" + refund.pk.hex[:12].upper()
+        refund.reference = refund_reference(refund.pk)
         reservation.refunded += amount
         self._add_transfer(refund, TransferEvent.DUE)
 
@@ -365,7 +366,7 @@ class UnitOfWork:
             status=TransferStatus.INITIATED,
             amount=reservation.amount,
         )
-        transfer.reference = "T-" + transfer.pk.hex[:12].upper()
+        transfer.reference = transfer_reference(transfer.pk)
         self._add_transfer(transfer, TransferEvent.INITIATED)
 
     def change_transfer(self, transfer: Transfer, event: TransferEvent, dollars: Decimal, *, occurred_at: datetime | None = None) -> None:

@@ -1,4 +1,7 @@
-"""Read what the start page of the back office shows, each part with a fixed number of queries."""
+"""Read the figures of the back office's start page, each part with a fixed number of queries.
+
+loans/templatetags/start_page.py chooses the parts that a reader may see, and counts what waits for a person.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

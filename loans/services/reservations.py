@@ -1,4 +1,7 @@
-"""Do what investors ask for: reserve part of a loan, start the transfer for it, or cancel it."""
+"""Do what investors ask for: reserve part of a loan, start the transfer for it, or cancel it.
+
+The `refuse_` functions check one condition each and write what the investor reads of a refusal. The waiting list and staff use them too.
+"""
 
 from datetime import datetime
 from decimal import Decimal

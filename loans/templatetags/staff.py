@@ -1,106 +1,13 @@
-"""Template tags of the back office: what its start page shows, as far as the reader may see it, and how values are written."""
+"""Template filters of the back office: how its pages write values."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 from django import template
-from django.db.models import Count, Model
-from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.http import urlencode
-from django_celery_beat.models import PeriodicTask
 
-from loans import charts
-from loans.domain.states import Direction, LoanStatus, TransferStatus
-from loans.models import Loan, ReviewItem, StatementImport, Transfer
-from loans.selectors import dashboard
-from loans.selectors.closing_values import closing_totals
 from loans.selectors.overbooking import percent
-from peerloans import job_runs
-from peerloans.database.clock import database_now
-from peerloans.monitoring.models import JobResult
 
 register = template.Library()
-
-
-@dataclass(frozen=True)
-class WaitingRows:
-    """Rows of one kind that wait for staff, and the address of the list that shows them."""
-
-    what: str
-    count: int
-    address: str
-
-
-@register.simple_tag(takes_context=True)
-def needs_a_person(context: dict[str, Any]) -> list[WaitingRows]:
-    """Return the open review items by kind, the loans past their closing, the refunds due and the bank statements to book.
-
-    Kinds without rows are left out.
-    """
-    request: HttpRequest = context["request"]
-    waiting = []
-    if request.user.has_perm("loans.view_reviewitem"):
-        labels = dict(ReviewItem._meta.get_field("kind").flatchoices)
-        counts = ReviewItem.objects.filter(resolved_at=None).order_by("kind").values_list("kind").annotate(Count("pk"))
-        for kind, count in counts:
-            waiting.append(WaitingRows(labels[kind], count, _list_address(ReviewItem, resolved_at__isempty=1, kind__exact=kind)))
-    if request.user.has_perm("loans.view_loan"):
-        overdue = Loan.objects.filter(status=LoanStatus.OPEN, closes_at__lte=(now := database_now(None)))
-        address = _list_address(Loan, status__exact=LoanStatus.OPEN, closes_at__lte=now)
-        waiting.append(WaitingRows("Loans past their closing", overdue.count(), address))
-    if request.user.has_perm("loans.view_transfer"):
-        refunds = Transfer.objects.filter(direction=Direction.REFUND, status=TransferStatus.DUE)
-        address = _list_address(Transfer, direction__exact=Direction.REFUND, status__exact=TransferStatus.DUE)
-        waiting.append(WaitingRows("Refunds due", refunds.count(), address))
-    if request.user.has_perm("loans.view_statementimport"):
-        checked = StatementImport.objects.filter(state=StatementImport.State.CHECKED)
-        address = _list_address(StatementImport, state__exact=StatementImport.State.CHECKED)
-        waiting.append(WaitingRows("Bank statements to book", checked.count(), address))
-    return [rows for rows in waiting if rows.count]
-
-
-@register.simple_tag(takes_context=True)
-def today(context: dict[str, Any]) -> dict[str, Any]:
-    """Return what happened today, what lapses soon, the open loans that close next, and what the evidence says of overbooking."""
-    request: HttpRequest = context["request"]
-    now = database_now(None)
-    parts: dict[str, Any] = {}
-    if request.user.has_perm("loans.view_reservation"):
-        parts["happened"] = dashboard.totals_today(now)
-        parts["lapsing"] = dashboard.totals_lapsing(now)
-        parts["lapsed_shares"] = charts.lapsed_shares_chart(dashboard.weekly_exits(now))
-    if request.user.has_perm("loans.view_loan"):
-        parts["loans"] = [(funding.offer, charts.funding_bar(funding, key=False)) for funding in dashboard.open_loans(now)]
-        parts["overbooking"] = dashboard.market_overbooking(now)
-        parts["closing_totals"] = charts.closing_totals_chart(closing_totals(now))
-    return parts
-
-
-@register.simple_tag(takes_context=True)
-def jobs_run(context: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return for each scheduled job when it last succeeded, how many runs failed, and whether it is late."""
-    request: HttpRequest = context["request"]
-    if not request.user.has_perm("django_celery_beat.view_periodictask"):
-        return []
-    results = job_runs.results()
-    return [
-        _job_row(job, results.get(job.task, job_runs.NEVER_RUN))
-        for job in job_runs.SCHEDULED.filter(task__startswith="loans.").order_by("name")
-    ]
-
-
-def _job_row(job: PeriodicTask, result: JobResult) -> dict[str, Any]:
-    return {
-        "name": job.name,
-        "address": reverse("admin:django_celery_beat_periodictask_change", args=[job.pk]),
-        "succeeded_at": result.succeeded_at,
-        "failed": result.failures,
-        "enabled": job.enabled,
-        "late": job.enabled and not job.one_off and job_runs.lag_seconds(job, result) > job_runs.LATE_SECONDS,
-    }
 
 
 @register.filter
@@ -129,7 +36,3 @@ def duration(time_left: timedelta | None) -> str:
     minutes = int(time_left.total_seconds() // 60)
     days, hours = minutes // 1440, minutes % 1440 // 60
     return f"{days} d {hours} h" if days else f"{hours} h {minutes % 60} min"
-
-
-def _list_address(model: type[Model], **filters: Any) -> str:
-    return f"{reverse(f'admin:loans_{model._meta.model_name}_changelist')}?{urlencode(filters)}"

@@ -1,19 +1,12 @@
 """Let staff log in to the admin: by password, and by a second factor where it is set up or required.
 
-The guards of the log-in are apart from the admin, so that other log-in pages have the same.
+The guards that it shares with the log-in of investors are in peerloans/web/log_in.py.
 """
 
-import math
-import time
-from collections.abc import Callable
 from typing import Any
 
-from django import forms
-from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
-from django.contrib.auth import SESSION_KEY, logout
-from django.contrib.auth.forms import AuthenticationForm, UsernameField
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
@@ -26,37 +19,7 @@ from peerloans.admin import second_factor
 from peerloans.admin.audit_log import log_admin_action
 from peerloans.admin.crafted_requests import refuse_crafted
 from peerloans.admin.lookups import with_named_lookups
-from peerloans.api.throttling import LogInThrottle
-
-
-class GuardedLoginForm(AuthenticationForm):
-    """User name, password, and the code of a second factor."""
-
-    username = UsernameField(max_length=150)
-    code = forms.CharField(
-        required=False,
-        max_length=20,
-        label="Code",
-        help_text="From your phone, or a recovery code. Leave it empty if you have not set up a second factor.",
-        widget=forms.TextInput(attrs={"autocomplete": "one-time-code"}),
-    )
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean()
-        if user := self.get_user():
-            user.otp_device = second_factor.check_code(user, self.cleaned_data.get("code", "").strip())  # type: ignore[attr-defined]
-        return cleaned
-
-
-def too_many_log_ins(request: HttpRequest) -> HttpResponse | None:
-    """Count an attempt to log in. Return the refusal where there were too many from the caller's address, else None."""
-    attempts = LogInThrottle()
-    if request.method != "POST" or attempts.allow_request(request):
-        return None
-    seconds = math.ceil(attempts.wait())
-    page = render(request, "locked_out.html", {"seconds": seconds}, status=429)
-    page["Retry-After"] = str(seconds)
-    return page
+from peerloans.web.log_in import GuardedLoginForm, too_many_log_ins
 
 
 class LoginForm(GuardedLoginForm, AdminAuthenticationForm):
@@ -115,23 +78,3 @@ def _set_up_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     device = second_factor.unconfirmed_device(request.user)
     context |= {"qr_code": second_factor.qr_code(device), "key": device.config_url.partition("secret=")[2].partition("&")[0]}
     return render(request, "admin/second_factor.html", context, status=400 if "error" in context else 200)
-
-
-class SessionsEnd:
-    """Middleware that ends a session after SESSION_IDLE_MINUTES without a request, and SESSION_HOURS after its start.
-
-    The session stores when it was last used, at most once a minute.
-    """
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        session, now = request.session, int(time.time())
-        if SESSION_KEY in session:
-            began, used = session.get("began", now), session.get("used", now)
-            if now - began > settings.SESSION_HOURS * 3600 or now - used > settings.SESSION_IDLE_MINUTES * 60:
-                logout(request)
-            elif "used" not in session or now - used >= 60:
-                session["began"], session["used"] = began, now
-        return self.get_response(request)

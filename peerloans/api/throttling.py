@@ -1,6 +1,6 @@
 """Limit how often a caller may ask, in fixed windows of time. Without Redis there is no limit.
 
-The rates are the settings THROTTLE and THROTTLE_LOGIN (peerloans/settings.py).
+The rates and their defaults are the settings THROTTLE and THROTTLE_LOGIN in peerloans/settings.py.
 
 Redis counts the requests of all processes. Each process reports to it once for every hundredth of the limit and counts by
 itself in between, so most requests need no Redis. A caller who is served by several processes may therefore exceed the limit

@@ -14,9 +14,9 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django_otp.middleware import OTPMiddleware
 
-from peerloans.admin import site
 from peerloans.api import problem_details
 from peerloans.web import door
+from peerloans.web.sessions import SessionTimeoutMiddleware
 
 API_PATHS = ("/api/v1/", "/ziptocbsa", "/cbsa")
 
@@ -62,7 +62,7 @@ class PageOTPMiddleware(PagesOnly, OTPMiddleware):  # type: ignore[misc]
     """Note on `request.user` whether the session has shown a second factor."""
 
 
-class PageSessionTimeoutMiddleware(PagesOnly, site.SessionsEnd):
+class PageSessionTimeoutMiddleware(PagesOnly, SessionTimeoutMiddleware):
     """End a session that is idle or old."""
 
 

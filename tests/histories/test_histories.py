@@ -26,7 +26,7 @@ from loans.services import staff_overrides
 from loans.services.bank_events import Notice, answer_another_payment, answer_same_payment, assign_bank_event, record_bank_event
 from loans.services.expiry import expire_due
 from loans.services.loans import close_loan_at_settled, extend_loan, withdraw_loan
-from loans.services.refunds import send_refunds
+from loans.services.payment_files import send_refunds
 from loans.services.reservations import cancel_reservation, start_transfer
 from loans.services.settlement import settle_ahead_of_turn, settle_due
 from loans.services.staff_overrides import extend_reservation, reinstate_reservation

@@ -16,7 +16,7 @@ from loans.models import Investor, Loan, Reservation, StandingOrder, StandingOrd
 from loans.selectors.offers import loan_offer
 from loans.services.expiry import expire_due
 from loans.services.loans import announce_loan, close_loan_at_settled, open_announced_loans
-from loans.services.refunds import send_refunds
+from loans.services.payment_files import send_refunds
 from loans.services.reservations import cancel_reservation, reserve, start_transfer
 from loans.services.settlement import settle_due
 from loans.services.staff_overrides import accept_amount, cancel_by_staff, reinstate_reservation

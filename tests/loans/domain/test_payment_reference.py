@@ -1,12 +1,13 @@
 """The reference of a payment is read from any text that holds one, and from no other."""
 
 import re
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loans.domain.payment_reference import reference_in
+from loans.domain.payment_reference import reference_in, refund_reference, transfer_reference
 
 REFERENCE = "T-A2A6CC29DF81"
 references = st.builds("{}-{}".format, st.sampled_from("TR"), st.text("0123456789ABCDEF", min_size=12, max_size=12))
@@ -38,6 +39,17 @@ references = st.builds("{}-{}".format, st.sampled_from("TR"), st.text("012345678
 )
 def test_examples(text: str, reference: str | None) -> None:
     assert reference_in(text) == reference
+
+
+def test_a_reference_is_the_first_digits_of_the_id() -> None:
+    row_id = UUID("a2a6cc29-df81-4a6e-8f0e-000000000000")
+    assert (transfer_reference(row_id), refund_reference(row_id)) == (REFERENCE, "R-A2A6CC29DF81")
+
+
+@given(st.uuids())
+def test_what_is_written_is_read(row_id: UUID) -> None:
+    for reference in (transfer_reference(row_id), refund_reference(row_id)):
+        assert reference_in(f"Payment {reference} thanks") == reference
 
 
 @given(references, st.lists(st.sampled_from(["", " ", "-", "  "]), min_size=13, max_size=13), st.booleans())

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,6 +26,7 @@ from loans.domain.settlement_rules import (
     pro_rata,
 )
 
+CONTRIBUTING = Path(__file__).resolve().parents[3] / "CONTRIBUTING.md"
 START = datetime(2026, 7, 1, tzinfo=UTC)
 D = Decimal
 
@@ -48,6 +51,13 @@ def queue(*reservations: tuple[str | Decimal, int | None]) -> list[Reservation]:
 def settled(allocations: list[Allocation]) -> dict[int, str]:
     """Return the dollars of each allocation by the reservation's number."""
     return {allocation.reservation.number: str(allocation.amount) for allocation in allocations}
+
+
+def test_the_rule_that_contributing_shows_works() -> None:
+    names: dict[str, Any] = {"fifo": fifo}
+    exec(CONTRIBUTING.read_text().split("```python\n")[1].split("```")[0], names)  # noqa: S102
+    reservations = queue(("50", 1), ("90", 2), ("90", None), ("90", 3))
+    assert settled(names["largest_first"](reservations, LoanToSettle(D(150)))) == {2: "90", 4: "60"}
 
 
 FIFO = [

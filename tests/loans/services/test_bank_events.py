@@ -1,6 +1,5 @@
 """Record bank events: each case of the rules for money, with the accounts of all reservations checked after each test."""
 
-import csv
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,10 +13,10 @@ from django.db.models import Sum
 
 from loans.domain.errors import IllegalTransition, NotFound
 from loans.domain.states import Direction, TransferStatus
-from loans.models import BankEvent, PaymentFile, Reservation, ReviewItem, Transfer, Transition
+from loans.models import BankEvent, Reservation, ReviewItem, Transfer, Transition
 from loans.services.bank_events import Notice, answer_another_payment, answer_same_payment, assign_bank_event, record_bank_event
 from loans.services.expiry import expire_due
-from loans.services.refunds import send_refunds
+from loans.services.payment_files import send_refunds
 from loans.services.settlement import settle_ahead_of_turn, settle_loans
 from loans.services.staff_overrides import accept_amount, cancel_by_staff, record_money, reinstate_reservation, reverse_payment
 from tests.factories import (
@@ -575,22 +574,7 @@ def test_an_unmatched_payment_that_names_the_investor_is_listed_with_that_reserv
     assert inbound(reservation).reference in ReviewItem.objects.get().detail
 
 
-# --- Send refunds --------------------------------------------------------------------------------------------------------
-def test_a_payment_file_names_each_refund_once_and_is_kept_as_it_was() -> None:
-    first, second = with_refund(), with_refund()
-    second.reservation.investor.name = "=cmd()"
-    second.reservation.investor.save()
-    file = send_refunds(refund_ids=[second.pk, first.pk], actor=STAFF, reason="a test", now=NOON)
-    header, *lines = csv.reader(file.content.splitlines())
-    assert header == ["reference", "amount", "currency", "investor", "loan", "payment_references"]
-    assert sorted(line[0] for line in lines) == sorted([first.reference, second.reference])
-    assert {line[3] for line in lines} == {first.reservation.investor.name, "'=cmd()"}
-    assert Transition.objects.filter(event="sent", reason="a test").count() == 2
-    with pytest.raises(IllegalTransition):
-        send_refunds(refund_ids=[first.pk], actor=STAFF, reason="again", now=LATER)
-    assert PaymentFile.objects.count() == 1
-
-
+# --- Refunds that were sent or paid, and reinstatement ---------------------------------------------------------------------
 def test_a_reservation_whose_refund_was_sent_is_not_reinstated() -> None:
     refund = with_refund()
     send_refunds(refund_ids=[refund.pk], actor=STAFF, reason="a test", now=NOON)

@@ -15,7 +15,7 @@ from django.db import transaction
 
 from loans.models import Reservation, Transfer
 from loans.services.bank_events import Notice, record_bank_event
-from loans.services.refunds import send_refunds
+from loans.services.payment_files import send_refunds
 from loans.services.staff_overrides import cancel_by_staff, reinstate_reservation
 from tests.factories import NOON, STAFF, LoanFactory, funded, inbound, money_comes, pending
 

@@ -86,7 +86,7 @@ def test_wrong_passwords_lock_the_name_out(client: Client, investor: Investor, s
 
 @pytest.mark.usefixtures("investor")
 def test_log_ins_from_one_address_are_limited(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("peerloans.admin.site.LogInThrottle.rate", "2/m", raising=False)
+    monkeypatch.setattr("peerloans.web.log_in.LogInThrottle.rate", "2/m", raising=False)
     responses = [log_in(client, "wrong") for _ in range(3)]
     assert [response.status_code for response in responses] == [200, 200, 429]
     assert int(responses[-1].headers["Retry-After"]) > 0

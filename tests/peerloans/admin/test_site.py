@@ -1,4 +1,4 @@
-"""Logging in to the admin, the second factor, and the end of sessions and tokens."""
+"""Logging in to the admin, the second factor, and the end of tokens."""
 
 import re
 from typing import Any
@@ -10,7 +10,6 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session
-from django.db import OperationalError, connection
 from django.test import Client, RequestFactory
 from django_otp.oath import totp
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -158,37 +157,6 @@ def test_wrong_passwords_at_the_api_count_too(client: Client, staff: User) -> No
     assert [ask("wrong").status_code for _ in range(10)][:9] == [401] * 9
     locked = ask(PASSWORD)
     assert (locked.status_code, locked.json()["code"], locked.headers["Retry-After"]) == (429, "throttled", "900")
-
-
-# --- Sessions -------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("minutes", "steps", "stays"), [(59, 1, True), (61, 1, False), (50, 14, True), (50, 15, False)])
-def test_a_session_ends_when_idle_and_after_twelve_hours(client: Client, staff: User, minutes: int, steps: int, stays: bool) -> None:
-    with time_machine.travel(NOON, tick=False) as clock:
-        client.force_login(staff)
-        assert is_logged_in(client)
-        for _ in range(steps):
-            clock.shift(60 * minutes)
-            was_in = is_logged_in(client)
-        assert was_in is stays
-
-
-@pytest.mark.parametrize(("fault", "status"), [(OperationalError("the connection is lost"), 503), (None, 400)])
-def test_a_session_that_cannot_be_saved_differs_from_one_that_has_ended(
-    client: Client, staff: User, fault: Exception | None, status: int
-) -> None:
-    client.force_login(staff)
-
-    def meanwhile(execute: Any, sql: str, *rest: Any) -> Any:
-        if sql.startswith('UPDATE "django_session"'):
-            if fault:
-                raise fault
-            Session.objects.all().delete()
-        return execute(sql, *rest)
-
-    client.raise_request_exception = False
-    with connection.execute_wrapper(meanwhile):
-        answer = client.get("/admin/")
-    assert (answer.status_code, answer.headers.get("Retry-After")) == (status, "2" if fault else None)
 
 
 def test_the_login_does_not_redirect_to_another_site(client: Client, staff: User) -> None:
