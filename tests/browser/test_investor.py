@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.contrib.auth.hashers import make_password
@@ -14,10 +15,12 @@ from loans.demo import sandbox_bank, scenario
 from loans.models import Investor, Reservation
 from loans.notifications.deliveries import deliver_due
 from loans.services.bank_events import record_bank_event
+from loans.services.loans import announce_loan
+from loans.services.loans import open_loan as open_now
 from loans.services.settlement import settle_due
 from tests.browser.conftest import in_all_looks, serious, shoot, shoot_all_looks
 from tests.browser.test_market import open_loan, tab_to
-from tests.factories import InvestorFactory, canceled, funded, pending, reserved, settled, waiting
+from tests.factories import STAFF, DraftFactory, InvestorFactory, canceled, funded, pending, reserved, settled, waiting
 from tests.loans.notifications.listener import Listener, listening
 
 PASSWORD = "a long password"
@@ -133,6 +136,44 @@ def test_every_page_of_the_account_fits_every_screen_and_is_accessible(page: Pag
         for look in in_all_looks(page, ["wide-light", "phone-dark"]):
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than the screen, {look}"
             assert serious(page) == [], f"{name}, {look}"
+
+
+@pytest.mark.usefixtures("investor")
+def test_a_standing_order_is_kept_and_an_opening_serves_it(page: Page) -> None:
+    """An order is previewed and kept; a loan opens with too low a rate, then an announced one opens."""
+    open_loan(reference="PL-0001", title="Four flats by the sea", market_cbsa="31080", market_msa="Los Angeles-Long Beach-Anaheim, CA")
+    page.goto("/account/standing-orders/")
+    log_in(page)
+    page.get_by_role("button", name="New standing order").press("Enter")
+    for name, value in {"states": "ca, wa", "least_rate": "8", "amount": "5,000", "at_least": "1,000", "cap": "50,000"}.items():
+        page.locator(f"[name={name}]").fill(value)
+    page.get_by_role("button", name="See which loans match").press("Enter")
+    expect(page.get_by_role("heading", level=2, name="match")).to_have_text("1 of the 1 loans of the last 180 days match")
+    assert serious(page) == []
+    shoot_all_looks(page, "account-order-new")
+    shoot(page, "investor-order-new")
+    page.get_by_role("button", name="Keep this order").press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Standing order")
+    open_loan(reference="PL-0002", title="Eight flats on the hill", annual_rate=Decimal("7.00"))
+    announced = DraftFactory(reference="PL-0003", title="Six flats in the old town", now=timezone.now())
+    announce_loan(reference="PL-0003", opens_at=timezone.now() + timedelta(hours=3), actor=STAFF)
+    page.goto("/")
+    expect(page.get_by_role("heading", name="Opening soon")).to_be_visible()
+    shoot_all_looks(page, "market-upcoming")
+    page.get_by_role("link", name="Six flats in the old town").press("Enter")
+    expect(page.get_by_text("Until then nobody can reserve.")).to_be_visible()
+    assert serious(page) == []
+    shoot_all_looks(page, "loan-upcoming")
+    open_now(reference=announced.reference, actor=STAFF)
+    page.goto("/account/standing-orders/")
+    page.locator("h2 a").press("Enter")
+    expect(page.get_by_text("its rate is lower than you want.")).to_be_visible()
+    expect(page.get_by_text("Reserved $5,000.00")).to_be_visible()
+    for look in in_all_looks(page, ["wide-light", "phone-dark"]):
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
+        assert serious(page) == [], look
+    shoot_all_looks(page, "account-order")
+    shoot(page, "investor-order")
 
 
 def test_a_program_is_let_in_by_keyboard_alone(page: Page, investor: Investor, listener: Listener) -> None:

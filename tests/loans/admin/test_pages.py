@@ -68,7 +68,7 @@ def test_a_page_takes_the_same_queries_for_more_related_rows(superuser: Client, 
     reservation = settled_now(loan)
     for url in (f"/admin/loans/loan/{loan.pk}/change/", f"/admin/loans/reservation/{reservation.pk}/change/"):
         read_page(superuser, url)
-        with django_assert_num_queries(12, exact=False) as few:
+        with django_assert_num_queries(13, exact=False) as few:
             read_page(superuser, url)
         for _ in range(4):
             settled_now(loan)
