@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from loans.demo import sandbox_bank
+from loans.demo.sandbox_bank import Habits, notices
 from loans.models import Loan, User, WebhookEndpoint
 from loans.notifications import deliveries
-from loans.services.bank_events import Notice
+from loans.services.bank_events import Notice, record_bank_event
 from loans.services.settlement import settle_due
+from peerloans.database.clock import database_now
 from tests.factories import InvestorFactory
 from tests.loans.notifications.listener import Listener
 
@@ -36,6 +39,14 @@ def jobs() -> None:
     """Do what the worker does within a second."""
     settle_due()
     deliveries.deliver_due()
+
+
+def bank() -> None:
+    """Do what the sandbox bank of `make run` does within a minute, with money that always comes."""
+    habits = Habits(timedelta(seconds=20), fail=0, late=0, short=0, seed=1)
+    for notice in list(notices(habits, database_now(None))):
+        record_bank_event(notice)
+    jobs()
 
 
 # --- The commands -----------------------------------------------------------------------------------------------------
@@ -88,6 +99,8 @@ def test_the_commands_give_the_answers_of_the_page(transactional_db: None, live_
     for command, expected in commands():
         if command.startswith("secret="):
             settings.BANK_WEBHOOK_SECRETS = [BANK_SECRET]
+        if command.startswith("sleep"):
+            bank()
         answer = shell.answer(command.replace("http://localhost:8000", live_server.url))
         assert outline(answer) == outline(expected), command
         if "bank-events" in command:
