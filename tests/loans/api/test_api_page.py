@@ -14,6 +14,7 @@ from uuid import uuid4
 import httpcore
 import pytest
 from django.core.management import call_command
+from django.urls import include, path
 from django.utils import timezone
 
 from loans.demo import sandbox_bank
@@ -22,6 +23,7 @@ from loans.models import Loan, User, WebhookEndpoint
 from loans.notifications import deliveries
 from loans.services.bank_events import Notice, record_bank_event
 from loans.services.settlement import settle_due
+from peerloans import urls
 from peerloans.database.clock import database_now
 from tests.factories import InvestorFactory
 from tests.loans.notifications.listener import Listener
@@ -29,6 +31,11 @@ from tests.loans.notifications.listener import Listener
 PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 TOOLS = "command -v jq openssl && curl --json '' --version"
 BANK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+# The site as debug has it, whatever the settings were when another test first read its addresses.
+urlpatterns = [path("api/sandbox/", include("loans.api.sandbox_urls")), *urls.urlpatterns]
+handler404, handler500 = urls.handler404, urls.handler500
 
 
 def blocks(language: str) -> list[str]:
@@ -95,6 +102,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 def test_the_commands_give_the_answers_of_the_page(transactional_db: None, live_server: Any, settings: Any, shell: Shell) -> None:
     settings.DEBUG = True
+    settings.ROOT_URLCONF = __name__
     call_command("seed_demo", verbosity=0)
     for command, expected in commands():
         if command.startswith("secret="):
