@@ -116,3 +116,11 @@ def locks_first() -> Callable[[], contextlib.AbstractContextManager[None]]:
         assert not [sql for sql in statements[:locked] if _WRITE.search(sql)], "written before the lock"
 
     return watch
+
+
+@pytest.fixture
+def clock_put_back(transactional_db: None) -> Iterator[None]:
+    """Put the sandbox's clock back after a test that moves it with real commits, so that the next test has the real time."""
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("DROP SCHEMA IF EXISTS sandbox CASCADE")

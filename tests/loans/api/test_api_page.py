@@ -100,6 +100,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
         process.terminate()
 
 
+@pytest.mark.usefixtures("clock_put_back")
 def test_the_commands_give_the_answers_of_the_page(transactional_db: None, live_server: Any, settings: Any, shell: Shell) -> None:
     settings.DEBUG = True
     settings.ROOT_URLCONF = __name__

@@ -1,12 +1,10 @@
 """Where DEBUG is on, a program moves the time and sees what falls due."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
 from django.urls import include, path
 from django.utils.dateparse import parse_datetime
@@ -33,13 +31,6 @@ def _in_sandbox(settings: Settings) -> None:
     settings.DEBUG = True
 
 
-@pytest.fixture
-def _put_back(transactional_db: None) -> Iterator[None]:
-    yield
-    with connection.cursor() as cursor:
-        cursor.execute("DROP SCHEMA sandbox CASCADE")
-
-
 def move(**body: Any) -> Any:
     return Client().post(CLOCK, body, content_type="application/json")
 
@@ -51,7 +42,7 @@ def ahead(answer: Any) -> timedelta:
     return timedelta(minutes=round((at - real_now(None)) / timedelta(minutes=1)))
 
 
-@pytest.mark.usefixtures("_put_back")
+@pytest.mark.usefixtures("clock_put_back")
 def test_a_reservation_lapses_after_a_day_and_its_message_is_sent(investor: Caller, loan: Loan, listener: Listener) -> None:
     WebhookEndpoint.objects.create(investor=investor.investor, url=listener.url)
     made = investor.post(f"loans/{loan.reference}/reservations/", {"amount": 1000}).json()
@@ -65,7 +56,7 @@ def test_a_reservation_lapses_after_a_day_and_its_message_is_sent(investor: Call
     assert not Delivery.objects.filter(status="waiting").exclude(endpoint=None).exists()
 
 
-@pytest.mark.usefixtures("_put_back")
+@pytest.mark.usefixtures("clock_put_back")
 def test_a_former_secret_signs_for_a_day(investor: Caller, loan: Loan, listener: Listener) -> None:
     endpoint = WebhookEndpoint.objects.create(investor=investor.investor, url=listener.url)
     move(advance="P9D")

@@ -1,6 +1,5 @@
 """A sandbox's clock is moved for all that asks the database for the time, and for no system that is real."""
 
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 
@@ -49,14 +48,7 @@ def test_every_clock_moves_by_the_sum_of_the_spans() -> None:
     assert round((at - real_now(None)) / MINUTE) == 1530
 
 
-@pytest.fixture
-def _put_back(transactional_db: None) -> Iterator[None]:
-    yield
-    with connection.cursor() as cursor:
-        cursor.execute("DROP SCHEMA IF EXISTS sandbox CASCADE")
-
-
-@pytest.mark.usefixtures("_in_sandbox", "_put_back")
+@pytest.mark.usefixtures("_in_sandbox", "clock_put_back")
 def test_kept_statements_of_other_connections_see_it() -> None:
     """The statement is prepared before the schema exists, and again kept between the moves."""
     with closing(connection.copy()) as other:
