@@ -54,6 +54,7 @@ from peerloans.wording import deadline_text, dollars_text
 
 logger = logging.getLogger(__name__)
 
+INSERTED_AT_ONCE = 1_000  # A statement has at most 65,535 parameters.
 DELIVER_TASK = "loans.tasks.deliver"
 # After these events more counts in the limits of the reservation's investor. A reservation that lapses counts by its deadline alone.
 COUNTS_MORE = {
@@ -525,7 +526,7 @@ class UnitOfWork:
         self._refuse_own_matter()
         loans = list(self._changed_loans.values())
         if self._new_reservations:
-            Reservation.objects.bulk_create(self._new_reservations)
+            Reservation.objects.bulk_create(self._new_reservations, batch_size=INSERTED_AT_ONCE)
         if self._changed_entries:
             WaitingListEntry.objects.bulk_create(
                 self._changed_entries.values(),

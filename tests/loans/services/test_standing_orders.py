@@ -10,7 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from loans.domain.errors import BelowMinimum, IllegalTransition, Invalid, LoanNotOpen, NotAccredited, NotFound
 from loans.domain.overbooking import OverbookingPolicy
 from loans.domain.standing_orders import MOST_ORDERS
-from loans.models import Investor, Loan, Reservation, ReviewItem, StandingOrder, StandingOrderTransition, Transition
+from loans.models import Investor, Loan, Reservation, ReviewItem, StandingOrder, StandingOrderTransition, Transition, User
 from loans.selectors.standing_orders import forecast_opening, line_positions, preview, recent_openings, used_dollars
 from loans.services.closing_values import record_due_closing_values
 from loans.services.loans import announce_loan, edit_loan, open_announced_loans, open_loan, withdraw_loan
@@ -200,6 +200,21 @@ def test_two_orders_of_one_investor_stay_within_the_investors_limit() -> None:
     orders = [standing_order(10_000, investor=investor) for _ in range(3)]
     loan = LoanFactory()
     assert [outcome(order, loan) for order in orders] == [10_000, 5_000, "investor"]
+
+
+def test_an_opening_makes_more_reservations_than_one_statement_could_insert() -> None:
+    many = 5_000
+    users = User.objects.bulk_create([User(username=f"many{number}") for number in range(many)], batch_size=1_000)
+    investors = Investor.objects.bulk_create([Investor(user=user, accredited_until=date(2099, 1, 1)) for user in users], batch_size=1_000)
+    dollars = {"amount": Decimal(1_000), "at_least": Decimal(1_000), "cap": Decimal(1_000)}
+    orders = [
+        StandingOrder(investor=investor, state="active", place=place, created_at=NOON, **dollars)
+        for place, investor in enumerate(investors, start=1)
+    ]
+    StandingOrder.objects.bulk_create(orders, batch_size=1_000)
+    loan = LoanFactory(amount=Decimal(10_000_000))
+    assert (loan.last_number, loan.claimed) == (many, 5_000_000)
+    assert StandingOrderTransition.objects.filter(loan=loan, amount=1_000).count() == many
 
 
 def test_an_order_below_the_loans_minimum_is_passed_over() -> None:
