@@ -27,6 +27,7 @@ _RESERVATION_COLUMNS = (
     "refunded",
     "lost",
 )
+_NEW_RESERVATION_COLUMNS = ("loan_id", "investor_id", "number", "standing_order_id", "created_at", *_RESERVATION_COLUMNS)
 _TRANSFER_CHANGES = ("status", "amount", "moved", "cleared_at", "ended_at", "occurred_at")
 _TRANSFER_COLUMNS = ("id", "reservation_id", "direction", "method", "reference", "created_at", *_TRANSFER_CHANGES)
 _TRANSITION_COLUMNS = (
@@ -51,9 +52,15 @@ _TRANSITION_COLUMNS = (
 
 
 def write_changes(
-    loans: Sequence[Loan], reservations: Sequence[Reservation], transfers: Sequence[Transfer], transitions: Sequence[Transition]
+    loans: Sequence[Loan],
+    new_reservations: Sequence[Reservation],
+    reservations: Sequence[Reservation],
+    transfers: Sequence[Transfer],
+    transitions: Sequence[Transition],
 ) -> None:
-    """Update the loans and reservations, insert or update the transfers, and append the transitions in their order.
+    """Insert the new reservations, update the loans and reservations, insert or update the transfers, and append the transitions.
+
+    The transitions keep their order.
 
     Raises:
         ValueError: a number has more decimal places than its column.
@@ -61,27 +68,31 @@ def write_changes(
         django.db.IntegrityError: a constraint does not hold.
     """
     # The arrays follow in the order in which the statement names their tables.
-    new_reservations, reservation_arrays = _rows(Reservation, _RESERVATION_COLUMNS, reservations)
-    new_transfers, transfer_arrays = _rows(Transfer, _TRANSFER_COLUMNS, transfers)
+    inserted_reservations, inserted_arrays = _rows(Reservation, _NEW_RESERVATION_COLUMNS, new_reservations)
+    changed_reservations, reservation_arrays = _rows(Reservation, _RESERVATION_COLUMNS, reservations)
+    changed_transfers, transfer_arrays = _rows(Transfer, _TRANSFER_COLUMNS, transfers)
     new_transitions, transition_arrays = _rows(Transition, _TRANSITION_COLUMNS, transitions)
-    new_loans, loan_arrays = _rows(Loan, _LOAN_COLUMNS, loans)
+    changed_loans, loan_arrays = _rows(Loan, _LOAN_COLUMNS, loans)
     statement = f"""
-        WITH reservations AS (
+        WITH new_reservations AS (
+            INSERT INTO loans_reservation ({", ".join(_NEW_RESERVATION_COLUMNS)})
+            SELECT {", ".join(_NEW_RESERVATION_COLUMNS)} FROM {inserted_reservations} ORDER BY line
+        ), reservations AS (
             UPDATE loans_reservation AS old SET {_assign(_RESERVATION_COLUMNS[1:], "new")}
-            FROM {new_reservations} WHERE old.id = new.id
+            FROM {changed_reservations} WHERE old.id = new.id
         ), transfers AS (
             INSERT INTO loans_transfer ({", ".join(_TRANSFER_COLUMNS)})
-            SELECT {", ".join(_TRANSFER_COLUMNS)} FROM {new_transfers}
+            SELECT {", ".join(_TRANSFER_COLUMNS)} FROM {changed_transfers}
             ON CONFLICT (id) DO UPDATE SET {_assign(_TRANSFER_CHANGES, "excluded")}
         ), history AS (
             INSERT INTO loans_transition ({", ".join(_TRANSITION_COLUMNS)})
             SELECT {", ".join(_TRANSITION_COLUMNS)} FROM {new_transitions} ORDER BY line
         )
         UPDATE loans_loan AS old SET {_assign(_LOAN_COLUMNS[1:], "new")}, version = old.version + 1
-        FROM {new_loans} WHERE old.id = new.id
+        FROM {changed_loans} WHERE old.id = new.id
     """
     with connection.cursor() as cursor:
-        cursor.execute(statement, [*reservation_arrays, *transfer_arrays, *transition_arrays, *loan_arrays])
+        cursor.execute(statement, [*inserted_arrays, *reservation_arrays, *transfer_arrays, *transition_arrays, *loan_arrays])
 
 
 def refuse_extra_decimals(number: Decimal, places: int = 2) -> Decimal:

@@ -54,7 +54,6 @@ from peerloans.wording import deadline_text, dollars_text
 
 logger = logging.getLogger(__name__)
 
-INSERTED_AT_ONCE = 1_000  # A statement has at most 65,535 parameters.
 DELIVER_TASK = "loans.tasks.deliver"
 # After these events more counts in the limits of the reservation's investor. A reservation that lapses counts by its deadline alone.
 COUNTS_MORE = {
@@ -525,8 +524,6 @@ class UnitOfWork:
             return
         self._refuse_own_matter()
         loans = list(self._changed_loans.values())
-        if self._new_reservations:
-            Reservation.objects.bulk_create(self._new_reservations, batch_size=INSERTED_AT_ONCE)
         if self._changed_entries:
             WaitingListEntry.objects.bulk_create(
                 self._changed_entries.values(),
@@ -534,7 +531,8 @@ class UnitOfWork:
                 unique_fields=["id"],
                 update_fields=["state", "reservation", "ended_at"],
             )
-        write_changes(loans, list(self._changed_reservations.values()), list(self._changed_transfers.values()), self._transitions)
+        changed_reservations, changed_transfers = list(self._changed_reservations.values()), list(self._changed_transfers.values())
+        write_changes(loans, self._new_reservations, changed_reservations, changed_transfers, self._transitions)
         for loan in loans:
             loan.version += 1  # The statement has done the same in the database.
         transaction.on_commit(self._publish_remaining, robust=True)

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench import crowd, imports, jobs, posts, reads, reserve_service
+from tests.bench import crowd, imports, jobs, openings, posts, reads, reserve_service
 from tests.bench.figures import COLUMNS, Figure, cells, line, markdown
 from tests.bench.servers import ROOT, bench_databases
 
@@ -27,6 +27,7 @@ WORK = {
     "settle": jobs.settlements,
     "remaining": reads.remaining,
     "lists": reads.lists,
+    "openings": openings.figures,
     "crowd": crowd.figures,
 }
 

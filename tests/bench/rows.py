@@ -6,6 +6,8 @@ INVESTORS = 1_000
 RESERVATIONS_EACH = 100
 SIZES = (100, 1_000, 10_000, 100_000)  # live reservations of the loans C-100 to C-100000
 OPENING = 4_000_000  # the loans O-1, O-2, … have ids above
+DRAFT = 6_000_000  # the drafts D-6000001, D-6000002, … have these ids
+ORDERS = 10_000  # standing orders
 TOKEN = "bench-{:09}"  # of the investor with this id
 
 _LOAN = """
@@ -24,6 +26,7 @@ _RESERVATION = """
 # - C-100, …: as many live reservations as the name says.   - FULL: nothing is available.
 # - O-1, …: no reservation yet; 625 of $1,000 fit.
 # - W-1: as B-1, but a hundred wait for $100,000.   - W-FULL: nothing is available, and a hundred wait.
+# - D-6000001, …: drafts, of whose dollars standing orders get 2,500 times $1,000; from D-6000101 on, 10,000 times.
 # - S-1, …: oversold, all money here; eighty of its hundred reservations can be settled.
 ROWS = f"""
 SET session_replication_role = replica;
@@ -75,6 +78,13 @@ INSERT INTO loans_waitinglistentry (id, loan_id, investor_id, number, amount, at
     SELECT gen_random_uuid(), id, {INVESTORS} - n, n, 1000, 1000, 'waiting', now()
     FROM generate_series(1, 100) n, loans_loan WHERE reference LIKE 'W-%';
 UPDATE loans_loan SET waiting_entries = 100, waiting_dollars = 100000 WHERE reference LIKE 'W-%';
+
+INSERT INTO loans_standingorder (id, investor_id, states, metros, amount, at_least, cap, state, place, created_at)
+    SELECT gen_random_uuid(), 1 + n % {INVESTORS}, ARRAY[]::varchar[], ARRAY[]::varchar[], 1000, 1000, 1000000, 'active', n, now()
+    FROM generate_series(1, {ORDERS}) n;
+{_LOAN} FROM (SELECT {DRAFT} + n AS id, 'D-' || {DRAFT} + n AS reference, CASE WHEN n <= 100 THEN 5000000 ELSE 20000000 END AS amount,
+    0 AS claimed, 0 AS last_number FROM generate_series(1, 200) n) AS drafts;
+UPDATE loans_loan SET status = 'draft', opens_at = NULL, closes_at = NULL WHERE reference LIKE 'D-%';
 
 CREATE TABLE bench_loan AS SELECT * FROM loans_loan;
 CREATE TABLE bench_due AS SELECT id, loan_id, amount, expires_at FROM loans_reservation WHERE expires_at <= now();

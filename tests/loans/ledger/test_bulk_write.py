@@ -40,7 +40,7 @@ def write(model: type[models.Model], field: models.Field, value: object) -> None
     }
     setattr(rows[model], field.attname, value)
     with transaction.atomic():
-        write_changes(*([row] for row in rows.values()))
+        write_changes([rows[Loan]], [], [rows[Reservation]], [rows[Transfer]], [rows[Transition]])
 
 
 @pytest.mark.django_db
