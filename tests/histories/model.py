@@ -1,4 +1,4 @@
-"""Model one loan with the rule fifo: the rules of the system, written a second time, small, in whole cents.
+"""Model one loan with the rule fifo and the line of standing orders: the rules of the system a second time, small, in whole cents.
 
 The model shares no code with the system except the banking days. Its reservations expire at the instant at which they lapse, so it
 needs no job, no locks and no late events.
@@ -17,6 +17,7 @@ from tests.histories.bank import Account, Line, in_order, moved
 
 INVESTORS = 3
 MINIMUM = 1_000_00
+MOST_ORDERS = 10  # of one investor
 LIVE = ("reserved", "pending")
 BY_THE_BANK = ("transfer_failed", "payment_returned")
 
@@ -79,6 +80,19 @@ class Payment:
 
 
 @dataclass(eq=False)
+class Order:
+    """A standing order. `elsewhere` is what it reserved of other loans, in cents, with the deadline of each."""
+
+    investor: int
+    amount: int
+    at_least: int
+    cap: int
+    is_for_this_state: bool
+    state: str = "active"
+    elsewhere: list[tuple[int, datetime]] = field(default_factory=list)
+
+
+@dataclass(eq=False)
 class Reservation:
     """A reservation, with its money in cents. `expected` is what its newest transfer is to bring."""
 
@@ -90,6 +104,7 @@ class Reservation:
     cause: str = ""
     funded: bool = False
     settled: int = 0
+    order: Order | None = None
     expected: int = 0
     was_funded: bool = False
     was_accepted: bool = False
@@ -165,13 +180,14 @@ def allow(condition: object) -> None:
 
 
 class Model:
-    """One open loan: its reservations, and everything that can happen to them."""
+    """One loan: its reservations, and everything that can happen to them. Other loans only open."""
 
     def __init__(self, amount: int, percent: int, now: datetime, closes_at: datetime) -> None:
         self.amount, self.percent, self.now, self.closes_at = amount, percent, now, closes_at
-        self.status = "open"
+        self.status = "upcoming"
         self.reservations: list[Reservation] = []
         self.entries: list[Entry] = []
+        self.line: list[Order] = []
 
     # --- What it shows -------------------------------------------------------------------------------------------
     @property
@@ -238,11 +254,67 @@ class Model:
         own = [each for each in self.live if each.investor == investor and not each.funded]
         return max(MINIMUM, self.amount) - sum(each.amount for each in own)
 
-    def add(self, investor: int, amount: int) -> int:
-        reservation = Reservation(len(self.reservations) + 1, investor, amount, self.now + timedelta(hours=24))
+    def add(self, investor: int, amount: int, order: Order | None = None) -> int:
+        reservation = Reservation(len(self.reservations) + 1, investor, amount, self.now + timedelta(hours=24), order=order)
         reservation.is_closing_piece = amount < MINIMUM
         self.reservations.append(reservation)
         return reservation.number
+
+    # --- Standing orders ----------------------------------------------------------------------------------------------
+    def keep_order(self, order: Order) -> None:
+        allow(MINIMUM <= order.at_least <= order.amount and order.at_least <= order.cap)
+        allow(sum(each.investor == order.investor and each.state != "ended" for each in self.line) < MOST_ORDERS)
+        self.line.append(order)
+
+    def change_order(self, order: Order, state: str) -> None:
+        allow(state == order.state or order.state != "ended")
+        order.state = state
+
+    def used(self, order: Order) -> int:
+        """What is live or settled through the order."""
+        here = sum(each.settled or each.amount for each in self.reservations if each.order is order and each.state != "canceled")
+        return here + sum(amount for amount, deadline in order.elsewhere if deadline > self.now)
+
+    def open(self) -> list[int]:
+        self.status = "open"
+        given = self.serve_line(self.amount)
+        for order, amount in given:
+            if amount:
+                self.add(order.investor, amount, order)
+        return [amount for _, amount in given]
+
+    def open_another(self, amount: int) -> list[int]:
+        """Open another loan of that amount, of which nobody reserves anything after its opening."""
+        given = self.serve_line(amount)
+        for order, dollars in given:
+            if dollars:
+                order.elsewhere.append((dollars, self.now + timedelta(hours=24)))
+        return [dollars for _, dollars in given]
+
+    def serve_line(self, amount: int) -> list[tuple[Order, int]]:
+        """Return what each active order gets of a new loan, in the order of the line.
+
+        Half of the loan is theirs. If they wanted more than that, those who got something go to the end.
+        """
+        share, wanted = amount // 2, 0
+        holds: dict[int, int] = {}
+        given = []
+        for order in [each for each in self.line if each.state == "active"]:
+            wish = min(order.amount, order.cap - self.used(order), max(MINIMUM, amount) - holds.get(order.investor, 0))
+            if not order.is_for_this_state or wish < order.at_least:
+                given.append((order, 0))
+                continue
+            wanted += wish
+            dollars = min(wish, share)
+            if dollars < order.at_least:
+                dollars = 0
+            share -= dollars
+            holds[order.investor] = holds.get(order.investor, 0) + dollars
+            given.append((order, dollars))
+        if wanted > amount // 2:
+            placed = [order for order, dollars in given if dollars]
+            self.line = [order for order in self.line if order not in placed] + placed
+        return given
 
     # --- The waiting list ---------------------------------------------------------------------------------------------
     def join(self, investor: int, amount: int, at_least: int) -> None:

@@ -19,25 +19,36 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from loans.domain.actors import Actor
-from loans.models import Investor, Loan, Reservation, ReviewItem, Transfer, WaitingListEntry
+from loans.models import (
+    Investor,
+    Loan,
+    Reservation,
+    ReviewItem,
+    StandingOrder,
+    StandingOrderTransition,
+    Transfer,
+    WaitingListEntry,
+)
 from loans.selectors.offers import loan_offer
+from loans.selectors.standing_orders import used_dollars
 from loans.services import reservations as reservation_services
 from loans.services import staff_overrides
 from loans.services.bank_events import Notice, answer_another_payment, answer_same_payment, assign_bank_event, record_bank_event
 from loans.services.expiry import expire_due
-from loans.services.loans import close_loan_at_settled, extend_loan, withdraw_loan
+from loans.services.loans import announce_loan, close_loan_at_settled, extend_loan, open_announced_loans, open_loan, withdraw_loan
 from loans.services.payment_files import send_refunds
 from loans.services.reservations import cancel_reservation, start_transfer
 from loans.services.settlement import settle_ahead_of_turn, settle_due
 from loans.services.staff_overrides import extend_reservation, reinstate_reservation
+from loans.services.standing_orders import end_standing_order, pause_standing_order, resume_standing_order
 from loans.services.waiting_list import join_waiting_list, leave_waiting_list, remove_from_waiting_list, serve_waiting_lists
 from peerloans.errors import Problem
-from tests.factories import NOON, STAFF, UNLIMITED, InvestorFactory, LoanFactory
+from tests.factories import NOON, STAFF, UNLIMITED, DraftFactory, InvestorFactory, standing_order
 from tests.histories import model
 from tests.histories.bank import SOURCES, Account, Report
 
 pytestmark = pytest.mark.django_db
-AMOUNT, PERCENT, OPEN_FOR = 10_000_00, 20, timedelta(days=12)
+AMOUNT, PERCENT, OPENS_IN, OPEN_FOR = 10_000_00, 20, timedelta(hours=1), timedelta(days=12)
 STEPS_EACH = 50
 USUAL_SEED = 101  # of the short run; the long one draws another each time
 NOTICE_TYPES: dict[tuple[bool, bool], Any] = {  # by whether it is inbound, and whether the money moved onward
@@ -61,8 +72,22 @@ RESERVATIONS_WITH_SUMS = """
 """
 
 any_reservation = st.integers(0, 15)  # an even number picks among the live reservations, if there are any; 0 and 1 pick the newest
+any_investor = st.integers(0, model.INVESTORS - 1)
 how_far = st.sampled_from(["reserved", "pending", "funded", "funded"])
 sums = st.one_of(st.sampled_from([1_000_00, 2_500_00, 3_333_33, 6_000_00, 9_999_99]), st.integers(900_00, 10_000_00))
+ORDER_VERBS: dict[str, tuple[Callable[..., Any], str]] = {
+    "pause": (pause_standing_order, "paused"),
+    "resume": (resume_standing_order, "active"),
+    "end": (end_standing_order, "ended"),
+}
+orders = st.builds(
+    lambda investor, amount, less, cap, is_for_this_state: model.Order(investor, amount, amount - less, cap, is_for_this_state),
+    any_investor,
+    sums,
+    st.sampled_from([0, 0, 500_00, 4_000_00, 9_000_00, -1]),
+    st.sampled_from([3_000_00, 6_000_00, 50_000_00]),
+    st.sampled_from([True, True, True, False]),
+)
 minutes = st.sampled_from([1, 1, 1, 0, 0, -1, -60, -1_440, -4_320, 60, 2_880])  # 0 is the time of what the bank did last
 first_sources = st.sampled_from(["notice", "notice", "notice", "statement", "staff", None])  # None: not reported yet
 
@@ -108,10 +133,12 @@ class History(RuleBasedStateMachine):
         self.now = NOON
         self.undone = transaction.atomic()
         self.undone.__enter__()
-        loan = LoanFactory(amount=dollars(AMOUNT), now=NOON, closes_at=NOON + OPEN_FOR)
+        loan = DraftFactory(amount=dollars(AMOUNT), now=NOON)
+        announce_loan(reference=loan.reference, opens_at=NOON + OPENS_IN, closes_at=NOON + OPEN_FOR, actor=STAFF, now=NOON)
         self.loan_id, self.reference = loan.pk, loan.reference
         self.model = model.Model(AMOUNT, PERCENT, NOON, NOON + OPEN_FOR)
         self.ids: list[Any] = []  # of the system's reservations, in the model's order
+        self.orders: list[tuple[model.Order, StandingOrder]] = []
         self.entry_ids: list[Any] = []  # of its entries of the waiting list, in the model's order
         self.accounts: list[Account] = []  # of the bank, one for each reference
         self.delivered: list[tuple[Account, Report, str]] = []
@@ -178,7 +205,50 @@ class History(RuleBasedStateMachine):
     def reserve_what_there_is(self, amount: int, less: int) -> None:
         self.reserve_cents(amount, max(1, amount - less))
 
-    @rule(investor=st.integers(0, model.INVESTORS - 1), amount=sums, less=st.sampled_from([0, 0, 500_00, 2_500_00, 9_000_00, -1]))
+    # --- Standing orders ----------------------------------------------------------------------------------------------
+    @rule(order=orders)
+    def keep_a_standing_order(self, order: model.Order) -> None:
+        kept = self.step(
+            lambda: standing_order(
+                dollars(order.amount),
+                at_least=dollars(order.at_least),
+                cap=dollars(order.cap),
+                states=["CA"] if order.is_for_this_state else ["WA"],
+                investor=self.investors[order.investor],
+                now=self.now,
+            ),
+            lambda: self.model.keep_order(order),
+        )
+        if kept:
+            self.orders.append((order, kept))
+
+    @precondition(lambda self: self.orders)
+    @rule(newest=st.integers(0, 3), verb=st.sampled_from(sorted(ORDER_VERBS)))
+    def change_a_standing_order(self, newest: int, verb: str) -> None:
+        order, kept = self.orders[-1 - newest % len(self.orders)]
+        change, state = ORDER_VERBS[verb]
+        self.step(
+            lambda: change(order_id=kept.pk, investor=self.investors[order.investor], now=self.now),
+            lambda: self.model.change_order(order, state),
+        )
+
+    @precondition(lambda self: self.orders)
+    @rule(amount=st.sampled_from([2_000_00, 5_000_01, 30_000_00]))
+    def another_loan_opens(self, amount: int) -> None:
+        draft = DraftFactory(amount=dollars(amount), now=self.now)
+        given: list[int] = []
+        self.step(
+            lambda: open_loan(reference=draft.reference, actor=STAFF, now=self.now),
+            lambda: given.extend(self.model.open_another(amount)),
+        )
+        self.check_opening(draft, given)
+
+    def check_opening(self, loan: Loan, given: list[int]) -> None:
+        outcomes = StandingOrderTransition.objects.filter(loan=loan).order_by("id").values_list("amount", flat=True)
+        assert [cents(amount or Decimal(0)) for amount in outcomes] == given
+
+    # --- The waiting list ---------------------------------------------------------------------------------------------
+    @rule(investor=any_investor, amount=sums, less=st.sampled_from([0, 0, 500_00, 2_500_00, 9_000_00, -1]))
     def join_the_waiting_list(self, investor: int, amount: int, less: int) -> None:
         at_least = max(1, amount - less)
         of_loan = {"reference": self.reference, "investor": self.investors[investor]}
@@ -205,8 +275,15 @@ class History(RuleBasedStateMachine):
     def reserve_what_is_available(self, more: int) -> None:
         self.reserve_cents(max(1, self.model.available + more))
 
-    @initialize(reservations=st.lists(st.tuples(sums, how_far), min_size=2, max_size=4))
-    def start_with_some_reservations(self, reservations: list[tuple[int, str]]) -> None:
+    @initialize(orders=st.lists(orders, max_size=4), reservations=st.lists(st.tuples(sums, how_far), min_size=2, max_size=4))
+    def start_with_an_opening_and_some_reservations(self, orders: list[model.Order], reservations: list[tuple[int, str]]) -> None:
+        for order in orders:
+            self.keep_a_standing_order(order)
+        self.reserve_cents(1_000_00)  # is refused
+        self.step(lambda: None, lambda: self.pass_time(NOON + OPENS_IN - self.now), serves=False)
+        given: list[int] = []
+        self.step(lambda: open_announced_loans(self.now), lambda: given.extend(self.model.open()))
+        self.check_opening(Loan.objects.get(pk=self.loan_id), given)
         for amount, far in reservations:
             self.reserve_and_go_on(min(amount, max(self.model.available, 1)), far)
 
@@ -495,6 +572,7 @@ class History(RuleBasedStateMachine):
         assert cents(loan.remaining) == expected.remaining
         assert cents(offer.available) == expected.available
         self.check_waiting_list(loan)
+        self.check_line()
         for row, reservation in zip(rows, expected.reservations, strict=True):
             if row.expires_at and row.expires_at <= self.now:  # lapsed, and not expired yet
                 row.state, row.cause, row.expires_at, row.refunded = "canceled", "expired", None, row.received + row.lost
@@ -520,6 +598,15 @@ class History(RuleBasedStateMachine):
         ]
         amounts = [entry.amount for entry in entries if entry.state == "waiting"]
         assert (loan.waiting_entries, loan.waiting_dollars) == (len(amounts), sum(amounts))
+
+    def check_line(self) -> None:
+        ids = {order: kept.pk for order, kept in self.orders}
+        line = StandingOrder.objects.exclude(state="ended").order_by("place").values_list("pk", "state")
+        assert list(line) == [(ids[order], order.state) for order in self.model.line if order.state != "ended"]
+        used = used_dollars(ids.values(), self.now)
+        assert {pk: cents(amount) for pk, amount in used.items() if amount} == {
+            pk: self.model.used(order) for order, pk in ids.items() if self.model.used(order)
+        }
 
     def check_bank_account(self, row: Any, reservation: model.Reservation) -> None:
         """Compare with what the bank holds, by its own account, where it has reported everything and staff have answered."""
