@@ -90,12 +90,15 @@ def run_chaos(options: argparse.Namespace, *, disk: bool) -> list[str]:
 
 
 def report(record: Any, number: int, seconds: float, starts: int, broken: list[str]) -> None:
-    from loans.models import Loan, ReviewItem
+    from loans.models import Loan, Reservation, ReviewItem
 
     drift = ReviewItem.objects.filter(kind="drift").count()
     say(f"{number} faults in {seconds:.0f} s; servers were started again {starts} times; Redis had drifted {drift} times")
     say(f"answers: {dict(sorted(record.answers.items()))}; the slowest after {record.slowest_seconds:.1f} s")
     say(f"acknowledged: {len(record.reservations)} reservations, {len(record.transfers)} transfers, {len(record.events)} bank events")
+    by_orders = Reservation.objects.exclude(standing_order=None).count()
+    by_waiting = Reservation.objects.exclude(waitinglistentry=None).count()
+    say(f"standing orders made {by_orders} reservations, waiting lists {by_waiting}")
     done = Counter(action.action for action in record.staff_actions if action.done)
     say(f"staff confirmed {len(record.staff_actions)} actions, of which these were done: {dict(sorted(done.items()))}")
     say(f"settled {sum(Loan.objects.values_list('settled', flat=True))} dollars on {Loan.objects.count()} loans")

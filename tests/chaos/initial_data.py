@@ -1,7 +1,7 @@
-"""Make what a run begins with: open loans under every settlement rule, investors with tokens, staff, and jobs every few seconds."""
+"""Make what a run begins with: loans under every settlement rule, open or announced, investors, staff, and jobs every few seconds."""
 
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,12 +15,13 @@ from loans.domain.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
 from loans.domain.overbooking import DEFAULT_CAP, DEFAULT_RISK, OverbookingPolicy
 from loans.domain.settlement_rules import RULES
 from loans.models import Investor, Loan, User
-from loans.services.loans import create_loan, open_loan
+from loans.services.loans import announce_loan, create_loan, open_loan
 
 INVESTORS = 6
 STAFF = ("olga", "otto")
 PASSWORD = "while everything breaks"
 FEWEST_OPEN_LOANS = 6
+ANNOUNCED = [timedelta(seconds=seconds) for seconds in (20, 40, 80, 120)]  # loans that open so long after the start
 SECONDS_BETWEEN_RUNS = 3
 
 
@@ -31,6 +32,9 @@ def make(draw: random.Random) -> list[str]:
     for number in range(FEWEST_OPEN_LOANS):
         create_loan(Loan(**loan_fields(f"CH-{number}", draw)), actor=SYSTEM)
         open_loan(reference=f"CH-{number}", actor=SYSTEM)
+    for number, opens_in in enumerate(ANNOUNCED):
+        create_loan(Loan(**loan_fields(f"CH-A{number}", draw)), actor=SYSTEM)
+        announce_loan(reference=f"CH-A{number}", opens_at=datetime.now(UTC) + opens_in, actor=SYSTEM)
     for name in STAFF:
         User.objects.create_user(name, password=PASSWORD, is_staff=True).groups.set(Group.objects.filter(name="Operations"))
     return [_investor(number) for number in range(INVESTORS)]

@@ -51,6 +51,8 @@ class Record:
 
     reservations: dict[str, str] = field(default_factory=dict)  # amount by id
     transfers: dict[str, str] = field(default_factory=dict)  # reservation by reference
+    standing_orders: set[str] = field(default_factory=set)  # ids
+    waiting_entries: set[str] = field(default_factory=set)  # ids
     events: dict[str, Notice] = field(default_factory=dict)
     bank_accounts: dict[str, Decimal] = field(default_factory=dict)  # dollars that the bank holds, by reference
     staff_actions: list[ConfirmedAction] = field(default_factory=list)
@@ -138,18 +140,41 @@ class Load:
     # --- Investors --------------------------------------------------------------------------------------------------
     def _play_investor(self, token: str, draw: random.Random) -> None:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._keep_orders(headers, draw)
+        continued: set[str] = set()
         while not self.ending.is_set():
             loans = self._send_until_decided("GET", "/api/v1/loans/?status=open&page_size=50", lambda: headers).body["results"]
             if not loans:
                 continue
-            amount = Decimal(draw.randrange(100_000, 600_000)) / 100
-            answer = self._send_twice(headers, f"loans/{draw.choice(loans)['reference']}/reservations/", {"amount": str(amount)}, draw)
+            reference, body = draw.choice(loans)["reference"], {"amount": str(Decimal(draw.randrange(100_000, 600_000)) / 100)}
+            answer = self._send_twice(headers, f"loans/{reference}/reservations/", body, draw)
             if answer.status == 201:
-                reservation = answer.body
                 with self.record.lock:
-                    self.record.reservations[reservation["id"]] = reservation["amount"]
-                self._continue(headers, reservation, draw)
+                    self.record.reservations[answer.body["id"]] = answer.body["amount"]
+            elif answer.body["code"] == "over_limit":
+                self._wait(headers, reference, body, draw)
+            # Those that a standing order or an entry of a waiting list became go on like the others.
+            reserved = self._send_until_decided("GET", "/api/v1/reservations/?state=reserved", lambda: headers).body["results"]
+            for reservation in reserved:
+                if reservation["id"] not in continued:
+                    continued.add(reservation["id"])
+                    self._continue(headers, reservation, draw)
             time.sleep(PAUSE_SECONDS)
+
+    def _keep_orders(self, headers: dict[str, str], draw: random.Random) -> None:
+        """Keep two standing orders, and pause one of them."""
+        for _ in range(2):
+            body = {"amount": f"{draw.randrange(2, 9)}000.00", "at_least": "1000.00", "cap": "40000.00"}
+            kept = self._send_twice(headers, "standing-orders/", body, draw)
+            with self.record.lock:
+                self.record.standing_orders.add(kept.body["id"])
+        self._send_twice(headers, f"standing-orders/{kept.body['id']}/pause/", {}, draw)
+
+    def _wait(self, headers: dict[str, str], reference: str, body: dict[str, str], draw: random.Random) -> None:
+        joined = self._send_twice(headers, f"loans/{reference}/waiting-list/", body | {"at_least": "1000.00"}, draw)
+        if joined.status == 201:
+            with self.record.lock:
+                self.record.waiting_entries.add(joined.body["id"])
 
     def _continue(self, headers: dict[str, str], reservation: dict[str, Any], draw: random.Random) -> None:
         chance = draw.random()

@@ -69,7 +69,7 @@ class StaffSession:
         self.cookies = SimpleCookie[str]()
 
     def work(self, ending: threading.Event) -> Iterator[ConfirmedAction]:
-        """Do one action after the other on random rows until `ending` is set; make and open a new loan when few are open."""
+        """Do one action after the other on random rows until `ending` is set; make a new loan and open or announce it when few are open."""
         self._get("/admin/login/")
         self._post("/admin/login/", {"username": self.name, "password": PASSWORD, "next": "/admin/"})
         while not ending.wait(PAUSE_SECONDS):
@@ -79,7 +79,8 @@ class StaffSession:
                 loan = loan_fields(f"CH-{uuid4().hex[:8]}", self.draw)
                 self._post(f"{LOANS}add/", loan)  # a repeat is refused, because the reference is taken
                 list_path = f"{LOANS}?q={loan['reference']}"
-                yield from self._act("open", list_path, self._rows(list_path), {"closes_at": ""})
+                action, opening = self.draw.choice([("open", {}), ("announce", {"opens_at": _instant(timedelta(minutes=1))})])
+                yield from self._act(action, list_path, self._rows(list_path), {"closes_at": "", **opening})
             elif rows:
                 yield from self._act(action, list_path, rows, form_fields(self.draw))
 

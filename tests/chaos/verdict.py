@@ -10,15 +10,17 @@ from django.db import connection
 from loans.audit.history_chain import chain_history, check_chain
 from loans.audit.reconciliation import find_breaches
 from loans.audit.verify_history import verify_loan_history
-from loans.models import BankEvent, Delivery, Loan, Reservation, ReviewItem, Transfer, Transition
+from loans.models import BankEvent, Delivery, Loan, Reservation, ReviewItem, StandingOrder, Transfer, Transition, WaitingListEntry
 from loans.notifications import deliveries
 from loans.services.cache_refresh import refresh_remaining_cache
 from loans.services.expiry import expire_due
+from loans.services.loans import open_announced_loans
 from loans.services.settlement import settle_due
 from peerloans.devserver import embedded
 from tests.chaos.load import Record
 
 MOST_ROUNDS = 20
+A_MINUTE = timedelta(minutes=1)  # announced loans open by then
 AFTER_EVERYTHING = timedelta(days=40)  # every reservation without its money has lapsed, every loan has closed
 
 
@@ -26,6 +28,7 @@ def settle_all() -> None:
     """Let 40 days pass, so that no reservation waits for its money, and each loan's rule decides what is left."""
     embedded.start()
     connection.close()  # the connection is from before the faults
+    open_announced_loans(datetime.now(UTC) + A_MINUTE)
     for _ in range(MOST_ROUNDS):
         now = datetime.now(UTC) + AFTER_EVERYTHING
         if not expire_due(now) + settle_due(now):
@@ -45,9 +48,13 @@ def broken_promises(record: Record) -> list[str]:
 
 
 def _acknowledged(record: Record) -> Iterator[str]:
-    reservations = {str(key): str(amount) for key, amount in Reservation.objects.values_list("pk", "amount")}
-    yield from (f"reservation {key} was acknowledged and is not there" for key in record.reservations.keys() - reservations.keys())
-    yield from (f"reservation {key} is there and was not acknowledged" for key in reservations.keys() - record.reservations.keys())
+    asked_for = Reservation.objects.filter(standing_order=None, waitinglistentry=None)
+    yield from _differences("reservation", set(record.reservations), {str(key) for key in asked_for.values_list("pk", flat=True)})
+    yield from _differences(
+        "standing order", record.standing_orders, {str(key) for key in StandingOrder.objects.values_list("pk", flat=True)}
+    )
+    entries = {str(key) for key in WaitingListEntry.objects.values_list("pk", flat=True)}
+    yield from _differences("entry of a waiting list", record.waiting_entries, entries)
     started = Transfer.objects.filter(direction="inbound").values_list("reference", "reservation_id")
     stored = [(reference, str(reservation)) for reference, reservation in started]
     yield from (f"transfer {each} was acknowledged and is not there" for each in record.transfers.items() - set(stored))
@@ -58,8 +65,12 @@ def _acknowledged(record: Record) -> Iterator[str]:
         if count > 1
     )
     events = set(BankEvent.objects.exclude(pk__startswith="staff:").exclude(outcome="").values_list("pk", flat=True))
-    yield from (f"event {key} was acknowledged and is not there" for key in record.events.keys() - events)
-    yield from (f"event {key} is there and was not acknowledged" for key in events - record.events.keys())
+    yield from _differences("event", set(record.events), events)
+
+
+def _differences(thing: str, acknowledged: set[str], stored: set[str]) -> Iterator[str]:
+    yield from (f"{thing} {key} was acknowledged and is not there" for key in acknowledged - stored)
+    yield from (f"{thing} {key} is there and was not acknowledged" for key in stored - acknowledged)
 
 
 def _staff_actions(record: Record) -> Iterator[str]:
@@ -87,6 +98,8 @@ def _money(record: Record) -> Iterator[str]:
 def undecided() -> Iterator[str]:
     for reservation in Reservation.objects.filter(state__in=["reserved", "pending"]).order_by("pk"):
         yield f"reservation {reservation.pk} is still {reservation.state}"
+    for loan in Loan.objects.filter(status="upcoming").order_by("pk"):
+        yield f"{loan} did not open"
     for loan in Loan.objects.order_by("pk"):
         total = sum(Reservation.objects.filter(loan=loan).values_list("settled_amount", flat=True), Decimal(0))
         if total != loan.settled or total > loan.amount:
