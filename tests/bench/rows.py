@@ -26,7 +26,8 @@ _RESERVATION = """
 # - C-100, …: as many live reservations as the name says.   - FULL: nothing is available.
 # - O-1, …: no reservation yet; 625 of $1,000 fit.
 # - W-1: as B-1, but a hundred wait for $100,000.   - W-FULL: nothing is available, and a hundred wait.
-# - D-6000001, …: drafts, of whose dollars standing orders get 2,500 times $1,000; from D-6000101 on, 10,000 times.
+# - D-6000001, …: drafts of which standing orders get 2,500 times $1,000; from D-6000101 on 10,000 times; from D-6000201 on 250 times,
+#   and these are upcoming.
 # - S-1, …: oversold, all money here; eighty of its hundred reservations can be settled.
 ROWS = f"""
 SET session_replication_role = replica;
@@ -82,9 +83,10 @@ UPDATE loans_loan SET waiting_entries = 100, waiting_dollars = 100000 WHERE refe
 INSERT INTO loans_standingorder (id, investor_id, states, metros, amount, at_least, cap, state, place, created_at)
     SELECT gen_random_uuid(), 1 + n % {INVESTORS}, ARRAY[]::varchar[], ARRAY[]::varchar[], 1000, 1000, 1000000, 'active', n, now()
     FROM generate_series(1, {ORDERS}) n;
-{_LOAN} FROM (SELECT {DRAFT} + n AS id, 'D-' || {DRAFT} + n AS reference, CASE WHEN n <= 100 THEN 5000000 ELSE 20000000 END AS amount,
-    0 AS claimed, 0 AS last_number FROM generate_series(1, 200) n) AS drafts;
-UPDATE loans_loan SET status = 'draft', opens_at = NULL, closes_at = NULL WHERE reference LIKE 'D-%';
+{_LOAN} FROM (SELECT {DRAFT} + n AS id, 'D-' || {DRAFT} + n AS reference,
+    CASE WHEN n <= 100 THEN 5000000 WHEN n <= 200 THEN 20000000 ELSE 500000 END AS amount, 0 AS claimed, 0 AS last_number FROM generate_series(1, 220) n) AS drafts;
+UPDATE loans_loan SET status = 'draft', opens_at = NULL, closes_at = NULL WHERE id BETWEEN {DRAFT} + 1 AND {DRAFT} + 200;
+UPDATE loans_loan SET status = 'upcoming', opens_at = now() + interval '1 day' WHERE id > {DRAFT} + 200;
 
 CREATE TABLE bench_loan AS SELECT * FROM loans_loan;
 CREATE TABLE bench_due AS SELECT id, loan_id, amount, expires_at FROM loans_reservation WHERE expires_at <= now();
