@@ -84,7 +84,8 @@ INSERT INTO loans_standingorder (id, investor_id, states, metros, amount, at_lea
     SELECT gen_random_uuid(), 1 + n % {INVESTORS}, ARRAY[]::varchar[], ARRAY[]::varchar[], 1000, 1000, 1000000, 'active', n, now()
     FROM generate_series(1, {ORDERS}) n;
 {_LOAN} FROM (SELECT {DRAFT} + n AS id, 'D-' || {DRAFT} + n AS reference,
-    CASE WHEN n <= 100 THEN 5000000 WHEN n <= 200 THEN 20000000 ELSE 500000 END AS amount, 0 AS claimed, 0 AS last_number FROM generate_series(1, 220) n) AS drafts;
+    CASE WHEN n <= 100 THEN 5000000 WHEN n <= 200 THEN 20000000 ELSE 500000 END AS amount, 0 AS claimed, 0 AS last_number
+    FROM generate_series(1, 220) n) AS drafts;
 UPDATE loans_loan SET status = 'draft', opens_at = NULL, closes_at = NULL WHERE id BETWEEN {DRAFT} + 1 AND {DRAFT} + 200;
 UPDATE loans_loan SET status = 'upcoming', opens_at = now() + interval '1 day' WHERE id > {DRAFT} + 200;
 
