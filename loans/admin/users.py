@@ -19,9 +19,9 @@ from knox.models import AuthToken
 
 from loans.models import User
 from loans.models.token_generation import generation_of
-from peerloans.admin import second_factor
 from peerloans.admin.audit_log import log_admin_action
 from peerloans.admin.base import CsvExportAdmin, ReadOnlyAdmin
+from peerloans.web import second_factor
 
 # The pages of devices would show the secrets of second factors.
 admin.site.unregister([AuthToken, TOTPDevice, StaticDevice])

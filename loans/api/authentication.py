@@ -27,8 +27,8 @@ from loans.domain.errors import ScopeMissing
 from loans.domain.scopes import ALL, Scope
 from loans.models import Investor, User
 from loans.models.token_generation import generation_of, is_named, token_prefix
-from peerloans.admin import second_factor
 from peerloans.database.prepared import Prepared
+from peerloans.web import second_factor
 
 REMEMBERED_SECONDS = 60.0  # how long a token that was revoked by another process may still work while Redis is away
 LOOK_SECONDS = 1.0  # and how long while Redis is there

@@ -1,7 +1,4 @@
-"""Do what investors ask for: reserve part of a loan, start the transfer for it, or cancel it.
-
-The `refuse_` functions check one condition each and write what the investor reads of a refusal. The waiting list and staff use them too.
-"""
+"""Do what investors ask for: reserve part of a loan, start the transfer for it, or cancel it."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -11,21 +8,25 @@ from uuid import UUID
 from loans.domain import limits
 from loans.domain.actors import Actor
 from loans.domain.deadlines import money_deadline
-from loans.domain.errors import BelowMinimum, Busy, Invalid, InvestorLimit, LoanNotOpen, NotAccredited, OverLimit, ReservationExpired
+from loans.domain.errors import Busy
 from loans.domain.idempotency import AnsweredBefore, Key
-from loans.domain.investor_limits import LET_GO, UNFUNDED, ExceededLimit
 from loans.domain.reservation_money import ZERO_DOLLARS
-from loans.domain.states import LoanStatus, ReservationEvent, ReservationState
+from loans.domain.states import ReservationEvent, ReservationState
 from loans.ledger import locks
 from loans.ledger.admission import Admission, admit_reservation
 from loans.ledger.expiry import expire_lapsed
 from loans.ledger.unit_of_work import serve_waiting_lists, unit_of_work
-from loans.models import Investor, Loan, Reservation
+from loans.models import Investor, Reservation
 from loans.selectors.investor_limits import exceeded_limit
-from loans.selectors.offers import InvestorOffer, LoanOffer, investor_offer, may_buy
-from loans.selectors.reservations import deadline_in_history
+from loans.selectors.offers import investor_offer
 from loans.selectors.transfers import current_transfer
-from peerloans.wording import deadline_text, dollars_text
+from loans.services.refusals import (
+    refuse_beyond_limit,
+    refuse_expired,
+    refuse_more_than_asked,
+    refuse_unless_may_buy,
+    refuse_unless_offered,
+)
 
 ATTEMPTS = 3  # Other requests may take what is available between the reading of the offer and the next attempt; a third is rare.
 
@@ -68,9 +69,8 @@ def reserve(
         if admission.refused:
             offer = investor_offer(investor.pk, reference, now)
             taken = limits.taken(amount, least, offer.available)
-            _raise_if_refused(offer, taken, least)
-            if exceeded := exceeded_limit(investor.pk, offer.loan, taken, now):
-                raise investor_limit(exceeded, reference)
+            refuse_unless_offered(offer, taken, least)
+            refuse_beyond_limit(exceeded_limit(investor.pk, offer.loan, taken, now), reference)
             # The offer leaves lapsed reservations out, and the admission still counts them; of the investor's dollars it knows an upper
             # bound. So cancel lapsed ones, count the dollars, and try again. Another transaction may also have changed what counts for
             # the investor, or what is available, so this time none can.
@@ -110,74 +110,6 @@ def _admit_under_lock(
         locks.recount_unfunded(investor_id, at)
         available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
         return admit(amount=limits.taken(amount, least, available), now=at)
-
-
-def _raise_if_refused(offer: InvestorOffer, amount: Decimal, least: Decimal) -> None:
-    """Raise the refusal of a reservation of `amount` dollars, of which at least `least` had to be available."""
-    loan = offer.loan
-    refuse_unless_open(offer)
-    refuse_unless_accredited(offer.may_buy)
-    refuse_below_minimum(loan, amount)
-    if amount > offer.available:
-        freed = f"up to {dollars_text(offer.available_then)} may be available"
-        then = f" After {deadline_text(offer.frees_at)} {freed}." if offer.frees_at else ""
-        waiting = f" {loan.waiting_entries} on its waiting list come first." if loan.waiting_entries else ""
-        raise OverLimit(
-            f"{dollars_text(least)} is more than the {dollars_text(offer.available)} available of {loan.reference}.{waiting}{then}",
-            available=offer.available,
-            frees_at=offer.frees_at,
-            available_then=offer.available_then,
-            waiting_list={"entries": loan.waiting_entries, "dollars": loan.waiting_dollars},
-        )
-
-
-def refuse_more_than_asked(least: Decimal, amount: Decimal) -> None:
-    """Refuse to take at least more than is asked for. Raises: Invalid."""
-    if least > amount:
-        raise Invalid(f"{dollars_text(least)}, the least to take, is more than {dollars_text(amount)}.")
-
-
-def refuse_unless_open(offer: LoanOffer) -> None:
-    """Refuse a loan that takes no reservations. Raises: LoanNotOpen."""
-    loan = offer.loan
-    if not offer.takes_reservations:
-        raise LoanNotOpen(f"{loan.reference} takes no reservations: it {_closed(offer)}.", loan_status=loan.status)
-
-
-def refuse_unless_accredited(may_buy: bool) -> None:
-    """Refuse an investor who may not buy. Raises: NotAccredited."""
-    if not may_buy:
-        raise NotAccredited("Only accredited investors may reserve. Your accreditation is missing or has ended; ask us to renew it.")
-
-
-def refuse_below_minimum(loan: Loan, amount: Decimal) -> None:
-    """Refuse an amount that the loan does not accept as a reservation. Raises: BelowMinimum."""
-    if not limits.meets_minimum(amount, loan.minimum, loan.remaining):
-        if loan.remaining < loan.minimum:
-            raise BelowMinimum(f"Reserve exactly {dollars_text(loan.remaining)}, all that remains.", minimum=loan.remaining)
-        raise BelowMinimum(f"Reserve at least {dollars_text(loan.minimum)}.", minimum=loan.minimum)
-
-
-def investor_limit(exceeded: ExceededLimit, reference: str) -> InvestorLimit:
-    """Return the refusal that names a limit of the investor."""
-    if exceeded.limited == LET_GO:
-        detail = f"You let go of {exceeded.used} reservations within a day. With {exceeded.limit} you cannot make another one."
-    else:
-        where = "on all loans" if exceeded.limited == UNFUNDED else f"of {reference}"
-        used, most = (dollars_text(Decimal(dollars)) for dollars in (exceeded.used, exceeded.limit))
-        detail = f"You hold {used} {where} whose money we have not received; the most is {most}."
-    then = f" Try again at {deadline_text(exceeded.frees_at)}." if exceeded.frees_at else ""
-    # Texts, so that dollars and numbers of reservations have one type.
-    return InvestorLimit(
-        f"{detail}{then}", limited=exceeded.limited, limit=str(exceeded.limit), used=str(exceeded.used), frees_at=exceeded.frees_at
-    )
-
-
-def _closed(offer: LoanOffer) -> str:
-    if offer.loan.status == LoanStatus.UPCOMING and offer.loan.opens_at:
-        return f"opens at {deadline_text(offer.loan.opens_at, year=True)}"
-    closes_at = offer.loan.closes_at
-    return f"closed at {deadline_text(closes_at, year=True)}" if closes_at and closes_at <= offer.at else f"is {offer.loan.status}"
 
 
 def start_transfer(
@@ -220,25 +152,3 @@ def cancel_reservation(*, reservation_id: UUID, actor: Actor, investor_id: int, 
         refuse_expired(reservation)
         work.change_reservation(reservation, ReservationEvent.CANCELED_BY_INVESTOR)
         return reservation
-
-
-def refuse_unless_may_buy(reservation: Reservation, at: datetime) -> None:
-    """Refuse a step that commits the reservation's investor to buy, where the investor may not buy at that instant.
-
-    Raises:
-        NotAccredited: the investor is not active, or not accredited on that day.
-    """
-    if not may_buy(reservation.investor_id, at):
-        raise NotAccredited("The investor is not accredited any more, or not active, so the reservation cannot go on.")
-
-
-def refuse_expired(reservation: Reservation) -> None:
-    """Refuse an expired reservation. Call it in a unit of work, which begins by canceling lapsed ones, so that they are refused too.
-
-    Raises:
-        ReservationExpired: its cause is `expired`.
-    """
-    if reservation.cause == ReservationEvent.EXPIRED:
-        expired_at = deadline_in_history(reservation)
-        expired = f" at {deadline_text(expired_at)}" if expired_at else ""
-        raise ReservationExpired(f"This reservation expired{expired}. Make a new one.", expired_at=expired_at, state=reservation.state)

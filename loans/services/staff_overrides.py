@@ -25,7 +25,7 @@ from loans.models import BankEvent, Reservation, ReviewItem, Transfer
 from loans.selectors.reservations import last_event
 from loans.selectors.transfers import current_transfer
 from loans.services.bank_events import Notice, NoticeType, is_bank_event_recorded, record_bank_event
-from loans.services.reservations import refuse_expired, refuse_unless_may_buy
+from loans.services.refusals import refuse_expired, refuse_unless_may_buy
 from peerloans.database.clock import database_now
 from peerloans.wording import deadline_text, dollars_text, instant_text
 

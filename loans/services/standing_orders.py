@@ -19,7 +19,7 @@ from loans.ledger.standing_orders import change_order, insert_order
 from loans.models import Investor, StandingOrder
 from loans.selectors.offers import may_buy
 from loans.selectors.standing_orders import order_of_investor
-from loans.services.reservations import refuse_more_than_asked, refuse_unless_accredited
+from loans.services.refusals import refuse_more_than_asked, refuse_unless_accredited
 from peerloans.database.clock import database_now
 from peerloans.wording import dollars_text
 

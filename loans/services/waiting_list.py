@@ -18,9 +18,9 @@ from loans.models import Investor, Loan, WaitingListEntry
 from loans.selectors.investor_limits import exceeded_limit
 from loans.selectors.offers import LoanOffer, may_buy
 from loans.selectors.waiting_list import entry_of_investor, loans_with_room_for_waiting
-from loans.services.reservations import (
-    investor_limit,
+from loans.services.refusals import (
     refuse_below_minimum,
+    refuse_beyond_limit,
     refuse_more_than_asked,
     refuse_unless_accredited,
     refuse_unless_open,
@@ -66,8 +66,7 @@ def _refuse(loan: Loan, investor_id: int, amount: Decimal, least: Decimal, at: d
         raise Invalid(f"{dollars_text(amount)} is more than the {dollars_text(loan.remaining)} that remain of {loan.reference}.")
     refuse_below_minimum(loan, amount)
     refuse_below_minimum(loan, least)
-    if exceeded := exceeded_limit(investor_id, loan, least, at):
-        raise investor_limit(exceeded, loan.reference)
+    refuse_beyond_limit(exceeded_limit(investor_id, loan, least, at), loan.reference)
 
 
 def leave_waiting_list(*, entry_id: UUID, investor: Investor, now: datetime | None = None) -> WaitingListEntry:

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from loans.domain.errors import NotFound
 from loans.models import Investor, User
-from peerloans.admin import second_factor
+from peerloans.web import second_factor
 from peerloans.web.log_in import GuardedLoginForm, too_many_log_ins
 
 READS = ("GET", "HEAD")

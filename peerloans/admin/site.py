@@ -15,10 +15,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django_otp import login as log_in_device
 
-from peerloans.admin import second_factor
 from peerloans.admin.audit_log import log_admin_action
 from peerloans.admin.crafted_requests import refuse_crafted
 from peerloans.admin.lookups import with_named_lookups
+from peerloans.web import second_factor
 from peerloans.web.log_in import GuardedLoginForm, too_many_log_ins
 
 

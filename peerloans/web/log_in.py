@@ -8,8 +8,8 @@ from django.contrib.auth.forms import AuthenticationForm, UsernameField
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from peerloans.admin import second_factor
 from peerloans.api.throttling import LogInThrottle
+from peerloans.web import second_factor
 
 
 class GuardedLoginForm(AuthenticationForm):
