@@ -1,12 +1,18 @@
 #!/usr/bin/env python
 """Run Django's commands, beside a running system or alone."""
 
+import atexit
+import gc
 import os
 import signal
 import sys
 
 
 def main() -> None:
+    # A command imports a hundred thousand objects that are no garbage. To look for it among them took 0.04 s at the start and 0.15 s at
+    # the end of each command, of 0.54 s.
+    gc.set_threshold(50_000)
+    atexit.register(gc.freeze)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "peerloans.settings")
     from django.core.management import execute_from_command_line
 

@@ -129,8 +129,11 @@ class _CrosswalkRows:
             if text in self.ratios:
                 texts.append(text)
                 continue
-            ratio = check_ratio(column, text)
-            plain = text if PLAIN_RATIO.fullmatch(text) and float(text) == ratio else repr(ratio)
+            if PLAIN_RATIO.fullmatch(text) and (ratio := float(text)) <= 1:
+                plain = text
+            else:
+                ratio = check_ratio(column, text)
+                plain = repr(ratio)
             self.ratios[plain] = ratio
             texts.append(plain)
         return texts

@@ -9,9 +9,11 @@ Source: Board of Governors of the Federal Reserve System, K.8, "Holidays Observe
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import cache
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from holidays.financial.federal_reserve import FederalReserve
+if TYPE_CHECKING:
+    from holidays.financial.federal_reserve import FederalReserve
 
 NEW_YORK = ZoneInfo("America/New_York")
 CLOSING_TIME = time(18)
@@ -19,7 +21,10 @@ CLOSING_TIME = time(18)
 
 
 @cache
-def _holidays(year: int) -> FederalReserve:
+def _holidays(year: int) -> "FederalReserve":
+    # Imported here, since it takes a tenth of a second, and most commands ask for no holiday.
+    from holidays.financial.federal_reserve import FederalReserve
+
     # One complete calendar for each year. A calendar that is extended on demand is seen by other threads while it is incomplete.
     return FederalReserve(years=year, expand=False)  # type: ignore[no-untyped-call]
 

@@ -32,6 +32,7 @@ exit status:
   0  all of that is done
   1  Redis cannot be reached, or a log cannot be read; run it again when it can
 """
+    requires_system_checks = []
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
         return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **options)

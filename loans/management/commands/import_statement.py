@@ -62,6 +62,7 @@ PLAIN = {"matched", "known", "already_known", "funded", "paid"}
 
 class Command(BaseCommand):
     help = "Book the lines of a bank's statement: payments received and returned, refunds paid and bounced."
+    requires_system_checks = []
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(prog_name, subcommand, **kwargs)

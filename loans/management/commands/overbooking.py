@@ -32,6 +32,7 @@ exit status:
   0  printed
   2  there is no such draft or open loan, or the arguments are wrong
 """
+    requires_system_checks = []
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
         return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **options)

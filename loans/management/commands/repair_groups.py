@@ -12,6 +12,7 @@ class Command(BaseCommand):
         f"Give the groups {', '.join(GROUPS)} exactly the permissions that they have in a new installation, and make the groups "
         "that are missing. The members of each group stay as they are. It can be run again at any time."
     )
+    requires_system_checks = []
 
     def handle(self, *_: Any, **options: Any) -> None:
         repair_groups()

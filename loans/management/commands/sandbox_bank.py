@@ -46,6 +46,7 @@ class Command(BaseCommand):
         "after a while. Most money comes; some transfers fail, some come late, some are a cent short. With the same seed a transfer has "
         "the same outcome. Works only with DEBUG on. Exit status 0 on SIGTERM or Ctrl-C; with --once, 1 if the site refused a notice."
     )
+    requires_system_checks = []
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--site", default="http://127.0.0.1:8000", help="address of the site (default: %(default)s)")

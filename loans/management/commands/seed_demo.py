@@ -23,6 +23,7 @@ class Command(BaseCommand):
         "Fill an empty database with demo data: loans, investors, and about three weeks of what they did, played through the "
         "services. Works only with DEBUG on, because the password is public. Exit status 1 if it refuses."
     )
+    requires_system_checks = []
 
     def handle(self, **options: Any) -> None:
         if not settings.DEBUG:

@@ -30,6 +30,7 @@ exit status:
   1  a loan's history, played under its own terms, does not give what happened
   2  a loan does not exist, or the arguments are wrong
 """
+    requires_system_checks = []
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
         return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **options)
