@@ -10,7 +10,7 @@ from loans.domain.fill_curve import FillPoint
 from loans.domain.states import ReservationState
 from loans.models import Loan
 from loans.selectors.closing_values import ClosingPoint
-from loans.selectors.dashboard import WeeklyExits
+from loans.selectors.dashboard import DayFlow, WeeklyExits
 from loans.selectors.fill_curve import loan_fill_curve
 from loans.selectors.offers import LoanOffer
 from loans.selectors.overbooking import OverbookingEvidence
@@ -96,6 +96,17 @@ def _closing(title: str, subject: str, points: Sequence[ClosingPoint]) -> SafeSt
     ]
     description = f"What remained of {subject} at the end of each banking day, and what was claimed."
     return charts.curve(title, description, [point.day for point in points], lines=lines, stepped=False)
+
+
+def daily_flow_chart(days: Sequence[DayFlow]) -> SafeString:
+    """Draw the dollars that were reserved, settled and canceled on each day."""
+    lines = [
+        Series("Reserved", "first", [day.reserved for day in days]),
+        Series("Settled", "second", [day.settled for day in days]),
+        Series("Canceled", "third", [day.canceled for day in days]),
+    ]
+    description = "The dollars that were reserved, settled and canceled on each day."
+    return charts.curve("Flow by day", description, [day.day for day in days], lines=lines, stepped=False)
 
 
 def lapsed_shares_chart(rows: Sequence[WeeklyExits]) -> SafeString:

@@ -225,6 +225,7 @@ LANGUAGE_CODE = "en-us"
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "America/New_York"
+FORMAT_MODULE_PATH = "peerloans.formats"
 
 # --- Static files ---------------------------------------------------------------------------------------------------
 STATIC_URL = "static/"

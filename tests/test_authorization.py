@@ -179,6 +179,7 @@ ADMIN = {
     "admin/login/": "200 200 200 302 302 302 302",
     "admin/logout/": f"{AWAY} 405 405 405 405",
     "admin/second-factor/": f"{AWAY} 200 200 200 200",
+    "admin/search/": f"{AWAY} 200 200 200 200",
     "admin/password_change/": f"{AWAY} 200 200 200 200",
     "admin/password_change/done/": f"{AWAY} 200 200 200 200",
     "admin/autocomplete/": f"{AWAY} 403 403 403 403",  # needs the name of a field

@@ -28,6 +28,8 @@ TRANSITIONS_SHOWN = 50
 class StaffActionsAdmin(NoDeleteAdmin):
     """A model with staff actions. Each user is offered those that the user's permissions allow."""
 
+    actions_on_top, actions_on_bottom = False, True  # the foot of a list stays in sight
+
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return super().get_actions(request) | {
             action.name: (partial(_action_page, action), action.name, f"{action.label}…") for action in self.permitted_actions(request)

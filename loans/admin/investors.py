@@ -23,6 +23,9 @@ class InvestorAdmin(StaffActionsAdmin):
     ordering = ["-pk"]
     autocomplete_fields = ["user"]
 
+    def describe_found(self, investor: Investor) -> str:
+        return f"{investor.user.username}, {investor.user.email or 'no e-mail'}"
+
     def get_fields(self, request: HttpRequest, obj: Investor | None = None) -> Any:
         fields = ["user", "name", "accredited_until"]
         return [*fields, *LIMITS] if obj else fields

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import URLPattern, path
 
 from loans.admin.action_pages import StaffActionsAdmin
+from loans.admin.search import SearchAsPrinted
 from loans.admin.tables import (
     ROWS_SHOWN,
     RelatedTablesAdmin,
@@ -94,7 +95,7 @@ class LoanForm(forms.ModelForm):
 
 
 @admin.register(Loan)
-class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
+class LoanAdmin(SearchAsPrinted, RelatedTablesAdmin, StaffActionsAdmin):
     """Drafts are created and edited in the form. Once a loan has opened, its page is read-only."""
 
     form = LoanForm
@@ -110,6 +111,9 @@ class LoanAdmin(RelatedTablesAdmin, StaffActionsAdmin):
     csv_exclude = ("lottery_secret",)
     search_fields = ["reference__istartswith", "title", "city", "zip__startswith", "market_msa"]
     search_help_text = "A reference, part of a title, city or market, or the first digits of a ZIP"
+
+    def describe_found(self, loan: Loan) -> str:
+        return f"{loan.title}, {loan.city}, {loan.status}"
 
     def get_urls(self) -> list[URLPattern]:
         page = self.admin_site.admin_view(lambda request, loan_id: what_if_page(request, self, loan_id))

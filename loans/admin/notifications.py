@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from loans.models import Delivery, WebhookEndpoint
+from loans.models.notification import DeliveryStatus
 from loans.notifications import webhooks
 from loans.notifications.deliveries import retry_given_up
 from peerloans import safe_http
@@ -57,6 +58,18 @@ class WebhookEndpointAdmin(NoDeleteAdmin):
             self.message_user(request, text, messages.WARNING)
 
 
+class FailingFilter(admin.SimpleListFilter):
+    """Find the messages that wait for another attempt, since one has failed."""
+
+    title = parameter_name = "failing"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Failed, and to be tried again")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(status=DeliveryStatus.WAITING, attempts__gt=0) if self.value() else queryset
+
+
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
     """E-mails and webhooks: sent, waiting, or given up."""
@@ -81,7 +94,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         "waiting_entry__investor__user",
         "endpoint",
     ]
-    list_filter = ["status"]
+    list_filter = [FailingFilter, "status"]
     search_fields = ["reservation__loan__reference__istartswith", "reservation__investor__name", "endpoint__url"]
     ordering = ["-id"]
     actions = ["send_again"]

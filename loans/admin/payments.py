@@ -7,6 +7,7 @@ from loans.admin.search import SearchAsPrinted, of_investor
 from loans.admin.tables import dollars_column, state_column
 from loans.models import BankEvent, Transfer
 from peerloans.admin.base import ReadOnlyAdmin
+from peerloans.wording import dollars_text
 
 
 @admin.register(Transfer)
@@ -29,6 +30,9 @@ class TransferAdmin(SearchAsPrinted, ReadOnlyAdmin, StaffActionsAdmin):
     search_fields = ["reference__istartswith", "reservation__loan__reference__istartswith", *of_investor("reservation__investor")]
     search_help_text = "A transfer's or a loan's reference, a reservation such as PL-0010 #6, or an investor's name, user name or e-mail"
     to_reservation, to_transfer = "reservation__", ""
+
+    def describe_found(self, transfer: Transfer) -> str:
+        return f"{transfer.direction} {dollars_text(transfer.amount)} for {transfer.reservation}, {transfer.status}"
 
 
 @admin.register(BankEvent)

@@ -1,5 +1,6 @@
 """Show reservations, with their deadline explained and their history as a timeline."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
@@ -9,10 +10,13 @@ from django.http import HttpRequest
 from loans.admin.action_pages import StaffActionsAdmin
 from loans.admin.search import SearchAsPrinted, of_investor
 from loans.admin.tables import RelatedTablesAdmin, Table, dollars_column, state_column, transfers_table
+from loans.domain.business_calendar import end_of_day
 from loans.domain.states import CAUSES
 from loans.models import Reservation, Transfer, Transition
 from loans.selectors.reservations import explain_deadline
 from peerloans.admin.base import ReadOnlyAdmin
+from peerloans.database.clock import database_now
+from peerloans.wording import dollars_text
 
 TRANSITIONS_SHOWN = 200  # in the timeline, the latest
 
@@ -29,6 +33,29 @@ class CauseFilter(admin.SimpleListFilter):
         return queryset.filter(cause=self.value()) if self.value() else queryset
 
 
+class DeadlineFilter(admin.SimpleListFilter):
+    """Filter by when the deadline is, in New York. One at midnight ends the day before it."""
+
+    title = parameter_name = "deadline"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("today", "Until tonight"),
+            ("tomorrow", "Until tomorrow night"),
+            ("week", "Within seven days"),
+            ("none", "None: the money is here, or it has ended"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        now = database_now(None)
+        days = {"today": 0, "tomorrow": 1, "week": 6}
+        if self.value() == "none":
+            return queryset.filter(expires_at=None)
+        if self.value() in days:
+            return queryset.filter(expires_at__gt=now, expires_at__lte=end_of_day(now + timedelta(days=days[str(self.value())])))
+        return queryset
+
+
 @admin.register(Reservation)
 class ReservationAdmin(SearchAsPrinted, RelatedTablesAdmin, ReadOnlyAdmin, StaffActionsAdmin):
     list_display = [
@@ -42,13 +69,16 @@ class ReservationAdmin(SearchAsPrinted, RelatedTablesAdmin, ReadOnlyAdmin, Staff
         "funded_at",
     ]
     list_select_related = ["loan", "investor"]
-    list_filter = ["state", CauseFilter, "created_at", "expires_at"]
+    list_filter = ["state", CauseFilter, DeadlineFilter, "created_at"]
     search_fields = ["id__exact", "loan__reference__istartswith", *of_investor("investor")]
     search_help_text = (
         "A reservation such as PL-0010 #6, its id, a loan's or a transfer's reference, or an investor's name, user name or e-mail"
     )
     to_reservation, to_transfer = "", "transfers__"
     ordering = ["-created_at", "-id"]
+
+    def describe_found(self, reservation: Reservation) -> str:
+        return f"{reservation.investor}, {dollars_text(reservation.amount)}, {reservation.state}"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Reservation]:
         return super().get_queryset(request).select_related("loan", "investor")

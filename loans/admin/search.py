@@ -1,4 +1,6 @@
-"""Find rows by what pages print: a reservation as "PL-0010 #6", a transfer's reference in any writing, a user by name or e-mail."""
+"""Find rows by what pages print: a loan as "PL-0010" or "pl 10", a reservation as "PL-0010 #6", a transfer's reference in any writing, a
+user by the beginning of a name or e-mail.
+"""
 
 import re
 from typing import Any
@@ -8,8 +10,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from loans.domain.payment_reference import reference_in
+from loans.models import Loan
 
-_RESERVATION = re.compile(r"\s*([A-Za-z0-9_-]+)\s*#\s*(\d{1,18})\s*")
+_RESERVATION = re.compile(r"\s*([A-Za-z0-9 _-]+?)\s*#\s*(\d{1,18})\s*")
+_LETTERS_AND_NUMBER = re.compile(r"([a-z]+)[ _-]*0*(\d{1,6})", re.IGNORECASE)
 INVESTOR_FIELDS = ("name", "user__username__istartswith", "user__email__istartswith")
 
 
@@ -18,8 +22,26 @@ def of_investor(path: str) -> list[str]:
     return [f"{path}__{field}" for field in INVESTOR_FIELDS]
 
 
+def loan_references(text: str) -> list[str]:
+    """Return the references that a loan written like this may have: "pl 10" may be PL-0010, PL-10 or PL10."""
+    parts = _LETTERS_AND_NUMBER.fullmatch(text.strip())
+    written = [text.strip()]
+    if parts:
+        letters, number = parts.groups()
+        written += [letters + number, *(f"{letters}-{number:0>{width}}" for width in range(len(number), 7))]
+    return [each for reference in written for each in (reference, reference.upper())]
+
+
+def _as_stored(text: str) -> str:
+    """Return the reference of the loan that the text names, and any other text as it is."""
+    if not text.strip():
+        return text
+    reference: str | None = Loan.objects.filter(reference__in=loan_references(text)).values_list("reference", flat=True).first()
+    return reference or text
+
+
 class SearchAsPrinted(admin.ModelAdmin):
-    """A list whose search knows how reservations and transfers are printed. What is neither is looked for in `search_fields`.
+    """A list whose search knows how loans, reservations and transfers are printed. What is neither is looked for in `search_fields`.
 
     `to_reservation` and `to_transfer` are the lookups that lead there from a row; None where there is no such way.
     """
@@ -31,9 +53,9 @@ class SearchAsPrinted(admin.ModelAdmin):
         printed = _RESERVATION.fullmatch(search_term)
         if printed and self.to_reservation is not None:
             loan, number = printed.groups()
-            names = {f"{self.to_reservation}loan__reference__iexact": loan, f"{self.to_reservation}number": int(number)}
+            names = {f"{self.to_reservation}loan__reference": _as_stored(loan), f"{self.to_reservation}number": int(number)}
             return queryset.filter(**names), False
         reference = reference_in(search_term)
         if reference and self.to_transfer is not None:
             return queryset.filter(**{f"{self.to_transfer}reference": reference}), True
-        return super().get_search_results(request, queryset, search_term)
+        return super().get_search_results(request, queryset, _as_stored(search_term))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 
 from loans.models import StandingOrderTransition, Transfer, Transition, WaitingListEntry
+from peerloans.web.wording_filters import instant
 
 ROWS_SHOWN = 50  # in each table of a page; the list of the model has all rows
 
@@ -73,6 +75,8 @@ def _table(title: str, queryset: QuerySet[Any], columns: Sequence[str], search: 
 
 
 def _cell(value: object) -> object:
+    if isinstance(value, datetime):
+        return instant(value)
     return f"{value:,.2f}" if isinstance(value, Decimal) else value
 
 

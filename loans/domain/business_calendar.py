@@ -71,6 +71,11 @@ def new_york_day(at: datetime) -> date:
     return at.astimezone(NEW_YORK).date()
 
 
+def end_of_day(at: datetime) -> datetime:
+    """Return the midnight in New York that follows."""
+    return datetime.combine(new_york_day(at) + timedelta(days=1), time(), NEW_YORK)
+
+
 def closing_time(day: date) -> datetime:
     """Return the end of the day for closing values: 18:00 in New York. Deadlines count calendar days instead, until midnight."""
     return datetime.combine(day, CLOSING_TIME, NEW_YORK)

@@ -7,16 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.core.cache import cache
-from django.db.models import Count, DateField, F, Q, QuerySet, Sum
-from django.db.models.functions import TruncWeek
+from django.db.models import Count, DateField, F, Min, Q, QuerySet, Sum
+from django.db.models.functions import TruncDate, TruncWeek
 
-from loans.domain.business_calendar import NEW_YORK, new_york_day
+from loans.domain.business_calendar import NEW_YORK, end_of_day, new_york_day
 from loans.domain.reservation_money import ZERO_DOLLARS
-from loans.domain.states import LIVE, LOSSES, LoanStatus, ReservationEvent, ReservationState, TransferEvent
-from loans.models import Reservation, Transition
+from loans.domain.states import (
+    LIVE,
+    LOSSES,
+    Direction,
+    LoanStatus,
+    ReservationEvent,
+    ReservationState,
+    TransferEvent,
+    TransferStatus,
+)
+from loans.models import Delivery, Reservation, ReviewItem, Transfer, Transition
+from loans.models.notification import DeliveryStatus
 from loans.selectors.loans import market_loans
 from loans.selectors.offers import loan_offers
 from loans.selectors.overbooking import evidence_of_loans
@@ -24,6 +34,9 @@ from loans.selectors.queue import LoanFunding
 
 LOANS_SHOWN = 8
 WEEKS_SHOWN = 8
+DAYS_SHOWN = 30
+DAILY_FLOW_SECONDS = 600  # reading a month of history takes long, and changes little in ten minutes
+DAILY_FLOW_KEY = "daily-flow"
 WEEKLY_EXITS_SECONDS = 600  # reading two months of history takes long, and changes little in ten minutes
 WEEKLY_EXITS_KEY = "weekly-exits"
 OVERBOOKING_SECONDS = 600  # two hundred open loans take some seconds
@@ -37,6 +50,81 @@ class Total:
     label: str
     count: int
     dollars: Decimal
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What waits for staff or for a deadline: how many rows, their dollars where they have any, and when the oldest began to wait."""
+
+    count: int
+    dollars: Decimal | None
+    since: datetime | None
+
+
+def funded_waiting() -> Waiting:
+    """Return the reservations whose money is here and whose turn has not come."""
+    funded = Reservation.objects.filter(state=ReservationState.PENDING, expires_at=None)
+    return _waiting(funded, "funded_at", Sum("amount", default=ZERO_DOLLARS))
+
+
+def lapsing_tonight(now: datetime) -> Waiting:
+    """Return the reservations that lapse until midnight in New York; the next of them lapses at `since`."""
+    running = Reservation.objects.filter(expires_at__gt=now, expires_at__lte=end_of_day(now))
+    return _waiting(running, "expires_at", Sum("amount", default=ZERO_DOLLARS))
+
+
+def review_items_open() -> Waiting:
+    """Return the open review items."""
+    return _waiting(ReviewItem.objects.filter(resolved_at=None), "opened_at")
+
+
+def refunds_due() -> Waiting:
+    """Return the refunds that no file has sent to the bank."""
+    due = Transfer.objects.filter(direction=Direction.REFUND, status=TransferStatus.DUE)
+    return _waiting(due, "created_at", Sum(F("amount") - F("moved"), default=ZERO_DOLLARS))
+
+
+def deliveries_failing() -> Waiting:
+    """Return the messages that wait for another attempt, since one has failed."""
+    failing = Delivery.objects.filter(status=DeliveryStatus.WAITING, attempts__gt=0)
+    return _waiting(failing, "created_at")
+
+
+def _waiting(rows: QuerySet[Any], since: str, dollars: Sum | None = None) -> Waiting:
+    sums = {"dollars": dollars} if dollars else {}
+    values = rows.order_by().aggregate(count=Count("pk"), since=Min(since), **sums)
+    return Waiting(values["count"], values.get("dollars"), values["since"])
+
+
+class DayFlow(NamedTuple):
+    """The dollars of a day in New York: reserved, settled, and canceled before they settled."""
+
+    day: date
+    reserved: Decimal
+    settled: Decimal
+    canceled: Decimal
+
+
+def daily_flow(now: datetime) -> list[DayFlow]:
+    """Return the flow of each of the last 30 days, today's as far as it is. Up to ten minutes old."""
+    rows = cache.get_or_set(DAILY_FLOW_KEY, lambda: _daily_flow(now), DAILY_FLOW_SECONDS) or []
+    return [DayFlow(*row) for row in rows]
+
+
+def _daily_flow(now: datetime) -> list[tuple[date, Decimal, Decimal, Decimal]]:
+    today = new_york_day(now)
+    days = [today - timedelta(days=ago) for ago in range(DAYS_SHOWN - 1, -1, -1)]
+    changed = Transition.objects.filter(at__gte=datetime.combine(days[0], time(), NEW_YORK), transfer=None, reservation__isnull=False)
+    daily = changed.order_by().annotate(day=TruncDate("at", tzinfo=NEW_YORK)).values_list("day")
+    kinds = (
+        Q(event=ReservationEvent.RESERVED),
+        Q(event=ReservationEvent.SETTLED),
+        Q(from_state__in=LIVE, to_state=ReservationState.CANCELED),
+    )
+    sums = {f"dollars{number}": Sum("amount", filter=kind, default=ZERO_DOLLARS) for number, kind in enumerate(kinds)}
+    flows = {day: dollars for day, *dollars in daily.annotate(**sums)}
+    nothing = [ZERO_DOLLARS] * len(kinds)
+    return [(day, *flows.get(day, nothing)) for day in days]
 
 
 _HAPPENED = (

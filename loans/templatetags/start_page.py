@@ -4,6 +4,7 @@ loans/selectors/dashboard.py reads the figures; templates/admin/index.html puts 
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django import template
@@ -14,8 +15,8 @@ from django.utils.http import urlencode
 from django_celery_beat.models import PeriodicTask
 
 from loans import charts
-from loans.domain.states import Direction, LoanStatus, TransferStatus
-from loans.models import Loan, ReviewItem, StatementImport, Transfer
+from loans.domain.states import Direction, LoanStatus, ReservationState, TransferStatus
+from loans.models import Delivery, Loan, Reservation, ReviewItem, StatementImport, Transfer
 from loans.selectors import dashboard
 from loans.selectors.closing_values import closing_totals
 from peerloans import job_runs
@@ -23,6 +24,7 @@ from peerloans.database.clock import database_now
 from peerloans.monitoring.models import JobResult
 
 register = template.Library()
+REVIEW_WITHIN = timedelta(days=2)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,42 @@ def needs_a_person(context: dict[str, Any]) -> list[WaitingRows]:
     return [rows for rows in waiting if rows.count]
 
 
+@dataclass(frozen=True)
+class Tile:
+    """What waits, with the words for one row and for several, and the address of the list that shows it."""
+
+    label: str
+    waiting: dashboard.Waiting
+    noun: str
+    address: str
+    is_late: bool = False
+    since_words: str = "oldest"
+
+
+@register.simple_tag(takes_context=True)
+def tiles(context: dict[str, Any]) -> list[Tile]:
+    """Return what a person looks at first: money, deadlines, review items, refunds and messages, with dollars and age."""
+    request: HttpRequest = context["request"]
+    now = database_now(None)
+    shown = []
+    if request.user.has_perm("loans.view_reservation"):
+        address = _list_address(Reservation, state__exact=ReservationState.PENDING, deadline="none")
+        shown.append(Tile("Money waits for its turn", dashboard.funded_waiting(), "reservation", address))
+        address = _list_address(Reservation, deadline="today")
+        shown.append(Tile("Lapses tonight", dashboard.lapsing_tonight(now), "reservation", address, since_words="next"))
+    if request.user.has_perm("loans.view_reviewitem"):
+        items = dashboard.review_items_open()
+        is_late = items.since is not None and now - items.since > REVIEW_WITHIN
+        shown.append(Tile("To review", items, "item", _list_address(ReviewItem, resolved_at__isempty=1), is_late))
+    if request.user.has_perm("loans.view_transfer"):
+        address = _list_address(Transfer, direction__exact=Direction.REFUND, status__exact=TransferStatus.DUE)
+        shown.append(Tile("Refunds to send", dashboard.refunds_due(), "refund", address))
+    if request.user.has_perm("loans.view_delivery"):
+        failing = dashboard.deliveries_failing()
+        shown.append(Tile("Messages failing", failing, "message", _list_address(Delivery, failing="yes"), failing.count > 0))
+    return shown
+
+
 @register.simple_tag(takes_context=True)
 def today(context: dict[str, Any]) -> dict[str, Any]:
     """Return what happened today, what lapses soon, the open loans that close next, and what the evidence says of overbooking."""
@@ -69,6 +107,7 @@ def today(context: dict[str, Any]) -> dict[str, Any]:
     now = database_now(None)
     parts: dict[str, Any] = {}
     if request.user.has_perm("loans.view_reservation"):
+        parts["flow"] = charts.daily_flow_chart(dashboard.daily_flow(now))
         parts["happened"] = dashboard.totals_today(now)
         parts["lapsing"] = dashboard.totals_lapsing(now)
         parts["lapsed_shares"] = charts.lapsed_shares_chart(dashboard.weekly_exits(now))

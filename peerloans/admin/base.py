@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ERROR_FLAG
 from django.core.exceptions import PermissionDenied
+from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
@@ -13,6 +14,21 @@ from django.utils import timezone
 
 from peerloans.admin import csv_export
 from peerloans.admin.audit_log import log_admin_action
+from peerloans.web.wording_filters import deadline, instant
+
+DEADLINES = {"expires_at", "closes_at", "deadline"}
+
+
+def instant_column(name: str) -> Any:
+    """Return a column of a list that shows the instant of this name as all pages write it."""
+    write = deadline if name in DEADLINES else instant
+
+    @admin.display(description=name.replace("_", " "), ordering=name)
+    def column(row: Any) -> str:
+        return write(getattr(row, name))
+
+    column.__name__ = name
+    return column
 
 
 class CsvExportAdmin(admin.ModelAdmin):
@@ -21,6 +37,10 @@ class CsvExportAdmin(admin.ModelAdmin):
     change_list_template = "admin/list.html"
     csv_exclude: tuple[str, ...] = ()
     """Names of secret fields, which are left out of the CSV."""
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        instants = {field.name for field in self.opts.fields if isinstance(field, models.DateTimeField)}
+        return [instant_column(name) if name in instants else name for name in super().get_list_display(request)]
 
     def get_urls(self) -> list[URLPattern]:
         name = f"{self.opts.app_label}_{self.opts.model_name}_csv"

@@ -10,16 +10,19 @@ from django.contrib.admin.forms import AdminAuthenticationForm
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, path, reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django_otp import login as log_in_device
 
+from peerloans.admin import navigation, site_search
 from peerloans.admin.audit_log import log_admin_action
 from peerloans.admin.crafted_requests import refuse_crafted
 from peerloans.admin.lookups import with_named_lookups
 from peerloans.web import second_factor
 from peerloans.web.log_in import GuardedLoginForm, too_many_log_ins
+
+MOST_SEARCHED = 200  # characters
 
 
 class LoginForm(GuardedLoginForm, AdminAuthenticationForm):
@@ -30,6 +33,14 @@ class StaffSite(admin.AdminSite):
     """Django's admin site, with a second factor and a limit of login attempts."""
 
     login_form = LoginForm
+    index_title = "Today"
+    enable_nav_sidebar = False  # the sections stand above each page
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        context = super().each_context(request)
+        lists = [each for app in context["available_apps"] for each in app["models"]]
+        on_start_page = request.path == reverse("admin:index")
+        return context | {"sections": navigation.sections(request, lists), "on_start_page": on_start_page}
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """Register a page. Each has named lookups alone, also those of libraries."""
@@ -52,7 +63,20 @@ class StaffSite(admin.AdminSite):
         return too_many_log_ins(request) or super().login(request, extra_context)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        return [path("second-factor/", self.second_factor, name="second-factor"), *super().get_urls()]
+        return [
+            path("second-factor/", self.second_factor, name="second-factor"),
+            path("search/", self.admin_view(self.search), name="search"),
+            *super().get_urls(),
+        ]
+
+    def search(self, request: HttpRequest) -> HttpResponse:
+        """Search all lists at once. The only row that is found is shown at once."""
+        words = "".join(filter(str.isprintable, request.GET.get("q", "")[:MOST_SEARCHED])).strip()
+        kinds = site_search.search(self, request, words)
+        if len(kinds) == 1 and len(kinds[0].rows) == 1:
+            return redirect(kinds[0].rows[0].address)
+        context = self.each_context(request) | {"title": f"Search for “{words}”" if words else "Search", "words": words, "kinds": kinds}
+        return render(request, "admin/search.html", context)
 
     def second_factor(self, request: HttpRequest) -> HttpResponseBase:
         """Set up the user's second factor, or another phone in place of the one in use."""

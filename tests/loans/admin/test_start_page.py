@@ -9,8 +9,9 @@ from django.test import Client
 from django.utils import timezone
 
 from loans.charts import lapsed_shares_chart
-from loans.models import ReviewItem, Transfer
-from loans.selectors.dashboard import weekly_exits
+from loans.domain.business_calendar import new_york_day
+from loans.models import Reservation, ReviewItem, Transfer
+from loans.selectors.dashboard import daily_flow, weekly_exits
 from loans.services.expiry import expire_due
 from loans.services.staff_overrides import cancel_by_staff
 from tests.factories import STAFF, LoanFactory, funded, pending, reserved
@@ -26,6 +27,47 @@ def test_the_figures_of_today(superuser: Client) -> None:
     assert (day["happened"][0].label, day["happened"][0].count, day["happened"][0].dollars) == ("Reserved", 1, Decimal("5000.00"))
     assert [(total.count, total.dollars) for total in day["lapsing"]] == [(0, Decimal(0)), (1, Decimal("5000.00"))]
     assert [offer.loan for offer, _ in day["loans"]] == [loan]
+
+
+def test_the_tiles_say_what_waits_with_dollars_and_age_and_lead_to_it(superuser: Client) -> None:
+    now = timezone.now()
+    loan = open_loan_now()
+    waiting, tonight = funded(loan, 5_000, now=now), reserved(loan, 2_000, now=now)
+    Reservation.objects.filter(pk=tonight.pk).update(expires_at=now + timedelta(seconds=1))
+    pending(loan, 1_000, now=now)
+    refunded = funded(loan, 3_000, now=now)
+    cancel_by_staff(reservation_id=refunded.pk, actor=STAFF, reason="A test.")
+    open_review_item("Old.")
+    ReviewItem.objects.update(opened_at=now - timedelta(days=3))
+    shown = superuser.get("/admin/").context["shown_tiles"]
+    assert [(tile.label, tile.waiting.count, tile.waiting.dollars, tile.is_late) for tile in shown] == [
+        ("Money waits for its turn", 1, Decimal("5000.00"), False),
+        ("Lapses tonight", 1, Decimal("2000.00"), False),
+        ("To review", 1, None, True),
+        ("Refunds to send", 1, Decimal("3000.00"), False),
+        ("Messages failing", 0, None, False),
+    ]
+    lists = [list(superuser.get(tile.address).context["cl"].result_list) for tile in shown]
+    assert lists[:3] == [[waiting], [tonight], list(ReviewItem.objects.all())]
+    assert [refund.reservation for refund in lists[3]] == [refunded]
+    assert lists[4] == []
+
+
+def test_the_tiles_are_those_of_what_the_reader_may_view(loan_viewer: Client) -> None:
+    assert loan_viewer.get("/admin/").context["shown_tiles"] == []
+
+
+def test_the_flow_by_day_is_of_thirty_days_and_of_history(superuser: Client) -> None:
+    now = timezone.now()
+    loan = LoanFactory(now=now - timedelta(days=6))
+    settled_now(loan)
+    gone = reserved(loan, 2_000, now=now - timedelta(days=5))
+    expire_due(now)
+    days = daily_flow(now)
+    assert len(days) == 30
+    assert days[-1] == (new_york_day(now), Decimal("5000.00"), Decimal("5000.00"), Decimal("2000.00"))
+    assert [day for day, reserved_dollars, _, _ in days if reserved_dollars] == [new_york_day(gone.created_at), new_york_day(now)]
+    assert sum(day.canceled for day in daily_flow(now + timedelta(minutes=1))) == 2_000, "kept for ten minutes"
 
 
 def test_the_share_that_lapsed_in_each_state() -> None:
