@@ -1,13 +1,25 @@
-"""Register investors, until when each is accredited, and show their limits."""
+"""Register investors, until when each is accredited, and show their limits and everything about one person on one page."""
 
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
 
 from loans.admin.action_pages import StaffActionsAdmin
-from loans.models import Investor, User
+from loans.admin.tables import (
+    Table,
+    deliveries_table,
+    endpoints_table,
+    entries_of_investor_table,
+    orders_of_investor_table,
+    reservations_table,
+    transfers_table,
+)
+from loans.models import Delivery, Investor, Reservation, StandingOrder, Transfer, User, WaitingListEntry, WebhookEndpoint
 from loans.selectors.investor_limits import unfunded_dollars
+from loans.selectors.portfolio import investor_money, portfolio
+from loans.services.named_tokens import named_tokens_of
 
 LIMITS = ["unfunded_limit", "unfunded_now", "let_go_limit"]
 
@@ -42,6 +54,30 @@ class InvestorAdmin(StaffActionsAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Investor | None = None) -> list[str]:
         return ["user", *LIMITS] if obj else []
 
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], add: bool = False, change: bool = False, form_url: str = "", obj: Any = None
+    ) -> HttpResponse:
+        """Show what the reader may view of what belongs to the investor."""
+        if obj:
+            context["tables"] = [table for model, table in _tables(obj) if request.user.has_perm(f"loans.view_{model._meta.model_name}")]
+            context["tokens"] = named_tokens_of(obj.user_id)
+            if request.user.has_perm("loans.view_reservation"):
+                context |= {"portfolio": portfolio(obj.pk), "money": investor_money(obj.pk)}
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
     @admin.display(description="of that, unfunded now")
     def unfunded_now(self, investor: Investor) -> str:
         return f"{unfunded_dollars(investor.pk):,.2f}"
+
+
+def _tables(investor: Investor) -> list[tuple[type[Model], Table]]:
+    """Return the tables of what belongs to an investor, each with the model that its reader must be allowed to view."""
+    search = investor.user.username
+    return [
+        (Reservation, reservations_table(Reservation.objects.filter(investor=investor), search)),
+        (Transfer, transfers_table(Transfer.objects.filter(reservation__investor=investor), search)),
+        (WaitingListEntry, entries_of_investor_table(WaitingListEntry.objects.filter(investor=investor), search)),
+        (StandingOrder, orders_of_investor_table(StandingOrder.objects.filter(investor=investor), search)),
+        (Delivery, deliveries_table(Delivery.objects.filter(transition__reservation__investor=investor), investor.name)),
+        (WebhookEndpoint, endpoints_table(WebhookEndpoint.objects.filter(investor=investor), investor.name)),
+    ]

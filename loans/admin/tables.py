@@ -13,7 +13,17 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
 
-from loans.models import StandingOrderTransition, Transfer, Transition, WaitingListEntry
+from loans.models import (
+    BankEvent,
+    Delivery,
+    Reservation,
+    StandingOrder,
+    StandingOrderTransition,
+    Transfer,
+    Transition,
+    WaitingListEntry,
+    WebhookEndpoint,
+)
 from peerloans.web.wording_filters import instant
 
 ROWS_SHOWN = 50  # in each table of a page; the list of the model has all rows
@@ -90,6 +100,41 @@ def standing_orders_table(title: str, transitions: QuerySet[StandingOrderTransit
     """Return a table of these transitions, the newest first; searching the history of standing orders for `search` finds all of them."""
     columns = ("at", "event", "order", "loan", "amount", "obstacle", "place", "actor", "user")
     return _table(title, transitions.select_related("order__investor", "loan", "user").order_by("-id"), columns, search)
+
+
+def bank_events_table(events: QuerySet[BankEvent], search: str) -> Table:
+    """Return a table of the bank's reports, the newest first; searching the list of bank events for `search` finds all of them."""
+    columns = ("id", "type", "source", "reference", "amount", "occurred_at", "recorded_at", "outcome", "answer")
+    return _table("Reports of the bank, newest first", events.order_by("-recorded_at", "id"), columns, search)
+
+
+def reservations_table(reservations: QuerySet[Reservation], search: str) -> Table:
+    """Return a table of these reservations, the newest first; searching the list of reservations for `search` finds all of them."""
+    columns = ("loan", "number", "amount", "state", "cause", "expires_at", "waiting", "settled_amount", "refunded", "created_at")
+    return _table("Reservations, newest first", reservations.select_related("loan").order_by("-created_at", "-id"), columns, search)
+
+
+def orders_of_investor_table(orders: QuerySet[StandingOrder], search: str) -> Table:
+    """Return a table of these standing orders; searching the list of standing orders for `search` finds all of them."""
+    return _table("Standing orders", orders.order_by("-created_at"), ("created_at", "amount", "at_least", "cap", "state", "place"), search)
+
+
+def entries_of_investor_table(entries: QuerySet[WaitingListEntry], search: str) -> Table:
+    """Return a table of these entries of waiting lists; searching the waiting lists for `search` finds all of them."""
+    columns = ("loan", "amount", "at_least", "state", "joined_at", "ended_at")
+    return _table("Waiting lists, newest first", entries.select_related("loan").order_by("-joined_at"), columns, search)
+
+
+def deliveries_table(deliveries: QuerySet[Delivery], search: str) -> Table:
+    """Return a table of these messages; searching the list of deliveries for `search` finds all of them."""
+    columns = ("transition", "endpoint", "status", "attempts", "created_at", "ended_at", "last_error")
+    newest_first = deliveries.select_related("transition", "endpoint").order_by("-id")
+    return _table("Messages, newest first (without an endpoint: e-mails)", newest_first, columns, search)
+
+
+def endpoints_table(endpoints: QuerySet[WebhookEndpoint], search: str) -> Table:
+    """Return a table of these webhook endpoints; searching the list of endpoints for `search` finds all of them."""
+    return _table("Webhook endpoints", endpoints.order_by("pk"), ("url", "enabled", "created_at"), search)
 
 
 def transfers_table(transfers: QuerySet[Transfer], search: str) -> Table:

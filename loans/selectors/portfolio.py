@@ -4,14 +4,17 @@ A reservation that has lapsed counts as canceled, swept or not. `held` are the d
 """
 
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.models import F, Q, Sum
 
 from loans.domain.reservation_money import ZERO_DOLLARS
-from loans.domain.states import ReservationState
+from loans.domain.states import Direction, ReservationState, TransferStatus
+from loans.models import Reservation, Transfer
 
 HELD = (ReservationState.RESERVED, ReservationState.PENDING, ReservationState.SETTLED)
 SHARE = Decimal("0.0001")
@@ -26,6 +29,28 @@ _TOTALS = """
     ) AS reservation JOIN loans_loan AS loan ON loan.id = reservation.loan_id
     GROUP BY loan.id, reservation.state ORDER BY loan.reference
 """
+
+
+@dataclass(frozen=True)
+class InvestorMoney:
+    """Dollars of an investor: received and neither settled nor refunded; refunds due; refunds that the bank was told to pay."""
+
+    waiting: Decimal
+    refunds_due: Decimal
+    refunds_sent: Decimal
+
+
+def investor_money(investor_id: int) -> InvestorMoney:
+    """Return what of the investor's money waits, and what goes back."""
+    waits = Sum(F("received") - F("lost") - F("refunded") - F("settled_amount"), default=ZERO_DOLLARS)
+    refunds = Transfer.objects.filter(reservation__investor=investor_id, direction=Direction.REFUND)
+    left = F("amount") - F("moved")
+    going_back = refunds.aggregate(
+        due=Sum(left, filter=Q(status=TransferStatus.DUE), default=ZERO_DOLLARS),
+        sent=Sum(left, filter=Q(status=TransferStatus.SENT), default=ZERO_DOLLARS),
+    )
+    waiting = Reservation.objects.filter(investor=investor_id).aggregate(dollars=waits)["dollars"]
+    return InvestorMoney(waiting, going_back["due"], going_back["sent"])
 
 
 def portfolio(investor_id: int, now: datetime | None = None, *, using: str = DEFAULT_DB_ALIAS) -> dict[str, Any]:

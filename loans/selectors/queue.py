@@ -6,7 +6,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -34,12 +34,15 @@ _POSITIONS = """
 
 @dataclass(frozen=True)
 class QueueEntry:
-    """A live reservation, and the dollars that it would get if its loan settled now; None where it would wait on."""
+    """A live reservation, and the dollars that it would get if its loan settled now; None where it would wait on.
+
+    `waits_for` is the first reservation before it whose money is not here, where the rule lets a funded one wait for such.
+    """
 
     queue_position: int
     reservation: Reservation
-    time_left: timedelta | None
     would_get: Decimal | None
+    waits_for: Reservation | None
 
 
 def reservations_in_queue(loan_ids: list[int]) -> QuerySet[Reservation]:
@@ -74,15 +77,14 @@ def loan_queue(offer: LoanOffer) -> list[QueueEntry]:
     amounts: dict[UUID, Decimal] = {}
     if offer.loan.status == LoanStatus.OPEN:
         amounts = {allocation.reservation.pk: allocation.amount for allocation in allocations_due(offer.loan, reservations, offer.at)}
-    return [
-        QueueEntry(
-            queue_position=position,
-            reservation=reservation,
-            time_left=reservation.expires_at - offer.at if reservation.expires_at else None,
-            would_get=amounts.get(reservation.pk),
-        )
-        for position, reservation in enumerate(reservations, start=1)
-    ]
+    entries: list[QueueEntry] = []
+    first_unfunded: Reservation | None = None
+    for position, reservation in enumerate(reservations, start=1):
+        waits_for = first_unfunded if reservation.funded_at and offer.loan.settlement_rule == "fifo" else None
+        entries.append(QueueEntry(position, reservation, amounts.get(reservation.pk), waits_for))
+        if first_unfunded is None and not reservation.funded_at:
+            first_unfunded = reservation
+    return entries
 
 
 @dataclass(frozen=True)

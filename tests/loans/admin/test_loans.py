@@ -14,6 +14,7 @@ from loans.admin.loans import LoanAdmin
 from loans.admin.tables import ROWS_SHOWN
 from loans.models import Loan, Reservation, Transition
 from loans.services.loans import open_loan
+from peerloans.wording import deadline_text
 from tests.factories import STAFF, DraftFactory, funded, reserved
 from tests.loans.admin.conftest import open_loan_now, read_page, settled_now
 
@@ -136,7 +137,8 @@ def test_the_page_shows_the_queue_transfers_and_history_up_to_a_limit(superuser:
     for _ in range(ROWS_SHOWN + 2):
         reserved(loan, 1_000, now=timezone.now())
     content = read_page(superuser, f"/admin/loans/loan/{loan.pk}/change/")
-    queue, transfers, history = content.split("<h2>")[-3:]
+    parts = content.split("<h2>")
+    queue, transfers, history = next(part for part in parts if part.startswith("Queue")), *parts[-2:]
     assert [part.split(",")[0] for part in (queue, transfers, history)] == ["Queue", "Transfers", "History"]
     assert queue.count("<tr>") == 1 + ROWS_SHOWN
     assert "Show all, not only these 50." in queue
@@ -156,6 +158,12 @@ def test_the_page_shows_what_settlement_would_do_now(superuser: Client) -> None:
         (2, whole, Decimal("30000.00")),
         (3, partly, None),
     ]
+    assert [entry.waits_for for entry, _ in context["queue"]] == [None, waiting, waiting]
+    page = read_page(superuser, f"/admin/loans/loan/{loan.pk}/change/")
+    until = deadline_text(waiting.expires_at)
+    for words in (f"its transfer, until {until}", "the next run of the job", f"#1, whose transfer has until {until}"):
+        assert words in page
+    assert page.index("Queue, next first") < page.index("Annual rate"), "an open loan's queue comes before its fields"
     for part in ("Pending $50,000.00", "Reserved $60,000.00", "Limit of what may be claimed $120,000.00"):
         assert part in context["funding"]
     assert "Reserved" in context["curve"]

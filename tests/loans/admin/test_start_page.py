@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from loans.charts import lapsed_shares_chart
-from loans.domain.business_calendar import new_york_day
+from loans.domain.business_calendar import end_of_day, new_york_day
 from loans.models import Reservation, ReviewItem, Transfer
 from loans.selectors.dashboard import daily_flow, weekly_exits
 from loans.services.expiry import expire_due
@@ -33,7 +33,7 @@ def test_the_tiles_say_what_waits_with_dollars_and_age_and_lead_to_it(superuser:
     now = timezone.now()
     loan = open_loan_now()
     waiting, tonight = funded(loan, 5_000, now=now), reserved(loan, 2_000, now=now)
-    Reservation.objects.filter(pk=tonight.pk).update(expires_at=now + timedelta(seconds=1))
+    Reservation.objects.filter(pk=tonight.pk).update(expires_at=end_of_day(now))
     pending(loan, 1_000, now=now)
     refunded = funded(loan, 3_000, now=now)
     cancel_by_staff(reservation_id=refunded.pk, actor=STAFF, reason="A test.")
