@@ -6,7 +6,9 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten
-from django.http import HttpRequest, HttpResponseRedirect
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from loans.admin.action_pages import StaffActionsAdmin
@@ -32,6 +34,7 @@ from loans.domain.settlement_rules import RULES
 from loans.domain.states import ENDED_STATUSES, LoanStatus, WaitingListState
 from loans.models import Loan, StandingOrderTransition, Transfer, Transition, WaitingListEntry
 from loans.selectors.closing_values import closing_values
+from loans.selectors.dashboard import market_overbooking
 from loans.selectors.loans import next_reference
 from loans.selectors.offers import loan_offer
 from loans.selectors.overbooking import overbooking_changes, overbooking_evidence
@@ -39,6 +42,7 @@ from loans.selectors.queue import loan_funding, loan_queue
 from loans.selectors.reservation_outlook import queue_outlooks
 from loans.selectors.standing_orders import forecast_opening
 from loans.services.loans import create_loan, edit_loan
+from peerloans.database.clock import database_now
 from peerloans.errors import Problem
 
 PROPERTY_FIELDS = ["reference", "title", ("address", "city"), ("state", "zip")]
@@ -109,6 +113,7 @@ class LoanAdmin(SearchAsPrinted, RelatedTablesAdmin, StaffActionsAdmin):
     ]
     list_filter = ["status", "state", "settlement_rule", "closes_at"]
     csv_exclude = ("lottery_secret",)
+    to_loan = "pk"
     search_fields = ["reference__istartswith", "title", "city", "zip__startswith", "market_msa"]
     search_help_text = "A reference, part of a title, city or market, or the first digits of a ZIP"
 
@@ -117,7 +122,22 @@ class LoanAdmin(SearchAsPrinted, RelatedTablesAdmin, StaffActionsAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         page = self.admin_site.admin_view(lambda request, loan_id: what_if_page(request, self, loan_id))
-        return [path("<int:loan_id>/what-if/", page, name="loans_loan_what_if"), *super().get_urls()]
+        overbooking = self.admin_site.admin_view(self.overbooking_page)
+        return [
+            path("<int:loan_id>/what-if/", page, name="loans_loan_what_if"),
+            path("overbooking/", overbooking, name="loans_loan_overbooking"),
+            *super().get_urls(),
+        ]
+
+    def overbooking_page(self, request: HttpRequest) -> HttpResponse:
+        """Show what the evidence says of the overbooking of all open loans."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = self.admin_site.each_context(request) | {
+            "title": "Overbooking of the open loans, by evidence",
+            "overbooking": market_overbooking(database_now(None)),
+        }
+        return TemplateResponse(request, "admin/loans/market_overbooking.html", context)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"reference": next_reference(), **super().get_changeform_initial_data(request)}

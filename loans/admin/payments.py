@@ -29,7 +29,7 @@ class TransferAdmin(SearchAsPrinted, ReadOnlyAdmin, StaffActionsAdmin):
     ordering = ["-created_at", "-id"]
     search_fields = ["reference__istartswith", "reservation__loan__reference__istartswith", *of_investor("reservation__investor")]
     search_help_text = "A transfer's or a loan's reference, a reservation such as PL-0010 #6, or an investor's name, user name or e-mail"
-    to_reservation, to_transfer = "reservation__", ""
+    to_loan, to_reservation, to_transfer = "reservation__loan", "reservation__", ""
 
     def describe_found(self, transfer: Transfer) -> str:
         return f"{transfer.direction} {dollars_text(transfer.amount)} for {transfer.reservation}, {transfer.status}"

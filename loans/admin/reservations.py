@@ -74,7 +74,7 @@ class ReservationAdmin(SearchAsPrinted, RelatedTablesAdmin, ReadOnlyAdmin, Staff
     search_help_text = (
         "A reservation such as PL-0010 #6, its id, a loan's or a transfer's reference, or an investor's name, user name or e-mail"
     )
-    to_reservation, to_transfer = "", "transfers__"
+    to_loan, to_reservation, to_transfer = "loan", "", "transfers__"
     ordering = ["-created_at", "-id"]
 
     def describe_found(self, reservation: Reservation) -> str:

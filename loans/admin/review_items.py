@@ -71,7 +71,7 @@ class ReviewItemAdmin(SearchAsPrinted, RelatedTablesAdmin, ReadOnlyAdmin, StaffA
     list_filter = [("resolved_at", admin.EmptyFieldListFilter), "kind", "opened_at"]
     search_fields = ["loan__reference__istartswith", "detail", *of_investor("reservation__investor")]
     search_help_text = "A loan's or a transfer's reference, a reservation such as PL-0010 #6, a part of the detail, or an investor"
-    to_reservation, to_transfer = "reservation__", "reservation__transfers__"
+    to_loan, to_reservation, to_transfer = "loan", "reservation__", "reservation__transfers__"
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], add: bool = False, change: bool = False, form_url: str = "", obj: Any = None

@@ -32,20 +32,18 @@ def loan_references(text: str) -> list[str]:
     return [each for reference in written for each in (reference, reference.upper())]
 
 
-def _as_stored(text: str) -> str:
-    """Return the reference of the loan that the text names, and any other text as it is."""
-    if not text.strip():
-        return text
-    reference: str | None = Loan.objects.filter(reference__in=loan_references(text)).values_list("reference", flat=True).first()
-    return reference or text
+def _loan_written(text: str) -> int | None:
+    """Return the id of the loan that the text names; None if there is none."""
+    return Loan.objects.filter(reference__in=loan_references(text)).values_list("pk", flat=True).first() if text.strip() else None
 
 
 class SearchAsPrinted(admin.ModelAdmin):
     """A list whose search knows how loans, reservations and transfers are printed. What is neither is looked for in `search_fields`.
 
-    `to_reservation` and `to_transfer` are the lookups that lead there from a row; None where there is no such way.
+    `to_loan`, `to_reservation` and `to_transfer` are the lookups that lead there from a row; None where there is no such way.
     """
 
+    to_loan: str | None = None
     to_reservation: str | None = None
     to_transfer: str | None = None
 
@@ -53,9 +51,12 @@ class SearchAsPrinted(admin.ModelAdmin):
         printed = _RESERVATION.fullmatch(search_term)
         if printed and self.to_reservation is not None:
             loan, number = printed.groups()
-            names = {f"{self.to_reservation}loan__reference": _as_stored(loan), f"{self.to_reservation}number": int(number)}
-            return queryset.filter(**names), False
+            return queryset.filter(
+                **{f"{self.to_reservation}loan": _loan_written(loan), f"{self.to_reservation}number": int(number)}
+            ), False
         reference = reference_in(search_term)
         if reference and self.to_transfer is not None:
             return queryset.filter(**{f"{self.to_transfer}reference": reference}), True
-        return super().get_search_results(request, queryset, _as_stored(search_term))
+        if self.to_loan is not None and (loan := _loan_written(search_term)):
+            return queryset.filter(**{self.to_loan: loan}), False
+        return super().get_search_results(request, queryset, search_term)

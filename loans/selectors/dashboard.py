@@ -143,14 +143,7 @@ def totals_today(now: datetime) -> list[Total]:
     return _totals(Transition.objects.filter(at__gte=midnight), _HAPPENED)
 
 
-def totals_lapsing(now: datetime) -> list[Total]:
-    """Return the reservations that lapse within the hour and within the day, if nothing happens to them."""
-    within_hour, within_day = Q(expires_at__lte=now + timedelta(hours=1)), Q(expires_at__lte=now + timedelta(days=1))
-    running = Reservation.objects.filter(within_day, expires_at__gt=now)
-    return _totals(running, (("Within the hour", within_hour), ("Within a day", within_day)))
-
-
-def _totals(rows: QuerySet[Transition] | QuerySet[Reservation], kinds: Sequence[tuple[str, Q]]) -> list[Total]:
+def _totals(rows: QuerySet[Transition], kinds: Sequence[tuple[str, Q]]) -> list[Total]:
     """Count the rows of each kind and add up their amounts, in one query."""
     counts = {f"count{number}": Count("pk", filter=condition) for number, (_, condition) in enumerate(kinds)}
     sums = {f"dollars{number}": Sum("amount", filter=condition, default=ZERO_DOLLARS) for number, (_, condition) in enumerate(kinds)}

@@ -102,18 +102,16 @@ def tiles(context: dict[str, Any]) -> list[Tile]:
 
 @register.simple_tag(takes_context=True)
 def today(context: dict[str, Any]) -> dict[str, Any]:
-    """Return what happened today, what lapses soon, the open loans that close next, and what the evidence says of overbooking."""
+    """Return what happened today, the flow by day, and the open loans that close next."""
     request: HttpRequest = context["request"]
     now = database_now(None)
     parts: dict[str, Any] = {}
     if request.user.has_perm("loans.view_reservation"):
         parts["flow"] = charts.daily_flow_chart(dashboard.daily_flow(now))
         parts["happened"] = dashboard.totals_today(now)
-        parts["lapsing"] = dashboard.totals_lapsing(now)
         parts["lapsed_shares"] = charts.lapsed_shares_chart(dashboard.weekly_exits(now))
     if request.user.has_perm("loans.view_loan"):
         parts["loans"] = [(funding.offer, charts.funding_bar(funding, key=False)) for funding in dashboard.open_loans(now)]
-        parts["overbooking"] = dashboard.market_overbooking(now)
         parts["closing_totals"] = charts.closing_totals_chart(closing_totals(now))
     return parts
 
