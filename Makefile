@@ -115,6 +115,15 @@ schema: .venv/.installed ## renew tests/openapi.json, which a test compares with
 simulate: .venv/.installed ## overbooking by evidence on a year of 10,000 simulated loans (SEED=7 make simulate; half a minute)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED))
 
+CLIENT := var/client
+.PHONY: client
+client: .venv/.tools ## the typed Python client of the API, as a package in var/client (pip install ./var/client)
+	@rm -rf $(CLIENT) && mkdir -p $(CLIENT)
+	@PATH="$(BIN):$$PATH" openapi-python-client generate --path tests/openapi.json --config docs/client/generator.yml --meta none \
+	  --output-path $(CLIENT)/peerloans_client
+	@cp docs/client/connection.py docs/client/webhooks.py $(CLIENT)/peerloans_client/
+	@cp docs/client/pyproject.toml $(CLIENT)/ && touch $(CLIENT)/peerloans_client/py.typed
+
 .PHONY: bench
 bench: .venv/.tools ## our figures beside their baselines, taken in turn (about ten minutes)
 	$(BIN)/python -m tests.bench

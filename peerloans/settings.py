@@ -307,10 +307,12 @@ SPECTACULAR_SETTINGS = {
         "MessageType": "loans.notifications.messages.TYPES",
         "PaymentStatus": "loans.domain.states.INBOUND_STATUSES",
         "RefundStatus": ["due", "paid"],
+        "TransferMethod": ["ach", "wire"],
         "ReservationState": ["reserved", "pending", "settled", "canceled"],
         "StandingOrderState": ["active", "paused", "ended"],
         "WaitingListState": ["waiting", "placed", "left", "removed", "ended"],
     },
+    "PATH_CONVERTER_OVERRIDES": {"any-uuid": {"type": "string", "format": "uuid"}},
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

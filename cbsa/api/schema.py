@@ -143,7 +143,7 @@ zip_list_post = call(
     RESULTS_EXAMPLE,
     conditional=False,
     refusals=REFUSALS | LIMITED,
-    request=serializers.ZipsSerializer,
+    request=serializers.ZipListSerializer,
     parameters=[IN_VINTAGE],
     examples=[OpenApiExample("Three ZIPs", value={"zips": ["90266", "00000", "9026"]}, request_only=True)],
 )

@@ -24,7 +24,9 @@ class ZipField(serializers.CharField):
         return super().to_internal_value(data)
 
 
-class ZipsSerializer(StrictSerializer):
+class ZipListSerializer(StrictSerializer):
+    """The ZIPs that are asked for."""
+
     zips = serializers.ListField(
         child=ZipField(), max_length=ZIPS_LIMIT, help_text="Five digits each, ZIP+4, or whole numbers; answered in this order."
     )

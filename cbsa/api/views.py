@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from cbsa.api import schema
-from cbsa.api.serializers import ZIPS_LIMIT, ZipsSerializer
+from cbsa.api.serializers import ZIPS_LIMIT, ZipListSerializer
 from cbsa.errors import InvalidZip
 from cbsa.lookup import (
     REMEMBERED_ZIPS,
@@ -89,7 +89,7 @@ class ZipList(ZipToCbsaView):
     @schema.zip_list_post
     def post(self, request: Request) -> HttpResponseBase:
         refuse_unknown_parameters(request, ["vintage"])
-        question = ZipsSerializer(data=request.data)
+        question = ZipListSerializer(data=request.data)
         question.is_valid(raise_exception=True)
         return several(question.validated_data["zips"], request.query_params.get("vintage"))
 

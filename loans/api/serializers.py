@@ -74,6 +74,8 @@ class EmptySerializer(StrictSerializer):
 
 
 class TokenCreateSerializer(StrictSerializer):
+    """A user's name and password."""
+
     username = serializers.CharField(max_length=150)
     password = serializers.CharField(max_length=4096, trim_whitespace=False, style={"input_type": "password"})
     second_factor = serializers.CharField(
@@ -82,6 +84,8 @@ class TokenCreateSerializer(StrictSerializer):
 
 
 class NamedTokenCreateSerializer(StrictSerializer):
+    """A token to make, with what it may do and for how long."""
+
     name = serializers.CharField(max_length=100, help_text="For you to tell your tokens apart.")
     scopes = serializers.ListField(
         child=serializers.ChoiceField(GIVEN),
@@ -93,6 +97,8 @@ class NamedTokenCreateSerializer(StrictSerializer):
 
 
 class WebhookEndpointCreateSerializer(StrictSerializer):
+    """Where webhooks are to be sent."""
+
     url = serializers.CharField(max_length=500, help_text="`https://…`, on a public network.")
 
 
@@ -102,6 +108,8 @@ class DryRunField(serializers.BooleanField):
 
 
 class RequestedAmountSerializer(StrictSerializer):
+    """How many dollars are wanted, and how few would do."""
+
     amount = AmountField()
     at_least = AmountField(
         required=False,
@@ -115,25 +123,35 @@ class RequestedAmountSerializer(StrictSerializer):
 
 
 class ReservationCreateSerializer(RequestedAmountSerializer):
+    """How many dollars of the loan are wanted, and how few would do."""
+
     dry_run = DryRunField()
 
 
 class OrderSerializer(RequestedAmountSerializer):
+    """How many dollars of one loan of a batch are wanted, and how few would do."""
+
     loan = serializers.CharField(max_length=20, help_text="The loan's reference.")
 
 
 class BatchCreateSerializer(StrictSerializer):
+    """Orders of several loans, decided in this order."""
+
     orders = serializers.ListField(child=OrderSerializer(), min_length=1, max_length=100)
     all_or_nothing = serializers.BooleanField(default=False, help_text="Reserve all of them or none.")
     dry_run = DryRunField()
 
 
 class TransferCreateSerializer(StrictSerializer):
+    """How the money is going to come."""
+
     method = serializers.ChoiceField(choices=["ach", "wire"])
     dry_run = DryRunField()
 
 
 class BankEventSerializer(StrictSerializer):
+    """What the bank reports of a transfer or a refund."""
+
     id = serializers.CharField(max_length=100, help_text="The bank's own id. A repeat changes nothing.")
     type = serializers.ChoiceField(choices=["transfer.cleared", "transfer.failed", "refund.paid", "refund.failed"])
     reference = serializers.CharField(max_length=200, help_text="The reference of the transfer or refund; text around it is ignored.")
@@ -246,8 +264,9 @@ class MarketSerializer(serializers.Serializer):
 
 
 class LoanSerializer(serializers.Serializer):
-    """A loan, or a row of its COLUMNS, and its remaining value with the instant at which that was true."""
+    """A loan, and what remained of it at an instant."""
 
+    # What is written is a loan or a row of these columns.
     COLUMNS = (
         "reference",
         "title",
@@ -336,8 +355,9 @@ class RefundSerializer(serializers.Serializer):
 
 
 class ReservationSerializer(serializers.Serializer):
-    """A reservation, or a row of its COLUMNS, and its transfers and refunds."""
+    """A reservation, with its transfer and its refund."""
 
+    # What is written is a reservation or a row of these columns.
     COLUMNS = ("pk", "loan_reference", "amount", "settled_amount", "state", "cause", "created_at", "expires_at", "refunded")
 
     id = serializers.UUIDField()

@@ -28,8 +28,9 @@ class WaitingListCreateSerializer(RequestedAmountSerializer):
 
 
 class WaitingListEntrySerializer(serializers.Serializer[Any]):
-    """An entry, or a row of its COLUMNS, and its place while it waits."""
+    """An entry of a waiting list, with its place while it waits."""
 
+    # What is written is an entry or a row of these columns, and the place.
     COLUMNS = ("pk", "loan_reference", "amount", "at_least", "state", "reservation_id", "joined_at", "ended_at")
 
     id = serializers.UUIDField()
