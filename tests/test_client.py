@@ -70,7 +70,7 @@ def test_a_refusal_is_an_exception_with_the_problem(client_folder: Path, live_se
     program = f"""
 from peerloans_client.connection import Refused, log_in
 try:
-    log_in("{live_server.url}", "nobody", "wrong")
+    log_in("{live_server.url}", "a stranger", "wrong")
 except Refused as refused:
     print(refused.problem.code)
 """

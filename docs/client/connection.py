@@ -70,6 +70,6 @@ def connect(address: str, token: str) -> AuthenticatedClient:
 
 def log_in(address: str, username: str, password: str) -> AuthenticatedClient:
     """Return a client with the token of a new log-in. Raises: Refused."""
-    anybody = Client(base_url=address, httpx_args={"transport": RetryingTransport()})
+    without_token = Client(base_url=address, httpx_args={"transport": RetryingTransport()})
     body = TokenCreate(username=username, password=password)
-    return connect(address, take(Token, token_create.sync(client=anybody, body=body)).token)
+    return connect(address, take(Token, token_create.sync(client=without_token, body=body)).token)

@@ -33,7 +33,7 @@ _TOTALS = """
 
 @dataclass(frozen=True)
 class InvestorMoney:
-    """Dollars of an investor: received and neither settled nor refunded; refunds due; refunds that the bank was told to pay."""
+    """Dollars of an investor: received and neither settled nor refunded; refunds due; refunds that were sent to the bank."""
 
     waiting: Decimal
     refunds_due: Decimal

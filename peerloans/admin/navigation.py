@@ -35,12 +35,12 @@ def sections(request: HttpRequest, lists: list[dict[str, Any]]) -> list[Section]
     """Return the sections with at least one of the lists. The current one holds the list of the page that is asked for."""
     by_label = {each["model"]._meta.label_lower: each for each in lists if each["admin_url"]}
     named = {label for labels in SECTIONS.values() for label in labels}
-    found = []
+    result = []
     for name, labels in SECTIONS.items():
         more = sorted(by_label.keys() - named) if name == LAST else []
         own = [by_label[label] for label in (*labels, *more) if label in by_label]
         for each in own:
             each["current"] = request.path.startswith(each["admin_url"])
         if own:
-            found.append(Section(name, own, any(each["current"] for each in own)))
-    return found
+            result.append(Section(name, own, any(each["current"] for each in own)))
+    return result

@@ -44,11 +44,11 @@ def search(site: AdminSite, request: HttpRequest, words: str) -> list[FoundKind]
         if words and hasattr(page, "describe_found") and page.has_view_permission(request):
             rows, _ = page.get_search_results(request, page.get_queryset(request), words)
             rows = rows.select_related(*page.list_select_related) if isinstance(page.list_select_related, list) else rows
-            found = list(rows[: ROWS_SHOWN + 1])
-            if found:
+            first_rows = list(rows[: ROWS_SHOWN + 1])
+            if first_rows:
                 name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
-                more = f"{reverse(f'{name}_changelist')}?{urlencode({'q': words})}" if len(found) > ROWS_SHOWN else None
-                shown = [Found(str(row), page.describe_found(row), _address(name, row)) for row in found[:ROWS_SHOWN]]
+                more = f"{reverse(f'{name}_changelist')}?{urlencode({'q': words})}" if len(first_rows) > ROWS_SHOWN else None
+                shown = [Found(str(row), page.describe_found(row), _address(name, row)) for row in first_rows[:ROWS_SHOWN]]
                 kinds.append(FoundKind(str(model._meta.verbose_name_plural), shown, more))
     return kinds
 

@@ -277,19 +277,19 @@ class Model:
 
     def open(self) -> list[int]:
         self.status = "open"
-        given = self.serve_line(self.amount)
-        for order, amount in given:
+        outcomes = self.serve_line(self.amount)
+        for order, amount in outcomes:
             if amount:
                 self.add(order.investor, amount, order)
-        return [amount for _, amount in given]
+        return [amount for _, amount in outcomes]
 
     def open_another(self, amount: int) -> list[int]:
-        """Open another loan of that amount, of which nobody reserves anything after its opening."""
-        given = self.serve_line(amount)
-        for order, dollars in given:
-            if dollars:
-                order.elsewhere.append((dollars, self.now + timedelta(hours=24)))
-        return [dollars for _, dollars in given]
+        """Open another loan of that amount, of which no one reserves anything after its opening."""
+        outcomes = self.serve_line(amount)
+        for order, reserved in outcomes:
+            if reserved:
+                order.elsewhere.append((reserved, self.now + timedelta(hours=24)))
+        return [reserved for _, reserved in outcomes]
 
     def serve_line(self, amount: int) -> list[tuple[Order, int]]:
         """Return what each active order gets of a new loan, in the order of the line.
@@ -298,23 +298,23 @@ class Model:
         """
         share, wanted = amount // 2, 0
         holds: dict[int, int] = {}
-        given = []
+        outcomes = []
         for order in [each for each in self.line if each.state == "active"]:
             wish = min(order.amount, order.cap - self.used(order), max(MINIMUM, amount) - holds.get(order.investor, 0))
             if not order.is_for_this_state or wish < order.at_least:
-                given.append((order, 0))
+                outcomes.append((order, 0))
                 continue
             wanted += wish
-            dollars = min(wish, share)
-            if dollars < order.at_least:
-                dollars = 0
-            share -= dollars
-            holds[order.investor] = holds.get(order.investor, 0) + dollars
-            given.append((order, dollars))
+            reserved = min(wish, share)
+            if reserved < order.at_least:
+                reserved = 0
+            share -= reserved
+            holds[order.investor] = holds.get(order.investor, 0) + reserved
+            outcomes.append((order, reserved))
         if wanted > amount // 2:
-            placed = [order for order, dollars in given if dollars]
+            placed = [order for order, reserved in outcomes if reserved]
             self.line = [order for order in self.line if order not in placed] + placed
-        return given
+        return outcomes
 
     # --- The waiting list ---------------------------------------------------------------------------------------------
     def join(self, investor: int, amount: int, at_least: int) -> None:

@@ -208,7 +208,7 @@ class History(RuleBasedStateMachine):
     # --- Standing orders ----------------------------------------------------------------------------------------------
     @rule(order=orders)
     def keep_a_standing_order(self, order: model.Order) -> None:
-        kept = self.step(
+        stored = self.step(
             lambda: standing_order(
                 dollars(order.amount),
                 at_least=dollars(order.at_least),
@@ -219,16 +219,16 @@ class History(RuleBasedStateMachine):
             ),
             lambda: self.model.keep_order(order),
         )
-        if kept:
-            self.orders.append((order, kept))
+        if stored:
+            self.orders.append((order, stored))
 
     @precondition(lambda self: self.orders)
     @rule(newest=st.integers(0, 3), verb=st.sampled_from(sorted(ORDER_VERBS)))
     def change_a_standing_order(self, newest: int, verb: str) -> None:
-        order, kept = self.orders[-1 - newest % len(self.orders)]
+        order, stored = self.orders[-1 - newest % len(self.orders)]
         change, state = ORDER_VERBS[verb]
         self.step(
-            lambda: change(order_id=kept.pk, investor=self.investors[order.investor], now=self.now),
+            lambda: change(order_id=stored.pk, investor=self.investors[order.investor], now=self.now),
             lambda: self.model.change_order(order, state),
         )
 
@@ -236,16 +236,16 @@ class History(RuleBasedStateMachine):
     @rule(amount=st.sampled_from([2_000_00, 5_000_01, 30_000_00]))
     def another_loan_opens(self, amount: int) -> None:
         draft = DraftFactory(amount=dollars(amount), now=self.now)
-        given: list[int] = []
+        amounts: list[int] = []
         self.step(
             lambda: open_loan(reference=draft.reference, actor=STAFF, now=self.now),
-            lambda: given.extend(self.model.open_another(amount)),
+            lambda: amounts.extend(self.model.open_another(amount)),
         )
-        self.check_opening(draft, given)
+        self.check_opening(draft, amounts)
 
-    def check_opening(self, loan: Loan, given: list[int]) -> None:
+    def check_opening(self, loan: Loan, amounts: list[int]) -> None:
         outcomes = StandingOrderTransition.objects.filter(loan=loan).order_by("id").values_list("amount", flat=True)
-        assert [cents(amount or Decimal(0)) for amount in outcomes] == given
+        assert [cents(amount or Decimal(0)) for amount in outcomes] == amounts
 
     # --- The waiting list ---------------------------------------------------------------------------------------------
     @rule(investor=any_investor, amount=sums, less=st.sampled_from([0, 0, 500_00, 2_500_00, 9_000_00, -1]))
@@ -281,9 +281,9 @@ class History(RuleBasedStateMachine):
             self.keep_a_standing_order(order)
         self.reserve_cents(1_000_00)  # is refused
         self.step(lambda: None, lambda: self.pass_time(NOON + OPENS_IN - self.now), serves=False)
-        given: list[int] = []
-        self.step(lambda: open_announced_loans(self.now), lambda: given.extend(self.model.open()))
-        self.check_opening(Loan.objects.get(pk=self.loan_id), given)
+        amounts: list[int] = []
+        self.step(lambda: open_announced_loans(self.now), lambda: amounts.extend(self.model.open()))
+        self.check_opening(Loan.objects.get(pk=self.loan_id), amounts)
         for amount, far in reservations:
             self.reserve_and_go_on(min(amount, max(self.model.available, 1)), far)
 
@@ -600,7 +600,7 @@ class History(RuleBasedStateMachine):
         assert (loan.waiting_entries, loan.waiting_dollars) == (len(amounts), sum(amounts))
 
     def check_line(self) -> None:
-        ids = {order: kept.pk for order, kept in self.orders}
+        ids = {order: stored.pk for order, stored in self.orders}
         line = StandingOrder.objects.exclude(state="ended").order_by("place").values_list("pk", "state")
         assert list(line) == [(ids[order], order.state) for order in self.model.line if order.state != "ended"]
         used = used_dollars(ids.values(), self.now)

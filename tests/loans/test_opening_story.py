@@ -70,10 +70,10 @@ class OpeningStory:
     def order(self, name: str, dollars: str, now: datetime, *, at_least: str, cap: str) -> None:
         self.pass_time(now)
         body = {"amount": f"{dollars}.00", "at_least": f"{at_least}.00", "cap": f"{cap}.00"}
-        kept = self.investor(name).post("standing-orders/", body)
-        self.orders[name] = kept.json()["id"]
+        created = self.investor(name).post("standing-orders/", body)
+        self.orders[name] = created.json()["id"]
         terms = f"{Decimal(dollars):,.0f} per loan, at least {Decimal(at_least):,.0f}, cap {Decimal(cap):,.0f}"
-        self.add_line(now, f"{name}: {terms}", kept)
+        self.add_line(now, f"{name}: {terms}", created)
 
     def reserve(self, name: str, dollars: str, now: datetime) -> None:
         self.pass_time(now)
@@ -125,8 +125,8 @@ class OpeningStory:
         positions = {}
         for name, order in self.orders.items():
             (opening,) = self.investors[name].get(f"standing-orders/{order}/openings/").json()["results"]
-            given = f"reserves {Decimal(opening['amount']):,.2f}" if opening["amount"] else f"passed over: {opening['obstacle']}"
-            self.lines.append(f"{'':14}{name} {given}")
+            outcome = f"reserves {Decimal(opening['amount']):,.2f}" if opening["amount"] else f"passed over: {opening['obstacle']}"
+            self.lines.append(f"{'':14}{name} {outcome}")
             positions[name] = self.investors[name].get(f"standing-orders/{order}/").json()["line_position"]
         self.lines.append(f"{'':14}the line is now: {', '.join(sorted(positions, key=lambda name: int(positions[name])))}")
 
