@@ -10,7 +10,7 @@ from loans.domain.fill_curve import FillPoint
 from loans.domain.states import ReservationState
 from loans.models import Loan
 from loans.selectors.closing_values import ClosingPoint
-from loans.selectors.dashboard import DayFlow, WeeklyExits
+from loans.selectors.daily_figures import DayFigures, WeeklyExits
 from loans.selectors.fill_curve import loan_fill_curve
 from loans.selectors.offers import LoanOffer
 from loans.selectors.overbooking import OverbookingEvidence
@@ -98,7 +98,7 @@ def _closing(title: str, subject: str, points: Sequence[ClosingPoint]) -> SafeSt
     return charts.curve(title, description, [point.day for point in points], lines=lines, stepped=False)
 
 
-def daily_flow_chart(days: Sequence[DayFlow]) -> SafeString:
+def daily_flow_chart(days: Sequence[DayFigures]) -> SafeString:
     """Draw the dollars that were reserved, settled and canceled on each day."""
     lines = [
         Series("Reserved", "first", [day.reserved for day in days]),

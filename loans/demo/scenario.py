@@ -23,6 +23,7 @@ from loans.domain.business_calendar import new_york_day
 from loans.domain.states import LoanStatus, ReservationState, TransferStatus
 from loans.models import Investor, Loan, Reservation, Transfer
 from loans.notifications import outbox
+from loans.selectors.daily_figures import forget_daily_figures
 from loans.selectors.loans import all_loan_ids
 from loans.services.closing_values import record_due_closing_values
 from loans.services.loans import announce_loan, create_loan, open_loan
@@ -73,7 +74,7 @@ def fill(now: datetime) -> None:
     for moment in MOMENTS_OF_CLOSING_VALUES:
         play.do(moment, lambda: record_due_closing_values(play.at))
     play.run()
-    transaction.on_commit(_show_remaining, robust=True)
+    transaction.on_commit(partial(_renew_cache, now), robust=True)
 
 
 def _make_people(now: datetime) -> tuple[int, list[Investor]]:
@@ -159,9 +160,10 @@ def _pay_refunds(play: Play) -> None:
         play.bank_reports("refund.paid", refund.reference, refund.amount, earlier=timedelta(minutes=15))
 
 
-def _show_remaining() -> None:
+def _renew_cache(now: datetime) -> None:
     # Redis may hold values of an earlier database, whose loans had the same ids.
     remaining_cache.repair(remaining_cache.compare(all_loan_ids()))
+    forget_daily_figures(now)
 
 
 def give_addresses() -> None:

@@ -1475,6 +1475,10 @@ class Migration(migrations.Migration):
             model_name="transfer",
             index=models.Index(fields=["-created_at", "-id"], name="transfer_newest"),
         ),
+        migrations.AddIndex(
+            model_name="transfer",
+            index=models.Index(condition=models.Q(("status", "due")), fields=["created_at", "id"], name="transfer_due"),
+        ),
         migrations.AddConstraint(
             model_name="transfer",
             constraint=models.UniqueConstraint(

@@ -38,7 +38,10 @@ class Transfer(models.Model):
 
     class Meta:
         ordering = ["created_at", "id"]
-        indexes = [models.Index(fields=["-created_at", "-id"], name="transfer_newest")]
+        indexes = [
+            models.Index(fields=["-created_at", "-id"], name="transfer_newest"),
+            models.Index(fields=["created_at", "id"], name="transfer_due", condition=Q(status=TransferStatus.DUE)),
+        ]
         permissions = [
             ("record_transfer", "Can record a transfer or cleared money by hand"),
             ("accept_transfer", "Can accept a differing amount"),

@@ -5,13 +5,13 @@ loans/templatetags/start_page.py chooses the parts that a reader may see, and co
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.core.cache import cache
-from django.db.models import Count, DateField, F, Min, Q, QuerySet, Sum
-from django.db.models.functions import TruncDate, TruncWeek
+from django.db.models import Count, F, Min, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
 
 from loans.domain.business_calendar import NEW_YORK, end_of_day, new_york_day
 from loans.domain.reservation_money import ZERO_DOLLARS
@@ -33,12 +33,6 @@ from loans.selectors.overbooking import evidence_of_loans
 from loans.selectors.queue import LoanFunding
 
 LOANS_SHOWN = 8
-WEEKS_SHOWN = 8
-DAYS_SHOWN = 30
-DAILY_FLOW_SECONDS = 600  # reading a month of history takes long, and changes little in ten minutes
-DAILY_FLOW_KEY = "daily-flow"
-WEEKLY_EXITS_SECONDS = 600  # reading two months of history takes long, and changes little in ten minutes
-WEEKLY_EXITS_KEY = "weekly-exits"
 OVERBOOKING_SECONDS = 600  # two hundred open loans take some seconds
 OVERBOOKING_KEY = "market-overbooking"
 
@@ -73,9 +67,11 @@ def lapsing_tonight(now: datetime) -> Waiting:
     return _waiting(running, "expires_at", Sum("amount", default=ZERO_DOLLARS))
 
 
-def review_items_open() -> Waiting:
-    """Return the open review items."""
-    return _waiting(ReviewItem.objects.filter(resolved_at=None), "opened_at")
+def review_items_older_than(age: timedelta, now: datetime) -> Waiting:
+    """Return the review items that have been open for longer, with the dollars of the reports or reservations that they are about."""
+    items = ReviewItem.objects.filter(resolved_at=None, opened_at__lt=now - age)
+    dollars = Coalesce("bank_event__amount", "reservation__amount")
+    return _waiting(items, "opened_at", Sum(dollars, default=ZERO_DOLLARS))
 
 
 def refunds_due() -> Waiting:
@@ -94,37 +90,6 @@ def _waiting(rows: QuerySet[Any], since: str, dollars: Sum | None = None) -> Wai
     sums = {"dollars": dollars} if dollars else {}
     values = rows.order_by().aggregate(count=Count("pk"), since=Min(since), **sums)
     return Waiting(values["count"], values.get("dollars"), values["since"])
-
-
-class DayFlow(NamedTuple):
-    """The dollars of a day in New York: reserved, settled, and canceled before they settled."""
-
-    day: date
-    reserved: Decimal
-    settled: Decimal
-    canceled: Decimal
-
-
-def daily_flow(now: datetime) -> list[DayFlow]:
-    """Return the flow of each of the last 30 days, today's as far as it is. Up to ten minutes old."""
-    rows = cache.get_or_set(DAILY_FLOW_KEY, lambda: _daily_flow(now), DAILY_FLOW_SECONDS) or []
-    return [DayFlow(*row) for row in rows]
-
-
-def _daily_flow(now: datetime) -> list[tuple[date, Decimal, Decimal, Decimal]]:
-    today = new_york_day(now)
-    days = [today - timedelta(days=ago) for ago in range(DAYS_SHOWN - 1, -1, -1)]
-    changed = Transition.objects.filter(at__gte=datetime.combine(days[0], time(), NEW_YORK), transfer=None, reservation__isnull=False)
-    daily = changed.order_by().annotate(day=TruncDate("at", tzinfo=NEW_YORK)).values_list("day")
-    kinds = (
-        Q(event=ReservationEvent.RESERVED),
-        Q(event=ReservationEvent.SETTLED),
-        Q(from_state__in=LIVE, to_state=ReservationState.CANCELED),
-    )
-    sums = {f"dollars{number}": Sum("amount", filter=kind, default=ZERO_DOLLARS) for number, kind in enumerate(kinds)}
-    flows = {day: dollars for day, *dollars in daily.annotate(**sums)}
-    nothing = [ZERO_DOLLARS] * len(kinds)
-    return [(day, *flows.get(day, nothing)) for day in days]
 
 
 _HAPPENED = (
@@ -149,28 +114,6 @@ def _totals(rows: QuerySet[Transition], kinds: Sequence[tuple[str, Q]]) -> list[
     sums = {f"dollars{number}": Sum("amount", filter=condition, default=ZERO_DOLLARS) for number, (_, condition) in enumerate(kinds)}
     values = rows.aggregate(**counts, **sums)
     return [Total(label, values[f"count{number}"], values[f"dollars{number}"]) for number, (label, _) in enumerate(kinds)]
-
-
-class WeeklyExits(NamedTuple):
-    """How many reservations left a state in the week that begins on this Monday, and how many of them lapsed."""
-
-    monday: date
-    state: str
-    exits: int
-    lapsed: int
-
-
-def weekly_exits(now: datetime) -> list[WeeklyExits]:
-    """Return how many reservations left reserved and pending, in each of the last weeks. Up to ten minutes old."""
-    rows = cache.get_or_set(WEEKLY_EXITS_KEY, lambda: _weekly_exits(now), WEEKLY_EXITS_SECONDS) or []
-    return [WeeklyExits(*row) for row in rows]
-
-
-def _weekly_exits(now: datetime) -> list[tuple[date, str, int, int]]:
-    exits = Transition.objects.filter(at__gt=now - timedelta(weeks=WEEKS_SHOWN), transfer=None, from_state__in=LIVE)
-    exits = exits.exclude(to_state=F("from_state")).order_by()
-    weekly = exits.annotate(week=TruncWeek("at", tzinfo=NEW_YORK, output_field=DateField())).values_list("week", "from_state")
-    return list(weekly.annotate(exits=Count("pk"), lapsed=Count("pk", filter=Q(event=ReservationEvent.EXPIRED))))
 
 
 @dataclass(frozen=True)

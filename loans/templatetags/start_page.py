@@ -19,12 +19,14 @@ from loans.domain.states import Direction, LoanStatus, ReservationState, Transfe
 from loans.models import Delivery, Loan, Reservation, ReviewItem, StatementImport, Transfer
 from loans.selectors import dashboard
 from loans.selectors.closing_values import closing_totals
+from loans.selectors.daily_figures import daily_figures, weekly_exits
 from peerloans import job_runs
 from peerloans.database.clock import database_now
 from peerloans.monitoring.models import JobResult
 
 register = template.Library()
 REVIEW_WITHIN = timedelta(days=2)
+DAYS_OF_FLOW = 30
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,7 @@ class WaitingRows:
 
 @register.simple_tag(takes_context=True)
 def needs_a_person(context: dict[str, Any]) -> list[WaitingRows]:
-    """Return the open review items by kind, the loans past their closing, the refunds due and the bank statements to book.
-
-    Kinds without rows are left out.
-    """
+    """Return the open review items by kind, the loans past their closing and the bank statements to book, where there are any."""
     request: HttpRequest = context["request"]
     waiting = []
     if request.user.has_perm("loans.view_reviewitem"):
@@ -53,10 +52,6 @@ def needs_a_person(context: dict[str, Any]) -> list[WaitingRows]:
         overdue = Loan.objects.filter(status=LoanStatus.OPEN, closes_at__lte=(now := database_now(None)))
         address = _list_address(Loan, status__exact=LoanStatus.OPEN, closes_at__lte=now)
         waiting.append(WaitingRows("Loans past their closing", overdue.count(), address))
-    if request.user.has_perm("loans.view_transfer"):
-        refunds = Transfer.objects.filter(direction=Direction.REFUND, status=TransferStatus.DUE)
-        address = _list_address(Transfer, direction__exact=Direction.REFUND, status__exact=TransferStatus.DUE)
-        waiting.append(WaitingRows("Refunds due", refunds.count(), address))
     if request.user.has_perm("loans.view_statementimport"):
         checked = StatementImport.objects.filter(state=StatementImport.State.CHECKED)
         address = _list_address(StatementImport, state__exact=StatementImport.State.CHECKED)
@@ -88,9 +83,9 @@ def tiles(context: dict[str, Any]) -> list[Tile]:
         address = _list_address(Reservation, deadline="today")
         shown.append(Tile("Lapses tonight", dashboard.lapsing_tonight(now), "reservation", address, since_words="next"))
     if request.user.has_perm("loans.view_reviewitem"):
-        items = dashboard.review_items_open()
-        is_late = items.since is not None and now - items.since > REVIEW_WITHIN
-        shown.append(Tile("To review", items, "item", _list_address(ReviewItem, resolved_at__isempty=1), is_late))
+        items = dashboard.review_items_older_than(REVIEW_WITHIN, now)
+        address = _list_address(ReviewItem, resolved_at__isempty=1, opened_at__lt=(now - REVIEW_WITHIN).isoformat())
+        shown.append(Tile("In review for over two days", items, "item", address, items.count > 0))
     if request.user.has_perm("loans.view_transfer"):
         address = _list_address(Transfer, direction__exact=Direction.REFUND, status__exact=TransferStatus.DUE)
         shown.append(Tile("Refunds to send", dashboard.refunds_due(), "refund", address))
@@ -107,9 +102,10 @@ def today(context: dict[str, Any]) -> dict[str, Any]:
     now = database_now(None)
     parts: dict[str, Any] = {}
     if request.user.has_perm("loans.view_reservation"):
-        parts["flow"] = charts.daily_flow_chart(dashboard.daily_flow(now))
+        days = daily_figures(now)
+        parts["flow"] = charts.daily_flow_chart(days[-DAYS_OF_FLOW:])
         parts["happened"] = dashboard.totals_today(now)
-        parts["lapsed_shares"] = charts.lapsed_shares_chart(dashboard.weekly_exits(now))
+        parts["lapsed_shares"] = charts.lapsed_shares_chart(weekly_exits(days))
     if request.user.has_perm("loans.view_loan"):
         parts["loans"] = [(funding.offer, charts.funding_bar(funding, key=False)) for funding in dashboard.open_loans(now)]
         parts["closing_totals"] = charts.closing_totals_chart(closing_totals(now))
@@ -127,6 +123,12 @@ def jobs_run(context: dict[str, Any]) -> list[dict[str, Any]]:
         _job_row(job, results.get(job.task, job_runs.NEVER_RUN))
         for job in job_runs.SCHEDULED.filter(task__startswith="loans.").order_by("name")
     ]
+
+
+@register.filter
+def late_jobs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the jobs that should have succeeded once more by now."""
+    return [row for row in rows if row["late"]]
 
 
 def _job_row(job: PeriodicTask, result: JobResult) -> dict[str, Any]:

@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.contrib.auth.models import Group
+from django.test import Client
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from loans.models import User
 
 FLAGS = (
     "--no-sandbox",
@@ -56,6 +60,18 @@ def page(chromium: Browser, live_server) -> Iterator[Page]:  # type: ignore[no-u
     yield page
     context.close()
     assert [error for error in errors if "the server responded with a status of 4" not in error] == []
+
+
+@pytest.fixture
+def staff(page: Page, live_server) -> Page:  # type: ignore[no-untyped-def]
+    """A page with a user of Operations signed in."""
+    user = User.objects.create_user("olga", first_name="Olga", is_staff=True)
+    user.groups.add(Group.objects.get(name="Operations"))
+    client = Client()
+    client.force_login(user)
+    cookie = client.cookies["sessionid"]
+    page.context.add_cookies([{"name": "sessionid", "value": cookie.value, "url": live_server.url}])
+    return page
 
 
 def in_all_looks(page: Page, looks: Iterable[str] = tuple(LOOKS)) -> Iterator[str]:

@@ -3,15 +3,13 @@
 import re
 
 import pytest
-from django.contrib.auth.models import Group
-from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from loans.admin.actions import StaffAction
 from loans.demo import scenario
-from loans.models import Loan, Reservation, ReviewItem, StatementImport, Transition, User
+from loans.models import Loan, Reservation, ReviewItem, StatementImport, Transition
 from loans.services import statement_imports
 from tests.browser.conftest import in_all_looks, shoot, shoot_all_looks
 from tests.factories import LoanFactory, inbound, pending
@@ -20,18 +18,6 @@ from tests.loans.statement_formats.files import Payment, bai2
 
 PICTURE = {"width": 1200, "height": 800}
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def staff(page: Page, live_server) -> Page:  # type: ignore[no-untyped-def]
-    """A page with a user of Operations signed in."""
-    user = User.objects.create_user("olga", first_name="Olga", is_staff=True)
-    user.groups.add(Group.objects.get(name="Operations"))
-    client = Client()
-    client.force_login(user)
-    cookie = client.cookies["sessionid"]
-    page.context.add_cookies([{"name": "sessionid", "value": cookie.value, "url": live_server.url}])
-    return page
 
 
 @each_action

@@ -13,7 +13,9 @@ from django.db.models import Max
 
 from loans.models import BankEvent, Delivery, DeliveryStatus, ReviewItem, Transition, User
 from loans.notifications import outbox
+from loans.selectors.daily_figures import forget_daily_figures
 from loans.services.cache_refresh import refresh_remaining_cache
+from peerloans.database.clock import database_now
 from peerloans.monitoring.request_log import AcknowledgedRequest, acknowledged_requests
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,6 +52,7 @@ exit status:
     def handle(self, **options: Any) -> None:
         outbox.fan_out_all()
         refreshed = refresh_remaining_cache()
+        forget_daily_figures(database_now(None))
         newest = Transition.objects.aggregate(at=Max("at"))["at"]
         requests = sorted(acknowledged_requests(lines_of(options["log"]), newest or LONG_AGO), key=lambda request: request.at)
         document = {

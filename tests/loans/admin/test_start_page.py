@@ -1,23 +1,28 @@
 """The first page of the admin: what needs a person, today's figures, and the loans that close next."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
 from loans.charts import lapsed_shares_chart
-from loans.domain.business_calendar import end_of_day, new_york_day
-from loans.models import Reservation, ReviewItem, Transfer
-from loans.selectors.dashboard import daily_flow, weekly_exits
+from loans.domain.business_calendar import NEW_YORK, end_of_day, new_york_day
+from loans.models import Reservation, ReviewItem
+from loans.selectors.daily_figures import daily_figures, forget_daily_figures, weekly_exits
 from loans.services.expiry import expire_due
 from loans.services.staff_overrides import cancel_by_staff
 from tests.factories import STAFF, LoanFactory, funded, pending, reserved
 from tests.loans.admin.conftest import open_loan_now, open_review_item, read_page, settled_now
 
 pytestmark = pytest.mark.django_db
+
+
+def start_of_day(at: datetime) -> datetime:
+    return datetime.combine(new_york_day(at), time(), NEW_YORK)
 
 
 def test_the_figures_of_today(superuser: Client) -> None:
@@ -36,18 +41,19 @@ def test_the_tiles_say_what_waits_with_dollars_and_age_and_lead_to_it(superuser:
     pending(loan, 1_000, now=now)
     refunded = funded(loan, 3_000, now=now)
     cancel_by_staff(reservation_id=refunded.pk, actor=STAFF, reason="A test.")
-    open_review_item("Old.")
+    old = open_review_item("Old.", loan=loan, reservation=waiting)
     ReviewItem.objects.update(opened_at=now - timedelta(days=3))
+    open_review_item("New.")
     shown = superuser.get("/admin/").context["shown_tiles"]
     assert [(tile.label, tile.waiting.count, tile.waiting.dollars, tile.is_late) for tile in shown] == [
         ("Money waits for its turn", 1, Decimal("5000.00"), False),
         ("Lapses tonight", 1, Decimal("2000.00"), False),
-        ("To review", 1, None, True),
+        ("In review for over two days", 1, Decimal("5000.00"), True),
         ("Refunds to send", 1, Decimal("3000.00"), False),
         ("Messages failing", 0, None, False),
     ]
     lists = [list(superuser.get(tile.address).context["cl"].result_list) for tile in shown]
-    assert lists[:3] == [[waiting], [tonight], list(ReviewItem.objects.all())]
+    assert lists[:3] == [[waiting], [tonight], [old]]
     assert [refund.reservation for refund in lists[3]] == [refunded]
     assert lists[4] == []
 
@@ -56,17 +62,42 @@ def test_the_tiles_are_those_of_what_the_reader_may_view(loan_viewer: Client) ->
     assert loan_viewer.get("/admin/").context["shown_tiles"] == []
 
 
-def test_the_flow_by_day_is_of_thirty_days_and_of_history(superuser: Client) -> None:
+def test_the_figures_of_a_day_are_those_of_its_history() -> None:
     now = timezone.now()
     loan = LoanFactory(now=now - timedelta(days=6))
     settled_now(loan)
     gone = reserved(loan, 2_000, now=now - timedelta(days=5))
     expire_due(now)
-    days = daily_flow(now)
-    assert len(days) == 30
-    assert days[-1] == (new_york_day(now), Decimal("5000.00"), Decimal("5000.00"), Decimal("2000.00"))
-    assert [day for day, reserved_dollars, _, _ in days if reserved_dollars] == [new_york_day(gone.created_at), new_york_day(now)]
-    assert sum(day.canceled for day in daily_flow(now + timedelta(minutes=1))) == 2_000, "kept for ten minutes"
+    days = daily_figures(now)
+    assert (days[0].day.weekday(), len(days)) == (0, 50 + new_york_day(now).weekday())
+    assert days[-1][:4] == (new_york_day(now), Decimal("5000.00"), Decimal("5000.00"), Decimal("2000.00"))
+    assert days[-1][4:] == (2, 1, 1, 0), "two left reserved, one of them lapsed; one left pending"
+    assert [day.day for day in days if day.reserved] == [new_york_day(gone.created_at), new_york_day(now)]
+
+
+def test_a_day_that_has_ended_is_read_once_and_today_always(django_assert_num_queries: Any) -> None:
+    now = timezone.now()
+    loan = LoanFactory(now=now - timedelta(days=6))
+    reserved(loan, 2_000, now=now - timedelta(days=5))
+    first = daily_figures(now)
+    reserved(loan, 3_000, now=now - timedelta(days=4))  # the past does not change; a restored database may have another
+    reserved(loan, 4_000, now=now)
+    with django_assert_num_queries(1) as queries:
+        again = daily_figures(now)
+    assert again[:-1] == first[:-1]
+    assert again[-1].reserved == 4_000
+    assert str(start_of_day(now).astimezone(UTC).date()) in queries.captured_queries[0]["sql"], "only today is read"
+    forget_daily_figures(now)
+    assert [day.reserved for day in daily_figures(now) if day.reserved] == [2_000, 3_000, 4_000]
+
+
+def test_a_day_is_kept_only_an_hour_after_its_end() -> None:
+    midnight = start_of_day(timezone.now())
+    loan = LoanFactory(now=midnight - timedelta(days=6))
+    daily_figures(midnight + timedelta(minutes=59))
+    reserved(loan, 2_000, now=midnight - timedelta(seconds=1))  # committed after midnight
+    for later in (timedelta(minutes=59), timedelta(minutes=61)):
+        assert daily_figures(midnight + later)[-2].reserved == 2_000
 
 
 def test_the_share_that_lapsed_in_each_state() -> None:
@@ -77,7 +108,7 @@ def test_the_share_that_lapsed_in_each_state() -> None:
     reserved(loan, 1_000, now=two_weeks_ago)
     expire_due(two_weeks_ago + timedelta(days=2))  # one transfer was never started
     pending(loan, 1_000, now=now)
-    rows = weekly_exits(now + timedelta(days=1))
+    rows = weekly_exits(daily_figures(now + timedelta(days=1)))
     assert sum(row.exits for row in rows if row.state == "reserved") == 5
     assert sum(row.lapsed for row in rows if row.state == "reserved") == 1
     assert "Pending, no money received" in lapsed_shares_chart(rows)
@@ -101,14 +132,20 @@ def test_what_needs_a_person(superuser: Client) -> None:
     ReviewItem.objects.filter(detail="One.").update(resolved_at=timezone.now())
     overdue = LoanFactory(now=timezone.now() - timedelta(weeks=4))
     open_loan_now()
-    refunded = funded(open_loan_now(), 5_000, now=timezone.now())
-    cancel_by_staff(reservation_id=refunded.pk, actor=STAFF, reason="A test.")
-    refund = Transfer.objects.get(direction="refund")
     waiting = superuser.get("/admin/").context["waiting"]
-    assert [(line.what, line.count) for line in waiting] == [("Late money", 1), ("Loans past their closing", 1), ("Refunds due", 1)]
-    review_items, loans, refunds = (superuser.get(line.address).context["cl"].result_list for line in waiting)
+    assert [(line.what, line.count) for line in waiting] == [("Late money", 1), ("Loans past their closing", 1)]
+    review_items, loans = (superuser.get(line.address).context["cl"].result_list for line in waiting)
     assert [review_item.detail for review_item in review_items] == ["Two."]
-    assert (list(loans), list(refunds)) == ([overdue], [refund])
+    assert list(loans) == [overdue]
+
+
+def test_a_late_job_is_named_above_the_table_of_all(superuser: Client) -> None:
+    assert "All run on time." in read_page(superuser, "/admin/")
+    PeriodicTask.objects.filter(task="loans.tasks.expire").update(date_changed=timezone.now() - timedelta(hours=1))
+    name = PeriodicTask.objects.get(task="loans.tasks.expire").name
+    above, _ = read_page(superuser, "/admin/").split("Each job")
+    assert "All run on time." not in above
+    assert name in above
 
 
 def test_the_page_lists_only_what_its_reader_may_view(loan_viewer: Client) -> None:
