@@ -27,6 +27,12 @@ class ScheduleForm(forms.ModelForm):
         model = PeriodicTask
         fields = SCHEDULE_FIELDS
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "start_time" in self.fields:  # not for those who may only view
+            date_widget, time_widget = self.fields["start_time"].widget.widgets
+            date_widget.attrs["aria-label"], time_widget.attrs["aria-label"] = "Date of the start", "Time of the start"
+
 
 @admin.register(PeriodicTask)
 class JobAdmin(PeriodicTaskAdmin, StaffActionsAdmin):
