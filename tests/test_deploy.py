@@ -92,18 +92,21 @@ def test_every_unit_may_take_as_long_to_stop_as_its_container() -> None:
 
 def test_the_target_starts_each_unit() -> None:
     wanted = set(" ".join(re.findall(r"^Wants=(.*)$", (FOLDER / "peerloans.target").read_text(), re.MULTILINE)).split())
-    assert {re.sub(r"@\w+", "@", unit) for unit in wanted} == {service.name for service in SERVICES} - {"peerloans-backup.service"}
+    assert {re.sub(r"@\w+", "@", unit) for unit in wanted} == {service.name for service in SERVICES} - {
+        "peerloans-backup.service",
+        "peerloans-dump.service",
+    }
     ports = {f"127.0.0.1:{unit.removeprefix('peerloans-web@').removesuffix('.service')}" for unit in wanted if "web@" in unit}
     assert ports == set(re.findall(r"^ +server (127\S+) max_fails=0;$", (FOLDER / "nginx.conf").read_text(), re.MULTILINE))
 
 
 @pytest.mark.skipif(not SYSTEMD_ANALYZE, reason="systemd is not installed")
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
-    timer = FOLDER / "peerloans-backup.timer"
-    for file in [*SERVICES, FOLDER / "peerloans.target", timer]:
+    timers = list(FOLDER.glob("*.timer"))
+    for file in [*SERVICES, FOLDER / "peerloans.target", *timers]:
         text = file.read_text()
         (tmp_path / file.name).write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", text, flags=re.MULTILINE))
-    units = [str(tmp_path / file.name.replace("@.", "@1.")) for file in [*SERVICES, timer]]
+    units = [str(tmp_path / file.name.replace("@.", "@1.")) for file in [*SERVICES, *timers]]
     checked = subprocess.run([SYSTEMD_ANALYZE, "verify", "--man=no", *units], capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
 
@@ -164,7 +167,7 @@ class Machine:
         subprocess.run(
             [
                 *(OPENSSL, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"),
-                *("-addext", "subjectAltName=DNS:localhost", "-keyout", self.folder / "key.pem", "-out", certificate),
+                *("-addext", "subjectAltName=DNS:localhost", "-keyout", self.folder / "privkey.pem", "-out", certificate),
             ],
             check=True,
             capture_output=True,
