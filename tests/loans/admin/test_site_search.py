@@ -68,3 +68,11 @@ def test_only_what_the_reader_may_view_is_searched(loan_viewer: Client) -> None:
 def test_nothing_found_says_what_could_be_searched(superuser: Client) -> None:
     for words in ("", "zzz", "%", "PL-1 #99999999999999999999", "\0", "x" * 5_000):
         assert "Search for a loan" in superuser.get("/admin/search/", {"q": words}).content.decode()
+
+
+def test_a_row_that_is_named_exactly_is_shown_at_once(superuser: Client) -> None:
+    reservation = pending(open_loan_now(reference="PL-0010"), 5_000, now=timezone.now())
+    loan, transfer = reservation.loan, inbound(reservation)
+    for words, row in ((f"{loan} #1".lower(), reservation), ("pl-0010", loan), (transfer.reference.lower(), transfer)):
+        answer = superuser.get("/admin/search/", {"q": words})
+        assert answer.headers["Location"] == reverse(f"admin:loans_{row._meta.model_name}_change", args=[row.pk])
