@@ -3,6 +3,8 @@
 A live reservation is paid with a probability that comes from the shares of reservations that lapsed in the past
 (`payment_probability`), independently of the others. What lapses is not reserved again. Dollars have two places; shares,
 probabilities and rates are fractions, as 0.20.
+
+How many dollars a rate lets through is decided in loans/domain/limits.py, with the default rate.
 """
 
 import math

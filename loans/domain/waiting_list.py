@@ -1,6 +1,7 @@
 """Decide which entries of a loan's waiting list become reservations, and of how many dollars.
 
-What frees dollars serves the list before anybody else may reserve. Amounts are dollars with two places.
+What frees dollars serves the list before anybody else may reserve. The entries come in the order of joining, by their numbers
+(loans/selectors/waiting_list.py). Amounts are dollars with two places.
 """
 
 from collections.abc import Iterable

@@ -33,8 +33,10 @@ def send_after_commit(task: str, loan_id: int) -> None:
 def one_loan_of_many(loan_id: int, failure: str, now: datetime | None) -> Iterator[None]:
     """Let a job go on with other loans where the block fails for this one.
 
-    A temporary error is only logged, since the job runs again soon: the loan is busy, or the database cannot be reached. Any other
-    error opens a review item. `failure` says what was not done, as in "It could not be settled".
+    A refusal is only logged, since the loan is busy or has changed since it was listed; so is a database that cannot be reached. The
+    next run looks at the loan again. Any other error opens a review item.
+
+    `failure` says what was not done, as in "It could not be settled".
 
     Raises:
         SoftTimeLimitExceeded: the job has run too long; this loan is not the cause.
@@ -43,8 +45,8 @@ def one_loan_of_many(loan_id: int, failure: str, now: datetime | None) -> Iterat
         yield
     except SoftTimeLimitExceeded:
         raise
-    except (Problem, OperationalError, InterfaceError) as temporary_error:
-        logger.warning("Loan %s is left for the next run. %s: %s", loan_id, failure, temporary_error)
+    except (Problem, OperationalError, InterfaceError) as error:
+        logger.warning("Loan %s is left for the next run. %s: %s", loan_id, failure, error)
     except Exception as error:
         logger.exception("Loan %s is left out. %s", loan_id, failure)
         open_review_item("job_failed", f"{failure}: {error}", at=database_now(now), loan_id=loan_id)

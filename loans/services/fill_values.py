@@ -10,25 +10,29 @@ LEAST_NEW = 1_000  # transitions of a loan; fewer are read for its page
 BATCH_TRANSITIONS = 20_000  # of one loan, in one statement
 MOST_BATCHES = 500  # ten million transitions; the next run continues
 
-_LOANS_WITH_NEW_HISTORY = """
+# The transitions that change what is settled, pending or reserved: those of the loan and of its reservations. A loss changes no state.
+_OF_THE_CURVE = "transfer_id IS NULL AND waiting_entry_id IS NULL AND event NOT IN ('lost', 'recovered')"
+
+# With an offset, PostgreSQL stops reading a loan's history at the transition that makes it long enough.
+_LOANS_WITH_NEW_HISTORY = f"""
     SELECT loan.id FROM loans_loan AS loan WHERE EXISTS (
         SELECT FROM loans_transition WHERE loan_id = loan.id AND id > COALESCE(
             (SELECT transition_id FROM loans_fillvalue WHERE loan_id = loan.id ORDER BY transition_id DESC LIMIT 1), 0
-        ) AND transfer_id IS NULL AND event NOT IN ('lost', 'recovered') ORDER BY id OFFSET %(least_new)s - 1 LIMIT 1
+        ) AND {_OF_THE_CURVE} ORDER BY id OFFSET %(least_new)s - 1 LIMIT 1
     ) ORDER BY id
 """
 # The same run twice, or two at once, insert the same values: each row holds the sums up to its own transition.
-_INSERT_VALUES = """
+_INSERT_VALUES = f"""
     WITH kept AS MATERIALIZED (
         -- The last values, or zeros.
         SELECT transition_id, amount, settled, pending, reserved, overbooking_rate FROM loans_fillvalue WHERE loan_id = %(loan_id)s
         UNION ALL SELECT 0, 0, 0, 0, 0, NULL
         ORDER BY transition_id DESC LIMIT 1
     ), batch AS MATERIALIZED (
-        -- The next transitions of the loan and its reservations. A loss is not a change of state.
+        -- The next transitions of the loan and its reservations.
         SELECT id, at, reservation_id, from_state, to_state, amount, facts FROM loans_transition
         WHERE loan_id = %(loan_id)s AND id > (SELECT transition_id FROM kept)
-            AND transfer_id IS NULL AND waiting_entry_id IS NULL AND event NOT IN ('lost', 'recovered')
+            AND {_OF_THE_CURVE}
         ORDER BY id LIMIT %(size)s
     ), changes AS (
         -- With the amount that each reservation had before: that of its previous transition, in the batch or before it.
@@ -36,8 +40,7 @@ _INSERT_VALUES = """
             lag(amount) OVER (PARTITION BY reservation_id ORDER BY id),
             CASE WHEN from_state IN ('reserved', 'pending', 'settled') THEN (
                 SELECT amount FROM loans_transition AS earlier
-                WHERE earlier.reservation_id = batch.reservation_id AND earlier.id < batch.id AND transfer_id IS NULL
-                    AND event NOT IN ('lost', 'recovered')
+                WHERE earlier.reservation_id = batch.reservation_id AND earlier.id < batch.id AND {_OF_THE_CURVE}
                 ORDER BY earlier.id DESC LIMIT 1
             ) END, 0
         ) AS former

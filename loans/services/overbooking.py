@@ -86,8 +86,8 @@ def follow_evidence(work: UnitOfWork, loan: Loan) -> bool:
 def set_overbooking_by_evidence(now: datetime | None = None) -> int:
     """Let each open loan whose policy is `evidence` follow it, and return how many rates changed.
 
-    Each loan is a transaction of its own. One that is busy keeps its rate until the next run; one whose rate cannot be set opens a
-    review item.
+    Each loan is a transaction of its own. One that is busy, or has closed meanwhile, keeps its rate until the next run; any other
+    error opens a review item.
 
     Raises:
         SoftTimeLimitExceeded: the job has run too long; no loan is the cause.

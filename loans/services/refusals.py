@@ -49,7 +49,7 @@ def refuse_unless_open(offer: LoanOffer) -> None:
     """Refuse a loan that takes no reservations. Raises: LoanNotOpen."""
     loan = offer.loan
     if not offer.takes_reservations:
-        raise LoanNotOpen(f"{loan.reference} takes no reservations: it {_closed(offer)}.", loan_status=loan.status)
+        raise LoanNotOpen(f"{loan.reference} takes no reservations: it {_why_not_open(offer)}.", loan_status=loan.status)
 
 
 def refuse_unless_accredited(may_buy: bool) -> None:
@@ -83,7 +83,7 @@ def refuse_beyond_limit(exceeded: ExceededLimit | None, reference: str) -> None:
     )
 
 
-def _closed(offer: LoanOffer) -> str:
+def _why_not_open(offer: LoanOffer) -> str:
     if offer.loan.status == LoanStatus.UPCOMING and offer.loan.opens_at:
         return f"opens at {deadline_text(offer.loan.opens_at, year=True)}"
     closes_at = offer.loan.closes_at

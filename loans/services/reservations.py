@@ -71,9 +71,9 @@ def reserve(
             taken = limits.taken(amount, least, offer.available)
             refuse_unless_offered(offer, taken, least)
             refuse_beyond_limit(exceeded_limit(investor.pk, offer.loan, taken, now), reference)
-            # The offer leaves lapsed reservations out, and the admission still counts them; of the investor's dollars it knows an upper
-            # bound. So cancel lapsed ones, count the dollars, and try again. Another transaction may also have changed what counts for
-            # the investor, or what is available, so this time none can.
+            # The offer allows it, and the admission refused. It counts lapsed reservations until they are canceled, and has only an
+            # upper bound of the investor's unfunded dollars; or another transaction has changed something in between. So cancel, count
+            # anew, and try once more with loan and investor locked.
             admission = _admit_under_lock(admit, reference, investor.pk, amount, least, key, now)
         if admission.reservation:
             return admission.reservation
@@ -97,8 +97,8 @@ def _admit_under_lock(
 ) -> Admission:
     """Lock the loan and the investor, count the investor's unfunded dollars anew, and try once more.
 
-    Before, cancel lapsed reservations of the loan, the oldest first, until the amount fits, and serve the waiting list. This stays so
-    if the amount is refused.
+    Before, cancel lapsed reservations of the loan, the oldest first, until the amount fits, and serve the waiting list. What was
+    canceled and served stays, even if the amount is refused.
     """
     with locks.short_transaction():
         if key:

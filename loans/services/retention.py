@@ -1,4 +1,7 @@
-"""Delete what is no longer needed: old idempotency keys, ended tokens, failed log-ins and ended sessions."""
+"""Delete what is no longer needed: old idempotency keys, ended tokens, failed log-ins and ended sessions.
+
+How long a key is kept stands in loans/domain/idempotency.py. History, the event feed, messages and bank events are kept for ever.
+"""
 
 from datetime import datetime, timedelta
 

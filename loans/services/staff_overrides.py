@@ -139,8 +139,8 @@ def _refuse_unless_reinstatable(work: UnitOfWork, reservation: Reservation) -> N
     if reservation.state != ReservationState.CANCELED:
         raise IllegalTransition(f"This is {reservation.state}; only a canceled reservation can be reinstated.", state=reservation.state)
     if loan.status != LoanStatus.OPEN or not loan.closes_at or loan.closes_at <= work.at:
-        is_closed = loan.status == LoanStatus.OPEN
-        why = f"it closed at {deadline_text(loan.closes_at)}" if is_closed and loan.closes_at else f"it is {loan.status}"
+        is_open = loan.status == LoanStatus.OPEN
+        why = f"it closed at {deadline_text(loan.closes_at)}" if is_open and loan.closes_at else f"it is {loan.status}"
         raise LoanNotOpen(f"{loan.reference} takes no reservations: {why}.", loan_status=loan.status)
     available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
     if reservation.amount > available:

@@ -253,9 +253,9 @@ def _change_refund(work: UnitOfWork, refund: Transfer, event: TransferEvent, amo
     reservation = refund.reservation
     if refund.status == TransferStatus.VOID or was_paid_while_void(refund):
         paid_before = paid_by_void_refunds(reservation)
-        change = refund.moved
+        moved_before = refund.moved
         work.change_transfer(refund, event, amount, occurred_at=occurred_at)
-        _follow_paid_out(work, reservation, paid_before, paid_before + refund.moved - change)
+        _follow_paid_out(work, reservation, paid_before, paid_before + refund.moved - moved_before)
         return
     excess_before = max(ZERO_DOLLARS, -refund.outstanding)
     work.change_transfer(refund, event, amount, occurred_at=occurred_at)

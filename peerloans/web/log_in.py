@@ -1,4 +1,7 @@
-"""Guard every log-in page, of staff and of investors: the code of a second factor, and a limit of attempts."""
+"""Guard every log-in page, of staff and of investors: the code of a second factor, and a limit of all attempts from one address.
+
+Wrong passwords for one user are counted by django-axes. Its numbers, and those of the limit here, are in peerloans/settings.py.
+"""
 
 import math
 from typing import Any

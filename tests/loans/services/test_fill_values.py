@@ -1,6 +1,7 @@
 """The values that are kept of a long history lead to the same curve as the history, wherever one ends and the other begins."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,16 @@ def test_history_after_what_is_kept_is_read_on() -> None:
 def test_a_short_history_is_not_kept() -> None:
     everything_happens()
     assert record_new_fill_values() == 0
+
+
+def test_the_transitions_of_a_waiting_list_are_no_reason_to_look_again(django_assert_max_num_queries: Any) -> None:
+    loan = LoanFactory(overbooking_rate=0)
+    factories.reserved(loan, loan.amount)
+    record_new_fill_values(least_new=1)
+    for _ in range(3):
+        factories.waiting(loan, 1_000)
+    with django_assert_max_num_queries(1):
+        assert record_new_fill_values(least_new=1) == 0
 
 
 def test_a_repeat_keeps_nothing_new() -> None:
