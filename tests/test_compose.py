@@ -4,10 +4,16 @@ import json
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import click
+import pytest
 import yaml
+from celery.bin.celery import celery
+from django.core.management import get_commands
+from granian.cli import cli as granian
 
 from peerloans import settings
 from peerloans.devserver import run
@@ -48,8 +54,38 @@ def test_everything_waits_for_what_it_needs_and_the_schema_changes_once() -> Non
 
 def test_the_operator_is_told_of_each_value_that_compose_asks_for() -> None:
     asked = set(re.findall(r"\${(\w+)", (ROOT / "compose.yaml").read_text()))
-    told = set(re.findall(r"^(\w+)=", (ROOT / "docs/operations.md").read_text(), re.MULTILINE))
-    assert asked - told == {"HTTPS", "PROXIES"}  # these have good defaults
+    (template,) = re.findall(
+        r"^### In containers\n.*?```ini\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert asked - set(re.findall(r"^(\w+)=", template, re.MULTILINE)) == {"HTTPS", "PROXIES"}  # these have good defaults
+    assert set(re.findall(r"^(\w+)=", template, re.MULTILINE)) <= asked
+
+
+def options(command: click.Command) -> set[str]:
+    return {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
+
+
+def test_every_command_is_there_with_its_options() -> None:
+    (in_image,) = re.findall(r"^CMD (.*)", (ROOT / "Dockerfile").read_text().replace("\\\n", ""), re.MULTILINE)
+    for service in OURS.values():
+        program, *words = service.get("command") or [word for word in json.loads(in_image) if "=" not in word][1:]
+        assert (Path(sys.executable).parent / program).exists()
+        given = {word.split("=")[0] for word in words if word[0] == "-"}
+        match program:
+            case "python":
+                assert (ROOT / words[0]).exists()
+                assert words[1] in get_commands()
+            case "celery":
+                name = next(word for word in words if word in ("worker", "beat"))
+                assert given <= options(celery) | options(celery.commands[name])
+                assert import_module(words[words.index("-A") + 1]).app.main
+            case "granian":
+                assert given <= options(granian)
+                module, application = next(word for word in words if ":" in word).split(":")
+                assert callable(getattr(import_module(module), application))
+                assert (ROOT / words[words.index("--log-config") + 1]).exists()
+            case _:
+                pytest.fail(f"{program} is not a program of ours")
 
 
 def test_the_programs_run_as_on_a_machine_of_ones_own() -> None:

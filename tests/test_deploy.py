@@ -111,6 +111,69 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
+# --- The scripts --------------------------------------------------------------------------------------------------
+class Tree:
+    """A machine's folders below another root, where systemctl and curl only note how they were called."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.calls = root / "calls"
+        for folder in ("opt/peerloans/releases", "etc/systemd/system", "usr/local/sbin", "bin"):
+            (root / folder).mkdir(parents=True)
+        for name, status in (("systemctl", 0), ("curl", 0), ("sleep", 0)):
+            self.program(name, status)
+
+    def program(self, name: str, status: int) -> None:
+        file = self.root / "bin" / name
+        file.write_text(f'#!/bin/sh\necho {name} "$@" >> {self.calls}\nexit {status}\n')
+        file.chmod(0o755)
+
+    def install(self, release: str) -> None:
+        shutil.copytree(FOLDER, self.root / "opt/peerloans/releases" / release / "deploy/debian")
+
+    def use(self, *words: str) -> subprocess.CompletedProcess[str]:
+        text = re.sub(r"/(opt/peerloans|etc/systemd|usr/local)", rf"{self.root}/\1", (FOLDER / "use-release").read_text())
+        path = {"PATH": f"{self.root}/bin:{os.environ['PATH']}"}
+        return subprocess.run(["/bin/sh", "-c", text, "use-release", *words], env=path, capture_output=True, text=True, check=False)
+
+
+def test_use_release_brings_the_units_and_starts_one_web_server_after_the_other(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    tree.install("v1")
+    assert tree.use("v1").stdout == "v1 is in use.\n"
+    assert {file.name for file in (tmp_path / "etc/systemd/system").iterdir()} == {
+        file.name for pattern in ("*.service", "*.timer", "*.target") for file in FOLDER.glob(pattern)
+    }
+    assert {file.name for file in (tmp_path / "usr/local/sbin").iterdir()} == {"install-release", "use-release", "manage-peerloans"}
+    calls = [" ".join(line.split()[:3]) for line in tree.calls.read_text().splitlines() if not line.startswith("curl")]
+    assert calls == [
+        "systemctl daemon-reload",
+        "systemctl restart peerloans-web@8000",
+        "systemctl restart peerloans-web@8001",
+        "systemctl restart peerloans-worker@*",
+        "systemctl start peerloans.target",
+    ]
+
+
+def test_use_release_without_a_name_starts_the_one_in_use_again(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    for release in ("v1", "v2"):
+        tree.install(release)
+        tree.use(release)
+    assert tree.use("v1").returncode == 0
+    assert tree.use().stdout == "v1 is in use.\n"
+    assert (tree.use("v3").returncode, os.readlink(tmp_path / "opt/peerloans/current")) == (1, "releases/v1")
+
+
+def test_use_release_leaves_the_second_web_server_where_the_first_does_not_answer(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    tree.install("v1")
+    tree.program("curl", 7)
+    done = tree.use("v1")
+    assert (done.returncode, "port 8000 does not answer" in done.stderr) == (1, True)
+    assert "peerloans-web@8001" not in tree.calls.read_text()
+
+
 # --- Running ------------------------------------------------------------------------------------------------------
 def free_port() -> int:
     with socket.socket() as probe:

@@ -48,12 +48,12 @@ def _check_broker() -> None:
     """Declare our queues, as sending a task does. A broker that keeps one of them differently refuses that, and each task."""
     waits = {"read_timeout": 2, "write_timeout": 2}
     with current_app.connection_for_write(connect_timeout=1, transport_options=waits) as broker:
-        broker.ensure_connection(max_retries=1, interval_start=0, timeout=2)
         try:
+            broker.ensure_connection(max_retries=1, interval_start=0, timeout=2)
             for queue in current_app.amqp.queues.values():
                 queue(broker.default_channel).declare()
         except (*broker.connection_errors, *broker.channel_errors) as error:
-            raise PartDown(f"it refuses our queues: {error}") from None
+            raise PartDown(f"it refuses our user or our queues: {error}") from None
 
 
 def late_jobs() -> list[str]:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from amqp.exceptions import AccessRefused
 from celery import current_app
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import OperationalError
@@ -86,6 +87,12 @@ def test_a_database_that_is_away_is_reported_as_down(db: None, client: Client, m
 
 def test_a_broker_that_is_away_is_reported_within_seconds(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(current_app, "connection_for_write", lambda **options: Connection("redis://127.0.0.1:1/0", **options))
+    assert health._is_up("broker", health._check_broker) is False
+
+
+def test_a_broker_that_refuses_our_password_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(current_app, "connection_for_write", lambda **options: Connection("amqp://127.0.0.1:1//", **options))
+    monkeypatch.setattr(Connection, "ensure_connection", lambda *_, **__: fail(AccessRefused("ACCESS_REFUSED"))())
     assert health._is_up("broker", health._check_broker) is False
 
 
