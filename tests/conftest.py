@@ -54,11 +54,12 @@ def _nothing_remembered() -> None:
 
 @contextlib.contextmanager
 def history_unprotected(cursor: Any) -> Iterator[None]:
-    """Let the block change history and its chain, as only the schema's owner can."""
+    """Let the block change history, its chain and comments, as only the schema's owner can."""
     triggers = [
         ("loans_transition", "append_only"),
         ("loans_historyblock", "blocks_append_only"),
         ("loans_standingordertransition", "standing_orders_append_only"),
+        ("loans_reviewcomment", "comments_append_only"),
     ]
     cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # PostgreSQL alters no table with checks still to come
     for table, trigger in triggers:

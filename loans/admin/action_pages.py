@@ -4,25 +4,64 @@ Staff reach the page from a list or from a row's own page. It is posted to the U
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.http import urlencode
 
 from loans.admin import action_previews
 from loans.admin.action_forms import ActionForm
 from loans.admin.action_previews import Preview
 from loans.admin.actions import StaffAction, actions_on
 from loans.domain.actors import Actor
+from loans.models import ReviewItem
 from peerloans.admin.base import NoDeleteAdmin
 
 MAX_ROWS = 100  # The request holds the lock of each row's loan in turn while its sender waits.
 TRANSITIONS_SHOWN = 50
+FILTERS = "_changelist_filters"  # Django's own name for the filters of the list, in the address of a row's page
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where staff began an action, and go back to: a list with its filters, or a review item that asks for it."""
+
+    model: type[Model]
+    filters: str
+    review_item: str
+
+    @classmethod
+    def of(cls, request: HttpRequest, model: type[Model]) -> Self:
+        """Read it from the form. A list posts to its own address, with its filters in it; the other pages name the list's filters."""
+        filters = QueryDict(request.POST[FILTERS]) if FILTERS in request.POST else request.GET
+        review_item = request.POST.get("review_item", "")
+        return cls(model, filters.urlencode(), review_item if review_item.isascii() and review_item.isdecimal() else "")
+
+    @property
+    def list_address(self) -> str:
+        return _address(self.model, "changelist") + (f"?{self.filters}" if self.filters else "")
+
+    @property
+    def back_address(self) -> str:
+        return _address(ReviewItem, "change", self.review_item) if self.review_item else self.list_address
+
+    def address_after(self, action: StaffAction, rows: Sequence[Model]) -> str:
+        """Return where staff go once the action is done: to the only row, unless it needs nothing more, or else back."""
+        if self.review_item or len(rows) != 1 or action.ends_row:
+            return self.back_address
+        query = f"?{urlencode({FILTERS: self.filters})}" if self.filters else ""
+        return _address(self.model, "change", rows[0].pk) + query
+
+
+def _address(model: type[Model], page: str, *arguments: Any) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=arguments)
 
 
 class StaffActionsAdmin(NoDeleteAdmin):
@@ -42,12 +81,9 @@ class StaffActionsAdmin(NoDeleteAdmin):
         self, request: HttpRequest, context: dict[str, Any], add: bool = False, change: bool = False, form_url: str = "", obj: Any = None
     ) -> HttpResponse:
         possible = [action for action in self.permitted_actions(request) if action.is_possible_for(obj)] if obj else []
-        context |= {"staff_actions": possible, "list_url": _list_url(self.model)}
+        filters = request.GET.get(FILTERS, "")
+        context |= {"staff_actions": possible, "list_url": _address(self.model, "changelist"), "filters": filters}
         return super().render_change_form(request, context, add, change, form_url, obj)
-
-
-def _list_url(model: type[Model]) -> str:
-    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
 
 
 def _action_page(action: StaffAction, model_admin: StaffActionsAdmin, request: HttpRequest, selected: QuerySet[Any]) -> HttpResponse | None:
@@ -107,10 +143,7 @@ def _show_outcomes(
         text = f"{action.label}: not done for {_row_names(changed)}, which changed since the preview. This is what would happen now."
         model_admin.message_user(request, text, messages.WARNING)
         return _render(model_admin, request, action, form, [outcome.row for outcome in changed], changed)
-    if len(outcomes) == 1:
-        meta = model_admin.model._meta
-        return HttpResponseRedirect(reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[outcomes[0].row.pk]))
-    return HttpResponseRedirect(_list_url(model_admin.model))
+    return HttpResponseRedirect(Origin.of(request, model_admin.model).address_after(action, [outcome.row for outcome in outcomes]))
 
 
 def _row_names(outcomes: Sequence[Preview]) -> str:
@@ -136,6 +169,7 @@ def _render(
         "can_confirm": any(not preview.refusal for preview in previews),
         "transitions_shown": TRANSITIONS_SHOWN,
         "checkbox_name": ACTION_CHECKBOX_NAME,
-        "list_url": _list_url(model_admin.model),
+        "form_url": _address(model_admin.model, "changelist"),
+        "origin": Origin.of(request, model_admin.model),
     }
     return TemplateResponse(request, "admin/loans/action.html", context)

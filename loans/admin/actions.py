@@ -41,6 +41,7 @@ from loans.services.loans import announce_loan, close_loan_at_settled, extend_lo
 from loans.services.overbooking import set_overbooking
 from loans.services.refunds import mark_refund_bounced, mark_refund_paid
 from loans.services.reservations import start_transfer
+from loans.services.review_items import resolve_review_item
 from loans.services.run_job_now import run_scheduled_job
 from loans.services.settlement import settle_ahead_of_turn
 from loans.services.staff_overrides import (
@@ -49,7 +50,6 @@ from loans.services.staff_overrides import (
     extend_reservation,
     record_money,
     reinstate_reservation,
-    resolve_review_item,
     reverse_payment,
 )
 from loans.services.waiting_list import remove_from_waiting_list
@@ -125,6 +125,7 @@ class StaffAction:
     form: type[ActionForm]
     description: str
     event: str = ""  # which the row's state must allow, or that state itself; empty if only the service can tell
+    ends_row: bool = False  # the row needs nothing more, so staff go back to the list
 
     @property
     def model(self) -> type[Model]:
@@ -136,6 +137,8 @@ class StaffAction:
             return row.outcome == self.event and not row.answer
         if isinstance(row, ApprovalRequest):
             return row.state == self.event
+        if isinstance(row, ReviewItem):
+            return row.resolved_at is None
         return not self.event or self.event in possible_events(self.target.state_table, getattr(row, self.target.state_field))
 
 
@@ -347,6 +350,7 @@ ACTIONS = [
         NoteForm,
         "What your colleague requested is done now. History names both of you.",
         "waiting",
+        ends_row=True,
     ),
     StaffAction(
         "reject",
@@ -357,6 +361,7 @@ ACTIONS = [
         NoteForm,
         "What your colleague requested is not done.",
         "waiting",
+        ends_row=True,
     ),
     StaffAction(
         "resolve",
@@ -366,6 +371,7 @@ ACTIONS = [
         resolve_review_item,
         NoteForm,
         "The review item is resolved. The reason is stored as its note.",
+        ends_row=True,
     ),
     StaffAction(
         "limit",

@@ -1,9 +1,9 @@
-"""Open review items, which wait for a decision of staff, and mark them as resolved."""
+"""Open review items, which wait for a decision of staff, give them owners and comments, and mark them as resolved."""
 
 from datetime import datetime
 from uuid import UUID
 
-from loans.models import BankEvent, ReviewItem
+from loans.models import BankEvent, ReviewComment, ReviewItem
 
 
 def open_review_item(
@@ -27,6 +27,19 @@ def mark_resolved(review_item: ReviewItem, *, user_id: int | None, note: str, at
     """Resolve a review item; `note` says how. The same finding opens a new one."""
     review_item.resolved_at, review_item.resolved_by_id, review_item.note = at, user_id, note
     review_item.save(update_fields=["resolved_at", "resolved_by", "note"])
+
+
+def set_owner(review_item: ReviewItem, owner_id: int | None) -> None:
+    """Store who works on the review item; None for nobody."""
+    review_item.owner_id = owner_id
+    review_item.save(update_fields=["owner"])
+
+
+def add_comment(review_item: ReviewItem, *, user_id: int, text: str, at: datetime, comment_id: UUID | None = None) -> None:
+    """Add what a member of staff says about the review item. If a comment with this id is there, do nothing."""
+    comment = ReviewComment(review_item=review_item, user_id=user_id, text=text, at=at)
+    comment.pk = comment_id or comment.pk
+    ReviewComment.objects.bulk_create([comment], ignore_conflicts=True)
 
 
 def resolve_items_about(bank_event: BankEvent, *, user_id: int | None, note: str, at: datetime) -> None:

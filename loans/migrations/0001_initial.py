@@ -751,12 +751,25 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("loan", models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to="loans.loan")),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        help_text="Who works on it.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
                 ("reservation", models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to="loans.reservation")),
                 ("resolved_by", models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL)),
             ],
             options={
                 "ordering": ["-id"],
-                "permissions": [("resolve_reviewitem", "Can resolve a review item")],
+                "permissions": [
+                    ("resolve_reviewitem", "Can resolve a review item"),
+                    ("take_reviewitem", "Can take a review item, and comment on it"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -1257,6 +1270,34 @@ class Migration(migrations.Migration):
                 name="review_item_open_once",
                 nulls_distinct=False,
             ),
+        ),
+        migrations.AddIndex(
+            model_name="reviewitem",
+            index=models.Index(
+                models.OrderBy(models.F("resolved_at"), descending=True, nulls_first=True),
+                models.F("opened_at"),
+                models.F("id"),
+                name="review_item_open_first",
+            ),
+        ),
+        migrations.CreateModel(
+            name="ReviewComment",
+            fields=[
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("at", models.DateTimeField()),
+                ("text", models.CharField(max_length=1000)),
+                (
+                    "review_item",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="comments", to="loans.reviewitem"),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL),
+                ),
+            ],
+            options={
+                "ordering": ["at", "id"],
+            },
         ),
         migrations.AddConstraint(
             model_name="approvalrequest",

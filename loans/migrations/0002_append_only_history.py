@@ -1,4 +1,4 @@
-"""Create the triggers, which hold also for code that goes past the models: of history, and of the generations of users' tokens."""
+"""Create the triggers, which hold also for code that goes past the models: of history, comments, and generations of users' tokens."""
 
 from django.db import migrations
 
@@ -13,5 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddConstraint("transition", AppendOnly(name="append_only")),
         migrations.AddConstraint("historyblock", AppendOnly(name="blocks_append_only")),
         migrations.AddConstraint("standingordertransition", AppendOnly(name="standing_orders_append_only")),
+        migrations.AddConstraint("reviewcomment", AppendOnly(name="comments_append_only")),
         migrations.AddConstraint("user", TokenGeneration(name="token_generation")),
     ]

@@ -11,7 +11,7 @@ from loans.models.loan import ClosingValue, FillValue, Loan
 from loans.models.named_token import NamedToken
 from loans.models.notification import Delivery, DeliveryStatus, OutboxCursor, WebhookEndpoint
 from loans.models.reservation import Reservation
-from loans.models.review_item import ReviewItem
+from loans.models.review_item import ReviewComment, ReviewItem
 from loans.models.staff_group import StaffGroupGrant
 from loans.models.standing_order import StandingOrder, StandingOrderTransition
 from loans.models.statement import StatementFile, StatementImport
@@ -36,6 +36,7 @@ __all__ = [
     "OutboxCursor",
     "PaymentFile",
     "Reservation",
+    "ReviewComment",
     "ReviewItem",
     "StaffGroupGrant",
     "StandingOrder",

@@ -1,9 +1,13 @@
-"""Store review items: what needs a person."""
+"""Store review items, which need a person, and what staff say about them."""
+
+import uuid
+from decimal import Decimal
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
+from loans.models.append_only import AppendOnly
 from loans.models.fields import choices
 from loans.models.loan import Loan
 from loans.models.reservation import Reservation
@@ -11,7 +15,7 @@ from loans.models.transfer import BankEvent
 
 
 class ReviewItem(models.Model):
-    """Something that needs a person. It is open until a member of staff resolves it with a note."""
+    """Something that needs a person. It is open until a member of staff resolves it with a note; its owner works on it."""
 
     KINDS = (
         "transfer_failed",
@@ -43,13 +47,21 @@ class ReviewItem(models.Model):
     bank_event = models.ForeignKey(BankEvent, models.PROTECT, null=True, help_text="The report that asks for a decision.")
     detail = models.CharField(max_length=1000)
     opened_at = models.DateTimeField()
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+", help_text="Who works on it.")
     resolved_at = models.DateTimeField(null=True)
     resolved_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True)
     note = models.CharField(max_length=1000, blank=True, db_default="", help_text="What was done about it.")
 
     class Meta:
         ordering = ["-id"]
-        permissions = [("resolve_reviewitem", "Can resolve a review item")]
+        permissions = [
+            ("resolve_reviewitem", "Can resolve a review item"),
+            ("take_reviewitem", "Can take a review item, and comment on it"),
+        ]
+        indexes = [
+            # The list: the open ones first, the oldest before; then the others, the last resolved before.
+            models.Index(F("resolved_at").desc(nulls_first=True), "opened_at", "id", name="review_item_open_first"),
+        ]
         constraints = [
             # The same finding is listed once while it is open.
             models.UniqueConstraint(
@@ -61,4 +73,27 @@ class ReviewItem(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.detail}"
+        return f"{self.get_kind_display()}: {self.detail}"
+
+    @property
+    def dollars(self) -> Decimal | None:
+        """The dollars of the report or the reservation that it is about; None if it is about neither."""
+        subject = self.bank_event or self.reservation
+        return subject.amount if subject else None
+
+
+class ReviewComment(models.Model):
+    """What a member of staff said about a review item, or that its owner changed. It can only be added."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    review_item = models.ForeignKey(ReviewItem, models.PROTECT, related_name="comments")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    at = models.DateTimeField()
+    text = models.CharField(max_length=1000)
+
+    class Meta:
+        ordering = ["at", "id"]
+        constraints = [AppendOnly(name="comments_append_only")]
+
+    def __str__(self) -> str:
+        return self.text

@@ -46,6 +46,7 @@ WRITE = {
     "loans.resend_delivery",
     "loans.send_refund",
     "loans.import_statement",
+    "loans.take_reviewitem",
     *("cbsa.add_importrequest", "cbsa.activate_dataset", "cbsa.prune_dataset"),
     "knox.delete_authtoken",
     "django_celery_beat.change_periodictask",
@@ -78,7 +79,7 @@ ACT = {
 
 GROUPS = {
     "Operations": VIEW | WRITE | ACT,
-    "Support": VIEW | {"loans.cancel_reservation", "loans.extend_reservation"},
+    "Support": VIEW | {"loans.cancel_reservation", "loans.extend_reservation", "loans.take_reviewitem"},
     "Auditors": VIEW,
 }
 

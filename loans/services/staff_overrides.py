@@ -1,4 +1,4 @@
-"""Let staff change one reservation, record its money by hand, and resolve review items. Each change needs a reason, which history keeps.
+"""Let staff change one reservation, and record its money by hand. Each change needs a reason, which history keeps.
 
 record_money and reverse_payment record what the bank would report, and return one of `bank_events.OUTCOMES`. Their `notice_id` identifies
 one submission of the form: a second call with the same `notice_id` records nothing new.
@@ -15,19 +15,17 @@ from loans.domain import limits
 from loans.domain.actors import Actor
 from loans.domain.approvals import refuse_without_approval
 from loans.domain.deadlines import money_deadline, transfer_deadline
-from loans.domain.errors import IllegalTransition, Invalid, LoanNotOpen, NotFound, OverLimit
+from loans.domain.errors import IllegalTransition, Invalid, LoanNotOpen, OverLimit
 from loans.domain.states import LIVE, Direction, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 from loans.ledger import locks
 from loans.ledger.jobs import SETTLE_TASK, send_after_commit
-from loans.ledger.review_items import mark_resolved
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
-from loans.models import BankEvent, Reservation, ReviewItem, Transfer
+from loans.models import BankEvent, Reservation, Transfer
 from loans.selectors.reservations import last_event
 from loans.selectors.transfers import current_transfer
 from loans.services.bank_events import Notice, NoticeType, is_bank_event_recorded, record_bank_event
 from loans.services.refusals import refuse_expired, refuse_unless_may_buy
-from peerloans.database.clock import database_now
-from peerloans.wording import deadline_text, dollars_text, instant_text
+from peerloans.wording import deadline_text, dollars_text
 
 
 def cancel_by_staff(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
@@ -227,20 +225,3 @@ def _transfer_under_lock(reservation_id: UUID, now: datetime | None) -> Transfer
     if not transfer:
         raise IllegalTransition("No transfer has been started for it; record that first.")
     return transfer
-
-
-def resolve_review_item(*, review_item_id: int, actor: Actor, reason: str, now: datetime | None = None) -> ReviewItem:
-    """Resolve a review item. `reason` says what was done about it.
-
-    Raises:
-        IllegalTransition: it has been resolved before.
-        NotFound, Busy.
-    """
-    with locks.short_transaction():
-        review_item = ReviewItem.objects.select_for_update().filter(pk=review_item_id).first()
-        if not review_item:
-            raise NotFound(f"There is no review item {review_item_id}.")
-        if review_item.resolved_at:
-            raise IllegalTransition(f"It was resolved at {instant_text(review_item.resolved_at)}.")
-        mark_resolved(review_item, user_id=actor.user_id, note=reason, at=database_now(now))
-        return review_item
