@@ -70,8 +70,10 @@ class StaffSite(admin.AdminSite):
         ]
 
     def search(self, request: HttpRequest) -> HttpResponse:
-        """Search all lists at once. The only row that is found is shown at once."""
+        """Search all lists at once. A row that the words name in full, or the only one that is found, is shown at once."""
         words = "".join(filter(str.isprintable, request.GET.get("q", "")[:MOST_SEARCHED])).strip()
+        if address := site_search.address_named(self, request, words):
+            return redirect(address)
         kinds = site_search.search(self, request, words)
         if len(kinds) == 1 and len(kinds[0].rows) == 1:
             return redirect(kinds[0].rows[0].address)
