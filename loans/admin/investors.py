@@ -3,10 +3,11 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from loans.admin.action_pages import StaffActionsAdmin
+from loans.admin.search import SearchAsPrinted
 from loans.admin.tables import (
     Table,
     deliveries_table,
@@ -19,24 +20,32 @@ from loans.admin.tables import (
 from loans.models import Delivery, Investor, Reservation, StandingOrder, Transfer, User, WaitingListEntry, WebhookEndpoint
 from loans.selectors.investor_limits import unfunded_dollars
 from loans.selectors.portfolio import investor_money, portfolio
+from loans.selectors.search import ids_of_users_named
 from loans.services.named_tokens import named_tokens_of
 
 LIMITS = ["unfunded_limit", "unfunded_now", "let_go_limit"]
 
 
 @admin.register(Investor)
-class InvestorAdmin(StaffActionsAdmin):
+class InvestorAdmin(SearchAsPrinted, StaffActionsAdmin):
     """Limits are changed by an action, with a reason."""
 
     list_display = ["name", "user", "accredited_until"]
     list_select_related = ["user"]
     list_filter = ["accredited_until"]
-    search_fields = ["name", "user__username__istartswith", "user__email__istartswith"]
+    search_fields = ["name"]
+    search_help_text = "The beginning of a name, or of a user name or e-mail"
+    to_investor = "pk"
     ordering = ["-pk"]
     autocomplete_fields = ["user"]
 
     def describe_found(self, investor: Investor) -> str:
         return f"{investor.user.username}, {investor.user.email or 'no e-mail'}"
+
+    def row_named(self, queryset: QuerySet[Investor], text: str) -> Investor | None:
+        """Return the investor whose whole user name or e-mail this is, unless it is that of several."""
+        investors = list(queryset.filter(user__in=ids_of_users_named(text))[:2])
+        return investors[0] if len(investors) == 1 else None
 
     def get_fields(self, request: HttpRequest, obj: Investor | None = None) -> Any:
         fields = ["user", "name", "accredited_until"]

@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from loans.admin.action_pages import StaffActionsAdmin
-from loans.admin.search import SearchAsPrinted, of_investor
+from loans.admin.search import SearchAsPrinted
 from loans.admin.tables import dollars_column, state_column
 from loans.models import BankEvent, Transfer
 from peerloans.admin.base import ReadOnlyAdmin
@@ -27,9 +27,9 @@ class TransferAdmin(SearchAsPrinted, ReadOnlyAdmin, StaffActionsAdmin):
     list_select_related = ["reservation__loan"]
     list_filter = ["direction", "status", "method", "created_at"]
     ordering = ["-created_at", "-id"]
-    search_fields = ["reference__istartswith", "reservation__loan__reference__istartswith", *of_investor("reservation__investor")]
+    search_fields = ["reference__startswith"]
     search_help_text = "A transfer's or a loan's reference, a reservation such as PL-0010 #6, or an investor's name, user name or e-mail"
-    to_loan, to_reservation, to_transfer = "reservation__loan", "reservation__", ""
+    to_loan, to_investor, to_reservation, to_transfer = "reservation__loan", "reservation__investor", "reservation__", ""
 
     def describe_found(self, transfer: Transfer) -> str:
         return f"{transfer.direction} {dollars_text(transfer.amount)} for {transfer.reservation}, {transfer.status}"

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from loans.admin.action_pages import StaffActionsAdmin
-from loans.admin.search import SearchAsPrinted, of_investor
+from loans.admin.search import SearchAsPrinted
 from loans.admin.tables import RelatedTablesAdmin, Table, dollars_column, state_column, transfers_table
 from loans.domain.business_calendar import end_of_day
 from loans.domain.states import CAUSES
@@ -70,11 +70,11 @@ class ReservationAdmin(SearchAsPrinted, RelatedTablesAdmin, ReadOnlyAdmin, Staff
     ]
     list_select_related = ["loan", "investor"]
     list_filter = ["state", CauseFilter, DeadlineFilter, "created_at"]
-    search_fields = ["id__exact", "loan__reference__istartswith", *of_investor("investor")]
+    search_fields = ["id__exact"]
     search_help_text = (
         "A reservation such as PL-0010 #6, its id, a loan's or a transfer's reference, or an investor's name, user name or e-mail"
     )
-    to_loan, to_reservation, to_transfer = "loan", "", "transfers__"
+    to_loan, to_investor, to_reservation, to_transfer = "loan", "investor", "", "transfers__"
     ordering = ["-created_at", "-id"]
 
     def describe_found(self, reservation: Reservation) -> str:

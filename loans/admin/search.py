@@ -4,22 +4,31 @@ user by the beginning of a name or e-mail.
 
 import re
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 
-from loans.domain.payment_reference import reference_in
+from loans.domain.payment_reference import beginning_of_reference, reference_in
 from loans.models import Loan
+from loans.selectors.search import investor_ids, loan_ids
 
 _RESERVATION = re.compile(r"\s*([A-Za-z0-9 _-]+?)\s*#\s*(\d{1,18})\s*")
 _LETTERS_AND_NUMBER = re.compile(r"([a-z]+)[ _-]*0*(\d{1,6})", re.IGNORECASE)
+_UUID = re.compile(r"\s*[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\s*", re.IGNORECASE)
 INVESTOR_FIELDS = ("name", "user__username__istartswith", "user__email__istartswith")
+MOST_WORDS = 6
 
 
 def of_investor(path: str) -> list[str]:
     """Return the search fields of the investor that `path` leads to."""
     return [f"{path}__{field}" for field in INVESTOR_FIELDS]
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of the text that have a letter or a digit, at most six."""
+    return [word for word in text.split() if any(map(str.isalnum, word))][:MOST_WORDS]
 
 
 def loan_references(text: str) -> list[str]:
@@ -38,25 +47,51 @@ def _loan_written(text: str) -> int | None:
 
 
 class SearchAsPrinted(admin.ModelAdmin):
-    """A list whose search knows how loans, reservations and transfers are printed. What is neither is looked for in `search_fields`.
+    """A list whose search knows how loans, reservations and transfers are printed.
 
-    `to_loan`, `to_reservation` and `to_transfer` are the lookups that lead there from a row; None where there is no such way.
+    `to_loan`, `to_reservation` and `to_transfer` are the lookups that lead there from a row; None where there is no such way. With
+    `to_investor`, all other words are looked for in loans and investors, by indexes alone; without, in `search_fields`.
     """
 
     to_loan: str | None = None
+    to_investor: str | None = None
     to_reservation: str | None = None
     to_transfer: str | None = None
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
-        printed = _RESERVATION.fullmatch(search_term)
+        named = self._rows_named(search_term)
+        if named is not None:
+            return queryset.filter(named), self.to_transfer is not None
+        if self.to_investor is None:
+            return super().get_search_results(request, queryset, search_term)
+        for word in words_of(search_term):
+            queryset = queryset.filter(self._rows_with(word))
+        return queryset if words_of(search_term) or not search_term else queryset.none(), False
+
+    def row_named(self, queryset: QuerySet[Any], text: str) -> Model | None:
+        """Return the reservation or transfer that the text names in full, where this is the list of such rows; None else."""
+        is_reservation = self.to_reservation == "" and _RESERVATION.fullmatch(text)
+        is_transfer = self.to_transfer == "" and reference_in(text)
+        row: Model | None = queryset.filter(self._rows_named(text)).first() if is_reservation or is_transfer else None
+        return row
+
+    def _rows_named(self, text: str) -> Q | None:
+        """Return the condition of the rows of what the text names as pages print it; None where it names nothing."""
+        printed = _RESERVATION.fullmatch(text)
         if printed and self.to_reservation is not None:
             loan, number = printed.groups()
-            return queryset.filter(
-                **{f"{self.to_reservation}loan": _loan_written(loan), f"{self.to_reservation}number": int(number)}
-            ), False
-        reference = reference_in(search_term)
+            return Q(**{f"{self.to_reservation}loan": _loan_written(loan), f"{self.to_reservation}number": int(number)})
+        if self.to_reservation is not None and _UUID.fullmatch(text):
+            return Q(**{f"{self.to_reservation}pk": UUID(text.strip())})
+        reference = reference_in(text)
         if reference and self.to_transfer is not None:
-            return queryset.filter(**{f"{self.to_transfer}reference": reference}), True
-        if self.to_loan is not None and (loan := _loan_written(search_term)):
-            return queryset.filter(**{self.to_loan: loan}), False
-        return super().get_search_results(request, queryset, search_term)
+            return Q(**{f"{self.to_transfer}reference": reference})
+        if self.to_loan is not None and (loan_id := _loan_written(text)):
+            return Q(**{self.to_loan: loan_id})
+        beginning = beginning_of_reference(text)
+        return Q(**{f"{self.to_transfer}reference__startswith": beginning}) if beginning and self.to_transfer is not None else None
+
+    def _rows_with(self, word: str) -> Q:
+        """Return the condition of the rows whose loan or investor the word begins to name."""
+        of_loan = Q(**{f"{self.to_loan}__in": loan_ids(word)}) if self.to_loan is not None else Q()
+        return of_loan | Q(**{f"{self.to_investor}__in": investor_ids(word)})

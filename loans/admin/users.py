@@ -17,8 +17,10 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from knox import admin as knox_admin  # noqa: F401
 from knox.models import AuthToken
 
+from loans.admin.search import words_of
 from loans.models import User
 from loans.models.token_generation import generation_of
+from loans.selectors.search import user_ids
 from peerloans.admin.audit_log import log_admin_action
 from peerloans.admin.base import CsvExportAdmin, ReadOnlyAdmin
 from peerloans.web import second_factor
@@ -33,6 +35,23 @@ class UserAdmin(CsvExportAdmin, DjangoUserAdmin):
 
     actions = ["remove_second_factor"]
     csv_exclude = ("password",)
+    list_select_related = ["investor"]
+    search_help_text = "The beginning of a user name, an e-mail or a name"
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[User], search_term: str) -> tuple[QuerySet[User], bool]:
+        for word in words_of(search_term):
+            queryset = queryset.filter(pk__in=user_ids(word))
+        return queryset if words_of(search_term) or not search_term else queryset.none(), False
+
+    def searched_rows(self, request: HttpRequest) -> QuerySet[User]:
+        """Leave investors to the list of investors, for those who may view it."""
+        users = self.get_queryset(request)
+        return users.filter(investor=None) if request.user.has_perm("loans.view_investor") else users
+
+    def describe_found(self, user: User) -> str:
+        role = "staff" if user.is_staff else "no investor" if not hasattr(user, "investor") else "investor"
+        parts = (user.get_full_name(), user.email or "no e-mail", role, "" if user.is_active else "not active")
+        return ", ".join(filter(None, parts))
 
     def has_remove_second_factor_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)

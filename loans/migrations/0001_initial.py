@@ -7,12 +7,14 @@ import django.contrib.auth.models
 import django.contrib.auth.validators
 import django.contrib.postgres.fields
 import django.contrib.postgres.indexes
+import django.contrib.postgres.search
 import django.core.serializers.json
 import django.core.validators
 import django.db.models.deletion
 import django.db.models.expressions
 import django.db.models.functions.comparison
 import django.db.models.functions.datetime
+import django.db.models.functions.text
 import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
@@ -1317,6 +1319,33 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="approval_decision_agrees",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="investor",
+            index=django.contrib.postgres.indexes.GinIndex(
+                django.contrib.postgres.search.SearchVector("name", config="simple"), fastupdate=False, name="investor_by_word"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="user",
+            index=models.Index(
+                django.db.models.functions.comparison.Collate(django.db.models.functions.text.Upper("username"), "C"),
+                name="user_by_username",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="user",
+            index=models.Index(
+                django.db.models.functions.comparison.Collate(django.db.models.functions.text.Upper("email"), "C"), name="user_by_email"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="user",
+            index=django.contrib.postgres.indexes.GinIndex(
+                django.contrib.postgres.search.SearchVector("first_name", "last_name", config="simple"),
+                fastupdate=False,
+                name="user_by_word",
             ),
         ),
         migrations.AddIndex(

@@ -1,6 +1,8 @@
 """Store investors, with their limits."""
 
 from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVector
 from django.db import models
 from django.db.models import Q
 
@@ -43,6 +45,7 @@ class Investor(models.Model):
 
     class Meta:
         permissions = [("limit_investor", "Can change an investor's limits")]
+        indexes = [GinIndex(SearchVector("name", config="simple"), name="investor_by_word", fastupdate=False)]
         constraints = [models.CheckConstraint(name="investor_unfunded_limit_not_negative", condition=Q(unfunded_limit__gte=0))]
 
     def __str__(self) -> str:

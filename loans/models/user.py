@@ -1,7 +1,10 @@
 """Store the people who sign in."""
 
 from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVector
 from django.db import models
+from django.db.models.functions import Collate, Upper
 
 from loans.models.token_generation import TokenGeneration
 
@@ -17,4 +20,10 @@ class User(AbstractUser):
     )
 
     class Meta(AbstractUser.Meta):
+        # For the search of staff (loans/selectors/search.py): by the beginning of the user name, of the e-mail, or of a word of the name.
+        indexes = [
+            models.Index(Collate(Upper("username"), "C"), name="user_by_username"),
+            models.Index(Collate(Upper("email"), "C"), name="user_by_email"),
+            GinIndex(SearchVector("first_name", "last_name", config="simple"), name="user_by_word", fastupdate=False),
+        ]
         constraints = [TokenGeneration(name="token_generation")]

@@ -70,14 +70,13 @@ class StaffSite(admin.AdminSite):
         ]
 
     def search(self, request: HttpRequest) -> HttpResponse:
-        """Search all lists at once. A row that is named exactly, or is the only one, is shown at once."""
+        """Search all lists at once. A row that the words name in full, or the only one that is found, is shown at once."""
         words = "".join(filter(str.isprintable, request.GET.get("q", "")[:MOST_SEARCHED])).strip()
+        if address := site_search.address_named(self, request, words):
+            return redirect(address)
         kinds = site_search.search(self, request, words)
-        rows = [row for kind in kinds for row in kind.rows]
-        named = [row for row in rows if row.name.casefold() == words.casefold()]
-        for meant in (named, rows):
-            if len(meant) == 1:
-                return redirect(meant[0].address)
+        if len(kinds) == 1 and len(kinds[0].rows) == 1:
+            return redirect(kinds[0].rows[0].address)
         context = self.each_context(request) | {"title": f"Search for “{words}”" if words else "Search", "words": words, "kinds": kinds}
         return render(request, "admin/search.html", context)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loans.domain.payment_reference import reference_in, refund_reference, transfer_reference
+from loans.domain.payment_reference import beginning_of_reference, reference_in, refund_reference, transfer_reference
 
 REFERENCE = "T-A2A6CC29DF81"
 references = st.builds("{}-{}".format, st.sampled_from("TR"), st.text("0123456789ABCDEF", min_size=12, max_size=12))
@@ -70,3 +70,24 @@ def test_what_is_read_is_written_in_the_text(text: str) -> None:
     reference = reference_in(text)
     if reference:
         assert reference.replace("-", "") in re.sub(r"[\s-]", "", text).upper()
+
+
+@pytest.mark.parametrize(
+    ("text", "beginning"),
+    [
+        ("T-A2A6", "T-A2A6"),
+        ("t-a", "T-A"),
+        ("ta2a6 cc", "T-A2A6CC"),
+        (" R a2a6-CC29-DF8 ", "R-A2A6CC29DF8"),
+        ("T-A2A6CC29DF81", None),  # a whole one
+        ("Rebecca", None),
+        ("ted", None),
+        ("T-", None),
+        ("T", None),
+        ("A2A6", None),
+        ("T-A2A6 thanks", None),
+        ("", None),
+    ],
+)
+def test_the_beginning_of_a_reference(text: str, beginning: str | None) -> None:
+    assert beginning_of_reference(text) == beginning
