@@ -142,7 +142,7 @@ class Program:
 
 @pytest.fixture
 def is_from_peerloans() -> Callable[..., bool]:
-    (code,) = blocks("python")
+    (code,) = (block for block in blocks("python") if "def is_from_peerloans" in block)
     names: dict[str, Any] = {}
     exec(code, names)  # noqa: S102
     assert len(code.splitlines()) <= 12
