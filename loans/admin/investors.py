@@ -1,5 +1,6 @@
 """Register investors, until when each is accredited, and show their limits and everything about one person on one page."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
@@ -8,21 +9,22 @@ from django.http import HttpRequest, HttpResponse
 
 from loans.admin.action_pages import StaffActionsAdmin
 from loans.admin.search import SearchAsPrinted
-from loans.admin.tables import (
-    Table,
-    deliveries_table,
-    endpoints_table,
-    entries_of_investor_table,
-    orders_of_investor_table,
-    reservations_table,
-    transfers_table,
-)
+from loans.admin.tables import Table, endpoints_of, messages_of, reservations_of, standing_orders_of, transfers_of, waiting_entries_of
 from loans.models import Delivery, Investor, Reservation, StandingOrder, Transfer, User, WaitingListEntry, WebhookEndpoint
 from loans.selectors.investor_limits import unfunded_dollars
 from loans.selectors.portfolio import investor_money, portfolio
 from loans.selectors.search import ids_of_users_named
 from loans.services.named_tokens import named_tokens_of
 
+# The tables of what belongs to an investor, by the model that their reader must be allowed to view.
+TABLES: dict[type[Model], Callable[[Investor], Table]] = {
+    Reservation: reservations_of,
+    Transfer: transfers_of,
+    WaitingListEntry: waiting_entries_of,
+    StandingOrder: standing_orders_of,
+    Delivery: messages_of,
+    WebhookEndpoint: endpoints_of,
+}
 LIMITS = ["unfunded_limit", "unfunded_now", "let_go_limit"]
 
 
@@ -68,25 +70,14 @@ class InvestorAdmin(SearchAsPrinted, StaffActionsAdmin):
     ) -> HttpResponse:
         """Show what the reader may view of what belongs to the investor."""
         if obj:
-            context["tables"] = [table for model, table in _tables(obj) if request.user.has_perm(f"loans.view_{model._meta.model_name}")]
-            context["tokens"] = named_tokens_of(obj.user_id)
-            if request.user.has_perm("loans.view_reservation"):
+            may_view = {model for model in TABLES if request.user.has_perm(f"loans.view_{model._meta.model_name}")}
+            context["tables"] = [table_of(obj) for model, table_of in TABLES.items() if model in may_view]
+            if request.user.has_perm("knox.view_authtoken"):
+                context["tokens"] = named_tokens_of(obj.user_id)
+            if Reservation in may_view:
                 context |= {"portfolio": portfolio(obj.pk), "money": investor_money(obj.pk)}
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     @admin.display(description="of that, unfunded now")
     def unfunded_now(self, investor: Investor) -> str:
         return f"{unfunded_dollars(investor.pk):,.2f}"
-
-
-def _tables(investor: Investor) -> list[tuple[type[Model], Table]]:
-    """Return the tables of what belongs to an investor, each with the model that its reader must be allowed to view."""
-    search = investor.user.username
-    return [
-        (Reservation, reservations_table(Reservation.objects.filter(investor=investor), search)),
-        (Transfer, transfers_table(Transfer.objects.filter(reservation__investor=investor), search)),
-        (WaitingListEntry, entries_of_investor_table(WaitingListEntry.objects.filter(investor=investor), search)),
-        (StandingOrder, orders_of_investor_table(StandingOrder.objects.filter(investor=investor), search)),
-        (Delivery, deliveries_table(Delivery.objects.filter(transition__reservation__investor=investor), investor.name)),
-        (WebhookEndpoint, endpoints_table(WebhookEndpoint.objects.filter(investor=investor), investor.name)),
-    ]

@@ -5,13 +5,15 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
+from loans.admin.investor_filter import investor_filter
 from loans.models import Delivery, WebhookEndpoint
 from loans.models.notification import DeliveryStatus
 from loans.notifications import webhooks
 from loans.notifications.deliveries import retry_given_up
+from loans.selectors.investor_overview import messages_to
 from peerloans import safe_http
 from peerloans.admin.base import NoDeleteAdmin, ReadOnlyAdmin
 
@@ -37,7 +39,7 @@ class WebhookEndpointAdmin(NoDeleteAdmin):
     csv_exclude = ("secret",)
     list_display = ["url", "investor", "enabled", "created_at"]
     list_select_related = ["investor"]
-    list_filter = ["enabled"]
+    list_filter = [investor_filter(lambda pk: Q(investor=pk)), "enabled"]
     search_fields = ["url", "investor__name"]
     autocomplete_fields = ["investor"]
 
@@ -94,7 +96,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         "waiting_entry__investor__user",
         "endpoint",
     ]
-    list_filter = [FailingFilter, "status"]
+    list_filter = [investor_filter(messages_to), FailingFilter, "status"]
     search_fields = ["reservation__loan__reference__istartswith", "reservation__investor__name", "endpoint__url"]
     ordering = ["-id"]
     actions = ["send_again"]

@@ -16,6 +16,7 @@ from django.utils.http import urlencode
 from loans.models import (
     BankEvent,
     Delivery,
+    Investor,
     Reservation,
     StandingOrder,
     StandingOrderTransition,
@@ -24,8 +25,11 @@ from loans.models import (
     WaitingListEntry,
     WebhookEndpoint,
 )
-from peerloans.web.wording_filters import instant
+from loans.selectors.investor_overview import investor_messages, newest_transfer_ids
+from peerloans.admin.base import DEADLINES
+from peerloans.web.wording_filters import deadline, instant
 
+TRANSFER_COLUMNS = ("reference", "reservation", "direction", "method", "amount", "status", "created_at", "cleared_at", "ended_at")
 ROWS_SHOWN = 50  # in each table of a page; the list of the model has all rows
 
 
@@ -70,23 +74,38 @@ class Table:
 
 
 def list_url(model_name: str, search: str) -> str:
-    return f"{reverse(f'admin:loans_{model_name}_changelist')}?{urlencode({'q': search})}"
+    return filtered_list_url(model_name, {"q": search})
 
 
-def _table(title: str, queryset: QuerySet[Any], columns: Sequence[str], search: str) -> Table:
+def filtered_list_url(model_name: str, query: dict[str, Any]) -> str:
+    return f"{reverse(f'admin:loans_{model_name}_changelist')}?{urlencode(query)}"
+
+
+def _table(title: str, queryset: QuerySet[Any], columns: Sequence[str], search: str, *, investor_id: int | None = None) -> Table:
+    query: dict[str, Any] = {"q": search} if investor_id is None else {"investor": investor_id}
     model_name = str(queryset.model._meta.model_name)
     objects = list(queryset[: ROWS_SHOWN + 1])
     rows = [
-        Row(reverse(f"admin:loans_{model_name}_change", args=[each.pk]), [_cell(getattr(each, column)) for column in columns])
+        Row(reverse(f"admin:loans_{model_name}_change", args=[each.pk]), [_cell(column, _value(each, column)) for column in columns])
         for each in objects[:ROWS_SHOWN]
     ]
-    more_url = list_url(model_name, search) if len(objects) > ROWS_SHOWN else None
-    return Table(title, [column.replace("_", " ") for column in columns], rows, more_url)
+    more_url = filtered_list_url(model_name, query) if len(objects) > ROWS_SHOWN else None
+    return Table(title, [_heading(queryset, column) for column in columns], rows, more_url)
 
 
-def _cell(value: object) -> object:
+def _heading(queryset: QuerySet[Any], column: str) -> str:
+    return str(queryset.model._meta.verbose_name) if column == "__str__" else column.replace("_", " ")
+
+
+def _value(row: Any, column: str) -> object:
+    return str(row) if column == "__str__" else getattr(row, column)
+
+
+def _cell(column: str, value: object) -> object:
     if isinstance(value, datetime):
-        return instant(value)
+        return deadline(value) if column in DEADLINES else instant(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:,.2f}" if isinstance(value, Decimal) else value
 
 
@@ -108,40 +127,51 @@ def bank_events_table(events: QuerySet[BankEvent], search: str) -> Table:
     return _table("Reports of the bank, newest first", events.order_by("-recorded_at", "id"), columns, search)
 
 
-def reservations_table(reservations: QuerySet[Reservation], search: str) -> Table:
-    """Return a table of these reservations, the newest first; searching the list of reservations for `search` finds all of them."""
-    columns = ("loan", "number", "amount", "state", "cause", "expires_at", "waiting", "settled_amount", "refunded", "created_at")
-    return _table("Reservations, newest first", reservations.select_related("loan").order_by("-created_at", "-id"), columns, search)
+def _table_of_investor(title: str, queryset: QuerySet[Any], columns: Sequence[str], investor: Investor) -> Table:
+    """Return a table of rows of the investor. The list of the model shows all of them by the filter `investor`."""
+    return _table(title, queryset, columns, "", investor_id=investor.pk)
 
 
-def orders_of_investor_table(orders: QuerySet[StandingOrder], search: str) -> Table:
-    """Return a table of these standing orders; searching the list of standing orders for `search` finds all of them."""
-    return _table("Standing orders", orders.order_by("-created_at"), ("created_at", "amount", "at_least", "cap", "state", "place"), search)
+def reservations_of(investor: Investor) -> Table:
+    rows = Reservation.objects.filter(investor=investor).select_related("loan").order_by("-created_at", "-id")
+    columns = ("__str__", "amount", "state", "cause", "expires_at", "waiting", "settled_amount", "refunded", "created_at")
+    return _table_of_investor("Reservations, newest first", rows, columns, investor)
 
 
-def entries_of_investor_table(entries: QuerySet[WaitingListEntry], search: str) -> Table:
-    """Return a table of these entries of waiting lists; searching the waiting lists for `search` finds all of them."""
-    columns = ("loan", "amount", "at_least", "state", "joined_at", "ended_at")
-    return _table("Waiting lists, newest first", entries.select_related("loan").order_by("-joined_at"), columns, search)
+def transfers_of(investor: Investor) -> Table:
+    rows = Transfer.objects.filter(pk__in=newest_transfer_ids(investor.pk, ROWS_SHOWN + 1)).select_related("reservation__loan")
+    return _table_of_investor("Transfers and refunds, newest first", rows.order_by("-created_at", "-id"), TRANSFER_COLUMNS, investor)
 
 
-def deliveries_table(deliveries: QuerySet[Delivery], search: str) -> Table:
-    """Return a table of these messages; searching the list of deliveries for `search` finds all of them."""
+def waiting_entries_of(investor: Investor) -> Table:
+    rows = WaitingListEntry.objects.filter(investor=investor).select_related("loan").order_by("-joined_at", "-id")
+    columns = ("__str__", "amount", "at_least", "state", "joined_at", "ended_at")
+    return _table_of_investor("Waiting lists, newest first", rows, columns, investor)
+
+
+def standing_orders_of(investor: Investor) -> Table:
+    rows = StandingOrder.objects.filter(investor=investor).order_by("-created_at", "-id")
+    return _table_of_investor("Standing orders", rows, ("created_at", "amount", "at_least", "cap", "state", "place"), investor)
+
+
+def messages_of(investor: Investor) -> Table:
+    messages = investor_messages(investor.pk, ROWS_SHOWN + 1)
+    rows = Delivery.objects.filter(pk__in=messages.newest).select_related("transition", "endpoint")
     columns = ("transition", "endpoint", "status", "attempts", "created_at", "ended_at", "last_error")
-    newest_first = deliveries.select_related("transition", "endpoint").order_by("-id")
-    return _table("Messages, newest first (without an endpoint: e-mails)", newest_first, columns, search)
+    given_up = "none could not be delivered" if not messages.given_up else f"{messages.given_up:,} could not be delivered"
+    title = f"Messages: {messages.sent:,} sent, {messages.waiting:,} on the way, {given_up}. Newest first; without an endpoint, e-mails"
+    return _table_of_investor(title, rows.order_by("-id"), columns, investor)
 
 
-def endpoints_table(endpoints: QuerySet[WebhookEndpoint], search: str) -> Table:
-    """Return a table of these webhook endpoints; searching the list of endpoints for `search` finds all of them."""
-    return _table("Webhook endpoints", endpoints.order_by("pk"), ("url", "enabled", "created_at"), search)
+def endpoints_of(investor: Investor) -> Table:
+    rows = WebhookEndpoint.objects.filter(investor=investor).order_by("pk")
+    return _table_of_investor("Webhook endpoints", rows, ("url", "enabled", "created_at"), investor)
 
 
 def transfers_table(transfers: QuerySet[Transfer], search: str) -> Table:
     """Return a table of these transfers; searching the list of transfers for `search` finds all of them."""
-    columns = ("reference", "reservation", "direction", "method", "amount", "status", "created_at", "cleared_at", "ended_at")
     newest_first = transfers.select_related("reservation__loan").order_by("-created_at", "-id")
-    return _table("Transfers, newest first", newest_first, columns, search)
+    return _table("Transfers, newest first", newest_first, TRANSFER_COLUMNS, search)
 
 
 def history_table(transitions: QuerySet[Transition], search: str) -> Table:

@@ -4,11 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 from django.http import HttpRequest
 
 from loans.admin.action_pages import StaffActionsAdmin
+from loans.admin.investor_filter import investor_filter
+from loans.admin.search import of_investor
 from loans.admin.tables import RelatedTablesAdmin, Table, dollars_column, history_table, state_column
 from loans.models import Transition, WaitingListEntry
 from peerloans.admin.base import ReadOnlyAdmin
@@ -27,9 +29,9 @@ class WaitingListEntryAdmin(RelatedTablesAdmin, ReadOnlyAdmin, StaffActionsAdmin
         "reservation",
     ]
     list_select_related = ["loan", "investor", "reservation__loan"]
-    list_filter = ["state", "joined_at"]
-    search_fields = ["id__exact", "loan__reference__exact", "investor__name"]
-    search_help_text = "An entry's id, a loan's whole reference, or part of an investor's name"
+    list_filter = [investor_filter(lambda pk: Q(investor=pk)), "state", "joined_at"]
+    search_fields = ["id__exact", "loan__reference__iexact", *of_investor("investor")]
+    search_help_text = "An entry's id, a loan's whole reference, or an investor's name, user name or e-mail"
     ordering = ["-joined_at", "-id"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WaitingListEntry]:

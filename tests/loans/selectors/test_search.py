@@ -72,6 +72,9 @@ def whole_reads(queries: list[dict[str, str]]) -> list[str]:
     grows = ("loans_reservation", "loans_transfer", "loans_investor", "loans_user")
     found = []
     with connection.cursor() as cursor:
+        # As if nothing had been analyzed: PostgreSQL then expects ten pages in each table, whatever other tests left in the statistics.
+        cursor.execute("DELETE FROM pg_statistic WHERE starelid IN (SELECT oid FROM pg_class WHERE relname ~ '^loans_')")
+        cursor.execute("UPDATE pg_class SET reltuples = -1, relpages = 0 WHERE relname ~ '^loans_' AND relkind = 'r'")
         cursor.execute("SET LOCAL enable_seqscan = off")
         for query in queries:
             if query["sql"].startswith("SELECT") and any(table in query["sql"] for table in grows):
