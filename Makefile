@@ -64,7 +64,7 @@ attack: .venv/.tools ## attack the system in production settings, and show what 
 	$(BIN)/python -m tests.attack $(ATTACKS)
 
 .PHONY: drill
-drill: .venv/.tools ## lose the database under load, restore it to a moment, and report what was lost (two minutes)
+drill: .venv/.tools ## lose the database under load, restore it to a moment, and report what was lost (a minute)
 	$(BIN)/python -m tests.drill
 
 .PHONY: test-cluster

@@ -17,10 +17,11 @@ from loans.services.expiry import expire_due
 from loans.services.loans import open_announced_loans
 from loans.services.settlement import settle_due
 from peerloans.devserver import embedded
+from tests.chaos.initial_data import ANNOUNCED
 from tests.chaos.load import Record
 
 MOST_ROUNDS = 20
-A_MINUTE = timedelta(minutes=1)  # announced loans open by then
+ALL_ARE_OPEN = max(ANNOUNCED)  # every announced loan opens by then; those of staff open within a minute
 AFTER_EVERYTHING = timedelta(days=40)  # every reservation without its money has lapsed, every loan has closed
 
 
@@ -28,7 +29,7 @@ def settle_all() -> None:
     """Let 40 days pass, so that no reservation waits for its money, and each loan's rule decides what is left."""
     embedded.start()
     connection.close()  # the connection is from before the faults
-    open_announced_loans(datetime.now(UTC) + A_MINUTE)
+    open_announced_loans(datetime.now(UTC) + ALL_ARE_OPEN)
     for _ in range(MOST_ROUNDS):
         now = datetime.now(UTC) + AFTER_EVERYTHING
         if not expire_due(now) + settle_due(now):
