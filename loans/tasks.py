@@ -107,6 +107,7 @@ def run_statement_import(import_id: int) -> str:
 @shared_task
 def dispatch_statement_imports() -> str:
     """Send to the workers those bank statements whose worker or message was lost."""
+    statement_imports.fail_exhausted_imports()
     import_ids = statement_imports.stalled_imports()
     for import_id in import_ids:
         run_statement_import.delay(import_id)

@@ -134,7 +134,7 @@ def _table_of_investor(title: str, queryset: QuerySet[Any], columns: Sequence[st
 
 def reservations_of(investor: Investor) -> Table:
     rows = Reservation.objects.filter(investor=investor).select_related("loan").order_by("-created_at", "-id")
-    columns = ("__str__", "amount", "state", "cause", "expires_at", "waiting", "settled_amount", "refunded", "created_at")
+    columns = ("__str__", "amount", "state", "cause", "expires_at", "waiting_money", "settled_amount", "refunded", "created_at")
     return _table_of_investor("Reservations, newest first", rows, columns, investor)
 
 

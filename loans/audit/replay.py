@@ -15,7 +15,7 @@ from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import (
     CANCELED_BY_BANK,
     INBOUND_STATUSES,
-    LET_GO,
+    LETTING_GO,
     LIVE,
     LOAN_TRANSITIONS,
     LOSSES,
@@ -218,7 +218,7 @@ def _apply_to_reservation(result: Replay, row: TransitionRow, reservation_id: UU
     if event in LOSSES:
         return  # a loss changes neither the state nor its cause
     reservation.cause, reservation.let_go_at = "", None
-    if event in LET_GO:
+    if event in LETTING_GO:
         # An expired reservation counts as let go from its deadline on, not from when the job recorded that.
         reservation.let_go_at = deadline if event == ReservationEvent.EXPIRED else row.at
     if reservation.state == ReservationState.CANCELED:

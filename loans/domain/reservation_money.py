@@ -16,17 +16,17 @@ from loans.domain.states import ReservationState
 ZERO_DOLLARS = Decimal("0.00")
 
 
-def waiting(*, received: Decimal, lost: Decimal, refunded: Decimal, settled_amount: Decimal) -> Decimal:
+def waiting_money(*, received: Decimal, lost: Decimal, refunded: Decimal, settled_amount: Decimal) -> Decimal:
     """Return the dollars that were received and are neither settled nor refunded; negative where too much is refunded."""
     return received + lost - refunded - settled_amount
 
 
-def refund_adjustment(state: str, *, funded: bool, amount: Decimal, waiting_dollars: Decimal) -> Decimal:
+def refund_adjustment(state: str, *, funded: bool, amount: Decimal, waiting: Decimal) -> Decimal:
     """Return by how many dollars the reservation's refunds must change: positive, refund more; negative, void so much.
 
     `amount` is the reservation's. A funded pending reservation keeps its amount. A pending one that is not funded keeps the money
     that was received, which staff may accept. In every other state a reservation keeps no waiting money.
     """
     if state == ReservationState.PENDING:
-        return waiting_dollars - amount if funded else min(ZERO_DOLLARS, waiting_dollars)
-    return waiting_dollars
+        return waiting - amount if funded else min(ZERO_DOLLARS, waiting)
+    return waiting

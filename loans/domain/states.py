@@ -157,7 +157,7 @@ CANCELED_BY_BANK = {ReservationEvent.TRANSFER_FAILED, ReservationEvent.PAYMENT_R
 
 
 # The causes for which the investor is responsible: they count in the limit of reservations that are let go.
-LET_GO = (ReservationEvent.CANCELED_BY_INVESTOR, ReservationEvent.EXPIRED)
+LETTING_GO = (ReservationEvent.CANCELED_BY_INVESTOR, ReservationEvent.EXPIRED)
 
 
 class Direction(StrEnum):

@@ -31,28 +31,29 @@ from loans.models import KEY_UNIQUE, Loan, Reservation
 from loans.selectors.offers import MAY_BUY
 from peerloans.database.prepared import Prepared
 
-# The rules of loans/domain/limits.py again, over the columns of loans_loan. MAY_BUY, from the selectors, reads the parameters
-# `investor_id` and `now`.
+# The rules of loans/domain/limits.py in SQL, over the columns of loans_loan. MAY_BUY, from the selectors, says who may buy; it reads the
+# parameters `investor_id` and `now`.
 REMAINING = "(amount - settled)"
 LIMIT = "trunc((amount - settled) * (1 + overbooking_rate), 2)"
 MEETS_MINIMUM = f"(%(amount)s >= minimum OR ({REMAINING} < minimum AND %(amount)s = {REMAINING}))"
 FITS = f"(%(amount)s + waiting_dollars <= {REMAINING} AND %(amount)s + waiting_dollars <= {LIMIT} - claimed)"
-# The rules of loans/domain/investor_limits.py. `counted` is what counts in the investor's limits with the new reservation; of the unfunded
-# dollars it is an upper bound (Investor.unfunded_at_most).
+# The rules of loans/domain/investor_limits.py in SQL: `fits` says whether the investor may hold the new reservation too. Since
+# `unfunded` is an upper bound (Investor.unfunded_at_most), it may be false without need; the caller then counts anew and tries again.
 COUNTED = """
     SELECT at, version, unfunded_at_most + %(amount)s AS unfunded,
         unfunded_at_most + %(amount)s <= unfunded_limit AND lapsed + let_go < let_go_limit AS fits
     FROM loans_investor, (SELECT COALESCE(%(now)s::timestamptz, statement_timestamp()) AS at) AS present, LATERAL (
         SELECT count(*) AS lapsed FROM loans_reservation
         WHERE investor_id = %(investor_id)s AND expires_at <= at AND expires_at > at - %(let_go_within)s::interval
-    ) AS running, LATERAL (
+    ) AS not_yet_canceled, LATERAL (
         SELECT count(*) AS let_go FROM loans_reservation
         WHERE investor_id = %(investor_id)s AND let_go_at > at - %(let_go_within)s::interval
-    ) AS ended
+    ) AS canceled
     WHERE loans_investor.id = %(investor_id)s
 """
 LIMIT_ON_LOAN = "GREATEST(minimum, trunc(amount * investor_share, 2))"
-# The investor's dollars on the loan are added up only if neither all of the investor's nor all of the loan's are few enough.
+# The investor's unfunded dollars on the loan are no more than those on all loans, and no more than what all investors claim of the loan. So
+# they are added up only where both of these are above the limit.
 FITS_INVESTOR = f"""
     (SELECT fits FROM counted) AND (LEAST((SELECT unfunded FROM counted), claimed + %(amount)s) <= {LIMIT_ON_LOAN} OR %(amount)s + (
         SELECT COALESCE(sum(own.amount), 0) FROM loans_reservation AS own
@@ -63,7 +64,7 @@ FITS_INVESTOR = f"""
 _ADMIT = Prepared(
     f"""
     WITH key AS MATERIALIZED (
-        -- Lock the key until the end of the transaction, without waiting. Without a key there is nothing to lock.
+        -- Lock the Idempotency-Key until the end of the transaction, without waiting. A request without a key needs no lock.
         SELECT %(key)s::text IS NULL OR pg_try_advisory_xact_lock({KEY_LOCK}) AS is_ours
     ), answered AS MATERIALIZED (
         -- The first answer to the key, while it counts.
@@ -83,12 +84,13 @@ _ADMIT = Prepared(
             AND (SELECT is_ours FROM key) AND NOT EXISTS (SELECT FROM answered)
         RETURNING id AS loan_id, last_number AS number, COALESCE(%(now)s::timestamptz, clock_timestamp()) AS at
     ), investor AS (
-        -- Then lock the investor, unless another transaction has changed the version since it was read.
+        -- Then lock the investor, and add the dollars; no row, if another transaction has changed the version since it was read.
         UPDATE loans_investor SET unfunded_at_most = unfunded_at_most + %(amount)s, version = loans_investor.version + 1
         FROM admitted, counted WHERE loans_investor.id = %(investor_id)s AND loans_investor.version = counted.version
         RETURNING loans_investor.id
     ), reserved AS (
-        -- The reservation, with the next number of the loan's queue. Without the investor's row this fails, which undoes all of it.
+        -- The reservation, with the next number of the loan's queue. If no row of the investor was changed, this fails (the column is
+        -- NOT NULL), which undoes the whole statement.
         INSERT INTO loans_reservation
             (id, loan_id, investor_id, number, amount, settled_amount, state, cause, created_at, expires_at, received, refunded, lost)
         SELECT %(id)s, loan_id, (SELECT id FROM investor), number, %(amount)s, 0, 'reserved', '', at, at + %(time_to_live)s, 0, 0, 0
@@ -106,7 +108,7 @@ _ADMIT = Prepared(
         FROM reserved CROSS JOIN (SELECT count(*) FROM outdated) AS deleted
         WHERE %(key)s IS NOT NULL
     )
-    -- Always one row.
+    -- One row in every case; _Row says what is in it.
     SELECT key.is_ours, answered.digest, answered.status, answered.body, answered.reservation_id,
         reserved.loan_id, reserved.number, reserved.amount, reserved.created_at, reserved.expires_at
     FROM key LEFT JOIN answered ON true LEFT JOIN reserved ON true
@@ -144,9 +146,9 @@ class Admission:
 
     @property
     def refused(self) -> bool:
-        """Return whether it is refused: no such loan, or by the loan's state, closing, minimum or what is available, or the investor.
+        """Return whether it is refused, by the loan's rules or the investor's, or since there is no such loan.
 
-        Also where the investor's row was changed while the statement ran.
+        Also where another transaction changed the investor's row while the statement ran; then a second attempt may be admitted.
         """
         return not (self.reservation or self.first_answer or self.key_in_use)
 
@@ -162,8 +164,7 @@ def admit_reservation(
 ) -> Admission:
     """Take a reservation of `amount` dollars into the loan's queue if the rules allow it, and keep the key with it.
 
-    Without a reservation no row of a loan or investor is changed; an outdated key may be deleted. The key's lock is taken without
-    waiting.
+    A refusal changes no row of a loan or an investor; an outdated key may be deleted. The key's lock is taken without waiting.
 
     Raises:
         ValueError: the amount has fractions of a cent.

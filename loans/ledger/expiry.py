@@ -20,9 +20,9 @@ _LAPSED_COLUMNS = "id, loan_id, state, amount, expires_at, received, refunded, l
 # What both statements share. Each begins with a CTE `lapsed`: the reservations to cancel, and `at`, the instant that history records.
 _EXPIRE = """
     canceled AS (
-        -- Cancel them. `lapsed` may have read a reservation before its loan was locked: one that another transaction has changed since
-        -- is left for the next run. Its waiting money first covers what was lost, and the rest is refunded: received + lost = settled +
-        -- refunded + waiting, and nothing of it has settled (loans/domain/reservation_money.py).
+        -- Cancel them, unless another transaction has changed one since `lapsed` read it, which may have been before the loan was
+        -- locked. Nothing of these reservations has settled, so received + lost = refunded + waiting
+        -- (loans/domain/reservation_money.py). Of the waiting money, as much as was lost is recovered, and the rest is refunded.
         UPDATE loans_reservation AS reservation
         SET state = 'canceled', cause = 'expired', expires_at = NULL, let_go_at = lapsed.expires_at,
             refunded = lapsed.received + lapsed.lost - recovered, lost = lapsed.lost - recovered
@@ -33,14 +33,14 @@ _EXPIRE = """
             recovered, lapsed.received + lapsed.lost - lapsed.refunded - recovered AS to_refund
     ), released AS (
         -- Take them out of their loans' totals.
-        UPDATE loans_loan SET claimed = claimed - freed.amount, version = version + 1
-        FROM (SELECT loan_id, sum(amount) AS amount FROM canceled GROUP BY loan_id) AS freed
-        WHERE loans_loan.id = freed.loan_id
+        UPDATE loans_loan SET claimed = claimed - freed, version = version + 1
+        FROM (SELECT loan_id, sum(amount) AS freed FROM canceled GROUP BY loan_id) AS freed_dollars
+        WHERE loans_loan.id = loan_id
     ), refunds AS (
         -- Refund the money that they received, which was too little to fund them.
         INSERT INTO loans_transfer (id, reservation_id, direction, method, reference, status, amount, moved, created_at)
-        SELECT refund, id, 'refund', '', 'R-' || upper(left(replace(refund::text, '-', ''), 12)), 'due', to_refund, 0, at
-        FROM (SELECT gen_random_uuid() AS refund, id, to_refund, at FROM canceled WHERE to_refund > 0) AS unfunded
+        SELECT refund_id, id, 'refund', '', 'R-' || upper(left(replace(refund_id::text, '-', ''), 12)), 'due', to_refund, 0, at
+        FROM (SELECT gen_random_uuid() AS refund_id, id, to_refund, at FROM canceled WHERE to_refund > 0) AS refunded
         RETURNING id, reservation_id, amount
     ), history AS (
         -- Record the cancellations, what covers a loss, and the refunds.
@@ -61,19 +61,18 @@ _EXPIRE_OF_LOANS = f"""
         -- In each loan, the earliest deadline first: take a reservation while those before it free fewer dollars than are needed.
         SELECT * FROM (
             SELECT {_LAPSED_COLUMNS}, %(at)s::timestamptz AS at,
-                sum(amount) OVER (PARTITION BY loan_id ORDER BY expires_at, id) - amount AS freed_by_older
+                sum(amount) OVER (PARTITION BY loan_id ORDER BY expires_at, id) - amount AS freed_before
             FROM loans_reservation
             WHERE loan_id = ANY(%(loan_ids)s) AND state IN ('reserved', 'pending') AND expires_at <= %(at)s
-        ) AS oldest_first
-        WHERE %(needed)s::numeric IS NULL OR freed_by_older < %(needed)s
+        ) AS in_order
+        WHERE %(needed)s::numeric IS NULL OR freed_before < %(needed)s
     ), {_EXPIRE}
     SELECT loan_id, sum(amount), count(*) FROM canceled GROUP BY loan_id
 """
 
 _EXPIRE_OLDEST = f"""
     WITH oldest AS MATERIALIZED (
-        -- The next batch. It needs no condition on the state: a constraint allows a deadline only to live reservations that are not
-        -- funded.
+        -- The next batch. Only live reservations that are not funded have a deadline (a constraint), so the state is not asked for.
         SELECT {_LAPSED_COLUMNS} FROM loans_reservation
         WHERE expires_at <= %(at)s AND (expires_at, id) > (%(after)s, %(after_id)s) ORDER BY expires_at, id LIMIT %(size)s
     ), locked AS MATERIALIZED (

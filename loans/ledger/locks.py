@@ -24,11 +24,11 @@ from loans.models import Loan
 from peerloans.errors import Problem
 
 KEY_LOCK = "hashtextextended(%(user_id)s::bigint || ' ' || %(key)s, 0)"
-"""SQL: the number of the advisory lock of an Idempotency-Key. Two keys may share a number; then one only waits for the other."""
+"""SQL: the number of the advisory lock of an Idempotency-Key. If two keys have the same number, one request waits for the other."""
 
 
 _LINE_LOCK = 7_264_001
-"""The number of the advisory lock of the line of standing orders. Other advisory locks have 64-bit hashes for numbers."""
+"""The number of the advisory lock of the line of standing orders. The numbers of other advisory locks are 64-bit hashes."""
 
 
 class LockedLoans(NamedTuple):
@@ -99,7 +99,7 @@ def lock_loans(
     skip_locked: bool = False,
     now: datetime | None = None,
 ) -> LockedLoans:
-    """Lock the loans of these ids, the loan of this reference, or the loan of this reservation. Pass one of the three.
+    """Lock loans by their ids, or one loan by its reference or by one of its reservations. Pass one of the three.
 
     Ids that no loan has are skipped; with `skip_locked` also loans that another transaction holds, instead of waiting for it.
 
@@ -114,7 +114,7 @@ def lock_loans(
         condition, value = "reference = %s", reference
     else:
         condition, value = "id = ANY(%s)", list(loan_ids or ())
-    # The clock is read outside of the SELECT that locks, so when all loans are locked.
+    # The clock is read outside of the SELECT that locks, so that it is read when all loans are locked.
     statement = f"""
         WITH locked AS MATERIALIZED (SELECT * FROM loans_loan WHERE {condition} ORDER BY id FOR UPDATE{" SKIP LOCKED" * skip_locked})
         SELECT locked.*, COALESCE(%s::timestamptz, clock_timestamp()) AS at FROM locked ORDER BY id
@@ -138,14 +138,14 @@ def lock_line() -> None:
 def recount_unfunded(investor_id: int, at: datetime) -> None:
     """Lock the investor until the end of the transaction, and count the unfunded dollars anew. Lock the loans before.
 
-    Since every reservation adds its dollars and nothing subtracts them, the stored number is an upper bound until it is counted again.
+    Each reservation adds its dollars to the stored number (`Investor.unfunded_at_most`), and nothing subtracts them until this counts.
 
     Raises:
         OperationalError: the lock does not come in time; `short_transaction` translates it to Busy.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM loans_investor WHERE id = %s FOR NO KEY UPDATE", [investor_id])
-        # A statement of its own, so that it sees everything that was committed before the lock was taken.
+        # This is another statement, so that it sees what was committed before the lock was taken.
         statement = """
             UPDATE loans_investor SET unfunded_at_most = (
                 SELECT COALESCE(sum(amount), 0) FROM loans_reservation WHERE investor_id = loans_investor.id AND expires_at > %s
@@ -164,8 +164,10 @@ def lock_investors(investor_ids: Iterable[int]) -> None:
         cursor.execute("SELECT FROM loans_investor WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE", [list(investor_ids)])
 
 
-def note_in_limits(dollars: Mapping[int, Decimal]) -> None:
-    """Lock the investors, and add to their unfunded dollars. 0 dollars where a reservation was let go. Lock the loans before.
+def add_to_unfunded(dollars: Mapping[int, Decimal]) -> None:
+    """Lock the investors, and add these dollars to their unfunded ones, by investor's id. Lock the loans before.
+
+    With 0 dollars only the version of the investor's row changes, so that an admission that has read it before is tried again.
 
     Raises:
         OperationalError: a lock does not come in time; `short_transaction` translates it to Busy.

@@ -24,7 +24,7 @@ from loans.domain.errors import Busy, NotFound, NotPermitted
 from loans.domain.payment_reference import refund_reference, transfer_reference
 from loans.domain.states import (
     ENDED_STATUSES,
-    LET_GO,
+    LETTING_GO,
     LIVE,
     LOAN_TRANSITIONS,
     RESERVATION_TRANSITIONS,
@@ -55,8 +55,8 @@ from peerloans.wording import deadline_text, dollars_text
 logger = logging.getLogger(__name__)
 
 DELIVER_TASK = "loans.tasks.deliver"
-# After these events more counts in the limits of the reservation's investor. A reservation that lapses counts by its deadline alone.
-COUNTS_MORE = {
+# After these events more counts in the limits of the reservation's investor. One that lapses counts without an event, by its deadline.
+ADDING_TO_LIMITS = {
     ReservationEvent.CANCELED_BY_INVESTOR,
     ReservationEvent.REINSTATED_RESERVED,
     ReservationEvent.REINSTATED_PENDING,
@@ -130,7 +130,7 @@ def unit_of_work(
         work.write()
         for loan in work.opened:
             serve_standing_orders(loan, at)
-        serve_waiting_lists(loans, at, counting_more=work.counting_more)
+        serve_lists_of(loans, at, added_to_limits=work.added_to_limits)
 
 
 def serve_standing_orders(loan: Loan, at: datetime) -> None:
@@ -145,36 +145,37 @@ def serve_standing_orders(loan: Loan, at: datetime) -> None:
         if result.amount:
             serving.reserve_for_order(result.order, loan, result.amount)
     serving.write()
-    locks.note_in_limits(serving.counting_more)
+    locks.add_to_unfunded(serving.added_to_limits)
     record_outcomes(loan, results, at)
 
 
-def serve_waiting_lists(loans: Sequence[Loan], at: datetime, *, counting_more: Mapping[int, Decimal]) -> None:
+def serve_lists_of(loans: Sequence[Loan], at: datetime, *, added_to_limits: Mapping[int, Decimal]) -> None:
     """Make reservations for those who wait for the loans, as far as dollars are available. The caller holds the loans' locks.
 
-    Before, note in the investors' limits what counts more: all investors are locked together, in one order. If a lock does not come in
-    time, the lists are left to a job, so that what has freed the dollars is not undone.
+    First add to the unfunded dollars of the investors in `added_to_limits`, by investor's id: what the caller has changed. These investors
+    and those to serve are locked together, in the order of their ids. If a lock of one to serve does not come in time, nobody is served
+    now and a job serves the lists later, so that the caller's change is not undone.
 
     Raises:
-        OperationalError: nobody is served, and a lock of those in `counting_more` does not come in time.
+        OperationalError: a lock of an investor in `added_to_limits` does not come in time.
     """
     investor_ids = investors_to_serve(loans, at)
     if investor_ids:
         try:
             with locks.short_transaction():
-                locks.lock_investors(investor_ids | counting_more.keys())
+                locks.lock_investors(investor_ids | added_to_limits.keys())
         except Busy:
             logger.warning("The waiting lists are left to the job: an investor is locked.")
             investor_ids = set()
             for loan in loans:
                 send_after_commit(SERVE_TASK, loan.pk)
-    locks.note_in_limits(counting_more)
+    locks.add_to_unfunded(added_to_limits)
     for loan in loans if investor_ids else ():
         serving = UnitOfWork([loan], at, actor=SYSTEM, reason="", expired=0)
         for entry, amount in due_placements(loan, at, investor_ids):
             serving.place(entry, amount)
         serving.write()
-        locks.note_in_limits(serving.counting_more)
+        locks.add_to_unfunded(serving.added_to_limits)
 
 
 class UnitOfWork:
@@ -196,7 +197,7 @@ class UnitOfWork:
         self._changed_entries: dict[UUID, WaitingListEntry] = {}
         self._new_reservations: list[Reservation] = []
         self.opened: list[Loan] = []
-        self.counting_more: dict[int, Decimal] = {}
+        self.added_to_limits: dict[int, Decimal] = {}
         self._transitions: list[Transition] = []
 
     @property
@@ -220,7 +221,7 @@ class UnitOfWork:
         return reservation
 
     def change_loan(self, loan: Loan, event: LoanEvent, *, evidence: Mapping[str, str] | None = None, **changes: Any) -> None:
-        """Apply `event` to a loan. `changes` are the new values of its amount, opens_at, closes_at or editable fields (`Loan.FACTS`).
+        """Apply `event` to a loan. `changes` are the new values of its amount, opens_at, closes_at or facts (`Loan.FACTS`).
 
         `evidence` are the numbers that decided, which history keeps beside the new values.
 
@@ -265,13 +266,13 @@ class UnitOfWork:
 
         _count_in_totals(reservation, loan, sign=-1)
         reservation.state, reservation.cause = to_state, event if canceled else ""
-        reservation.let_go_at = self.at if event in LET_GO else None
+        reservation.let_go_at = self.at if event in LETTING_GO else None
         for field, value in changes.items():
             setattr(reservation, field, value)
         _count_in_totals(reservation, loan, sign=1)
-        if event in COUNTS_MORE:
+        if event in ADDING_TO_LIMITS:
             unfunded = reservation.amount if reservation.expires_at else reservation_money.ZERO_DOLLARS
-            self._count_more(reservation.investor_id, unfunded)
+            self._add_to_limits(reservation.investor_id, unfunded)
         self._changed_loans[loan.pk] = loan
 
         # The dollars that the event is about: those that have settled, or had until now; else the reservation's amount. Closing values
@@ -286,20 +287,20 @@ class UnitOfWork:
         self.adjust_refunds(reservation)
 
     def adjust_refunds(self, reservation: Reservation) -> None:
-        """Refund the money that the reservation does not keep, or void refunds of money that it keeps or no longer has.
+        """Refund the money that the reservation does not keep, or void refunds of money that it keeps or that the bank took back.
 
-        Dollars that were lost are not refunded once more: they are recovered first.
+        Then void due refunds of as many dollars as were lost, since that money stays with us: so many dollars are recovered.
         """
         adjustment = reservation_money.refund_adjustment(
-            reservation.state, funded=reservation.funded_at is not None, amount=reservation.amount, waiting_dollars=reservation.waiting
+            reservation.state, funded=reservation.funded_at is not None, amount=reservation.amount, waiting=reservation.waiting_money
         )
         if adjustment > 0:
             self.refund(reservation, adjustment)
         elif adjustment < 0:
-            self.void_refunds(reservation, -adjustment)
-        if reservation.lost and (recovered := min(reservation.lost, self.refunds_due(reservation))):
+            self.void_refunds_or_lose(reservation, -adjustment)
+        if reservation.lost and (recovered := min(reservation.lost, self.dollars_of_due_refunds(reservation))):
             self.recover(reservation, recovered)
-            self.void_due_refunds(reservation, recovered)
+            self.void_refunds(reservation, recovered)
 
     def refund(self, reservation: Reservation, amount: Decimal) -> None:
         """Add a refund of `amount` dollars, which is due until the bank reports it as paid. From now on it counts in `refunded`."""
@@ -308,23 +309,22 @@ class UnitOfWork:
         reservation.refunded += amount
         self._add_transfer(refund, TransferEvent.DUE)
 
-    def void_refunds(self, reservation: Reservation, amount: Decimal) -> None:
-        """Void due refunds, the newest first, until `amount` dollars are covered.
-
-        If the last one is larger than needed, add a refund of the excess. If all due refunds together are too small, the rest has been
-        sent or paid: it is lost.
-        """
-        missing = self.void_due_refunds(reservation, amount)
+    def void_refunds_or_lose(self, reservation: Reservation, amount: Decimal) -> None:
+        """Void due refunds of `amount` dollars. If all of them together are too small, the rest has been sent or paid: it is lost."""
+        missing = self.void_refunds(reservation, amount)
         if missing:
             self.lose(reservation, missing)
 
-    def refunds_due(self, reservation: Reservation) -> Decimal:
+    def dollars_of_due_refunds(self, reservation: Reservation) -> Decimal:
         """Return the dollars of the reservation's refunds that can still be voided."""
-        return sum((refund.outstanding for refund in self._refunds_due(reservation)), reservation_money.ZERO_DOLLARS)
+        return sum((refund.outstanding for refund in self._due_refunds(reservation)), reservation_money.ZERO_DOLLARS)
 
-    def void_due_refunds(self, reservation: Reservation, amount: Decimal) -> Decimal:
-        """Void due refunds, the newest first, until `amount` dollars are covered. Return the dollars that they do not cover."""
-        for refund in self._refunds_due(reservation):
+    def void_refunds(self, reservation: Reservation, amount: Decimal) -> Decimal:
+        """Void due refunds, the newest first, until `amount` dollars are covered. Return the dollars that they do not cover.
+
+        If the last one is larger than needed, add a refund of the excess.
+        """
+        for refund in self._due_refunds(reservation):
             if amount <= 0:
                 break
             amount -= refund.outstanding
@@ -334,7 +334,7 @@ class UnitOfWork:
             self.refund(reservation, excess)
         return amount
 
-    def _refunds_due(self, reservation: Reservation) -> list[Transfer]:
+    def _due_refunds(self, reservation: Reservation) -> list[Transfer]:
         """Return the reservation's due refunds as they are in this unit of work, the newest first."""
         stored = Transfer.objects.filter(reservation=reservation, direction=Direction.REFUND, status=TransferStatus.DUE)
         refunds = {refund.pk: refund for refund in stored} | {
@@ -449,7 +449,7 @@ class UnitOfWork:
         )
         self._changed_loans[loan.pk] = loan
         self._new_reservations.append(reservation)
-        self._count_more(investor_id, amount)
+        self._add_to_limits(investor_id, amount)
         by_order = Jsonb({"standing_order": str(order.pk)}) if order else None
         self._record(
             loan,
@@ -484,8 +484,8 @@ class UnitOfWork:
         self._changed_entries[entry.pk] = entry
         self._record(loan, event, from_state, entry.state, amount, waiting_entry=entry, facts=facts)
 
-    def _count_more(self, investor_id: int, unfunded: Decimal) -> None:
-        self.counting_more[investor_id] = self.counting_more.get(investor_id, reservation_money.ZERO_DOLLARS) + unfunded
+    def _add_to_limits(self, investor_id: int, unfunded: Decimal) -> None:
+        self.added_to_limits[investor_id] = self.added_to_limits.get(investor_id, reservation_money.ZERO_DOLLARS) + unfunded
 
     # --- History: each changed row is noted together with its transition ------------------------------------------------
     def _record_reservation(
@@ -518,7 +518,7 @@ class UnitOfWork:
     def write(self) -> None:
         """Write all changes. After the commit, update the remaining cache and send the notification job.
 
-        The caller then notes `counting_more` in the limits of the investors (`serve_waiting_lists`).
+        The caller then adds `added_to_limits` to the investors' unfunded dollars (`serve_lists_of`).
         """
         if not self._transitions:
             return

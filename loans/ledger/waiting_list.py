@@ -11,7 +11,7 @@ from loans.ledger.jobs import SERVE_TASK, send_after_commit
 from loans.models import Loan, WaitingListEntry
 from loans.selectors.waiting_list import servable_entries
 
-MOST_SERVED = 100  # of a loan in one transaction, so that its lock is held for a short time; a job at once serves the rest
+MOST_SERVED = 100  # entries of a loan in one transaction, so that its lock is held for a short time. A job serves the rest right after it.
 
 
 def investors_to_serve(loans: Sequence[Loan], at: datetime) -> set[int]:

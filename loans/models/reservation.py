@@ -8,7 +8,7 @@ from django.db.models import F, Q
 
 from loans.domain import reservation_money
 from loans.domain.reservation_money import ZERO_DOLLARS
-from loans.domain.states import LET_GO, LIVE, ReservationState
+from loans.domain.states import LETTING_GO, LIVE, ReservationState
 from loans.models.fields import choices, dollars
 from loans.models.investor import Investor
 from loans.models.loan import Loan
@@ -61,7 +61,7 @@ class Reservation(models.Model):
             ),
             models.CheckConstraint(
                 name="reservation_let_go_agrees",
-                condition=Q(cause__in=LET_GO, let_go_at__isnull=False) | (~Q(cause__in=LET_GO) & Q(let_go_at__isnull=True)),
+                condition=Q(cause__in=LETTING_GO, let_go_at__isnull=False) | (~Q(cause__in=LETTING_GO) & Q(let_go_at__isnull=True)),
             ),
             models.CheckConstraint(name="reservation_settled_within_amount", condition=Q(settled_amount__lte=F("amount"))),
             models.CheckConstraint(
@@ -93,6 +93,8 @@ class Reservation(models.Model):
         return self.loan.reference
 
     @property
-    def waiting(self) -> Decimal:
+    def waiting_money(self) -> Decimal:
         """Money that was received and is neither settled nor refunded, in dollars."""
-        return reservation_money.waiting(received=self.received, lost=self.lost, refunded=self.refunded, settled_amount=self.settled_amount)
+        return reservation_money.waiting_money(
+            received=self.received, lost=self.lost, refunded=self.refunded, settled_amount=self.settled_amount
+        )

@@ -54,7 +54,7 @@ TYPICAL_AMOUNT = """
 """
 
 
-def remember_history(now: datetime | None) -> None:
+def warm_lapse_shares(now: datetime | None) -> None:
     """Read and remember what the functions below need, so that they take no time under a lock."""
     lapse_shares((), now)
     typical_amount(Decimal(0), now)

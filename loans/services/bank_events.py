@@ -27,7 +27,7 @@ from loans.ledger.review_items import open_review_item, resolve_items_about
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import BankEvent, Transfer
 from loans.selectors.bank_events import candidates_for, confirmed_report, position_of_inbound, position_of_refund
-from loans.services.transfers import follow_inbound, follow_refund
+from loans.services.transfers import apply_inbound_position, apply_refund_position
 from peerloans.database.clock import database_now
 from peerloans.wording import dollars_text, instant_text
 
@@ -163,7 +163,7 @@ def _answer(bank_event_id: str, answer: str, note: str, *, actor: Actor, reason:
             bank_event.answer = answer
             bank_event.save(update_fields=["answer"])
 
-        _follow(work, bank_event, transfer.pk, store_answer, must_be_doubtful=True)
+        _apply(work, bank_event, transfer.pk, store_answer, must_be_doubtful=True)
         resolve_items_about(bank_event, user_id=actor.user_id, note=f"{note} {reason}".strip(), at=work.at)
         return bank_event
 
@@ -223,13 +223,13 @@ def _book(work: UnitOfWork, bank_event: BankEvent, transfer_id: UUID) -> None:
         bank_event.confirms = confirmed_report(bank_event)
         bank_event.save(update_fields=["transfer", "number", "confirms"])
 
-    _follow(work, bank_event, transfer_id, store_transfer)
+    _apply(work, bank_event, transfer_id, store_transfer)
 
 
-def _follow(
+def _apply(
     work: UnitOfWork, bank_event: BankEvent, transfer_id: UUID, change: Callable[[], None], *, must_be_doubtful: bool = False
 ) -> None:
-    """Make the change to the event's row, and let the transfer and its reservation follow from the position before to that after it."""
+    """Make the change to the event's row, and bring the transfer and its reservation from the position before it to that after it."""
     transfer = Transfer.objects.select_related("reservation__loan").get(pk=transfer_id)
     position = partial(position_of_inbound, minimum=work.loan.minimum) if transfer.direction == Direction.INBOUND else position_of_refund
     before = position(transfer)
@@ -238,9 +238,9 @@ def _follow(
     change()
     after = position(transfer)
     if isinstance(before, InboundPosition) and isinstance(after, InboundPosition):
-        bank_event.outcome = follow_inbound(work, transfer, before, after, bank_event)
+        bank_event.outcome = apply_inbound_position(work, transfer, before, after, bank_event)
     elif isinstance(before, RefundPosition) and isinstance(after, RefundPosition):
-        bank_event.outcome = follow_refund(work, transfer, before, after, bank_event)
+        bank_event.outcome = apply_refund_position(work, transfer, before, after, bank_event)
     _resolve_explained(work, bank_event, before.effects, after.effects)
     reservation = transfer.reservation
     if max(reservation.received, reservation.refunded, reservation.lost) > MAX_DOLLARS:

@@ -42,7 +42,7 @@ def change_investor_limits(
         if (after := _in_words(investor)) == before:
             raise IllegalTransition(f"The limits are {after} already.")
         investor.save(update_fields=["unfunded_limit", "let_go_limit"])
-        locks.note_in_limits({investor_id: ZERO_DOLLARS})  # an admission that has read the former limits must read again
+        locks.add_to_unfunded({investor_id: ZERO_DOLLARS})  # an admission that has read the former limits must read again
         log_admin_action(actor.user_id, investor, f"Changed the limits from {before} to {after}: {reason}")
         return investor
 

@@ -14,7 +14,7 @@ from loans.ledger.jobs import one_loan_of_many
 from loans.ledger.lottery_seed import drawn_seed, revealed_seed
 from loans.ledger.unit_of_work import UnitOfWork, insert_draft, unit_of_work
 from loans.models import Loan, Reservation
-from loans.selectors.lapse_shares import remember_history
+from loans.selectors.lapse_shares import warm_lapse_shares
 from loans.selectors.loans import loans_due_to_open
 from loans.selectors.queue import reservations_in_queue
 from loans.services.overbooking import follow_evidence
@@ -97,7 +97,7 @@ def open_announced_loans(now: datetime | None = None) -> int:
     """
     opened = 0
     for loan_id in loans_due_to_open(database_now(now)):
-        remember_history(now)
+        warm_lapse_shares(now)
         with one_loan_of_many(loan_id, "It could not be opened", now), unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work:
             loan = work.loan
             if loan.status == LoanStatus.UPCOMING and loan.opens_at and loan.opens_at <= work.at:  # It may have been moved meanwhile.
@@ -122,7 +122,7 @@ def open_loan(*, reference: str, actor: Actor, closes_at: datetime | None = None
         NotFound, IllegalTransition, Busy.
     """
     if Loan.objects.filter(reference=reference, overbooking_policy=OverbookingPolicy.EVIDENCE).exists():
-        remember_history(now)  # while no lock is held
+        warm_lapse_shares(now)  # while no lock is held
     with unit_of_work(reference=reference, actor=actor, reason=reason, now=now) as work:
         loan = work.loan
         if loan.status != LoanStatus.OPEN:

@@ -37,7 +37,7 @@ def resolve_loan_markets(now: datetime | None = None, *, batch: int = BATCH_LOAN
     Only loans that change are locked, `batch` loans in one transaction. A loan that another transaction holds is left for the next run.
 
     Raises:
-        Busy: another dataset is just coming into use. The batches before stay changed.
+        Busy: another dataset is just coming into use. The batches before this one stay changed.
     """
     loan_ids = sorted(change.loan_id for change in _market_changes())
     return sum(_resolve(loan_ids[start : start + batch], now) for start in range(0, len(loan_ids), batch))

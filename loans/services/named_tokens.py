@@ -22,10 +22,12 @@ LOG_IN_ENDED = "This log-in has ended. Log in again."
 def create_named_token(*, user_id: int, generation: int, name: str, scopes: Iterable[str], days: int) -> tuple[NamedToken, str]:
     """Return a new token that is valid for `days`, as stored and as text.
 
-    `generation` is that of the password by which the log-in is valid. It is compared under the user's lock, since a token made after a
-    new password by one who knows only the old one would outlive it.
+    `generation` is the user's token generation at the log-in; a new password raises it. The two are compared under the user's lock, so
+    that nobody who logged in with an old password makes a token after the new one was set.
 
-    Raises: NotPermitted if the log-in has ended; Invalid if the user has MOST_TOKENS already.
+    Raises:
+        NotPermitted: the log-in has ended.
+        Invalid: the user has MOST_TOKENS already.
     """
     user = User.objects.select_for_update(no_key=True).get(pk=user_id)
     if not user.is_active or generation != user.token_generation:

@@ -12,7 +12,7 @@ from loans.domain.states import ENDED_STATUSES, LoanEvent
 from loans.ledger.jobs import one_loan_of_many
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Loan
-from loans.selectors.lapse_shares import remember_history
+from loans.selectors.lapse_shares import warm_lapse_shares
 from loans.selectors.loans import open_loans_by_evidence
 from loans.selectors.overbooking import evidence_under_lock
 
@@ -43,7 +43,7 @@ def set_overbooking(
         "overbooking_cap": overbooking_cap,
     }
     if overbooking_policy == OverbookingPolicy.EVIDENCE:
-        remember_history(now)  # while no lock is held
+        warm_lapse_shares(now)  # while no lock is held
     with unit_of_work(reference=reference, actor=actor, reason=reason, now=now) as work:
         loan = work.loan
         changes = {name: value for name, value in wanted.items() if value is not None and getattr(loan, name) != value}
@@ -94,7 +94,7 @@ def set_overbooking_by_evidence(now: datetime | None = None) -> int:
     """
     changed = 0
     for loan_id in open_loans_by_evidence():
-        remember_history(now)
+        warm_lapse_shares(now)
         with (
             one_loan_of_many(loan_id, "Its overbooking could not be set", now),
             unit_of_work(loan_ids=[loan_id], actor=SYSTEM, reason="Nightly, by evidence.", now=now) as work,

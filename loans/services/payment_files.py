@@ -19,16 +19,14 @@ from loans.models import PaymentFile, Transfer
 from loans.selectors.transfers import refunds_to_send
 from peerloans.csv_cells import escape_formula
 
-MOST_SENT_AT_ONCE = 500  # One transaction locks the loans of all of them.
+MOST_SENT_AT_ONCE = 500  # One transaction locks the loans of all of them, and holds up their investors meanwhile.
 COLUMNS = ("reference", "amount", "currency", "investor", "loan", "payment_references")
 
 
 def send_refunds(*, refund_ids: Sequence[UUID], actor: Actor, reason: str, now: datetime | None = None) -> PaymentFile:
-    """Write these due refunds into a new payment file, and mark them sent, all or none.
+    """Write these due refunds into a new payment file, and mark them sent, all or none. The file is stored, to be downloaded again.
 
-    A refund is in two files only if it bounced, or was paid in part.
-
-    The file is stored with them, so that it can be downloaded again.
+    A refund that is sent is not due any more, so it gets into a second file only if it bounced, or was paid in part.
 
     Raises:
         Invalid: there are none, or more than MOST_SENT_AT_ONCE.

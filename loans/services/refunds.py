@@ -48,7 +48,8 @@ def _record_by_hand(
 ) -> str:
     with locks.short_transaction():
         refund = _refund_under_lock(transfer_id, now)
-        amount = (refund.outstanding if kind == "refund.paid" else refund.moved) or refund.amount
+        expected = refund.outstanding if kind == "refund.paid" else refund.moved
+        amount = expected or refund.amount  # Nothing is expected of a refund that is paid or void already, and yet it may be reported.
         if kind == "refund.paid":
             refuse_without_approval(actor, amount, settings.APPROVAL_ABOVE_DOLLARS)
         notice = notice_of_staff(notice_id, kind, refund, None, occurred_at, default=amount)

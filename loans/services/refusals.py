@@ -90,7 +90,7 @@ def _why_not_open(offer: LoanOffer) -> str:
     return f"closed at {deadline_text(closes_at, year=True)}" if closes_at and closes_at <= offer.at else f"is {offer.loan.status}"
 
 
-def refuse_unless_may_buy(reservation: Reservation, at: datetime) -> None:
+def refuse_unless_investor_may_buy(reservation: Reservation, at: datetime) -> None:
     """Refuse a step that commits the reservation's investor to buy, where the investor may not buy at that instant.
 
     Raises:

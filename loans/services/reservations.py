@@ -15,7 +15,7 @@ from loans.domain.states import ReservationEvent, ReservationState
 from loans.ledger import locks
 from loans.ledger.admission import Admission, admit_reservation
 from loans.ledger.expiry import expire_lapsed
-from loans.ledger.unit_of_work import serve_waiting_lists, unit_of_work
+from loans.ledger.unit_of_work import serve_lists_of, unit_of_work
 from loans.models import Investor, Reservation
 from loans.selectors.investor_limits import exceeded_limit
 from loans.selectors.offers import investor_offer
@@ -24,7 +24,7 @@ from loans.services.refusals import (
     refuse_beyond_limit,
     refuse_expired,
     refuse_more_than_asked,
-    refuse_unless_may_buy,
+    refuse_unless_investor_may_buy,
     refuse_unless_offered,
 )
 
@@ -106,7 +106,7 @@ def _admit_under_lock(
         (loan,), at = locks.lock_loans(reference=reference, now=now)
         unclaimed = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
         expire_lapsed([loan], at, needed=amount + loan.waiting_dollars - unclaimed)
-        serve_waiting_lists([loan], at, counting_more={investor_id: ZERO_DOLLARS} if loan.waiting_entries else {})
+        serve_lists_of([loan], at, added_to_limits={investor_id: ZERO_DOLLARS} if loan.waiting_entries else {})
         locks.recount_unfunded(investor_id, at)
         available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
         return admit(amount=limits.taken(amount, least, available), now=at)
@@ -132,7 +132,7 @@ def start_transfer(
         if reservation.state in {ReservationState.PENDING, ReservationState.SETTLED} and transfer and transfer.method == method:
             return reservation
         refuse_expired(reservation)
-        refuse_unless_may_buy(reservation, work.at)
+        refuse_unless_investor_may_buy(reservation, work.at)
         work.change_reservation(reservation, ReservationEvent.TRANSFER_STARTED, expires_at=money_deadline(work.at))
         work.start_transfer(reservation, method)
         return reservation

@@ -24,7 +24,7 @@ from loans.models import BankEvent, Reservation, Transfer
 from loans.selectors.reservations import last_event
 from loans.selectors.transfers import current_transfer
 from loans.services.bank_events import Notice, NoticeType, is_bank_event_recorded, record_bank_event
-from loans.services.refusals import refuse_expired, refuse_unless_may_buy
+from loans.services.refusals import refuse_expired, refuse_unless_investor_may_buy
 from peerloans.wording import deadline_text, dollars_text
 
 
@@ -120,7 +120,7 @@ def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, no
         }:
             return reservation
         _refuse_unless_reinstatable(work, reservation)
-        refuse_unless_may_buy(reservation, work.at)
+        refuse_unless_investor_may_buy(reservation, work.at)
         transfer = current_transfer(reservation)
         if transfer and transfer.moved >= reservation.amount:
             work.change_reservation(reservation, ReservationEvent.REINSTATED_PENDING, funded_at=transfer.cleared_at)
@@ -159,11 +159,11 @@ def record_money(
     amount: Decimal | None = None,
     now: datetime | None = None,
 ) -> str:
-    """Record that money of a reservation cleared: `amount` dollars, by default those that are expected. Return the outcome.
+    """Record that `amount` dollars of a reservation's transfer cleared; without an amount, as many as are expected. Return the outcome.
 
     Raises:
-        NotFound, Busy, ApprovalNeeded.
         IllegalTransition: no transfer has been started.
+        NotFound, Busy, ApprovalNeeded.
     """
     with locks.short_transaction():
         transfer = _transfer_under_lock(reservation_id, now)
@@ -182,10 +182,10 @@ def reverse_payment(
     amount: Decimal | None = None,
     now: datetime | None = None,
 ) -> str:
-    """Record that the bank took back money of a reservation: `amount` dollars, by default all that was received. Return the outcome.
+    """Record that the bank took back `amount` dollars of a reservation; without an amount, all that was received. Return the outcome.
 
-    A smaller part lowers the reservation's amount. Otherwise the reservation is canceled without a refund of that money. Money that was
-    being refunded only voids its refund.
+    If at least the loan's minimum is left, the reservation's amount becomes what is left. If less is left, it is canceled. Where the
+    reservation does not keep the money any more, its refund is voided.
 
     Raises:
         IllegalTransition: no transfer has been started, or it has no received money.
@@ -211,7 +211,7 @@ def notice_of_staff(
 ) -> Notice:
     """Return the notice by which staff record what the bank would report. `notice_id` is that of the form.
 
-    Without an amount it is `default`; a form that is sent again means what was recorded the first time.
+    Without an amount it is about `default` dollars; if this form has been sent before, about as many as were recorded then.
     """
     key = f"staff:{notice_id}:{transfer.reference}"
     if amount is None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from loans.domain.errors import IllegalTransition, NotFound, StatementRefused
 from loans.models import StatementFile, StatementImport
@@ -102,17 +102,24 @@ def run_import(import_id: int, now: datetime | None = None) -> str:
 
 
 def stalled_imports(now: datetime | None = None) -> list[int]:
-    """Return the imports whose worker or message was lost, oldest first. End those that were started MOST_ATTEMPTS times."""
-    at = database_now(now)
-    is_lost = Q(attempts=0, progress_at__lte=at - UNTAKEN_FOR) | Q(progress_at__lte=at - SILENT_FOR)
-    silent = StatementImport.objects.filter(is_lost, state__in=RUNNING).order_by("pk")
-    for import_id in silent.filter(attempts__gte=MOST_ATTEMPTS).values_list("pk", flat=True)[:DISPATCHED_AT_ONCE]:
+    """Return the ids of the imports whose worker or message was lost and that may be started again, oldest first."""
+    return list(_stalled(now).filter(attempts__lt=MOST_ATTEMPTS).values_list("pk", flat=True)[:DISPATCHED_AT_ONCE])
+
+
+def fail_exhausted_imports(now: datetime | None = None) -> None:
+    """End the imports that have been started MOST_ATTEMPTS times and whose worker was lost each time."""
+    for import_id in _stalled(now).filter(attempts__gte=MOST_ATTEMPTS).values_list("pk", flat=True)[:DISPATCHED_AT_ONCE]:
         with transaction.atomic():
             statement_import = StatementImport.objects.select_for_update().filter(pk=import_id, state__in=RUNNING).first()
             if statement_import:
                 detail = f"It was started {MOST_ATTEMPTS} times and never finished. Import the file again; what is booked stays booked."
                 _finish(statement_import, State.FAILED, detail, now)
-    return list(silent.filter(attempts__lt=MOST_ATTEMPTS).values_list("pk", flat=True)[:DISPATCHED_AT_ONCE])
+
+
+def _stalled(now: datetime | None) -> QuerySet[StatementImport]:
+    at = database_now(now)
+    is_lost = Q(attempts=0, progress_at__lte=at - UNTAKEN_FOR) | Q(progress_at__lte=at - SILENT_FOR)
+    return StatementImport.objects.filter(is_lost, state__in=RUNNING).order_by("pk")
 
 
 def record_finished_booking(
@@ -136,14 +143,14 @@ def record_finished_booking(
 
 def _run(statement_import: StatementImport, now: datetime | None) -> None:
     """Do the work, and store what came of it unless the import has ended in the meantime."""
-    former, outcome = statement_import.state, statement_import
+    former = statement_import.state
     content = bytes(statement_import.file.content)
     try:
         statement = check_statement(content, statement_import.file_name, now)
-        outcome.format = statement.format
+        statement_import.format = statement.format
         if former == State.CHECKING:
-            outcome.preview = grouped(preview_statement(statement), most_lines=LINES_SHOWN)
-            outcome.state = State.CHECKED
+            statement_import.preview = grouped(preview_statement(statement), most_lines=LINES_SHOWN)
+            statement_import.state = State.CHECKED
         else:
             reported = book_statement(
                 statement,
@@ -152,19 +159,19 @@ def _run(statement_import: StatementImport, now: datetime | None) -> None:
                 progress=_Progress(statement_import.pk),
                 now=now,
             )
-            outcome.outcomes = grouped(reported, most_lines=LINES_SHOWN)
-            outcome.state = State.BOOKED
+            statement_import.outcomes = grouped(reported, most_lines=LINES_SHOWN)
+            statement_import.state = State.BOOKED
     except StatementRefused as refusal:
-        outcome.state, outcome.detail = State.REFUSED, refusal.detail
-        outcome.bad_lines = refusal.data.get("bad_lines", [])
+        statement_import.state, statement_import.detail = State.REFUSED, refusal.detail
+        statement_import.bad_lines = refusal.data.get("bad_lines", [])
     with transaction.atomic():
-        if not StatementImport.objects.select_for_update().filter(pk=outcome.pk, state=former).exists():
+        if not StatementImport.objects.select_for_update().filter(pk=statement_import.pk, state=former).exists():
             raise _Ended
-        outcome.progress_at = database_now(now)
-        if outcome.state == State.CHECKED:
-            outcome.save()
+        statement_import.progress_at = database_now(now)
+        if statement_import.state == State.CHECKED:
+            statement_import.save()
         else:
-            _finish(outcome, outcome.state, outcome.detail, now)
+            _finish(statement_import, statement_import.state, statement_import.detail, now)
 
 
 class _Progress:

@@ -98,23 +98,23 @@ def notice_of(line: StatementLine) -> Notice:
 # --- Preview ----------------------------------------------------------------------------------------------------------------
 def preview_statement(statement: Statement) -> list[ReportedLine]:
     """Return the kind of each line, in the order of the file. Changes nothing and locks nothing."""
-    noticed = _in_time(statement)
+    noticed = _oldest_first(statement)
     recorded = _Recorded([notice for _, notice in noticed])
-    return _in_file([ReportedLine(line, *recorded.kind_of(notice)) for line, notice in noticed])
+    return _in_order_of_file([ReportedLine(line, *recorded.classify(notice)) for line, notice in noticed])
 
 
-def _in_time(statement: Statement) -> list[tuple[StatementLine, Notice]]:
+def _oldest_first(statement: Statement) -> list[tuple[StatementLine, Notice]]:
     """Return the lines with their notices, oldest first. Of lines at the same time a failure stands after what it undoes."""
     noticed = [(line, notice_of(line)) for line in statement.lines]
     return sorted(noticed, key=lambda each: (each[1].occurred_at, each[1].type.endswith(".failed"), each[0].line))
 
 
-def _in_file(reported: Iterable[ReportedLine]) -> list[ReportedLine]:
+def _in_order_of_file(reported: Iterable[ReportedLine]) -> list[ReportedLine]:
     return sorted(reported, key=lambda each: each.line.line)
 
 
 class _Recorded:
-    """What is booked under the references of a statement. Each line that is looked at counts for the lines after it."""
+    """What is booked under the references of a statement, and with each line that is classified, what would be booked."""
 
     def __init__(self, notices: Sequence[Notice]) -> None:
         ids = [notice.id for notice in notices]
@@ -130,8 +130,8 @@ class _Recorded:
             same_money = self.earlier_lines if event.source == "statement" else self.events
             same_money[event.type, event.transfer.reference, event.amount].append(event)  # type: ignore[union-attr]
 
-    def kind_of(self, notice: Notice) -> tuple[Kind, str]:
-        """Return the kind of a line, and why where it is not plain."""
+    def classify(self, notice: Notice) -> tuple[Kind, str]:
+        """Return the kind of a line, and the reason, which is empty where the kind says all. Count the line for those after it."""
         if (amount := self.amounts_by_id.get(notice.id)) is not None:
             if amount == notice.amount:
                 return "known", "from a statement"
@@ -142,12 +142,13 @@ class _Recorded:
         key = (notice.type, notice.reference, notice.amount)
         if event := _take_near(self.events[key], notice.occurred_at):
             return "known", f"from the bank's event {event.pk}"
+        # The id of a line's event begins with the format of its statement (loans/statement_formats/lines.py).
         own_format = notice.id.rpartition("-")[0]
         others = [line for line in self.earlier_lines[key] if not line.pk.startswith(own_format)]
         if line := _take_near(others, notice.occurred_at):
             self.earlier_lines[key].remove(line)
             return "doubtful", f"The same amount for {notice.reference} is booked from a statement in another format ({line.pk})."
-        note = money.take(notice)
+        note = money.count(notice)
         return ("differing", note) if note else ("matched", "")
 
 
@@ -172,8 +173,8 @@ class _Money:
             is_expected = transfer.reservation.state == ReservationState.PENDING and not transfer.reservation.funded_at
         self.expected = transfer.outstanding if is_expected else ZERO_DOLLARS
 
-    def take(self, notice: Notice) -> str:
-        """Count a line. Return what differs from what is expected, or an empty text."""
+    def count(self, notice: Notice) -> str:
+        """Count a line as booked. Return what differs from what is expected, or an empty text."""
         if notice.type in {"transfer.cleared", "refund.paid"}:
             expected, self.expected = self.expected, max(ZERO_DOLLARS, self.expected - notice.amount)
             self.moved += notice.amount
@@ -211,13 +212,13 @@ def book_statement(
         raise StatementRefused(f"{file_name}: {verb} to be booked already from a statement in another format, so nothing was booked.")
     amounts_by_id = dict(BankEvent.objects.filter(pk__in=[line.event_id for line in statement.lines]).values_list("pk", "amount"))
     reported = []
-    for number, (line, notice) in enumerate(_in_time(statement)):
+    for number, (line, notice) in enumerate(_oldest_first(statement)):
         progress(f"{number:,} of {len(statement.lines):,} lines are booked.")
         if amounts_by_id.get(line.event_id) == abs(line.amount):
             reported.append(ReportedLine(line, "already_known"))
         else:
             reported.append(_book_line(line, notice, file_name, now))
-    return _in_file(reported)
+    return _in_order_of_file(reported)
 
 
 def _book_line(line: StatementLine, notice: Notice, file_name: str, now: datetime | None) -> ReportedLine:

@@ -23,49 +23,64 @@ _ENDS = {PaymentState.FAILED: ReservationEvent.TRANSFER_FAILED, PaymentState.RET
 
 
 # --- Inbound -------------------------------------------------------------------------------------------------------------
-def follow_inbound(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition, report: BankEvent) -> str:
-    """Bring an inbound transfer and its reservation from the position `before` to `after`, and return the report's outcome.
+def apply_inbound_position(
+    work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition, bank_event: BankEvent
+) -> str:
+    """Bring an inbound transfer and its reservation from the position `before` to `after`, and return the bank event's outcome.
 
     The transfer is one of the unit of work's only loan. What staff have to know or to decide becomes a review item.
     """
     reservation = transfer.reservation
     was_funded = reservation.funded_at is not None
-    _move_inbound(work, transfer, before, after, report)
+    _change_inbound_transfer(work, transfer, before, after, bank_event)
     if not _is_current(transfer):
         _refund_former_transfer(work, reservation, after.received - before.received)
     else:
-        _follow_position(work, transfer, before, after)
-    if report.type == "transfer.cleared":
-        return _outcome_of_clearing(work, transfer, after, report, was_funded=was_funded)
-    return _outcome_of_failure(work, transfer, before, after, report)
+        _change_reservation_and_refunds(work, transfer, before, after)
+    if bank_event.type == "transfer.cleared":
+        return _outcome_of_clearing(work, transfer, after, bank_event, was_funded=was_funded)
+    return _outcome_of_failure(work, transfer, after, bank_event)
 
 
-def _move_inbound(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition, report: BankEvent) -> None:
-    """Change the transfer's money and status. What arrives and is taken back at once is recorded as both."""
-    arrived = report.amount if report.type == "transfer.cleared" and after.effects.get(report.pk) == Effect.COUNTS else ZERO_DOLLARS
-    taken_back = before.received + arrived - after.received
-    if after.state == PaymentState.FAILED != before.state:
-        work.change_transfer(transfer, TransferEvent.FAILED, transfer.amount, occurred_at=report.occurred_at)
-    for cleared in (arrived, -taken_back):
+def _change_inbound_transfer(
+    work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition, bank_event: BankEvent
+) -> None:
+    """Change the transfer's money and status. What arrives and is taken back by the same event is recorded as both.
+
+    An event may change what earlier ones mean. So, beside what arrives with it, money may be taken back, or count again.
+    """
+    arrived = (
+        bank_event.amount if bank_event.type == "transfer.cleared" and after.effects.get(bank_event.pk) == Effect.COUNTS else ZERO_DOLLARS
+    )
+    counts_again = after.received - before.received - arrived
+    taken_back = -counts_again
+    if after.state == PaymentState.FAILED and before.state != PaymentState.FAILED:
+        work.change_transfer(transfer, TransferEvent.FAILED, transfer.amount, occurred_at=bank_event.occurred_at)
+    for cleared in (arrived, counts_again):
         if cleared > 0:
-            work.change_transfer(transfer, TransferEvent.CLEARED, cleared, occurred_at=report.occurred_at)
+            work.change_transfer(transfer, TransferEvent.CLEARED, cleared, occurred_at=bank_event.occurred_at)
     if taken_back > 0:
         event = TransferEvent.RETURNED if taken_back == transfer.moved else TransferEvent.RETURNED_IN_PART
-        work.change_transfer(transfer, event, taken_back, occurred_at=report.occurred_at)
+        work.change_transfer(transfer, event, taken_back, occurred_at=bank_event.occurred_at)
 
 
-def _follow_position(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition) -> None:
-    """Let the reservation follow its current transfer from one position to another, and its refunds follow the reservation."""
+def _change_reservation_and_refunds(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition) -> None:
+    """Change a reservation by what its current transfer's money has become, and then its refunds."""
     reservation = transfer.reservation
     if (before.state, before.left, before.amount) != (after.state, after.left, after.amount):
-        _follow_money(work, transfer, before, after)
+        _change_reservation(work, transfer, before, after)
         if reservation.state == ReservationState.PENDING and not reservation.funded_at:
-            work.void_due_refunds(reservation, after.left - reservation.waiting)
+            # It keeps all that is left of its payment, in the hope of the rest.
+            missing = after.left - reservation.waiting_money
+            if missing > 0:
+                work.void_refunds(reservation, missing)
+            elif missing < 0:
+                work.refund(reservation, -missing)
     work.adjust_refunds(reservation)
 
 
-def _follow_money(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition) -> None:
-    """Change the reservation whose money is expected by this transfer."""
+def _change_reservation(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition) -> None:
+    """Revive, cancel or fund the reservation whose money is expected by this transfer, or change its amount."""
     reservation = transfer.reservation
     if reservation.state == ReservationState.CANCELED and reservation.cause in CANCELED_BY_BANK:
         if after.state not in _ENDS:
@@ -79,7 +94,7 @@ def _follow_money(work: UnitOfWork, transfer: Transfer, before: InboundPosition,
             amount = after.amount if reservation.state == ReservationState.PENDING else reservation.amount
             work.change_reservation(reservation, _ENDS[after.state], amount=amount)
         elif after.state == PaymentState.SHORT:
-            _keep_what_is_left(work, reservation, after)
+            _unfund(work, reservation, after)
         else:
             if after.amount != before.amount or reservation.state == ReservationState.SETTLED:
                 _change_amount(work, reservation, after.amount)
@@ -89,7 +104,7 @@ def _follow_money(work: UnitOfWork, transfer: Transfer, before: InboundPosition,
 
 
 def _revive(work: UnitOfWork, reservation: Reservation, position: InboundPosition) -> None:
-    """Make a reservation live again that was canceled for a failure, now that reports in the bank's order show money for it.
+    """Make a reservation live again that was canceled for a failure or a return, now that there is money for it.
 
     It stays canceled where its deadline has passed, its loan has no place for it any more, or its money has been sent back.
     """
@@ -97,15 +112,19 @@ def _revive(work: UnitOfWork, reservation: Reservation, position: InboundPositio
     is_funded = position.state == PaymentState.FUNDED
     # A reservation that had been funded had no deadline any more: its clock stood still.
     has_time = (deadline and deadline > work.at) or (is_funded and deadline_when_canceled(reservation) is None)
-    money_here = reservation.waiting - reservation.lost + work.refunds_due(reservation)
+    money_here = reservation.waiting_money - reservation.lost + work.dollars_of_due_refunds(reservation)
     if has_time and _fits(work, position.amount) and money_here >= (position.amount if is_funded else position.left):
         changes = {"funded_at": work.at} if is_funded else {"expires_at": deadline}
         work.change_reservation(reservation, ReservationEvent.REVIVED, amount=position.amount, **changes)
         send_after_commit(SETTLE_TASK, reservation.loan_id)
 
 
-def _keep_what_is_left(work: UnitOfWork, reservation: Reservation, position: InboundPosition) -> None:
-    """Let a reservation wait for the rest of its money, where it counted as funded before a report arrived out of order."""
+def _unfund(work: UnitOfWork, reservation: Reservation, position: InboundPosition) -> None:
+    """Change a reservation that counted as funded, until an event that arrived out of order showed that less was received.
+
+    While it is pending and has time, it waits for the rest. Otherwise its amount becomes what is left, or, where that is less than the
+    loan's minimum, it is canceled.
+    """
     if not reservation.funded_at:
         return
     deadline = deadline_in_history(reservation)
@@ -140,7 +159,7 @@ def _refund_former_transfer(work: UnitOfWork, reservation: Reservation, more: De
     if more > 0:
         work.refund(reservation, more)
     elif more < 0:
-        work.void_refunds(reservation, -more)
+        work.void_refunds_or_lose(reservation, -more)
     work.adjust_refunds(reservation)
 
 
@@ -151,24 +170,24 @@ def _is_current(transfer: Transfer) -> bool:
 
 
 # --- Review items, and the outcome ----------------------------------------------------------------------------------
-def _outcome_of_clearing(work: UnitOfWork, transfer: Transfer, after: InboundPosition, report: BankEvent, *, was_funded: bool) -> str:
+def _outcome_of_clearing(work: UnitOfWork, transfer: Transfer, after: InboundPosition, bank_event: BankEvent, *, was_funded: bool) -> str:
     reservation = transfer.reservation
-    if report.confirms_id:
+    if bank_event.confirms_id:
         return "confirmation"
-    if after.effects.get(report.pk) != Effect.COUNTS:
-        if not report.answer:
-            repeated = f"{dollars_text(report.amount)} for {transfer.reference} was reported again"
-            detail = f"{repeated} with the same time, {instant_text(report.occurred_at)}."
-            work.add_review_item("possible_duplicate", detail, reservation, report)
+    if after.effects.get(bank_event.pk) != Effect.COUNTS:
+        if not bank_event.answer:
+            repeated = f"{dollars_text(bank_event.amount)} for {transfer.reference} was reported again"
+            detail = f"{repeated} with the same time, {instant_text(bank_event.occurred_at)}."
+            work.add_review_item("possible_duplicate", detail, reservation, bank_event)
         return "possible_duplicate"
     if after.state == PaymentState.RETURNED:
-        _open_return_item(work, transfer, report.amount)
+        _open_return_item(work, transfer, bank_event.amount)
         return "returned"
     if reservation.state not in {ReservationState.PENDING, ReservationState.SETTLED} or not _is_current(transfer):
-        _open_late_money_item(work, transfer, report)
+        _open_late_money_item(work, transfer, bank_event)
         return "late_money"
     if was_funded:
-        detail = f"{dollars_text(report.amount)} was received again for {transfer.reference}; it is refunded."
+        detail = f"{dollars_text(bank_event.amount)} was received again for {transfer.reference}; it is refunded."
         work.add_review_item("second_payment", detail, reservation)
         return "second_payment"
     if transfer.moved != transfer.amount:
@@ -177,36 +196,36 @@ def _outcome_of_clearing(work: UnitOfWork, transfer: Transfer, after: InboundPos
     return "funded" if reservation.funded_at else "too_little"
 
 
-def _open_late_money_item(work: UnitOfWork, transfer: Transfer, report: BankEvent) -> None:
+def _open_late_money_item(work: UnitOfWork, transfer: Transfer, bank_event: BankEvent) -> None:
     reservation = transfer.reservation
-    late = f"{dollars_text(report.amount)} for {transfer.reference} was received late."
+    late = f"{dollars_text(bank_event.amount)} for {transfer.reference} was received late."
     expired_at = deadline_in_history(reservation) if reservation.cause == ReservationEvent.EXPIRED else None
-    if expired_at and report.occurred_at < expired_at:
+    if expired_at and bank_event.occurred_at < expired_at:
         # The money cleared in time and only the notice was late. Staff may reinstate the reservation, which voids the refund.
-        detail = f"{late} It cleared at {instant_text(report.occurred_at)}, in time: the deadline was {deadline_text(expired_at)}."
+        detail = f"{late} It cleared at {instant_text(bank_event.occurred_at)}, in time: the deadline was {deadline_text(expired_at)}."
         work.add_review_item("deadline_missed", detail, reservation)
     else:
         work.add_review_item("late_money", f"{late} It is refunded.", reservation)
 
 
-def _outcome_of_failure(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition, report: BankEvent) -> str:
-    if report.confirms_id:
+def _outcome_of_failure(work: UnitOfWork, transfer: Transfer, after: InboundPosition, bank_event: BankEvent) -> str:
+    if bank_event.confirms_id:
         return "confirmation"
-    effect = after.effects.get(report.pk)
+    effect = after.effects.get(bank_event.pk)
     if effect == Effect.SUPERSEDED:
         return "superseded"
     if effect == Effect.NO_MONEY:
         return "already_failed"
     if effect == Effect.TOO_LARGE:
-        returned = f"The bank reports a return of {dollars_text(report.amount)} for {transfer.reference}"
+        returned = f"The bank reports a return of {dollars_text(bank_event.amount)} for {transfer.reference}"
         detail = f"{returned}, of which {dollars_text(after.received)} was received."
         work.add_review_item("return_differs", detail, transfer.reservation)
         return "return_differs"
     if after.state == PaymentState.FAILED:
-        detail = f"The transfer {transfer.reference} of {dollars_text(report.amount)} failed."
+        detail = f"The transfer {transfer.reference} of {dollars_text(bank_event.amount)} failed."
         work.add_review_item("transfer_failed", detail, transfer.reservation)
         return "failed"
-    _open_return_item(work, transfer, report.amount)
+    _open_return_item(work, transfer, bank_event.amount)
     return "returned"
 
 
@@ -218,17 +237,17 @@ def _open_return_item(work: UnitOfWork, transfer: Transfer, amount: Decimal) -> 
 
 
 # --- Refunds -------------------------------------------------------------------------------------------------------------
-def follow_refund(work: UnitOfWork, refund: Transfer, before: RefundPosition, after: RefundPosition, report: BankEvent) -> str:
-    """Bring a refund and its reservation from the position `before` to `after`, and return the report's outcome."""
-    if report.confirms_id and after.paid == before.paid:
+def apply_refund_position(work: UnitOfWork, refund: Transfer, before: RefundPosition, after: RefundPosition, bank_event: BankEvent) -> str:
+    """Bring a refund and its reservation from the position `before` to `after`, and return the bank event's outcome."""
+    if bank_event.confirms_id and after.paid == before.paid:
         return "confirmation"
-    if after.effects.get(report.pk) == Effect.DOUBTFUL or report.answer == "same":
-        detail = f"The bank reports again that it paid {dollars_text(report.amount)} for refund {refund.reference}, which is paid."
-        if not report.answer:
-            work.add_review_item("possible_duplicate", detail, refund.reservation, report)
+    if after.effects.get(bank_event.pk) == Effect.DOUBTFUL or bank_event.answer == "same":
+        detail = f"The bank reports again that it paid {dollars_text(bank_event.amount)} for refund {refund.reference}, which is paid."
+        if not bank_event.answer:
+            work.add_review_item("possible_duplicate", detail, refund.reservation, bank_event)
         return "possible_duplicate"
-    if after.effects.get(report.pk) == Effect.TOO_LARGE:
-        returned = f"The bank reports that {dollars_text(report.amount)} of refund {refund.reference} came back"
+    if after.effects.get(bank_event.pk) == Effect.TOO_LARGE:
+        returned = f"The bank reports that {dollars_text(bank_event.amount)} of refund {refund.reference} came back"
         detail = f"{returned}, of which {dollars_text(after.paid)} was paid."
         work.add_review_item("refund_differs", detail, refund.reservation)
         return "refund_differs"
@@ -238,24 +257,24 @@ def follow_refund(work: UnitOfWork, refund: Transfer, before: RefundPosition, af
         work.add_review_item("refund_differs", detail, refund.reservation)
         return "refund_differs"
     if more_paid > 0:
-        return _pay(work, refund, more_paid, report.occurred_at)
-    failed = report.type == "refund.failed" and after.bounced and after.effects.get(report.pk) != Effect.SUPERSEDED
+        return _pay(work, refund, more_paid, bank_event.occurred_at)
+    failed = bank_event.type == "refund.failed" and after.bounced and after.effects.get(bank_event.pk) != Effect.SUPERSEDED
     if more_paid < 0 or failed:
-        return _bounce(work, refund, -more_paid, report.occurred_at)
+        return _bounce(work, refund, -more_paid, bank_event.occurred_at)
     return "superseded"
 
 
 def _change_refund(work: UnitOfWork, refund: Transfer, event: TransferEvent, amount: Decimal, occurred_at: datetime) -> None:
-    """Apply the event. What is paid beyond the amount that was due is lost, until it comes back.
+    """Apply the event to a refund. What is paid beyond the amount that was due is lost, until it comes back.
 
-    Of a refund that was void nothing was due, so there the reservation follows the money, before anything is lost.
+    Of a void refund nothing was due: its reservation loses money that it counted on, and changes before anything counts as lost.
     """
     reservation = refund.reservation
     if refund.status == TransferStatus.VOID or was_paid_while_void(refund):
         paid_before = paid_by_void_refunds(reservation)
         moved_before = refund.moved
         work.change_transfer(refund, event, amount, occurred_at=occurred_at)
-        _follow_paid_out(work, reservation, paid_before, paid_before + refund.moved - moved_before)
+        _change_reservation_by_void_refund(work, reservation, paid_before, paid_before + refund.moved - moved_before)
         return
     excess_before = max(ZERO_DOLLARS, -refund.outstanding)
     work.change_transfer(refund, event, amount, occurred_at=occurred_at)
@@ -267,13 +286,13 @@ def _change_refund(work: UnitOfWork, refund: Transfer, event: TransferEvent, amo
     work.adjust_refunds(reservation)
 
 
-def _follow_paid_out(work: UnitOfWork, reservation: Reservation, paid_before: Decimal, paid_after: Decimal) -> None:
-    """Let a reservation follow its money that the bank paid out by void refunds, or that came back of it."""
+def _change_reservation_by_void_refund(work: UnitOfWork, reservation: Reservation, paid_before: Decimal, paid_after: Decimal) -> None:
+    """Change a reservation by the money that the bank paid out by its void refunds, in dollars before and after an event."""
     transfer = current_transfer(reservation)
     if transfer:
         transfer.reservation = reservation
         before, after = (position_of_inbound(transfer, work.loan.minimum, paid) for paid in (paid_before, paid_after))
-        _follow_position(work, transfer, before, after)
+        _change_reservation_and_refunds(work, transfer, before, after)
 
 
 def _pay(work: UnitOfWork, refund: Transfer, amount: Decimal, occurred_at: datetime) -> str:
@@ -291,6 +310,7 @@ def _pay(work: UnitOfWork, refund: Transfer, amount: Decimal, occurred_at: datet
 
 def _bounce(work: UnitOfWork, refund: Transfer, amount: Decimal, occurred_at: datetime) -> str:
     reservation = refund.reservation
+    # Where the bank had paid too much and no more than the excess comes back, the refund stays paid.
     event = TransferEvent.BOUNCED if refund.moved - amount < refund.amount else TransferEvent.BOUNCED_IN_PART
     _change_refund(work, refund, event, amount, occurred_at)
     detail = f"The refund {refund.reference} came back from the investor's bank. It is {refund.status} with {refund.outstanding} to pay."

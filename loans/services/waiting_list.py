@@ -1,7 +1,8 @@
 """Let investors wait for a loan, leave its waiting list, or be removed by staff; and serve the lists: the job that runs each minute.
 
-Every change of a loan serves its list in the same transaction (`loans/ledger/unit_of_work.py`). The job serves what was left over: since
-a batch of reservations expired, an investor was locked, many were to be served, or an investor may reserve again.
+Each unit of work serves the lists of its loans in the same transaction (`loans/ledger/unit_of_work.py`). The job serves those that no unit
+of work has served: the expire job freed dollars, an investor was locked, more were to be served than one transaction does, or an investor
+is within the limits again.
 """
 
 from datetime import datetime
@@ -33,8 +34,8 @@ def join_waiting_list(
 ) -> WaitingListEntry:
     """Let an investor wait for `amount` dollars of a loan, and return the entry. A repeat returns the entry that waits.
 
-    Where so much is available that nobody before needs it, the entry becomes a reservation at once. `at_least` is the least that it may
-    become, by default all of `amount`.
+    If enough is available for those before the investor and for the investor, the entry becomes a reservation at once. `at_least` is the
+    least that it may become, by default all of `amount`.
 
     Raises:
         Invalid: `at_least` is more than `amount`, or more is wanted than remains of the loan.
@@ -47,7 +48,7 @@ def join_waiting_list(
         loan = work.loan
         entry = WaitingListEntry.objects.filter(loan=loan, investor=investor, state=WaitingListState.WAITING).first()
         if entry is None:
-            _refuse(loan, investor.pk, amount, least, work.at)
+            _refuse_to_wait(loan, investor.pk, amount, least, work.at)
             entry = work.join_waiting_list(loan, investor.pk, amount, least)
         elif (entry.amount, entry.at_least) != (amount, least):
             raise IllegalTransition(
@@ -56,7 +57,7 @@ def join_waiting_list(
     return entry_of_investor(investor.pk, entry.pk)  # It may have become a reservation.
 
 
-def _refuse(loan: Loan, investor_id: int, amount: Decimal, least: Decimal, at: datetime) -> None:
+def _refuse_to_wait(loan: Loan, investor_id: int, amount: Decimal, least: Decimal, at: datetime) -> None:
     if loan.opens_at is None:
         raise NotFound(f"There is no loan {loan.reference}.")
     refuse_unless_open(LoanOffer(loan, at, loan.claimed, lapsed=ZERO_DOLLARS))

@@ -586,7 +586,7 @@ class History(RuleBasedStateMachine):
                 reservation.expires_at,
                 reservation.funded,
             )
-            money = tuple(cents(amount) for amount in (row.received, row.refunded, row.lost, row.waiting))
+            money = tuple(cents(amount) for amount in (row.received, row.refunded, row.lost, row.waiting_money))
             refunded = reservation.due + reservation.sent + reservation.gone
             assert money == (reservation.received, refunded, reservation.lost, reservation.waiting)
             self.check_bank_account(row, reservation)
@@ -614,7 +614,7 @@ class History(RuleBasedStateMachine):
         if all(account.is_told for account in [*reservation.transfers, *refunds]):
             gone = sum(account.balance for account in refunds)
             held = sum(account.balance for account in reservation.transfers) - gone
-            in_books = cents(row.settled_amount + row.refunded + row.waiting - row.lost) - gone
+            in_books = cents(row.settled_amount + row.refunded + row.waiting_money - row.lost) - gone
             assert held == in_books, "\n".join(["the bank's account agrees", *map(str, reservation.transfers), *map(str, refunds)])
 
     def check_sums(self, loan: Loan, rows: list[Any]) -> None:

@@ -128,7 +128,7 @@ class Payment:
     def add_line(self, now: datetime, event: str) -> None:
         self.reservation.refresh_from_db()
         reservation = self.reservation
-        dollars = (reservation.received, reservation.settled_amount, reservation.refunded, reservation.waiting, reservation.lost)
+        dollars = (reservation.received, reservation.settled_amount, reservation.refunded, reservation.waiting_money, reservation.lost)
         columns = "".join(f"{amount:>11,.2f}" for amount in dollars)
         self.lines.append(f"{now.astimezone(NEW_YORK):%a %d %H:%M}  {event:<53}{columns}".rstrip())
 

@@ -157,7 +157,7 @@ def assert_the_money_adds_up(now: datetime) -> None:
     )
     for reservation in reservations:
         waiting = reservation.total_received - reservation.settled_amount - reservation.total_refunded
-        assert waiting == reservation.waiting >= 0
+        assert waiting == reservation.waiting_money >= 0
         assert not waiting or reservation.state == ReservationState.PENDING
     for loan in Loan.objects.all():
         sums = loan.reservations.aggregate(

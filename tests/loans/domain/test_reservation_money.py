@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loans.domain.reservation_money import refund_adjustment, waiting
+from loans.domain.reservation_money import refund_adjustment, waiting_money
 from loans.domain.states import ReservationState
 
 D = Decimal
@@ -25,7 +25,7 @@ D = Decimal
 def test_waiting_money_is_what_is_neither_settled_nor_refunded(
     received: str, lost: str, refunded: str, settled_amount: str, expected: str
 ) -> None:
-    assert waiting(received=D(received), lost=D(lost), refunded=D(refunded), settled_amount=D(settled_amount)) == D(expected)
+    assert waiting_money(received=D(received), lost=D(lost), refunded=D(refunded), settled_amount=D(settled_amount)) == D(expected)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_waiting_money_is_what_is_neither_settled_nor_refunded(
     ],
 )
 def test_what_each_state_must_refund(state: ReservationState, funded: bool, amount: str, waiting: str, expected: str) -> None:
-    assert refund_adjustment(state, funded=funded, amount=D(amount), waiting_dollars=D(waiting)) == D(expected)
+    assert refund_adjustment(state, funded=funded, amount=D(amount), waiting=D(waiting)) == D(expected)
 
 
 dollars = st.decimals(D("0"), D("1000000"), places=2)
@@ -52,7 +52,7 @@ dollars = st.decimals(D("0"), D("1000000"), places=2)
 
 @given(state=st.sampled_from(ReservationState), funded=st.booleans(), amount=dollars, here=dollars)
 def test_only_a_pending_reservation_keeps_money_that_waits(state: ReservationState, funded: bool, amount, here) -> None:
-    stays = here - refund_adjustment(state, funded=funded, amount=amount, waiting_dollars=here)
+    stays = here - refund_adjustment(state, funded=funded, amount=amount, waiting=here)
     if state != ReservationState.PENDING:
         assert stays == 0
     else:

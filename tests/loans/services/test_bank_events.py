@@ -64,11 +64,11 @@ def _money_adds_up() -> object:
         assert reservation.received == summed(reservation, "moved", direction=Direction.INBOUND)
         open_refunds = summed(reservation, "amount", status__in=[TransferStatus.DUE, TransferStatus.SENT])
         assert reservation.refunded == open_refunds + summed(reservation, "moved", status=TransferStatus.PAID)
-        assert reservation.received + reservation.lost == reservation.settled_amount + reservation.refunded + reservation.waiting
+        assert reservation.received + reservation.lost == reservation.settled_amount + reservation.refunded + reservation.waiting_money
         if reservation.funded_at and reservation.state == "pending":
-            assert reservation.waiting == reservation.amount
+            assert reservation.waiting_money == reservation.amount
         elif reservation.state != "pending":
-            assert reservation.waiting == 0
+            assert reservation.waiting_money == 0
 
 
 # --- Money that comes as expected -------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def test_money_stops_the_clock_and_waits_for_its_turn(locks_first) -> None:
     with locks_first():
         assert money_comes(reservation, now=LATER) == "funded"
     reservation = fresh(reservation)
-    assert (reservation.state, reservation.expires_at, reservation.funded_at, reservation.waiting) == ("pending", None, LATER, 10_000)
+    assert (reservation.state, reservation.expires_at, reservation.funded_at, reservation.waiting_money) == ("pending", None, LATER, 10_000)
     assert inbound(reservation).status == "cleared"
     assert expire_due(NOON + timedelta(days=100)) == 0
 
@@ -164,7 +164,7 @@ def test_too_little_money_waits_while_the_clock_runs_and_is_refunded_at_the_dead
     reservation = pending(LoanFactory())
     assert money_comes(reservation, "9999.99") == "too_little"
     reservation = fresh(reservation)
-    assert (reservation.state, reservation.expires_at, reservation.funded_at, reservation.waiting) == (
+    assert (reservation.state, reservation.expires_at, reservation.funded_at, reservation.waiting_money) == (
         "pending",
         DEADLINE,
         None,
@@ -181,7 +181,7 @@ def test_staff_accept_the_smaller_sum_and_the_reservation_shrinks() -> None:
     money_comes(reservation, "4000.00")
     accept_amount(reservation_id=reservation.pk, actor=STAFF, reason="by phone", now=LATER)
     reservation = fresh(reservation)
-    assert (reservation.state, reservation.amount, reservation.expires_at, reservation.waiting) == ("pending", 4000, None, 4000)
+    assert (reservation.state, reservation.amount, reservation.expires_at, reservation.waiting_money) == ("pending", 4000, None, 4000)
     assert fresh(loan).claimed == 4000
     assert settle_loans([loan.pk], now=LATER) == 1
     assert fresh(reservation).settled_amount == 4000
@@ -191,7 +191,7 @@ def test_too_much_money_funds_the_reservation_and_the_excess_is_refunded_at_once
     reservation = pending(LoanFactory())
     assert money_comes(reservation, "10000.01") == "funded"
     assert refunds(reservation) == [("due", Decimal("0.01"))]
-    assert (fresh(reservation).waiting, review_items(reservation)) == (10_000, ["amount_differs"])
+    assert (fresh(reservation).waiting_money, review_items(reservation)) == (10_000, ["amount_differs"])
 
 
 @pytest.mark.parametrize("state", [funded, settled])
@@ -202,7 +202,7 @@ def test_a_second_payment_is_refunded_whole(state) -> None:
     assert money_comes(reservation, "10000.00", now=LATER) == "second_payment"
     assert refunds(reservation) == [("due", 300), ("due", 10_000)]
     after = fresh(reservation)
-    assert (after.state, after.settled_amount, after.waiting) == (before.state, before.settled_amount, before.waiting)
+    assert (after.state, after.settled_amount, after.waiting_money) == (before.state, before.settled_amount, before.waiting_money)
     transfer = reservation.transfers.get(direction="inbound")
     assert (transfer.amount, transfer.moved, transfer.bank_events.count()) == (10_000, 20_300, 3)
 
@@ -211,7 +211,7 @@ def test_a_second_payment_that_is_returned_does_not_change_the_reservation() -> 
     reservation = funded(LoanFactory())
     money_comes(reservation, "10000.00", now=LATER)
     assert money_fails(reservation, "10000.00", now=LATER) == "returned"
-    assert (fresh(reservation).state, fresh(reservation).waiting, refunds(reservation)) == ("pending", 10_000, [("void", 10_000)])
+    assert (fresh(reservation).state, fresh(reservation).waiting_money, refunds(reservation)) == ("pending", 10_000, [("void", 10_000)])
 
 
 # --- Late money -------------------------------------------------------------------------------------------------------
@@ -335,7 +335,7 @@ def test_a_failed_attempt_before_the_clearing_changes_nothing_in_either_order(fa
     outcomes = [step() for step in (steps if failure_first else steps[::-1])]
     assert outcomes == (["failed", "funded"] if failure_first else ["funded", "superseded"])
     after = fresh(reservation)
-    assert (after.state, after.cause, after.funded_at, after.waiting, after.expires_at) == ("pending", "", LATER, 10_000, None)
+    assert (after.state, after.cause, after.funded_at, after.waiting_money, after.expires_at) == ("pending", "", LATER, 10_000, None)
     assert (refunds(reservation), fresh(loan).claimed) == ([], 10_000)
 
 
@@ -357,7 +357,7 @@ def test_money_of_a_former_transfer_does_not_fund_the_reservation() -> None:
     assert (fresh(reservation).funded_at, refunds(reservation)) == (None, [("due", 10_000)])
     assert money_comes(reservation, now=LATER) == "funded"
     assert record_bank_event(notice("transfer.failed", former.reference, 10_000, occurred_at=LATER), now=LATER) == "returned"
-    assert (fresh(reservation).state, fresh(reservation).waiting, refunds(reservation)) == ("pending", 10_000, [("void", 10_000)])
+    assert (fresh(reservation).state, fresh(reservation).waiting_money, refunds(reservation)) == ("pending", 10_000, [("void", 10_000)])
 
 
 # --- Refunds go out ---------------------------------------------------------------------------------------------------
@@ -463,7 +463,7 @@ def test_payments_under_one_reference_add_up(payments: list[str], excess: Decima
     reservation = pending(LoanFactory())
     outcomes = [money_comes(reservation, amount, now=NOON + timedelta(minutes=n)) for n, amount in enumerate(payments)]
     assert outcomes == ["too_little"] * (len(payments) - 1) + ["funded"]
-    assert (fresh(reservation).waiting, refunds(reservation)) == (10_000, [("due", excess)] if excess else [])
+    assert (fresh(reservation).waiting_money, refunds(reservation)) == (10_000, [("due", excess)] if excess else [])
 
 
 @pytest.mark.parametrize("state", [funded, settled])
@@ -502,7 +502,7 @@ def test_staff_accept_a_closing_piece_that_came_a_cent_short() -> None:
     closing = pending(loan, 500)
     money_comes(closing, "499.99")
     accept_amount(reservation_id=closing.pk, actor=STAFF, reason="a cent", now=LATER)
-    assert (fresh(closing).amount, fresh(closing).waiting) == (Decimal("499.99"), Decimal("499.99"))
+    assert (fresh(closing).amount, fresh(closing).waiting_money) == (Decimal("499.99"), Decimal("499.99"))
 
 
 # --- The same money twice ------------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def test_the_money_of_an_expired_reservation_covers_its_loss_before_it_is_refund
     )  # what reports in another order can lead to
     assert expire_due(NOON) == 1
     after = Reservation.objects.get(pk=reservation.pk)
-    assert (after.received, after.lost, after.refunded, after.waiting) == (7_000, 0, 7_000, 0)
+    assert (after.received, after.lost, after.refunded, after.waiting_money) == (7_000, 0, 7_000, 0)
     assert after.transfers.get(direction="refund").amount == 6_000
     assert list(after.transitions.filter(transfer=None).order_by("id").values_list("event", "amount"))[-2:] == [
         ("expired", 10_000),

@@ -54,7 +54,7 @@ def books(reservation_id: Any) -> dict[str, Any]:
         "amount": reservation.amount,
         "expires_at": reservation.expires_at,
         "is_funded": bool(reservation.funded_at),
-        "money": (reservation.received, reservation.refunded, reservation.lost, reservation.settled_amount, reservation.waiting),
+        "money": (reservation.received, reservation.refunded, reservation.lost, reservation.settled_amount, reservation.waiting_money),
         "loan": (reservation.loan.status, reservation.loan.settled, reservation.loan.claimed),
         "inbound": [(transfer.status, transfer.moved) for transfer in transfers if transfer.direction == "inbound"],
         "refunds": {

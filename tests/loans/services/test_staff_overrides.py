@@ -158,7 +158,7 @@ def test_reinstated_with_its_money_here_it_waits_and_the_refund_is_void() -> Non
     act(cancel_by_staff, reservation)
     act(reinstate_reservation, reservation)
     reservation = fresh(reservation)
-    assert (reservation.state, reservation.expires_at, reservation.funded_at, reservation.waiting) == ("pending", None, NOON, 10_000)
+    assert (reservation.state, reservation.expires_at, reservation.funded_at, reservation.waiting_money) == ("pending", None, NOON, 10_000)
     assert Transfer.objects.get(direction="refund").status == "void"
     assert fresh(loan).claimed == 10_000
 
@@ -168,7 +168,7 @@ def test_reinstated_with_more_than_its_money_here_the_excess_is_still_refunded()
     act(cancel_by_staff, reservation)
     assert fresh(reservation).refunded == 12_000
     act(reinstate_reservation, reservation)
-    assert (fresh(reservation).waiting, fresh(reservation).refunded) == (10_000, 2_000)
+    assert (fresh(reservation).waiting_money, fresh(reservation).refunded) == (10_000, 2_000)
 
 
 def test_late_money_that_is_here_counts_when_it_is_reinstated() -> None:
@@ -184,7 +184,7 @@ def test_reinstated_after_a_failed_transfer_or_too_little_money_it_starts_anew(e
     end(reservation := pending(LoanFactory()))
     expire_due(MONEY_DEADLINE)
     act(reinstate_reservation, reservation, now=MONEY_DEADLINE)
-    assert (fresh(reservation).state, fresh(reservation).waiting) == ("reserved", 0)
+    assert (fresh(reservation).state, fresh(reservation).waiting_money) == ("reserved", 0)
 
 
 def test_a_lapsed_reservation_can_be_reinstated() -> None:
@@ -202,7 +202,7 @@ def test_a_reservation_canceled_by_funding_can_be_reinstated_once_the_loan_is_op
         act(reinstate_reservation, reservation)
     money_fails(last)
     act(reinstate_reservation, reservation)
-    assert (fresh(reservation).state, fresh(reservation).waiting) == ("pending", 5_000)
+    assert (fresh(reservation).state, fresh(reservation).waiting_money) == ("pending", 5_000)
 
 
 def test_a_reservation_whose_refund_was_paid_is_not_reinstated() -> None:

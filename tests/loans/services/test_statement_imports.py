@@ -8,7 +8,14 @@ from django.db import transaction
 from loans.domain.errors import IllegalTransition, NotFound
 from loans.models import BankEvent, Reservation, StatementFile, StatementImport
 from loans.services import statement_imports
-from loans.services.statement_imports import cancel_import, request_booking, request_import, run_import, stalled_imports
+from loans.services.statement_imports import (
+    cancel_import,
+    fail_exhausted_imports,
+    request_booking,
+    request_import,
+    run_import,
+    stalled_imports,
+)
 from tests.factories import NOON, LoanFactory, fresh, inbound, pending
 from tests.loans.statement_formats.files import Payment, csv
 from tests.races.conftest import together
@@ -141,6 +148,9 @@ def test_an_import_that_no_worker_took_or_finished_is_sent_again_and_ends_after_
     assert stalled_imports(NOON + timedelta(minutes=6)) == [statement_import.pk]
     StatementImport.objects.update(attempts=3)
     assert stalled_imports(NOON + timedelta(minutes=6)) == []
+    fail_exhausted_imports(NOON + timedelta(minutes=5))
+    assert fresh(statement_import).state == "checking", "a worker may still be at it"
+    fail_exhausted_imports(NOON + timedelta(minutes=6))
     assert (fresh(statement_import).state, StatementFile.objects.count()) == ("failed", 0)
     assert "It was started 3 times" in fresh(statement_import).detail
 
