@@ -153,8 +153,8 @@ def serve_lists_of(loans: Sequence[Loan], at: datetime, *, added_to_limits: Mapp
     """Make reservations for those who wait for the loans, as far as dollars are available. The caller holds the loans' locks.
 
     First add to the unfunded dollars of the investors in `added_to_limits`, by investor's id: what the caller has changed. These investors
-    and those to serve are locked together, in the order of their ids. If a lock of one to serve does not come in time, nobody is served
-    now and a job serves the lists later, so that the caller's change is not undone.
+    and those to serve are locked together, in the order of their ids. If a lock of one to serve does not come in time, a job serves the
+    lists later, so that the caller's change is not undone.
 
     Raises:
         OperationalError: a lock of an investor in `added_to_limits` does not come in time.

@@ -23,7 +23,7 @@ def create_named_token(*, user_id: int, generation: int, name: str, scopes: Iter
     """Return a new token that is valid for `days`, as stored and as text.
 
     `generation` is the user's token generation at the log-in; a new password raises it. The two are compared under the user's lock, so
-    that nobody who logged in with an old password makes a token after the new one was set.
+    that a log-in by an old password makes no token after the new one was set.
 
     Raises:
         NotPermitted: the log-in has ended.

@@ -49,7 +49,7 @@ def _record_by_hand(
     with locks.short_transaction():
         refund = _refund_under_lock(transfer_id, now)
         expected = refund.outstanding if kind == "refund.paid" else refund.moved
-        amount = expected or refund.amount  # Nothing is expected of a refund that is paid or void already, and yet it may be reported.
+        amount = expected or refund.amount  # A refund that is paid or void may be reported all the same.
         if kind == "refund.paid":
             refuse_without_approval(actor, amount, settings.APPROVAL_ABOVE_DOLLARS)
         notice = notice_of_staff(notice_id, kind, refund, None, occurred_at, default=amount)
