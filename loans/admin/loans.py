@@ -31,7 +31,7 @@ from loans.domain.actors import Actor
 from loans.domain.limits import CENT, LEAST_MINIMUM, MAX_DOLLARS
 from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LTV, MAX_TERM_MONTHS
 from loans.domain.settlement_rules import RULES
-from loans.domain.states import ENDED_STATUSES, LoanStatus, WaitingListState
+from loans.domain.states import ENDED_LOAN_STATUSES, LoanStatus, WaitingListState
 from loans.models import Loan, StandingOrderTransition, Transfer, Transition, WaitingListEntry
 from loans.selectors.closing_values import closing_values
 from loans.selectors.dashboard import market_overbooking
@@ -171,7 +171,7 @@ class LoanAdmin(SearchAsPrinted, RelatedTablesAdmin, StaffActionsAdmin):
         offer = loan_offer(obj.reference)
         queue = loan_queue(offer)
         outlooks = queue_outlooks(offer, ROWS_SHOWN) if queue else {}
-        (overbooking,) = overbooking_evidence([offer]) if offer.loan.status not in ENDED_STATUSES else (None,)
+        (overbooking,) = overbooking_evidence([offer]) if offer.loan.status not in ENDED_LOAN_STATUSES else (None,)
         not_opened = offer.loan.status in {LoanStatus.DRAFT, LoanStatus.UPCOMING}
         return {
             "forecast": forecast_opening(offer.loan, offer.at) if not_opened else None,

@@ -225,7 +225,7 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
         "This is settled; canceled by investor is not possible from there.",
         {"state": "settled", "possible": ["payment_returned", "loan_withdrawn"]},
     ),
-    "busy": ("Another request is changing this loan. Try again in a moment.", {}),
+    "busy": ("Another request is changing the same loan or investor. Try again in a moment.", {}),
     "request_in_progress": ("The first request with this Idempotency-Key is still running. Try again in a moment.", {}),
     "too_large": ("The body of the request is too large.", {}),
     "unsupported_media_type": ('Unsupported media type "text/plain" in request.', {}),

@@ -19,7 +19,7 @@ from rest_framework.permissions import IsAuthenticated
 from loans.api import examples
 from loans.api.authentication import IsInvestor, scope_of
 from loans.api.serializers import MoneyField
-from loans.domain.investor_limits import LIMITED
+from loans.domain.investor_limits import KINDS_OF_LIMITS
 from loans.domain.scopes import Scope
 from loans.notifications.messages import TYPES
 from peerloans.api.caching import ConditionalView
@@ -64,7 +64,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
         help_text="With `over_limit`: the loan's waiting list, which comes before you.",
     )
     limited = serializers.ChoiceField(
-        LIMITED,
+        KINDS_OF_LIMITS,
         required=False,
         help_text="With `investor_limit`: what is limited. Your dollars whose money we have not received, on all loans or on this one, "
         "or the reservations that you let go within 24 hours.",

@@ -15,7 +15,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from loans.domain.limits import CENT, FIRST_YEAR, LAST_YEAR
-from loans.domain.scopes import GIVEN
+from loans.domain.scopes import NAMED_TOKEN_SCOPES
 from loans.domain.settlement_rules import RULES
 from loans.domain.states import CAUSES, INBOUND_STATUSES, PUBLIC_STATUSES, ReservationState, TransferStatus
 from loans.models import Delivery, DeliveryStatus, NamedToken, Reservation, Transition, WebhookEndpoint
@@ -88,9 +88,9 @@ class NamedTokenCreateSerializer(StrictSerializer):
 
     name = serializers.CharField(max_length=100, help_text="For you to tell your tokens apart.")
     scopes = serializers.ListField(
-        child=serializers.ChoiceField(GIVEN),
+        child=serializers.ChoiceField(NAMED_TOKEN_SCOPES),
         min_length=1,
-        max_length=len(GIVEN),
+        max_length=len(NAMED_TOKEN_SCOPES),
         help_text="`read` reads your reservations, portfolio and events. `reserve` reserves, starts transfers and cancels.",
     )
     days = serializers.IntegerField(min_value=1, max_value=MOST_DAYS, default=DAYS, help_text="How long the token is valid.")
@@ -174,7 +174,7 @@ class TokenSerializer(serializers.Serializer):
 class NamedTokenSerializer(serializers.Serializer):
     id = serializers.UUIDField()
     name = serializers.CharField()
-    scopes = serializers.ListField(child=serializers.ChoiceField(GIVEN))
+    scopes = serializers.ListField(child=serializers.ChoiceField(NAMED_TOKEN_SCOPES))
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField()
 

@@ -18,7 +18,7 @@ from loans.domain.reservation_money import ZERO_DOLLARS
 
 @dataclass(frozen=True)
 class Report:
-    """What the bank, or a member of staff in its place, reports: `amount` dollars moved, or with `is_failure` did not or came back.
+    """What the bank, or a member of staff in its place, reports: `amount` dollars moved; with `is_failure`, did not move or came back.
 
     `is_another_payment`: staff have confirmed that it is no duplicate.
     """
@@ -54,7 +54,7 @@ class PaymentState(StrEnum):
 class InboundPosition:
     """The money of one inbound transfer.
 
-    `received` is what cleared and was not taken back, `left` is the same without what the bank paid out again by refunds that were void.
+    `received` is what cleared and was not taken back. `left` is that, less what the bank paid out again by refunds that were void.
     `amount` is how much its reservation is for: the expected amount, or less where a part of it was returned.
     """
 
@@ -79,10 +79,9 @@ def inbound_position(
 ) -> InboundPosition:
     """Return the position of an inbound transfer.
 
-    `expected` is the amount of its reservation before returns. All that cleared counts together. A return lowers
-    what was received. If the payment was funded and less than its amount is left, at least `minimum` lowers the amount, and less ends
-    the payment. `paid_out`, what the bank paid by refunds that were void, is taken
-    like a return, after all others.
+    `expected` is the amount of its reservation before returns. All that cleared counts together, and a return lowers what was received.
+    If less than its amount is left of a funded payment, what is left becomes the amount, provided that it is at least `minimum`;
+    otherwise the payment is returned. `paid_out`, what the bank paid by refunds that were void, counts as a return after all others.
     """
     state, received, amount = PaymentState.EXPECTED, ZERO_DOLLARS, expected
     effects: dict[str, Effect] = {}

@@ -8,7 +8,7 @@ TIME_TO_START_TRANSFER = timedelta(hours=24)
 BANKING_DAYS_FOR_MONEY = 5
 
 
-def transfer_deadline(at: datetime) -> datetime:
+def start_deadline(at: datetime) -> datetime:
     """Return when a reservation made at `at` lapses unless its transfer is started: 24 hours later, also when clocks change."""
     return (at.astimezone(UTC) + TIME_TO_START_TRANSFER).astimezone(at.tzinfo)
 

@@ -82,7 +82,7 @@ class IllegalTransition(Problem):
 
 
 class NotPermitted(Problem):
-    """The user may not do it, whatever the user's permissions: it is the user's own matter."""
+    """The user may not do it. Mostly since it is the user's own request or reservation, on which somebody else has to decide."""
 
     code = "permission_denied"
     title = "Not permitted"

@@ -71,8 +71,10 @@ def fill_curve(
 ) -> list[FillPoint]:
     """Return the loan at each of the instants, which are in order.
 
-    `changes` are its history, oldest first: all of it, or what follows the last of the `totals`. `before` is what the reservations
-    had then, those that change again. `overbooking_rate` is a fraction, as 0.20, and holds until a step has another.
+    `changes` are its history, oldest first: all of it, or what follows the last of the `totals`. `before` has the state and amount at the
+    last of the `totals` of each reservation that `changes` mentions.
+
+    `overbooking_rate` is a fraction, as 0.20, and holds until a step has another.
     """
     reservations = dict(before or {})
     sums: defaultdict[str, Decimal] = defaultdict(lambda: ZERO_DOLLARS)

@@ -20,7 +20,7 @@ LET_GO_WITHIN = timedelta(hours=24)
 DEFAULT_INVESTOR_SHARE = Decimal("1.0000")  # of a loan's amount, which one investor may hold unfunded
 
 UNFUNDED, UNFUNDED_ON_LOAN, LET_GO = "unfunded", "unfunded_on_loan", "let_go"
-LIMITED = (UNFUNDED, UNFUNDED_ON_LOAN, LET_GO)
+KINDS_OF_LIMITS = (UNFUNDED, UNFUNDED_ON_LOAN, LET_GO)
 
 
 class Unfunded(NamedTuple):
@@ -77,7 +77,7 @@ def _exceeded_let_go(limit: int, let_go_at: Sequence[datetime], at: datetime) ->
     recent = sorted(instant for instant in let_go_at if instant > at - LET_GO_WITHIN)
     if len(recent) < limit:
         return None
-    # Fewer than the limit count once the oldest of the newest ones, as many as the limit, is old enough.
+    # A place is free again once all but the newest `limit - 1` of them are old enough.
     return ExceededLimit(LET_GO, limit, len(recent), recent[-limit] + LET_GO_WITHIN if limit else None)
 
 

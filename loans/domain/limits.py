@@ -35,8 +35,11 @@ def available(remaining: Decimal, overbooking_rate: Decimal, claimed: Decimal, w
     return max(ZERO_DOLLARS, min(remaining, limit(remaining, overbooking_rate) - claimed) - waiting)
 
 
-def taken(amount: Decimal, at_least: Decimal, available: Decimal) -> Decimal:
-    """Return how many dollars to take of `available`: the lesser of the two; `at_least` where less is available, which is then refused."""
+def dollars_to_take(amount: Decimal, at_least: Decimal, available: Decimal) -> Decimal:
+    """Return how many dollars to ask for: `amount`, or all that is available where that is less.
+
+    Where not even `at_least` is available, that is asked for, so that it is refused with what is available.
+    """
     return max(at_least, min(amount, available))
 
 

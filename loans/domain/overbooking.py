@@ -128,22 +128,22 @@ class LoanOutlook:
     error: float = 0.0
 
 
-def outlook(reservations: Iterable[tuple[Decimal, float]], remaining: Decimal) -> LoanOutlook:
+def loan_outlook(reservations: Iterable[tuple[Decimal, float]], remaining: Decimal) -> LoanOutlook:
     """Return the outlook of a loan with these live reservations: the amount of each, and its probability of being paid."""
-    return _outlook_of(paid_dollars(reservations), int(remaining * 100))
+    return _outlook_from(paid_dollars(reservations), int(remaining * 100))
 
 
-def _outlook_of(paid: PaidDollars, cents: int) -> LoanOutlook:
-    return _outlook(paid.chance_above(cents), paid.expected_below(cents), paid.mean, cents, paid.error)
+def _outlook_from(paid: PaidDollars, cents: int) -> LoanOutlook:
+    return _in_dollars(paid.chance_above(cents), paid.expected_below(cents), paid.mean, cents, paid.error)
 
 
-def _outlook(chance_over: float, unfilled_cents: float, paid_cents: float, remaining_cents: int, error_cents: float) -> LoanOutlook:
+def _in_dollars(chance_over: float, unfilled_cents: float, paid_cents: float, remaining_cents: int, error_cents: float) -> LoanOutlook:
     over_cents = max(0.0, paid_cents - remaining_cents + unfilled_cents)
     return LoanOutlook(chance_over, over_cents / 100, unfilled_cents / 100, paid_cents / 100, error_cents / 100)
 
 
-class Filling:
-    """A loan that is filled up to its limit by further reservations of `typical` dollars, each paid with `probability`.
+class FilledLoan:
+    """A loan that is thought to be filled up to its limit by further reservations of `typical` dollars, each paid with `probability`.
 
     The last of them takes what is left below the limit, so it may be smaller. Where the limit is reached already, none is added.
     """
@@ -156,7 +156,7 @@ class Filling:
     @property
     def present(self) -> LoanOutlook:
         """The outlook of the loan as it is, without further reservations."""
-        return _outlook_of(self._paid, int(self._remaining * 100))
+        return _outlook_from(self._paid, int(self._remaining * 100))
 
     def outlook(self, rate: Decimal) -> LoanOutlook:
         """Return the outlook of the loan filled up to its limit at this overbooking rate."""
@@ -170,7 +170,7 @@ class Filling:
                 chance_over += weight * share * self._paid.chance_above(left_cents - more_cents)
                 unfilled_cents += weight * share * self._paid.expected_below(left_cents - more_cents)
         paid_cents = self._paid.mean + room_cents * self._probability
-        return _outlook(min(1.0, chance_over), unfilled_cents, paid_cents, cents, self._paid.error)
+        return _in_dollars(min(1.0, chance_over), unfilled_cents, paid_cents, cents, self._paid.error)
 
     def recommended_rate(self, risk: float) -> Decimal:
         """Return the largest rate at which the chance that somebody is turned away is at most `risk`; 0 where there is none."""
@@ -191,18 +191,19 @@ def recommended_rate(
 
     The loan is thought to be filled up to its limit by further reservations of `typical` dollars, each paid with `probability`.
     """
-    return Filling(reservations, remaining, typical=typical, probability=probability).recommended_rate(risk)
+    return FilledLoan(reservations, remaining, typical=typical, probability=probability).recommended_rate(risk)
 
 
 def critical_ratio(cost_unfilled: float, cost_turned_away: float) -> float:
-    """Return the risk at which one more dollar costs as much by standing empty as by being turned away.
+    """Return the risk at which one more unit of overbooking costs as much as it saves.
 
-    The costs are of one unit each. As a risk it gives the recommended rate by cost.
+    The costs are those of one unit that stays unsold, and of one that is turned away. As the `risk` of `recommended_rate` it gives the
+    rate at which both together cost least.
     """
     return cost_unfilled / (cost_unfilled + cost_turned_away)
 
 
-def critical_ratio_units(distribution: NormalDist | Sequence[float], cost_unfilled: float, cost_turned_away: float) -> float:
+def units_to_overbook(distribution: NormalDist | Sequence[float], cost_unfilled: float, cost_turned_away: float) -> float:
     """Return by how many units to overbook, from the distribution of the units that do not show up.
 
     It is the least number that is not exceeded with a probability of at least the critical ratio. `distribution` is normal, or lists

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import accumulate, zip_longest
 
-MAX_OUTCOMES = 2**14  # of few reservations: each is listed, whatever the amounts are
+MOST_GROUPS = 14
+MAX_OUTCOMES = 2**MOST_GROUPS  # of few reservations: each is listed, whatever the amounts are
 GRID_POINTS = 2_048  # of many reservations: so many steps cover all sums that are at all probable
 DEVIATIONS = 18  # Nine standard deviations to each side: sums beyond have a probability below 2 ** -60.
 NEGLIGIBLE = 1e-15  # a probability that counts as none
@@ -27,21 +28,24 @@ ONE = 2**64 - 2**16  # The probability 1. The gap keeps sums of rounded probabil
 
 @dataclass(frozen=True, slots=True)
 class Payments:
-    """`count` reservations of `cents` each, of which each is paid with `probability`."""
+    """`count` reservations of the same size, of which each is paid with `probability`.
 
-    cents: int
+    The size is in cents, but in steps of the grid once `_rounded` has put them on it.
+    """
+
+    size: int
     probability: float
     count: int
 
     @property
     def mean(self) -> float:
-        """The average of what they pay, in cents."""
-        return self.count * self.cents * self.probability
+        """The average of what they pay, in units of the size."""
+        return self.count * self.size * self.probability
 
     @property
     def variance(self) -> float:
-        """The variance of what they pay, in cents squared."""
-        return self.count * self.cents**2 * self.probability * (1 - self.probability)
+        """The variance of what they pay, in such units squared."""
+        return self.count * self.size**2 * self.probability * (1 - self.probability)
 
 
 class PaidDollars:
@@ -96,7 +100,8 @@ def paid_dollars(reservations: Iterable[tuple[Decimal, float]]) -> PaidDollars:
             uncertain[cents, probability] += 1
     payments = [Payments(cents, probability, count) for (cents, probability), count in sorted(uncertain.items())]
     mean = certain + math.fsum(group.mean for group in payments)
-    if math.prod(group.count + 1 for group in payments[:15]) <= MAX_OUTCOMES and len(payments) < 15:
+    # Each group at least doubles the outcomes, so more than log2(MAX_OUTCOMES) groups are always too many.
+    if len(payments) <= MOST_GROUPS and math.prod(group.count + 1 for group in payments) <= MAX_OUTCOMES:
         outcomes = _all_outcomes(payments, certain)
         return PaidDollars(list(outcomes), outcomes.values(), mean=mean)
     step = _step(payments)
@@ -127,7 +132,7 @@ def _all_outcomes(payments: Sequence[Payments], certain: int) -> dict[int, float
     for group in payments:
         longer: dict[int, float] = {}
         ways = [
-            (k * group.cents, math.comb(group.count, k) * group.probability**k * (1 - group.probability) ** (group.count - k))
+            (k * group.size, math.comb(group.count, k) * group.probability**k * (1 - group.probability) ** (group.count - k))
             for k in range(group.count + 1)
         ]
         for paid, weight in outcomes.items():
@@ -139,29 +144,31 @@ def _all_outcomes(payments: Sequence[Payments], certain: int) -> dict[int, float
 
 def _step(payments: Sequence[Payments]) -> int:
     """Return the step of the grid in cents: the unit that the amounts share, or a larger one if that makes too many points."""
-    unit = math.gcd(*(group.cents for group in payments))
+    unit = math.gcd(*(group.size for group in payments))
     deviation = math.sqrt(math.fsum(group.variance for group in payments))
-    span = min(sum(group.cents * group.count for group in payments), DEVIATIONS * deviation)
+    span = min(sum(group.size * group.count for group in payments), DEVIATIONS * deviation)
     return max(unit, math.ceil(span / GRID_POINTS))
 
 
 def _rounded(payments: Sequence[Payments], step: int) -> tuple[list[Payments], float, float]:
-    """Return the payments in steps of the grid, how much larger the mean of their sum is in cents, and how far apart the sums are.
+    """Return the payments in steps of the grid, by how much that raises the mean of their sum, and the standard deviation of that.
 
-    Each amount goes up or down by less than a step, the way that keeps the sum's mean and variance nearest to the true ones. What is
-    left of the difference of the two sums has the mean 0, and the standard deviation that is returned bounds its average size.
+    The last two are in cents.
+
+    Each amount goes up or down by less than a step, the way that keeps the sum's mean and variance nearest to the true ones. The standard
+    deviation bounds how far the two sums are apart on average, once their means are made equal.
     """
     rounded = Counter[tuple[int, float]]()
     mean_off = variance_off = square_off = 0.0
     variance = math.fsum(group.variance for group in payments)
     for group in payments:
         probability, spread = group.probability, group.probability * (1 - group.probability)
-        steps, rest = divmod(group.cents, step)
+        steps, rest = divmod(group.size, step)
         least_up = group.count * rest // step
         choices = []
         for up in (least_up, least_up + 1) if rest else (0,):
             mean = mean_off + (up * step - group.count * rest) * probability
-            squares = up * ((steps + 1) * step) ** 2 + (group.count - up) * (steps * step) ** 2 - group.count * group.cents**2
+            squares = up * ((steps + 1) * step) ** 2 + (group.count - up) * (steps * step) ** 2 - group.count * group.size**2
             off = variance_off + squares * spread
             choices.append((mean**2 / variance + (off / variance) ** 2, up, mean, off))
         _, up, mean_off, variance_off = min(choices)
@@ -179,14 +186,14 @@ Polynomial = tuple[int, "array[int]"]
 def _polynomial(group: Payments) -> Polynomial:
     """Return the distribution of what a group pays, in steps."""
     if group.count == 1:
-        coefficients = array("Q", bytes(8 * (group.cents + 1)))
-        coefficients[0], coefficients[group.cents] = int((1 - group.probability) * ONE), int(group.probability * ONE)
+        coefficients = array("Q", bytes(8 * (group.size + 1)))
+        coefficients[0], coefficients[group.size] = int((1 - group.probability) * ONE), int(group.probability * ONE)
         return 0, coefficients
     terms = list(binomial(group.count, group.probability))
     first, last = terms[0][0], terms[-1][0]
-    coefficients = array("Q", bytes(8 * ((last - first) * group.cents + 1)))
-    coefficients[:: group.cents] = array("Q", [int(min(weight, 1) * ONE) for _, weight in terms])
-    return first * group.cents, coefficients
+    coefficients = array("Q", bytes(8 * ((last - first) * group.size + 1)))
+    coefficients[:: group.size] = array("Q", [int(min(weight, 1) * ONE) for _, weight in terms])
+    return first * group.size, coefficients
 
 
 def _product(polynomials: list[Polynomial]) -> Polynomial:

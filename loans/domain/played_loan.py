@@ -64,11 +64,11 @@ class PlayedLoan:
 
     def available(self, at: datetime) -> Decimal:
         """Return how many dollars one more reservation may take."""
-        return ZERO_DOLLARS if self.is_closed(at) else self.unclaimed
+        return ZERO_DOLLARS if self.is_closed(at) else self.available_despite_closing
 
     @property
-    def unclaimed(self) -> Decimal:
-        """The same for a reservation that was made before the closing."""
+    def available_despite_closing(self) -> Decimal:
+        """How many dollars one more reservation might take if the loan had not closed."""
         if self.status != LoanStatus.OPEN:
             return ZERO_DOLLARS
         claimed = sum((reservation.amount for reservation in self.live.values()), ZERO_DOLLARS)
@@ -120,7 +120,7 @@ class PlayedLoan:
             self._reopen_if_not_sold_out()
         return True
 
-    def lack_money(self, key: UUID, deadline: datetime | None) -> bool:
+    def unfund(self, key: UUID, deadline: datetime | None) -> bool:
         """Let a funded reservation wait for its money again."""
         reservation = self.reservations[key]
         if not reservation.is_live:
@@ -209,7 +209,7 @@ class PlayedLoan:
 
     def revive(self, key: UUID, amount: Decimal, deadline: datetime | None, *, funded_at: datetime | None) -> bool:
         """Make a reservation live again that the bank had canceled, with the amount that its money allows; also after the closing."""
-        return self._make_live(key, ReservationState.PENDING, deadline, self.unclaimed, funded_at, amount)
+        return self._make_live(key, ReservationState.PENDING, deadline, self.available_despite_closing, funded_at, amount)
 
     def _make_live(
         self, key: UUID, state: str, deadline: datetime | None, room: Decimal, funded_at: datetime | None, amount: Decimal | None = None

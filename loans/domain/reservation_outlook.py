@@ -63,7 +63,7 @@ def outlook_of(number: int, queue: Queue, loan: LoanToSettle, rule: str, seed: s
 def outlooks(queue: Queue, loan: LoanToSettle, rule: str, seed: str, first: int) -> dict[int, ReservationOutlook]:
     """Return the outlooks of the `first` reservations of the queue, by their numbers.
 
-    Scenarios are drawn once for all. Each reservation's outlook is of those in which it is paid; it has none where there is none.
+    Scenarios are drawn once for all. Each reservation's outlook is of those in which it is paid; one that is paid in none has no outlook.
     """
     numbers = [reservation.number for reservation in queue[:first]]
     if rule == fifo.__name__:
@@ -167,19 +167,20 @@ def sampled_outlooks(
 def _scenarios(queue: Queue, loan: LoanToSettle, rule: Rule, random: Random, count: int) -> Iterator[dict[int, Decimal]]:
     """Yield for each scenario the dollars that each reservation gets which is paid in it, by number."""
     drawn = [_Drawn(reservation.number, reservation.amount) for reservation in queue]
-    here = [(reservation.funded_at, place) for place, reservation in zip(drawn, queue, strict=True) if reservation.funded_at]
-    to_come = [(reservation.probability, place) for place, reservation in zip(drawn, queue, strict=True) if not reservation.funded_at]
+    here = [(reservation.funded_at, each) for each, reservation in zip(drawn, queue, strict=True) if reservation.funded_at]
+    to_come = [(reservation.probability, each) for each, reservation in zip(drawn, queue, strict=True) if not reservation.funded_at]
     instants = [AFTER_ALL_PAYMENTS + timedelta(seconds=second) for second in range(len(to_come))]
     for funded_at, reservation in here:
         reservation.funded_at = funded_at
     paid_already = [reservation for _, reservation in here]
     for scenario in range(count):
-        # A draw below the probability is a payment. Divided by the probability it is uniform, and independent of that: the order.
-        draws = [(random.random() / probability, place.number, place) for probability, place in to_come if probability]
-        coming = [place for draw, _, place in sorted(draw for draw in draws if draw[0] < 1)]
-        for _, place in to_come:
-            place.funded_at = None
-        got = dict.fromkeys([place.number for place in (*paid_already, *coming)], ZERO_DOLLARS)
+        # A draw below the probability is a payment. Divided by the probability, the draws of payments are uniform between 0 and 1
+        # whatever the probability was, so they also give a random order of arrival.
+        draws = [(random.random() / probability, each.number, each) for probability, each in to_come if probability]
+        coming = [each for draw, _, each in sorted(draw for draw in draws if draw[0] < 1)]
+        for _, each in to_come:
+            each.funded_at = None
+        got = dict.fromkeys([each.number for each in (*paid_already, *coming)], ZERO_DOLLARS)
         seeded = replace(loan, lottery_seed=f"{loan.lottery_seed}:{scenario}")
         yield got | _settle(drawn, paid_already, coming, instants, rule, seeded)
 

@@ -14,6 +14,6 @@ class Scope(StrEnum):
     ACCOUNT = "account"
 
 
-GIVEN = (Scope.READ, Scope.RESERVE)
+NAMED_TOKEN_SCOPES = (Scope.READ, Scope.RESERVE)
 """What a named token may have. Only the token of a log-in has `account`, so that a named token cannot make others."""
 ALL = tuple(Scope)

@@ -99,32 +99,32 @@ class Outcome(NamedTuple, Generic[AnyOrder]):
 
 
 def outcomes(
-    line: Iterable[OrderInLine[AnyOrder]], *, share: Decimal, amount: Decimal, minimum: Decimal, may_reserve: Mapping[int, Decimal]
+    line: Iterable[OrderInLine[AnyOrder]], *, automated: Decimal, amount: Decimal, minimum: Decimal, may_reserve: Mapping[int, Decimal]
 ) -> list[Outcome[AnyOrder]]:
     """Return what the opening of a loan gives to each order. `line` and the result are in the order of the line.
 
-    `share` are the loan's dollars for standing orders, `amount` is all of it. `may_reserve` are the dollars that each investor may
+    `automated` are the loan's dollars for standing orders, `amount` is all of it. `may_reserve` are the dollars that each investor may
     reserve of the loan; an investor that it does not have may reserve none.
 
-    An order gets the least of its amount, what is left of the share, and what its cap and its investor's limits leave. Where that is
+    An order gets the least of its amount, what is left of `automated`, and what its cap and its investor's limits leave. Where that is
     below its `at_least`, or the loan does not accept it as a reservation, the order is passed over and keeps its place. If the orders
-    together wanted more than the share, those that were served move to the end of the line.
+    together wanted more than those, those that were served move to the end of the line.
     """
-    wanted, left, reserved = ZERO_DOLLARS, share, dict(may_reserve)
+    wanted, left, may_still_reserve = ZERO_DOLLARS, automated, dict(may_reserve)
     results: list[Outcome[AnyOrder]] = []
     for each in line:
-        dollars = min(each.amount, each.under_cap, reserved.get(each.investor_id, ZERO_DOLLARS))
+        dollars = min(each.amount, each.under_cap, may_still_reserve.get(each.investor_id, ZERO_DOLLARS))
         given, obstacle = ZERO_DOLLARS, _obstacle(each, dollars, amount, minimum)
         if obstacle is None:
             wanted += dollars
             if _is_accepted(min(dollars, left), each, amount, minimum):
                 given = min(dollars, left)
                 left -= given
-                reserved[each.investor_id] -= given
+                may_still_reserve[each.investor_id] -= given
             else:
                 obstacle = Obstacle.LINE
         results.append(Outcome(each.order, given, obstacle))
-    if wanted > share:
+    if wanted > automated:
         results = [outcome._replace(to_the_end=bool(outcome.amount)) for outcome in results]
     return results
 

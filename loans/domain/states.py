@@ -32,6 +32,8 @@ class LoanStatus(StrEnum):
 
 PUBLIC_STATUSES = (LoanStatus.UPCOMING, LoanStatus.OPEN, LoanStatus.FUNDED)
 """A loan in these states is listed for everybody."""
+ENDED_LOAN_STATUSES = {LoanStatus.FUNDED, LoanStatus.WITHDRAWN}
+"""A loan in these states takes no more reservations, and its waiting list ends. One that reached its closing can be extended."""
 
 
 class LoanEvent(StrEnum):
@@ -136,7 +138,7 @@ RESERVATION_TRANSITIONS = {
     (ReservationState.CANCELED, ReservationEvent.REINSTATED_RESERVED): ReservationState.RESERVED,
     (ReservationState.CANCELED, ReservationEvent.REINSTATED_PENDING): ReservationState.PENDING,
     (ReservationState.CANCELED, ReservationEvent.REVIVED): ReservationState.PENDING,
-    # A failed transfer, of which an older report says that its money was received before it was returned.
+    # Its transfer had failed. A late report says that the money had been received before and was taken back, so the cause changes.
     (ReservationState.CANCELED, ReservationEvent.PAYMENT_RETURNED): ReservationState.CANCELED,
     **{(state, ReservationEvent.LOST): state for state in ReservationState},
     **{(state, ReservationEvent.RECOVERED): state for state in ReservationState},
@@ -281,14 +283,11 @@ STANDING_ORDER_TRANSITIONS = {
     (StandingOrderState.PAUSED, StandingOrderEvent.ENDED): StandingOrderState.ENDED,
 }
 
-ENDED_STATUSES = {LoanStatus.FUNDED, LoanStatus.WITHDRAWN}
-"""A loan in these states takes no more reservations, and its waiting list ends. One that reached its closing can be extended."""
-
 # A refusal does not list these as possible: they change no state, or only follow from what the bank reports in another order.
 UNLISTED_EVENTS: set[StrEnum] = {
     LoanEvent.MARKET_FOUND,
     *LOSSES,
-    StandingOrderEvent.PLACED,
+    StandingOrderEvent.PLACED,  # It equals WaitingListEvent.PLACED, which is not listed either.
     StandingOrderEvent.PASSED_OVER,
     ReservationEvent.AMOUNT_FOLLOWED,
     ReservationEvent.UNFUNDED,
@@ -316,7 +315,7 @@ def state_after(transitions: Mapping[tuple[AnyState, AnyEvent], AnyState], state
 
 
 def possible_events(transitions: Mapping[tuple[AnyState, AnyEvent], AnyState], state: AnyState) -> list[str]:
-    """Return the events that the table has for `state`, without those of UNLISTED_EVENTS, and without other causes of a cancellation."""
+    """Return the events that the table has for `state`, but for UNLISTED_EVENTS and those that only give a cancellation another cause."""
     return [
         str(event)
         for (origin, event), target in transitions.items()

@@ -5,7 +5,7 @@ own rule and rate that gives what happened, to the cent. Three things are not kn
 
 - Reservations that were refused are not recorded, so a higher rate admits no more than in fact.
 - A reservation that ended when the loan was funded is taken to do nothing further, unless its money came later.
-- The rule ran after each change, but for the changes after which history shows that it had not run yet.
+- The rule is taken to have run after each change, unless history shows that it ran only later.
 
 Amounts are dollars.
 """
@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from loans.domain.played_loan import PlayedLoan, PlayedReservation
+from loans.domain.played_loan import REFUSED, PlayedLoan, PlayedReservation
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import LIVE, LOSSES, LoanEvent, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 
@@ -74,7 +74,7 @@ class Play:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class PlayTerms:
     """Under what a history is played. None leaves the loan's own rule, or its own rate at each moment.
 
     `lottery_seed` is used where no seed has been revealed.
@@ -85,11 +85,12 @@ class Terms:
     lottery_seed: str = ""
 
 
-OWN_TERMS = Terms()
-# After these the rule gives what it gave before them: the queue only got a reservation at its end, or moves on in time.
+OWN_TERMS = PlayTerms()
+# These do not change what the rule gives: a reservation without money joins the end of the queue, or only its deadline changes.
 _WITHOUT_EFFECT_ON_RULE = {ReservationEvent.RESERVED, ReservationEvent.TRANSFER_STARTED}
 _BY_RULE = {ReservationEvent.NO_SHARE, ReservationEvent.LOAN_FUNDED}
-_INBOUND = {TransferStatus.INITIATED, TransferStatus.CLEARED, TransferStatus.FAILED}
+# A transfer in these statuses may still bring or lose money in a play. One that was returned has ended its reservation there too.
+_UNDECIDED = {TransferStatus.INITIATED, TransferStatus.CLEARED, TransferStatus.FAILED}
 # What a payment does to a reservation in a play, where in fact the reservation was canceled before the payment's event.
 _LATE_PAYMENTS = {
     TransferEvent.CLEARED: ReservationEvent.FUNDED,
@@ -149,9 +150,7 @@ class Script:
             self.steps.append(RunOfRule(at, seed))
 
     def _add(self, row: HistoryRow, seed: str) -> None:
-        if row.reservation and (
-            row.event in _BY_RULE or (row.event == ReservationEvent.SETTLED and row.rule != "staff" and not row.transfer)
-        ):
+        if row.reservation and (row.event in _BY_RULE or (row.event == ReservationEvent.SETTLED and row.rule != "staff")):
             run = RunOfRule(row.at, seed)
             if row.event != ReservationEvent.LOAN_FUNDED and self.steps[-1:] != [run]:
                 self.steps.append(run)
@@ -171,7 +170,7 @@ class Script:
         if not row.transfer or not row.reservation:
             return row.event
         fact = self.fact.reservations[row.reservation]
-        if fact.state != ReservationState.CANCELED or row.from_state not in _INBOUND:
+        if fact.state != ReservationState.CANCELED or row.from_state not in _UNDECIDED:
             return ""
         if row.event == TransferEvent.CLEARED and row.amount < fact.amount:
             return ""
@@ -192,7 +191,7 @@ class Script:
             _note_terms(self.fact, row, OWN_TERMS)
             self.fact.status, self.fact.amount, self.fact.closes_at = row.to_state, row.amount, row.deadline
 
-    def play(self, terms: Terms = OWN_TERMS) -> Play:
+    def play(self, terms: PlayTerms = OWN_TERMS) -> Play:
         """Return the loan as it would be under these terms."""
         play = Play(PlayedLoan())
         loan, changed, closed = play.loan, False, False
@@ -220,7 +219,7 @@ def _seeds_revealed_next(rows: Sequence[HistoryRow]) -> list[str]:
     return seeds[::-1]
 
 
-def _note_terms(loan: PlayedLoan, row: HistoryRow, terms: Terms) -> None:
+def _note_terms(loan: PlayedLoan, row: HistoryRow, terms: PlayTerms) -> None:
     facts = row.facts or {}
     loan.minimum = Decimal(facts.get("minimum", loan.minimum))
     loan.rule = terms.rule or facts.get("settlement_rule", loan.rule)
@@ -253,7 +252,7 @@ def _note_reservation(loan: PlayedLoan, row: HistoryRow, key: UUID, cleared_at: 
 
 
 # --- Playing one event ------------------------------------------------------------------------------------------------
-def _play_event(play: Play, step: RecordedEvent, terms: Terms, seed: str) -> None:
+def _play_event(play: Play, step: RecordedEvent, terms: PlayTerms, seed: str) -> None:
     row, event = step.row, step.event
     possible: bool | None
     if row.reservation is None:
@@ -321,7 +320,7 @@ _RESERVATION_EVENTS: dict[str, Callable[[PlayedLoan, UUID, RecordedEvent], bool]
     # The money is accepted by the event `funded` that follows, whose amount is the smaller one.
     ReservationEvent.AMOUNT_ACCEPTED: lambda loan, key, step: loan.reservations[key].state == ReservationState.PENDING,
     ReservationEvent.AMOUNT_FOLLOWED: lambda loan, key, step: loan.follow_money(key, step.row.amount),
-    ReservationEvent.UNFUNDED: lambda loan, key, step: loan.lack_money(key, step.row.deadline),
+    ReservationEvent.UNFUNDED: lambda loan, key, step: loan.unfund(key, step.row.deadline),
     ReservationEvent.REVIVED: _revive,
     ReservationEvent.SETTLED: lambda loan, key, step: loan.settle_ahead(key),
     ReservationEvent.REINSTATED_RESERVED: _reinstate,
@@ -353,7 +352,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The dollars of a play: settled, and still for sale; of paid reservations that were cut or got nothing since the loan was sold
+    """The dollars of a play: settled, and still for sale; of paid reservations that were cut or got nothing because the loan was sold
     out; of money that goes back for any reason; and of reservations that were not admitted."""
 
     settled: Decimal
@@ -366,14 +365,14 @@ class Totals:
 def totals(loan: PlayedLoan) -> Totals:
     """Return the dollars of a play."""
     rows = loan.reservations.values()
-    sold_out = {ReservationEvent.LOAN_FUNDED, ReservationEvent.NO_SHARE, ""}
+    for_lack_of_dollars = {ReservationEvent.LOAN_FUNDED, ReservationEvent.NO_SHARE, ""}  # No cause: it settled, perhaps in part.
     paid_and_ended = [row for row in rows if row.paid and not row.is_live]
     return Totals(
         settled=loan.settled,
         unfilled=loan.remaining,
-        turned_away=sum((row.amount - row.settled for row in paid_and_ended if row.cause in sold_out), ZERO_DOLLARS),
+        turned_away=sum((row.amount - row.settled for row in paid_and_ended if row.cause in for_lack_of_dollars), ZERO_DOLLARS),
         refunded=sum((row.amount - row.settled for row in paid_and_ended), ZERO_DOLLARS),
-        refused=sum((row.amount for row in rows if row.cause == "refused"), ZERO_DOLLARS),
+        refused=sum((row.amount for row in rows if row.cause == REFUSED), ZERO_DOLLARS),
     )
 
 

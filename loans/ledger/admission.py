@@ -1,8 +1,8 @@
 """Take a new reservation into a loan's queue, or refuse it, in one statement.
 
-One statement decides, counts, and writes the reservation, its history and the Idempotency-Key. Alone, it is also its transaction,
-so the rows of the loan and the investor are locked only while it runs; inside a longer transaction its locks last until that ends. A
-refusal changes no row of them. It may lock the loan's, and it may delete an outdated key. The statement's plan is kept (see
+One statement decides, counts, and writes the reservation, its history and the Idempotency-Key. Run outside of a transaction, it is its
+own: the rows of the loan and the investor are locked only while it runs. Inside a longer transaction its locks last until that ends. A
+refusal changes neither row; it may lock the loan's, and it may delete an outdated key. The statement's plan is kept (see
 docs/performance.md).
 
 What counts in the investor's limits is read in the statement's snapshot. The investor's row is changed with each reservation, and only

@@ -30,7 +30,7 @@ def send_after_commit(task: str, loan_id: int) -> None:
 
 
 @contextmanager
-def one_loan_of_many(loan_id: int, failure: str, now: datetime | None) -> Iterator[None]:
+def going_on_after_failure(loan_id: int, failure: str, now: datetime | None) -> Iterator[None]:
     """Let a job go on with other loans where the block fails for this one.
 
     A refusal is only logged, since the loan is busy or has changed since it was listed; so is a database that cannot be reached. The

@@ -1,8 +1,8 @@
 """Lock loans, investors and Idempotency-Keys, and refuse a request whose lock does not come in time.
 
 The row of a loan is the lock for the loan, its reservations, their transfers and its history: nothing writes any of them without
-it. The row of an investor is the lock for what counts in the investor's limits: a transaction that makes more count changes the row's
-version. The line of the standing orders has an advisory lock, which every change of an order holds.
+it. The row of an investor is the lock for what counts in the investor's limits: a transaction that adds to what counts also raises the
+version of the row. The line of the standing orders has an advisory lock, which every change of an order holds.
 
 To exclude deadlocks, an Idempotency-Key is locked before any loan, then loans in the order of their ids, then the line, then investors
 in the order of their ids. A wait for a lock ends after PostgreSQL's `lock_timeout`.
@@ -50,8 +50,8 @@ def _translate_lock_error(errors: tuple[type[Exception], ...], problem: type[Pro
 
 
 def busy_if_late() -> AbstractContextManager[None]:
-    """Raise Busy when the lock of a loan does not come in time."""
-    detail = "Another request is changing this loan. Try again in a moment."
+    """Raise Busy when a lock does not come in time."""
+    detail = "Another request is changing the same loan or investor. Try again in a moment."
     return _translate_lock_error((LockNotAvailable, DeadlockDetected), Busy, detail)
 
 
@@ -66,7 +66,7 @@ def short_transaction() -> Iterator[None]:
     """Open a transaction that holds locks. Only decide and write inside: a call to another server would make others wait.
 
     Raises:
-        Busy: the lock of a loan did not come in time.
+        Busy: a lock did not come in time.
     """
     with busy_if_late(), transaction.atomic():
         yield

@@ -13,7 +13,7 @@ from loans.models import Loan
 SEED_BYTES = 16
 
 
-def drawn_seed(loan: Loan) -> dict[str, Any]:
+def changes_drawing_a_seed(loan: Loan) -> dict[str, Any]:
     """Return the changes of a loan that opens, or reopens: a new secret seed and its commitment. Empty where the rule is no lottery."""
     if loan.settlement_rule != lottery.__name__:
         return {}
@@ -21,6 +21,6 @@ def drawn_seed(loan: Loan) -> dict[str, Any]:
     return {"lottery_secret": seed, "lottery_commitment": lottery_commitment(seed), "lottery_seed": ""}
 
 
-def revealed_seed(loan: Loan) -> dict[str, Any]:
+def changes_revealing_the_seed(loan: Loan) -> dict[str, Any]:
     """Return the changes of a loan that becomes funded: its seed is no secret any more. Empty where there is no secret."""
     return {"lottery_secret": "", "lottery_seed": loan.lottery_secret} if loan.lottery_secret else {}

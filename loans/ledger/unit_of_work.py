@@ -19,11 +19,11 @@ from psycopg.types.json import Jsonb
 from loans import remaining_cache
 from loans.domain import reservation_money
 from loans.domain.actors import SYSTEM, Actor
-from loans.domain.deadlines import transfer_deadline
+from loans.domain.deadlines import start_deadline
 from loans.domain.errors import Busy, NotFound, NotPermitted
 from loans.domain.payment_reference import refund_reference, transfer_reference
 from loans.domain.states import (
-    ENDED_STATUSES,
+    ENDED_LOAN_STATUSES,
     LETTING_GO,
     LIVE,
     LOAN_TRANSITIONS,
@@ -45,7 +45,7 @@ from loans.ledger import locks
 from loans.ledger.bulk_write import refuse_extra_decimals, write_changes
 from loans.ledger.expiry import expire_lapsed
 from loans.ledger.jobs import SERVE_TASK, send_after_commit
-from loans.ledger.lottery_seed import drawn_seed
+from loans.ledger.lottery_seed import changes_drawing_a_seed
 from loans.ledger.review_items import open_review_item
 from loans.ledger.standing_orders import due_outcomes, record_outcomes
 from loans.ledger.waiting_list import due_placements, investors_to_serve
@@ -239,7 +239,7 @@ class UnitOfWork:
         elif event == LoanEvent.OPENED:
             self.opened.append(loan)
         self._record(loan, event, from_state, loan.status, loan.amount, deadline=loan.closes_at, facts=Jsonb(facts) if facts else None)
-        if loan.status in ENDED_STATUSES and loan.waiting_entries:
+        if loan.status in ENDED_LOAN_STATUSES and loan.waiting_entries:
             for entry in WaitingListEntry.objects.filter(loan=loan, state=WaitingListState.WAITING).order_by("number"):
                 self.end_waiting(entry, WaitingListEvent.ENDED)
 
@@ -275,12 +275,12 @@ class UnitOfWork:
             self._add_to_limits(reservation.investor_id, unfunded)
         self._changed_loans[loan.pk] = loan
 
-        # The dollars that the event is about: those that have settled, or had until now; else the reservation's amount. Closing values
-        # and the replay of history rely on it.
+        # History's dollars of an event: what the reservation has settled; where it settles nothing any more, what it had settled; where
+        # it never did, its amount. Closing values and the replay of history rely on it.
         amount = reservation.settled_amount or settled_before or reservation.amount
         self._record_reservation(reservation, event, from_state, amount, rule=rule)
         if loan.status == LoanStatus.FUNDED and loan.remaining:
-            self.change_loan(loan, LoanEvent.REOPENED, **drawn_seed(loan))
+            self.change_loan(loan, LoanEvent.REOPENED, **changes_drawing_a_seed(loan))
             closing = f"It closes at {deadline_text(loan.closes_at)}." if loan.closes_at else ""
             detail = f"{loan.reference} is open again: {dollars_text(loan.remaining)} of it remains. {closing}"
             open_review_item("loan_reopened", detail, at=self.at, loan_id=loan.pk)
@@ -445,7 +445,7 @@ class UnitOfWork:
             amount=amount,
             state=ReservationState.RESERVED,
             created_at=self.at,
-            expires_at=transfer_deadline(self.at),
+            expires_at=start_deadline(self.at),
         )
         self._changed_loans[loan.pk] = loan
         self._new_reservations.append(reservation)

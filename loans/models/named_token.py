@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from loans.domain.scopes import GIVEN
+from loans.domain.scopes import NAMED_TOKEN_SCOPES
 
 
 class NamedToken(models.Model):
@@ -30,7 +30,8 @@ class NamedToken(models.Model):
         ordering = ["created_at", "id"]
         constraints = [
             models.CheckConstraint(
-                condition=Q(scopes__contained_by=[str(scope) for scope in GIVEN]) & Q(scopes__len__gte=1), name="named_token_scopes"
+                condition=Q(scopes__contained_by=[str(scope) for scope in NAMED_TOKEN_SCOPES]) & Q(scopes__len__gte=1),
+                name="named_token_scopes",
             )
         ]
 

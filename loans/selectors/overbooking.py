@@ -8,9 +8,9 @@ from decimal import Decimal
 from functools import cached_property
 
 from loans.domain.errors import NotFound
-from loans.domain.overbooking import RATES, Filling, LoanLapses, LoanOutlook
+from loans.domain.overbooking import RATES, FilledLoan, LoanLapses, LoanOutlook
 from loans.domain.reservation_money import ZERO_DOLLARS
-from loans.domain.states import ENDED_STATUSES, LoanEvent, LoanStatus, ReservationState
+from loans.domain.states import ENDED_LOAN_STATUSES, LoanEvent, LoanStatus, ReservationState
 from loans.models import Loan, Transition
 from loans.selectors.lapse_shares import lapse_shares, typical_amount
 from loans.selectors.offers import LoanOffer, loan_offers
@@ -46,10 +46,10 @@ class OverbookingEvidence:
         return self.filling.present
 
     @cached_property
-    def filling(self) -> Filling:
+    def filling(self) -> FilledLoan:
         """The loan filled up to its limit, at any rate."""
         probability = self.lapses.payment_probability(state=ReservationState.RESERVED, funded=False)
-        return Filling(self.reservations, self.loan.remaining, typical=self.typical, probability=probability)
+        return FilledLoan(self.reservations, self.loan.remaining, typical=self.typical, probability=probability)
 
     @cached_property
     def filled(self) -> LoanOutlook:
@@ -149,7 +149,7 @@ def evidence_of_loans(
         NotFound: a reference belongs to no draft or open loan.
     """
     if references:
-        loans = Loan.objects.filter(reference__in=references).exclude(status__in=ENDED_STATUSES).order_by("reference")
+        loans = Loan.objects.filter(reference__in=references).exclude(status__in=ENDED_LOAN_STATUSES).order_by("reference")
     else:
         loans = Loan.objects.filter(status=LoanStatus.OPEN).order_by("closes_at", "pk")[:MAX_OPEN_LOANS]
     ids = dict(loans.values_list("reference", "pk"))

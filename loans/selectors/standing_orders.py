@@ -61,7 +61,7 @@ def opening_outcomes(loan: Loan, line: Collection[OrderInLine[StandingOrder]], a
     """Return what the opening of the loan would give to each order of its line at that instant."""
     return outcomes(
         line,
-        share=automated_dollars(loan.amount, loan.automated_share),
+        automated=automated_dollars(loan.amount, loan.automated_share),
         amount=loan.amount,
         minimum=loan.minimum,
         may_reserve=_may_reserve(loan.pk, matching_investors(line), at),

@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from loans.domain.errors import Invalid
-from loans.domain.what_if import OWN_TERMS, Change, HistoryRow, Play, Script, Terms, Totals, changes, totals
+from loans.domain.what_if import OWN_TERMS, Change, HistoryRow, Play, PlayTerms, Script, Totals, changes, totals
 from loans.models import Loan, Transition
 from loans.selectors.offers import loan_offer
 
@@ -22,7 +22,7 @@ class WhatIf:
 
     loan: Loan
     at: datetime
-    terms: Terms
+    terms: PlayTerms
     own: Play
     other: Play
     changes: list[Change]
@@ -59,7 +59,7 @@ def what_if(reference: str, *, rule: str | None = None, overbooking_rate: Decima
     offer = loan_offer(reference, now)
     loan = offer.loan
     script = Script(_history(loan, offer.at), offer.at, loan.lottery_seed or f"what if {reference}")
-    terms = Terms(rule, overbooking_rate)
+    terms = PlayTerms(rule, overbooking_rate)
     own = script.play(OWN_TERMS)
     other = script.play(terms)
     differences = [change.number for change in changes(script.fact, own.loan) if change.difference]

@@ -10,8 +10,8 @@ from loans.domain.errors import IllegalTransition, Invalid
 from loans.domain.overbooking import OverbookingPolicy
 from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState
 from loans.ledger import locks
-from loans.ledger.jobs import one_loan_of_many
-from loans.ledger.lottery_seed import drawn_seed, revealed_seed
+from loans.ledger.jobs import going_on_after_failure
+from loans.ledger.lottery_seed import changes_drawing_a_seed, changes_revealing_the_seed
 from loans.ledger.unit_of_work import UnitOfWork, insert_draft, unit_of_work
 from loans.models import Loan, Reservation
 from loans.selectors.lapse_shares import warm_lapse_shares
@@ -93,12 +93,15 @@ def announce_loan(
 def open_announced_loans(now: datetime | None = None) -> int:
     """Open each announced loan whose opening has come, the earliest first, and return how many were opened.
 
-    Each loan is a transaction of its own. One that fails does not stop the others; see `one_loan_of_many`.
+    Each loan is a transaction of its own. One that fails does not stop the others; see `going_on_after_failure`.
     """
     opened = 0
     for loan_id in loans_due_to_open(database_now(now)):
         warm_lapse_shares(now)
-        with one_loan_of_many(loan_id, "It could not be opened", now), unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work:
+        with (
+            going_on_after_failure(loan_id, "It could not be opened", now),
+            unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work,
+        ):
             loan = work.loan
             if loan.status == LoanStatus.UPCOMING and loan.opens_at and loan.opens_at <= work.at:  # It may have been moved meanwhile.
                 _open(work, loan, loan.closes_at or work.at + TIME_OPEN)
@@ -107,7 +110,7 @@ def open_announced_loans(now: datetime | None = None) -> int:
 
 
 def _open(work: UnitOfWork, loan: Loan, closes_at: datetime) -> None:
-    work.change_loan(loan, LoanEvent.OPENED, opens_at=work.at, closes_at=closes_at, **drawn_seed(loan))
+    work.change_loan(loan, LoanEvent.OPENED, opens_at=work.at, closes_at=closes_at, **changes_drawing_a_seed(loan))
     follow_evidence(work, loan)
 
 
@@ -193,6 +196,8 @@ def close_loan_at_settled(*, reference: str, actor: Actor, reason: str, now: dat
             return loan
         if is_open and not loan.settled:
             raise IllegalTransition(f"Nothing of {loan.reference} has settled; withdraw it instead.", state=loan.status)
-        work.change_loan(loan, LoanEvent.CLOSED_AT_SETTLED, amount=loan.settled, **revealed_seed(loan))  # refuses a loan that is not open
+        work.change_loan(
+            loan, LoanEvent.CLOSED_AT_SETTLED, amount=loan.settled, **changes_revealing_the_seed(loan)
+        )  # refuses a loan that is not open
         cancel_live_reservations(work, queue, ReservationEvent.LOAN_FUNDED)
         return loan

@@ -8,8 +8,8 @@ from loans.domain.actors import SYSTEM, Actor
 from loans.domain.errors import Invalid
 from loans.domain.limits import MAX_DOLLARS
 from loans.domain.overbooking import OverbookingPolicy
-from loans.domain.states import ENDED_STATUSES, LoanEvent
-from loans.ledger.jobs import one_loan_of_many
+from loans.domain.states import ENDED_LOAN_STATUSES, LoanEvent
+from loans.ledger.jobs import going_on_after_failure
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Loan
 from loans.selectors.lapse_shares import warm_lapse_shares
@@ -73,7 +73,7 @@ def follow_evidence(work: UnitOfWork, loan: Loan) -> bool:
 
     Changes nothing unless the policy is `evidence` and the loan is a draft, upcoming or open.
     """
-    if loan.overbooking_policy != OverbookingPolicy.EVIDENCE or loan.status in ENDED_STATUSES:
+    if loan.overbooking_policy != OverbookingPolicy.EVIDENCE or loan.status in ENDED_LOAN_STATUSES:
         return False
     evidence = evidence_under_lock(loan, work.at)
     rate = min(evidence.recommended_rate, loan.overbooking_cap)
@@ -96,7 +96,7 @@ def set_overbooking_by_evidence(now: datetime | None = None) -> int:
     for loan_id in open_loans_by_evidence():
         warm_lapse_shares(now)
         with (
-            one_loan_of_many(loan_id, "Its overbooking could not be set", now),
+            going_on_after_failure(loan_id, "Its overbooking could not be set", now),
             unit_of_work(loan_ids=[loan_id], actor=SYSTEM, reason="Nightly, by evidence.", now=now) as work,
         ):
             changed += follow_evidence(work, work.loan)

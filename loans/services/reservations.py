@@ -68,7 +68,7 @@ def reserve(
             admission = admit(amount=amount, now=now)
         if admission.refused:
             offer = investor_offer(investor.pk, reference, now)
-            taken = limits.taken(amount, least, offer.available)
+            taken = limits.dollars_to_take(amount, least, offer.available)
             refuse_unless_offered(offer, taken, least)
             refuse_beyond_limit(exceeded_limit(investor.pk, offer.loan, taken, now), reference)
             # The offer allows it, and the admission refused. It counts lapsed reservations until they are canceled, and has only an
@@ -109,7 +109,7 @@ def _admit_under_lock(
         serve_lists_of([loan], at, added_to_limits={investor_id: ZERO_DOLLARS} if loan.waiting_entries else {})
         locks.recount_unfunded(investor_id, at)
         available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
-        return admit(amount=limits.taken(amount, least, available), now=at)
+        return admit(amount=limits.dollars_to_take(amount, least, available), now=at)
 
 
 def start_transfer(

@@ -11,8 +11,8 @@ from loans.domain.actors import SYSTEM, Actor
 from loans.domain.approvals import refuse_without_approval
 from loans.domain.errors import IllegalTransition
 from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState
-from loans.ledger.jobs import one_loan_of_many
-from loans.ledger.lottery_seed import revealed_seed
+from loans.ledger.jobs import going_on_after_failure
+from loans.ledger.lottery_seed import changes_revealing_the_seed
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Loan, Reservation
 from loans.selectors.loans import loans_with_waiting_money
@@ -44,9 +44,9 @@ def settle_due(now: datetime | None = None) -> int:
 def settle_one_loan(loan_id: int, now: datetime | None = None) -> int:
     """Apply one loan's rule, and return how many reservations were decided; 0 where that fails.
 
-    See `one_loan_of_many` for what becomes of an error.
+    See `going_on_after_failure` for what becomes of an error.
     """
-    with one_loan_of_many(loan_id, "It could not be settled", now):
+    with going_on_after_failure(loan_id, "It could not be settled", now):
         return settle_loans([loan_id], now=now)
     return 0
 
@@ -85,7 +85,7 @@ def apply_rule(work: UnitOfWork, loan: Loan, queue: Sequence[Reservation]) -> in
 
 def _fund_if_sold_out(work: UnitOfWork, loan: Loan, reservations: Iterable[Reservation]) -> None:
     if not loan.remaining:
-        work.change_loan(loan, LoanEvent.FUNDED, **revealed_seed(loan))
+        work.change_loan(loan, LoanEvent.FUNDED, **changes_revealing_the_seed(loan))
         cancel_live_reservations(work, reservations, ReservationEvent.LOAN_FUNDED)
 
 

@@ -14,7 +14,7 @@ from django.db.models import Q
 from loans.domain import limits
 from loans.domain.actors import Actor
 from loans.domain.approvals import refuse_without_approval
-from loans.domain.deadlines import money_deadline, transfer_deadline
+from loans.domain.deadlines import money_deadline, start_deadline
 from loans.domain.errors import IllegalTransition, Invalid, LoanNotOpen, OverLimit
 from loans.domain.states import LIVE, Direction, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 from loans.ledger import locks
@@ -128,7 +128,7 @@ def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, no
         elif transfer and transfer.status == TransferStatus.INITIATED:
             work.change_reservation(reservation, ReservationEvent.REINSTATED_PENDING, expires_at=money_deadline(work.at))
         else:
-            work.change_reservation(reservation, ReservationEvent.REINSTATED_RESERVED, expires_at=transfer_deadline(work.at))
+            work.change_reservation(reservation, ReservationEvent.REINSTATED_RESERVED, expires_at=start_deadline(work.at))
         return reservation
 
 

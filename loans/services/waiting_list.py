@@ -13,7 +13,7 @@ from loans.domain.actors import SYSTEM, Actor
 from loans.domain.errors import IllegalTransition, Invalid, NotFound
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import WaitingListEvent, WaitingListState
-from loans.ledger.jobs import one_loan_of_many
+from loans.ledger.jobs import going_on_after_failure
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Investor, Loan, WaitingListEntry
 from loans.selectors.investor_limits import exceeded_limit
@@ -113,9 +113,9 @@ def serve_waiting_lists(now: datetime | None = None) -> int:
 def serve_waiting_list(loan_id: int, now: datetime | None = None) -> int:
     """Serve one loan's list, and return how many entries became reservations; 0 where that fails.
 
-    See `one_loan_of_many` for what becomes of an error.
+    See `going_on_after_failure` for what becomes of an error.
     """
-    with one_loan_of_many(loan_id, "Its waiting list could not be served", now):
+    with going_on_after_failure(loan_id, "Its waiting list could not be served", now):
         with unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work:
             waited = work.loan.waiting_entries
         return waited - work.loan.waiting_entries

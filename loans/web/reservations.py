@@ -13,7 +13,7 @@ from django.shortcuts import redirect, render
 
 from loans.domain import limits
 from loans.domain.actors import Actor
-from loans.domain.deadlines import transfer_deadline
+from loans.domain.deadlines import start_deadline
 from loans.domain.errors import IdempotencyKeyReused, NotFound
 from loans.domain.idempotency import AnsweredBefore, Key
 from loans.domain.states import LIVE, ReservationEvent, ReservationState
@@ -113,7 +113,7 @@ def reserve_page(request: HttpRequest, investor: Investor, reference: str) -> Ht
         "alternative": _accepted_amount(problem, offer),
         "offer": offer,
         "loan": offer.loan,
-        "deadline": transfer_deadline(offer.at),
+        "deadline": start_deadline(offer.at),
     }
     return render(request, "loans/account/reserve.html", context, status=status)
 

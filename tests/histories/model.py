@@ -381,7 +381,7 @@ class Model:
                 self.change_amount(reservation, payment.amount)
                 reservation.funded = True
             elif reservation.funded:
-                self.lack_money(reservation, payment)
+                self.unfund(reservation, payment)
         self.reopen_if_not_full()
 
     def revive(self, reservation: Reservation, payment: Payment) -> None:
@@ -402,7 +402,7 @@ class Model:
         elif amount - reservation.amount <= (self.room if amount > reservation.amount else 0):
             reservation.amount = amount
 
-    def lack_money(self, reservation: Reservation, payment: Payment) -> None:
+    def unfund(self, reservation: Reservation, payment: Payment) -> None:
         """Wait for the rest again, where the money counted as complete before a report came out of order; or keep what is here."""
         if reservation.state == "pending" and reservation.deadline > self.now:
             self.change_amount(reservation, payment.amount)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loans.domain.business_calendar import NEW_YORK, banking_days_after, is_banking_day, new_york_day
-from loans.domain.deadlines import money_deadline, transfer_deadline
+from loans.domain.deadlines import money_deadline, start_deadline
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_the_end_of_the_fifth_banking_day_is_midnight_in_new_york(started: str, 
 @pytest.mark.parametrize("reserved", ["2026-03-07T18:00:00Z", "2026-10-31T18:00:00Z", "2026-07-01T16:00:00Z"])
 def test_24_hours_are_24_hours_also_when_the_clocks_change(reserved: str) -> None:
     at = datetime.fromisoformat(reserved)
-    assert transfer_deadline(at) - at == timedelta(hours=24)
-    assert transfer_deadline(at.astimezone(NEW_YORK)).astimezone(UTC) == transfer_deadline(at)
+    assert start_deadline(at) - at == timedelta(hours=24)
+    assert start_deadline(at.astimezone(NEW_YORK)).astimezone(UTC) == start_deadline(at)
 
 
 @given(st.datetimes(datetime(2024, 1, 1), datetime(2030, 12, 1), timezones=st.just(UTC)))  # noqa: DTZ001

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from loans.domain import paid_dollars
 from loans.domain.overbooking import (
     RATES,
-    Filling,
+    FilledLoan,
     LapseCount,
     critical_ratio,
-    critical_ratio_units,
     lapse_share,
-    outlook,
+    loan_outlook,
     payment_probability,
     recommended_rate,
+    units_to_overbook,
     wilson_interval,
 )
 
@@ -35,7 +35,7 @@ Reservations = Sequence[tuple[Decimal, float]]
     ("count", "chance", "over", "unfilled"), [(22, "0.0480", "276.70", "12276.70"), (24, "0.2639", "2080.79", "6080.79")]
 )
 def test_the_known_answers_for_reservations_of_5_000_dollars(count, chance, over, unfilled):
-    expected = outlook([(PIECE, 0.8)] * count, LOAN)
+    expected = loan_outlook([(PIECE, 0.8)] * count, LOAN)
     assert (f"{expected.chance_over:.4f}", f"{expected.expected_over:.2f}", f"{expected.expected_unfilled:.2f}") == (chance, over, unfilled)
     assert expected.error == 0
 
@@ -47,8 +47,8 @@ def test_the_known_recommended_rates_of_an_empty_loan(probability, rate):
 
 def test_the_textbooks_critical_ratios():
     assert critical_ratio(80, 200) == pytest.approx(0.2857, abs=1e-4)
-    assert critical_ratio_units(NormalDist(5, 3), 80, 200) == pytest.approx(3.302, abs=1e-3)
-    assert critical_ratio_units([0.05, 0.10, 0.20, 0.15, 0.15, 0.10, 0.05, 0.05, 0.05, 0.05, 0.05], 50, 120) == 2
+    assert units_to_overbook(NormalDist(5, 3), 80, 200) == pytest.approx(3.302, abs=1e-3)
+    assert units_to_overbook([0.05, 0.10, 0.20, 0.15, 0.15, 0.10, 0.05, 0.05, 0.05, 0.05, 0.05], 50, 120) == 2
 
 
 # --- Exact --------------------------------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ def by_brute_force(reservations: Reservations, remaining: Decimal) -> tuple[floa
 @given(st.lists(st.tuples(cents, st.floats(0, 1)), max_size=9), st.data())
 def test_few_reservations_of_odd_amounts_are_exact(reservations, data):
     remaining = data.draw(st.one_of(cents, st.just(sum((amount for amount, _ in reservations), Decimal(0)) / 2).map(lambda x: round(x, 2))))
-    expected = outlook(reservations, remaining)
+    expected = loan_outlook(reservations, remaining)
     chance, over, unfilled = by_brute_force(reservations, remaining)
     assert expected.chance_over == pytest.approx(chance, abs=1e-9)
     assert expected.expected_over == pytest.approx(over, abs=1e-4)
@@ -83,7 +83,7 @@ def test_fourteen_reservations_of_odd_amounts_are_exact():
     chances = random.Random(14)
     reservations = [(Decimal(chances.randint(100_000, 999_999)) / 100, chances.random()) for _ in range(14)]
     remaining = Decimal("40123.45")
-    expected = outlook(reservations, remaining)
+    expected = loan_outlook(reservations, remaining)
     assert (expected.chance_over, expected.expected_over, expected.expected_unfilled) == pytest.approx(
         by_brute_force(reservations, remaining), abs=1e-6
     )
@@ -93,14 +93,14 @@ def test_many_reservations_of_one_size_follow_the_binomial_distribution():
     reservations = [(PIECE, 0.8)] * 500
     remaining = 405 * PIECE
     paid = {k: math.comb(500, k) * 0.8**k * 0.2 ** (500 - k) for k in range(501)}
-    expected = outlook(reservations, remaining)
+    expected = loan_outlook(reservations, remaining)
     assert expected.chance_over == pytest.approx(sum(weight for k, weight in paid.items() if k > 405), abs=1e-9)
     assert expected.expected_over == pytest.approx(sum(weight * max(0, k - 405) for k, weight in paid.items()) * 5000, abs=1e-3)
 
 
 def test_amounts_that_share_a_unit_are_exact_however_many_they_are():
     reservations = [(Decimal(1000), 0.5), (Decimal(2500), 0.7), (Decimal(2500), 0.9)] * 100
-    expected = outlook(reservations, Decimal(400_000))
+    expected = loan_outlook(reservations, Decimal(400_000))
     # By hand: all sums of the three groups, in units of 500 dollars.
     groups = [(2, 0.5), (5, 0.7), (5, 0.9)]
     sums = {0: 1.0}
@@ -119,7 +119,7 @@ def test_amounts_that_share_a_unit_are_exact_however_many_they_are():
 @given(some_reservations.flatmap(lambda some: st.tuples(st.just(some), st.integers(1, 6))), cents)
 def test_over_less_unfilled_is_what_is_paid_less_what_remains(some, remaining):
     reservations = some[0] * some[1]
-    expected = outlook(reservations, remaining)
+    expected = loan_outlook(reservations, remaining)
     mean = sum(float(amount) * probability for amount, probability in reservations)
     assert expected.expected_paid == pytest.approx(mean, rel=1e-9, abs=1e-6)
     assert expected.expected_over - expected.expected_unfilled == pytest.approx(mean - float(remaining), abs=1e-2)
@@ -129,10 +129,10 @@ def test_over_less_unfilled_is_what_is_paid_less_what_remains(some, remaining):
 
 
 def test_what_is_certain_needs_no_grid():
-    assert outlook([(Decimal("1234.56"), 1.0)] * 3, Decimal("3000.00")).expected_over == pytest.approx(703.68)
-    assert outlook([], LOAN).expected_unfilled == 100_000
-    assert outlook([(PIECE, 0.0)], LOAN).chance_over == 0
-    assert outlook([(PIECE + number, 1e-300) for number in range(20)], LOAN).expected_paid == 0
+    assert loan_outlook([(Decimal("1234.56"), 1.0)] * 3, Decimal("3000.00")).expected_over == pytest.approx(703.68)
+    assert loan_outlook([], LOAN).expected_unfilled == 100_000
+    assert loan_outlook([(PIECE, 0.0)], LOAN).chance_over == 0
+    assert loan_outlook([(PIECE + number, 1e-300) for number in range(20)], LOAN).expected_paid == 0
 
 
 # --- The grid -----------------------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def test_the_grid_is_near_the_exact_chance_for_twenty_reservations_in_cents(seed
     mean = sum(float(amount) * probability for amount, probability in reservations)
     for share in (0.9, 1.0, 1.1, 1.25):
         remaining = round(Decimal(mean * share), 2)
-        expected = outlook(reservations, remaining)
+        expected = loan_outlook(reservations, remaining)
         assert 0 < expected.error < mean / 1000
         assert expected.chance_over == pytest.approx(exact_chance_over(reservations, remaining), abs=0.002)
 
@@ -173,9 +173,9 @@ def test_an_eightfold_finer_grid_gives_the_same_within_the_stated_error(monkeypa
     reservations = [(Decimal(chances.randint(100_000, largest)) / 100, chances.choice([1.0, 0.8, 0.65])) for _ in range(count)]
     mean = sum(float(amount) * probability for amount, probability in reservations)
     remaining = [round(Decimal(mean * share), 2) for share in (0.97, 1.0, 1.02)]
-    coarse = [outlook(reservations, each) for each in remaining]
+    coarse = [loan_outlook(reservations, each) for each in remaining]
     monkeypatch.setattr(paid_dollars, "GRID_POINTS", 8 * paid_dollars.GRID_POINTS)
-    for one, other in zip(coarse, [outlook(reservations, each) for each in remaining], strict=True):
+    for one, other in zip(coarse, [loan_outlook(reservations, each) for each in remaining], strict=True):
         assert other.error < one.error / 4
         assert one.chance_over == pytest.approx(other.chance_over, abs=0.001)
         assert one.expected_over == pytest.approx(other.expected_over, abs=one.error + other.error)
@@ -188,7 +188,7 @@ def test_the_memory_is_bounded_whatever_the_amounts_are():
     uneven = [(Decimal("999999999999.99"), 0.5), *((Decimal(100_000 + number) / 100, 0.8) for number in range(200))]
     for reservations in (many, uneven):
         tracemalloc.start()
-        outlook(reservations, Decimal("2000000.00"))
+        loan_outlook(reservations, Decimal("2000000.00"))
         _, peak_bytes = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak_bytes < 5_000_000
@@ -198,7 +198,7 @@ def test_rounding_every_amount_down_would_be_outside_the_stated_error():
     """The bound is tight enough to notice less careful rounding."""
     reservations = [(Decimal("1999.99") + Decimal(number) / 100, 0.8) for number in range(2_000)]
     mean = sum(float(amount) * probability for amount, probability in reservations)
-    expected = outlook(reservations, round(Decimal(mean), 2))
+    expected = loan_outlook(reservations, round(Decimal(mean), 2))
     step_dollars = paid_dollars._step([paid_dollars.Payments(int(amount * 100), p, 1) for amount, p in reservations]) / 100
     lost_by_rounding_down = sum(float(amount) % step_dollars * probability for amount, probability in reservations)
     assert expected.error < lost_by_rounding_down / 2
@@ -207,7 +207,7 @@ def test_rounding_every_amount_down_would_be_outside_the_stated_error():
 # --- The rate -----------------------------------------------------------------------------------------------------------
 @given(some_reservations, st.floats(0.05, 0.95), st.floats(0.01, 0.5), st.integers(1_000, 20_000).map(Decimal))
 def test_the_recommended_rate_is_the_largest_that_keeps_the_risk(reservations, probability, risk, typical):
-    filling = Filling(reservations, LOAN, typical=typical, probability=probability)
+    filling = FilledLoan(reservations, LOAN, typical=typical, probability=probability)
     rate = filling.recommended_rate(risk)
     chances = {each: filling.outlook(each).chance_over for each in RATES}
     assume(all(abs(chance - risk) > 1e-9 for chance in chances.values()))  # Where they are equal, the rounding of floats decides.
@@ -216,23 +216,23 @@ def test_the_recommended_rate_is_the_largest_that_keeps_the_risk(reservations, p
 
 
 def test_a_loan_filled_at_its_rate_is_one_with_these_reservations():
-    filling = Filling([(PIECE, 0.8)] * 10, LOAN, typical=PIECE, probability=0.8)
-    expected = outlook([(PIECE, 0.8)] * 24, LOAN)
+    filling = FilledLoan([(PIECE, 0.8)] * 10, LOAN, typical=PIECE, probability=0.8)
+    expected = loan_outlook([(PIECE, 0.8)] * 24, LOAN)
     filled = filling.outlook(Decimal("0.20"))
     assert (filled.chance_over, filled.expected_over) == pytest.approx((expected.chance_over, expected.expected_over))
 
 
 def test_the_last_reservation_takes_what_is_left_below_the_limit():
-    filling = Filling([], LOAN, typical=Decimal(30_000), probability=0.8)
-    expected = outlook([(Decimal(30_000), 0.8)] * 3 + [(Decimal(20_000), 0.8)], LOAN)
+    filling = FilledLoan([], LOAN, typical=Decimal(30_000), probability=0.8)
+    expected = loan_outlook([(Decimal(30_000), 0.8)] * 3 + [(Decimal(20_000), 0.8)], LOAN)
     filled = filling.outlook(Decimal("0.10"))
     assert (filled.chance_over, filled.expected_over) == pytest.approx((expected.chance_over, expected.expected_over))
 
 
 def test_a_loan_that_is_reserved_beyond_the_limit_stays_as_it_is():
     reservations = [(PIECE, 0.8)] * 30
-    filling = Filling(reservations, LOAN, typical=PIECE, probability=0.8)
-    assert filling.outlook(Decimal("0.20")) == outlook(reservations, LOAN)
+    filling = FilledLoan(reservations, LOAN, typical=PIECE, probability=0.8)
+    assert filling.outlook(Decimal("0.20")) == loan_outlook(reservations, LOAN)
     assert filling.recommended_rate(0.05) == 0
 
 

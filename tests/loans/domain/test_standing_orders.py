@@ -48,7 +48,7 @@ def order(number: int, amount: int, at_least: int, **more: Any) -> OrderInLine[i
 
 def served(line: list[OrderInLine[int]], share: int, amount: int = 100_000, may_reserve: dict[int, Decimal] | None = None) -> list[Any]:
     reservable = {each.investor_id: MUCH for each in line} if may_reserve is None else may_reserve
-    results = outcomes(line, share=D(share), amount=D(amount), minimum=D(1_000), may_reserve=reservable)
+    results = outcomes(line, automated=D(share), amount=D(amount), minimum=D(1_000), may_reserve=reservable)
     return [(int(result.amount) or result.obstacle, result.to_the_end) for result in results]
 
 
@@ -109,7 +109,7 @@ def test_what_holds_for_every_line(rows, share, minimum, may_reserve) -> None:
         OrderInLine(number, investor, max(one, other), min(one, other), cap, unmet)
         for number, (investor, one, other, cap, unmet) in enumerate(rows)
     ]
-    results = outcomes(line, share=share, amount=D(20_000), minimum=minimum, may_reserve=may_reserve)
+    results = outcomes(line, automated=share, amount=D(20_000), minimum=minimum, may_reserve=may_reserve)
     assert [result.order for result in results] == [each.order for each in line]
     left, reservable = share, dict(may_reserve)
     for each, result in zip(line, results, strict=True):
