@@ -10,6 +10,7 @@ own rule and rate that gives what happened, to the cent. Three things are not kn
 Amounts are dollars.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -46,10 +47,14 @@ class RunOfRule(NamedTuple):
 
 
 class RecordedEvent(NamedTuple):
-    """Something that history records, as it is played. `funded_at` is when the money of a reinstated reservation was here."""
+    """Something that history records, as it is played.
+
+    `amount` are the dollars of the reservation or the loan. `funded_at` is when the money of a reinstated reservation was here.
+    """
 
     row: HistoryRow
     event: str
+    amount: Decimal
     number: int
     lottery_seed: str
     funded_at: datetime | None
@@ -122,6 +127,7 @@ class Script:
         self._stand_in_seed = lottery_seed
         self._newest_transfers: dict[UUID, UUID] = {}
         self._cleared_at: dict[UUID, datetime] = {}
+        self._received: defaultdict[UUID, Decimal] = defaultdict(lambda: ZERO_DOLLARS)  # by transfer
         self._gave_nothing: bool | None = None  # what the rule gave when it was last asked; None once that may have changed
         self._closed = False
         rows = list(history)
@@ -157,7 +163,8 @@ class Script:
         elif event := self._event_to_play(row):
             number = self._number(row)
             funded_at = self._cleared_at.get(self._newest_transfers.get(row.reservation)) if row.reservation else None  # type: ignore[arg-type]
-            self.steps.append(RecordedEvent(row, event, number, seed, funded_at if row.deadline is None else None))
+            amount = self.fact.reservations[row.reservation].amount if row.transfer and row.reservation else row.amount
+            self.steps.append(RecordedEvent(row, event, amount, number, seed, funded_at if row.deadline is None else None))
         self._note_fact(row)
 
     def _number(self, row: HistoryRow) -> int:
@@ -172,7 +179,10 @@ class Script:
         fact = self.fact.reservations[row.reservation]
         if fact.state != ReservationState.CANCELED or row.from_state not in _UNDECIDED:
             return ""
-        if row.event == TransferEvent.CLEARED and row.amount < fact.amount:
+        if (
+            row.event == TransferEvent.CLEARED
+            and not self._received[row.transfer] < fact.amount <= self._received[row.transfer] + row.amount
+        ):
             return ""
         return _LATE_PAYMENTS.get(row.event, "")  # type: ignore[call-overload,no-any-return]
 
@@ -185,6 +195,9 @@ class Script:
                 self._newest_transfers[row.reservation] = row.transfer
             elif row.event == TransferEvent.CLEARED and row.from_state:
                 self._cleared_at[row.transfer] = row.at
+                self._received[row.transfer] += row.amount
+            elif row.event in {TransferEvent.RETURNED, TransferEvent.RETURNED_IN_PART}:
+                self._received[row.transfer] -= row.amount
         elif row.reservation and row.event not in LOSSES:
             _note_reservation(self.fact, row, row.reservation, self._cleared_at.get(self._newest_transfers.get(row.reservation)))  # type: ignore[arg-type]
         elif not row.reservation:
@@ -306,20 +319,18 @@ def _revive(loan: PlayedLoan, key: UUID, step: RecordedEvent) -> bool:
 def _cancel(loan: PlayedLoan, key: UUID, step: RecordedEvent) -> bool:
     possible = loan.cancel(key, ReservationEvent(step.event))
     if possible and step.event == ReservationEvent.PAYMENT_RETURNED and step.row.from_state != ReservationState.SETTLED:
-        loan.reservations[key].amount = step.row.amount  # A return of all the money gives it the amount that it had before any return.
+        loan.reservations[key].amount = step.amount  # A return of all the money gives it the amount that it had before any return.
     return possible
 
 
 _RESERVATION_EVENTS: dict[str, Callable[[PlayedLoan, UUID, RecordedEvent], bool]] = {
-    ReservationEvent.RESERVED: lambda loan, key, step: loan.reserve(key, step.number, step.row.amount, step.row.deadline, step.row.at),
+    ReservationEvent.RESERVED: lambda loan, key, step: loan.reserve(key, step.number, step.amount, step.row.deadline, step.row.at),
     ReservationEvent.TRANSFER_STARTED: lambda loan, key, step: loan.start_transfer(key, step.row.deadline),
-    ReservationEvent.FUNDED: lambda loan, key, step: loan.receive_money(
-        key, min(step.row.amount, loan.reservations[key].amount), step.row.at
-    ),
+    ReservationEvent.FUNDED: lambda loan, key, step: loan.receive_money(key, min(step.amount, loan.reservations[key].amount), step.row.at),
     ReservationEvent.EXTENDED: lambda loan, key, step: loan.extend_reservation(key, step.row.deadline),
     # The money is accepted by the event `funded` that follows, whose amount is the smaller one.
     ReservationEvent.AMOUNT_ACCEPTED: lambda loan, key, step: loan.reservations[key].state == ReservationState.PENDING,
-    ReservationEvent.AMOUNT_FOLLOWED: lambda loan, key, step: loan.follow_money(key, step.row.amount),
+    ReservationEvent.AMOUNT_FOLLOWED: lambda loan, key, step: loan.follow_money(key, step.amount),
     ReservationEvent.UNFUNDED: lambda loan, key, step: loan.unfund(key, step.row.deadline),
     ReservationEvent.REVIVED: _revive,
     ReservationEvent.SETTLED: lambda loan, key, step: loan.settle_ahead(key),

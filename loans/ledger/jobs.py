@@ -33,8 +33,8 @@ def send_after_commit(task: str, loan_id: int) -> None:
 def going_on_after_failure(loan_id: int, failure: str, now: datetime | None) -> Iterator[None]:
     """Let a job go on with other loans where the block fails for this one.
 
-    A refusal is only logged, since the loan is busy or has changed since it was listed; so is a database that cannot be reached. The
-    next run looks at the loan again. Any other error opens a review item.
+    Where the loan is busy, has changed since it was listed, or the database cannot be reached, that is only logged: the next run looks at
+    the loan again. Any other error opens a review item.
 
     `failure` says what was not done, as in "It could not be settled".
 

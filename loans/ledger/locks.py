@@ -4,8 +4,10 @@ The row of a loan is the lock for the loan, its reservations, their transfers an
 it. The row of an investor is the lock for what counts in the investor's limits: a transaction that adds to what counts also raises the
 version of the row. The line of the standing orders has an advisory lock, which every change of an order holds.
 
-To exclude deadlocks, an Idempotency-Key is locked before any loan, then loans in the order of their ids, then the line, then investors
-in the order of their ids. A wait for a lock ends after PostgreSQL's `lock_timeout`.
+To avoid deadlocks, an Idempotency-Key is locked before any loan, then loans in the order of their ids, then the line, then investors in
+the order of their ids. Only a batch (loans/services/batches.py) may come back to an investor with a smaller id, for the waiting list of a
+later loan; if PostgreSQL then ends it for a deadlock, the list is left to its job. A wait for a lock ends after PostgreSQL's
+`lock_timeout`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

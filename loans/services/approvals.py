@@ -21,6 +21,7 @@ from loans.services.refunds import mark_refund_paid
 from loans.services.settlement import settle_ahead_of_turn
 from loans.services.staff_overrides import record_money
 from peerloans.database.clock import database_now
+from peerloans.wording import instant_text
 
 # The acts that may need approval, by the names of their staff actions.
 SERVICES: Mapping[str, Callable[..., object]] = {
@@ -109,7 +110,8 @@ def _lock_waiting(request_id: int, actor: Actor, now: datetime | None) -> tuple[
     at = locks.lock_loans(loan_ids=[loan_id], now=now).at
     request = ApprovalRequest.objects.select_related("review_item").get(pk=request_id)
     if request.state != "waiting":
-        raise IllegalTransition(f"It was {request.state} at {request.decided_at}.", state=request.state)
+        when = f" at {instant_text(request.decided_at)}" if request.decided_at else ""
+        raise IllegalTransition(f"It was {request.state}{when}.", state=request.state)
     if request.requested_by_id == actor.user_id:
         raise NotPermitted("You requested it yourself. Another member of staff decides.")
     return request, at

@@ -13,7 +13,7 @@ from peerloans.database.clock import database_now
 
 logger = logging.getLogger(__name__)
 
-BATCH_CLOSED = 100  # Loans whose history is summed up in one statement.
+LOANS_PER_STATEMENT = 100  # Loans whose history is summed up in one statement.
 DAYS_BACK = 10  # Past banking days that each run completes. If the job pauses for longer, the days before them stay missing.
 
 # The values come from history up to the end of the day, so it does not matter when the statement runs.
@@ -45,7 +45,7 @@ _INSERT_CLOSING_VALUES = """
 """
 
 
-def record_due_closing_values(now: datetime | None = None, *, batch: int = BATCH_CLOSED) -> int:
+def record_due_closing_values(now: datetime | None = None, *, batch: int = LOANS_PER_STATEMENT) -> int:
     """Record the missing closing values of the last banking days, for loans that were open or funded; return how many are new.
 
     They come from history, so a late run records the same values as one in time. A batch whose loans are busy is left for the next run.
@@ -62,8 +62,8 @@ def record_due_closing_values(now: datetime | None = None, *, batch: int = BATCH
 
 
 def _record(loan_ids: list[int], day: date, now: datetime | None) -> int:
-    # Only wait for running transactions: one that holds a loan may have an instant before the end of the day and commit later. A
-    # transaction that locks the loan after this has a later instant, so the statement needs no lock.
+    # To lock the loans and let them go waits for the transactions that hold them now: one of these may have an instant before the end of
+    # the day and commit after it. A transaction that locks a loan later has a later instant, so the statement needs no lock.
     with locks.short_transaction():
         locks.lock_loans(loan_ids=loan_ids, now=now)
     with connection.cursor() as cursor:

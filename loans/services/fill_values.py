@@ -1,5 +1,7 @@
 """Keep, of loans with a long history, what was settled, pending and reserved at the end of each minute in which something happened.
 
+A minute in which a batch ends gets a second value from the next batch; both are true at their instants.
+
 The page of a loan draws its fill curve from these values and from the history after them. A loan's transitions become visible in the
 order of their ids, since each is written under the loan's lock. So values up to the last visible one never change.
 """

@@ -87,7 +87,9 @@ def _why_not_open(offer: LoanOffer) -> str:
     if offer.loan.status == LoanStatus.UPCOMING and offer.loan.opens_at:
         return f"opens at {deadline_text(offer.loan.opens_at, year=True)}"
     closes_at = offer.loan.closes_at
-    return f"closed at {deadline_text(closes_at, year=True)}" if closes_at and closes_at <= offer.at else f"is {offer.loan.status}"
+    if offer.loan.status == LoanStatus.OPEN and closes_at and closes_at <= offer.at:
+        return f"closed at {deadline_text(closes_at, year=True)}"
+    return f"is {offer.loan.status}"
 
 
 def refuse_unless_investor_may_buy(reservation: Reservation, at: datetime) -> None:

@@ -15,7 +15,7 @@ MOST_CHARACTERS = 1000  # of a comment
 
 
 def take_review_item(*, review_item_id: int, owner_shown: int | None, actor: Actor, now: datetime | None = None) -> ReviewItem:
-    """Make the actor the owner of an open review item. A comment keeps it. A repeat changes nothing.
+    """Make the actor the owner of an open review item. A comment records it. A repeat changes nothing.
 
     `owner_shown` is the owner whom the actor saw; who takes an item from a colleague has seen that it is the colleague's.
 
@@ -35,7 +35,7 @@ def take_review_item(*, review_item_id: int, owner_shown: int | None, actor: Act
 
 
 def give_back_review_item(*, review_item_id: int, actor: Actor, now: datetime | None = None) -> ReviewItem:
-    """Leave an open review item of one's own without an owner. A comment keeps it. A repeat changes nothing.
+    """Leave an open review item of one's own without an owner. A comment records it. A repeat changes nothing.
 
     Raises:
         IllegalTransition: it is resolved, or has another owner.

@@ -25,7 +25,7 @@ from loans.selectors.reservations import last_event
 from loans.selectors.transfers import current_transfer
 from loans.services.bank_events import Notice, NoticeType, is_bank_event_recorded, record_bank_event
 from loans.services.refusals import refuse_expired, refuse_unless_investor_may_buy
-from peerloans.wording import deadline_text, dollars_text
+from peerloans.wording import deadline_text, dollars_text, instant_text
 
 
 def cancel_by_staff(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
@@ -62,13 +62,15 @@ def extend_reservation(
             raise IllegalTransition("Its money was received, so it has no deadline to extend.", state=reservation.state)
         earliest = max(work.at, reservation.expires_at or work.at)
         if expires_at <= earliest:
-            raise Invalid(f"Choose a time after {earliest}.")
+            raise Invalid(f"Choose a time after {instant_text(earliest)}.")
         work.change_reservation(reservation, ReservationEvent.EXTENDED, expires_at=expires_at)
         return reservation
 
 
 def accept_amount(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
-    """Lower the amount of a reservation to the smaller amount that was received, so that it is funded. A repeat changes nothing.
+    """Lower the amount of a reservation to the smaller amount that waits for it, so that it is funded. A repeat changes nothing.
+
+    That is what was received, less what the bank has paid out again by refunds that were void.
 
     Raises:
         IllegalTransition: no smaller amount waits.
@@ -81,14 +83,14 @@ def accept_amount(*, reservation_id: UUID, actor: Actor, reason: str, now: datet
         transfer = current_transfer(reservation)
         if reservation.funded_at and transfer and transfer.amount == reservation.amount and _was_accepted(reservation):
             return reservation
-        if not transfer or not transfer.moved or reservation.state != ReservationState.PENDING or reservation.funded_at:
+        if not transfer or reservation.waiting_money <= 0 or reservation.state != ReservationState.PENDING or reservation.funded_at:
             raise IllegalTransition("No smaller amount waits to be accepted.", state=reservation.state)
-        received, minimum = transfer.moved, work.loan.minimum
-        if received < minimum <= reservation.amount:
-            raise Invalid(f"{dollars_text(received)} was received, which is below the loan's minimum of {dollars_text(minimum)}.")
+        accepted, minimum = reservation.waiting_money, work.loan.minimum
+        if accepted < minimum <= reservation.amount:
+            raise Invalid(f"{dollars_text(accepted)} waits for it, which is below the loan's minimum of {dollars_text(minimum)}.")
         transfer.reservation = reservation
-        work.change_transfer(transfer, TransferEvent.ACCEPTED, received)
-        work.change_reservation(reservation, ReservationEvent.AMOUNT_ACCEPTED, amount=received)
+        work.change_transfer(transfer, TransferEvent.ACCEPTED, accepted)
+        work.change_reservation(reservation, ReservationEvent.AMOUNT_ACCEPTED, amount=accepted)
         work.change_reservation(reservation, ReservationEvent.FUNDED, funded_at=work.at, expires_at=None)
         send_after_commit(SETTLE_TASK, reservation.loan_id)
         return reservation
@@ -102,8 +104,8 @@ def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, no
     """Make a canceled reservation live again, with its old number in the queue, if so much is available. A repeat changes nothing.
 
     If its whole amount was received, it is funded again and its refund is voided. If its transfer is on the way, it has five new
-    banking days for its money; otherwise 24 new hours to start a transfer. The investor's limits do not keep staff from it; from then on it
-    counts in them.
+    banking days for its money; otherwise 24 new hours to start a transfer. The investor's limits do not hinder staff; afterwards the
+    reservation counts in them again.
 
     Raises:
         IllegalTransition: it is not canceled, or a refund of it was sent or paid.

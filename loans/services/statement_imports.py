@@ -35,7 +35,7 @@ class _Ended(Exception):
 def request_import(
     *, file_name: str, content: bytes, requested_by: str, send: Callable[[int], object], now: datetime | None = None
 ) -> StatementImport:
-    """Store the file and return the import, which `send` gets the id of after the transaction has committed."""
+    """Store the file and return the import. After the commit, `send` is called with its id."""
     at = database_now(now)
     with transaction.atomic():
         statement_import = StatementImport.objects.create(

@@ -122,13 +122,13 @@ class _Recorded:
         self.amounts_by_id = dict(BankEvent.objects.filter(pk__in=ids).values_list("pk", "amount"))
         transfers = Transfer.objects.filter(reference__in=references).select_related("reservation")
         self.money = {transfer.reference: _Money(transfer) for transfer in transfers}
-        self.events: dict[tuple[str, str, Decimal], list[BankEvent]] = defaultdict(list)
-        self.earlier_lines: dict[tuple[str, str, Decimal], list[BankEvent]] = defaultdict(list)
+        self.by_other_sources: dict[tuple[str, str, Decimal], list[BankEvent]] = defaultdict(list)
+        self.by_statements: dict[tuple[str, str, Decimal], list[BankEvent]] = defaultdict(list)
         booked = BankEvent.objects.filter(transfer__reference__in=self.money.keys(), confirms=None).exclude(answer="same")
         unconfirmed = booked.exclude(pk__in=ids).exclude(confirmations__source="statement").select_related("transfer")
         for event in unconfirmed.order_by("occurred_at", "pk"):
-            same_money = self.earlier_lines if event.source == "statement" else self.events
-            same_money[event.type, event.transfer.reference, event.amount].append(event)  # type: ignore[union-attr]
+            events = self.by_statements if event.source == "statement" else self.by_other_sources
+            events[event.type, event.transfer.reference, event.amount].append(event)  # type: ignore[union-attr]
 
     def classify(self, notice: Notice) -> tuple[Kind, str]:
         """Return the kind of a line, and the reason, which is empty where the kind says all. Count the line for those after it."""
@@ -140,13 +140,13 @@ class _Recorded:
         if money is None or money.is_refund != notice.type.startswith("refund"):
             return "unmatched", ""
         key = (notice.type, notice.reference, notice.amount)
-        if event := _take_near(self.events[key], notice.occurred_at):
+        if event := _take_near(self.by_other_sources[key], notice.occurred_at):
             return "known", f"from the bank's event {event.pk}"
         # The id of a line's event begins with the format of its statement (loans/statement_formats/lines.py).
-        own_format = notice.id.rpartition("-")[0]
-        others = [line for line in self.earlier_lines[key] if not line.pk.startswith(own_format)]
+        own_format = notice.id.rpartition("-")[0] + "-"
+        others = [line for line in self.by_statements[key] if not line.pk.startswith(own_format)]
         if line := _take_near(others, notice.occurred_at):
-            self.earlier_lines[key].remove(line)
+            self.by_statements[key].remove(line)
             return "doubtful", f"The same amount for {notice.reference} is booked from a statement in another format ({line.pk})."
         note = money.count(notice)
         return ("differing", note) if note else ("matched", "")

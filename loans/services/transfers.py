@@ -38,7 +38,7 @@ def apply_inbound_position(
     else:
         _change_reservation_and_refunds(work, transfer, before, after)
     if bank_event.type == "transfer.cleared":
-        return _outcome_of_clearing(work, transfer, after, bank_event, was_funded=was_funded)
+        return _outcome_of_clearing(work, transfer, before, after, bank_event, was_funded=was_funded)
     return _outcome_of_failure(work, transfer, after, bank_event)
 
 
@@ -112,6 +112,7 @@ def _revive(work: UnitOfWork, reservation: Reservation, position: InboundPositio
     is_funded = position.state == PaymentState.FUNDED
     # A reservation that had been funded had no deadline any more: its clock stood still.
     has_time = (deadline and deadline > work.at) or (is_funded and deadline_when_canceled(reservation) is None)
+    # Refunds that are still due can be voided, and lost dollars are not here.
     money_here = reservation.waiting_money - reservation.lost + work.dollars_of_due_refunds(reservation)
     if has_time and _fits(work, position.amount) and money_here >= (position.amount if is_funded else position.left):
         changes = {"funded_at": work.at} if is_funded else {"expires_at": deadline}
@@ -148,7 +149,7 @@ def _change_amount(work: UnitOfWork, reservation: Reservation, amount: Decimal) 
 
 
 def _fits(work: UnitOfWork, amount: Decimal) -> bool:
-    """Return whether the open loan has so many dollars free; also after its closing, since what was live then runs on."""
+    """Return whether the open loan has so many dollars free. Its closing does not matter: reservations that were live then go on."""
     loan = work.loan
     available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
     return loan.status == LoanStatus.OPEN and amount <= available
@@ -170,7 +171,9 @@ def _is_current(transfer: Transfer) -> bool:
 
 
 # --- Review items, and the outcome ----------------------------------------------------------------------------------
-def _outcome_of_clearing(work: UnitOfWork, transfer: Transfer, after: InboundPosition, bank_event: BankEvent, *, was_funded: bool) -> str:
+def _outcome_of_clearing(
+    work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition, bank_event: BankEvent, *, was_funded: bool
+) -> str:
     reservation = transfer.reservation
     if bank_event.confirms_id:
         return "confirmation"
@@ -181,7 +184,7 @@ def _outcome_of_clearing(work: UnitOfWork, transfer: Transfer, after: InboundPos
             work.add_review_item("possible_duplicate", detail, reservation, bank_event)
         return "possible_duplicate"
     if after.state == PaymentState.RETURNED:
-        _open_return_item(work, transfer, bank_event.amount)
+        _open_return_item(work, transfer, before.received + bank_event.amount - after.received)
         return "returned"
     if reservation.state not in {ReservationState.PENDING, ReservationState.SETTLED} or not _is_current(transfer):
         _open_late_money_item(work, transfer, bank_event)
@@ -313,6 +316,7 @@ def _bounce(work: UnitOfWork, refund: Transfer, amount: Decimal, occurred_at: da
     # Where the bank had paid too much and no more than the excess comes back, the refund stays paid.
     event = TransferEvent.BOUNCED if refund.moved - amount < refund.amount else TransferEvent.BOUNCED_IN_PART
     _change_refund(work, refund, event, amount, occurred_at)
-    detail = f"The refund {refund.reference} came back from the investor's bank. It is {refund.status} with {refund.outstanding} to pay."
+    came_back = f"The refund {refund.reference} came back from the investor's bank."
+    detail = f"{came_back} It is {refund.status} with {dollars_text(refund.outstanding)} to pay."
     work.add_review_item("refund_bounced", detail, reservation)
     return "bounced"

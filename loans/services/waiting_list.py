@@ -1,8 +1,8 @@
 """Let investors wait for a loan, leave its waiting list, or be removed by staff; and serve the lists: the job that runs each minute.
 
-Each unit of work serves the lists of its loans in the same transaction (`loans/ledger/unit_of_work.py`). The job serves those that no unit
-of work has served: the expire job freed dollars, an investor was locked, more were to be served than one transaction does, or an investor
-is within the limits again.
+Each unit of work serves the lists of its loans in the same transaction (`loans/ledger/unit_of_work.py`). The job serves what
+they have left, because the expire job freed dollars, an investor was locked, more were to be served than one transaction does, or an
+investor is within the limits again.
 """
 
 from datetime import datetime

@@ -465,12 +465,12 @@ class Model:
         reservation.deadline = until
 
     def accept_amount(self, reservation: Reservation) -> None:
-        received = reservation.payment.received
-        if reservation.was_accepted and reservation.funded and reservation.amount == received:
+        if reservation.was_accepted and reservation.funded and reservation.amount == reservation.expected:
             return
-        allow(reservation.state == "pending" and not reservation.funded and received > 0)
-        allow(received >= MINIMUM or reservation.is_closing_piece)
-        reservation.amount = reservation.expected = received
+        accepted = reservation.waiting
+        allow(reservation.state == "pending" and not reservation.funded and accepted > 0)
+        allow(accepted >= MINIMUM or reservation.is_closing_piece)
+        reservation.amount = reservation.expected = accepted
         reservation.funded = reservation.was_accepted = True
 
     def reinstate(self, reservation: Reservation) -> None:

@@ -252,3 +252,16 @@ def test_the_page_shows_both_and_what_is_not_known(client: Client) -> None:
     assert client.get(path, {"rule": "auction"}).status_code == 400
     assert client.get(path, {"overbooking_rate": "-1"}).status_code == 400
     assert client.get("/admin/loans/loan/0/what-if/").status_code == 404
+
+
+@pytest.mark.parametrize("payments", [[2_000], [1_000, 1_000], [500, 2_000]])
+def test_late_money_in_parts_is_played_as_late_money_in_one_payment(payments: list[int]) -> None:
+    loan = LoanFactory(amount=Decimal(10_000), settlement_rule="first_funded")
+    first, other = pending(loan, 2_000), pending(loan, 10_000)
+    money_comes(other)
+    settle_loans([loan.pk], now=NOON + timedelta(minutes=1))
+    assert fresh(first).cause == "loan_funded"
+    for minutes, payment in enumerate(payments, start=2):
+        money_comes(first, payment, now=NOON + timedelta(minutes=minutes))
+    played = what_if(loan.reference, rule="fifo", now=NOON + timedelta(days=30))
+    assert [change.would_get for change in played.changes] == [2_000, 8_000]

@@ -43,6 +43,10 @@ LATER = NOON + timedelta(minutes=1)
 DEADLINE = datetime(2026, 7, 9, 4, tzinfo=UTC)  # the end of the fifth banking day after NOON's: 2, 3, 6, 7 and 8 July
 
 
+def minute(number: int) -> datetime:
+    return NOON + timedelta(minutes=number)
+
+
 def refunds(reservation: Reservation) -> list[tuple[str, Decimal]]:
     found = reservation.transfers.filter(direction=Direction.REFUND).order_by("created_at", "amount")
     return [(refund.status, refund.amount) for refund in found]
@@ -679,3 +683,25 @@ def test_a_void_refund_that_is_paid_lowers_what_has_settled_also_where_the_amoun
     refund_goes_out(refund, now=LATER)
     after = fresh(reservation)
     assert (after.settled_amount, after.lost, fresh(loan).settled) == (Decimal("9999.99"), 0, Decimal("9999.99"))
+
+
+def test_what_staff_accept_lacks_what_void_refunds_paid_out() -> None:
+    reservation = pending(LoanFactory())
+    money_comes(reservation, 6_000, now=minute(1))
+    money_comes(reservation, 5_000, now=minute(3))
+    assert money_fails(reservation, 2_000, now=minute(4), occurred_at=minute(2)) == "returned"
+    assert refunds(reservation) == [("void", 1_000)]
+    refund_goes_out(reservation.transfers.get(direction="refund"), now=minute(5))
+    assert (fresh(reservation).received, fresh(reservation).waiting_money) == (9_000, 8_000)
+    accept_amount(reservation_id=reservation.pk, actor=STAFF, reason="by phone", now=minute(6))
+    accepted = fresh(reservation)
+    assert (accepted.amount, accepted.waiting_money, accepted.refunded, accepted.lost) == (8_000, 8_000, 1_000, 0)
+    assert accepted.funded_at == minute(6)
+
+
+def test_an_older_failure_takes_back_only_its_own_dollars_of_a_clearing() -> None:
+    reservation = pending(LoanFactory(minimum=Decimal(10_000)))
+    money_fails(reservation, 200, now=minute(2), occurred_at=minute(1))
+    assert money_comes(reservation, 10_000, now=minute(3), occurred_at=NOON) == "returned"
+    assert fresh(reservation).received == 9_800
+    assert "The bank took back $200.00 of" in ReviewItem.objects.get(kind="payment_returned").detail
