@@ -275,8 +275,7 @@ class UnitOfWork:
             self._add_to_limits(reservation.investor_id, unfunded)
         self._changed_loans[loan.pk] = loan
 
-        # History's dollars of an event: what the reservation has settled; where it settles nothing any more, what it had settled; where
-        # it never did, its amount. Closing values and the replay of history rely on it.
+        # The glossary says what the amount of a transition is. Closing values and the replay of history rely on it.
         amount = reservation.settled_amount or settled_before or reservation.amount
         self._record_reservation(reservation, event, from_state, amount, rule=rule)
         if loan.status == LoanStatus.FUNDED and loan.remaining:
