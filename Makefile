@@ -119,9 +119,9 @@ CLIENT := var/client
 .PHONY: client
 client: .venv/.tools ## the typed Python client of the API, as a package in var/client (pip install ./var/client)
 	@rm -rf $(CLIENT) && mkdir -p $(CLIENT)
-	@PATH="$(BIN):$$PATH" openapi-python-client generate --path tests/openapi.json --config docs/client/generator.yml --meta none \
+	@PATH="$(BIN):$$PATH" openapi-python-client generate --path tests/openapi.json --config docs/client/generator.yml --meta none --custom-template-path docs/client/templates \
 	  --output-path $(CLIENT)/peerloans_client
-	@cp docs/client/connection.py docs/client/webhooks.py $(CLIENT)/peerloans_client/
+	@cp docs/client/connection.py docs/client/sandbox.py docs/client/webhooks.py $(CLIENT)/peerloans_client/
 	@cp docs/client/pyproject.toml $(CLIENT)/ && touch $(CLIENT)/peerloans_client/py.typed
 
 .PHONY: bench

@@ -118,7 +118,8 @@ def addresses_of(host: str, port: int, is_allowed: Callable[[str], bool]) -> lis
     addresses = list(dict.fromkeys(str(socket_address[0]) for *_, socket_address in entries))
     for address in addresses:
         if not is_allowed(address):
-            raise Refused(f"{host} is {address}, which is not a public address.")
+            resolved = "" if host == address else f"is {address}, which "
+            raise Refused(f"{host} {resolved}is not a public address.")
     return addresses
 
 

@@ -217,8 +217,8 @@ CELERY_BEAT_SCHEDULER = "peerloans.scheduler:Scheduler"
 vars().update(env.mail_server("EMAIL_URL", in_debug="consolemail://"))
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.sender("EMAIL_FROM", in_debug="peerloans <loans@localhost>")
-# Investors choose the URLs of their endpoints, so these must not lead into our own network.
-WEBHOOKS_ALLOW_PRIVATE_NETWORKS = env.flag("WEBHOOKS_ALLOW_PRIVATE_NETWORKS", default=False)
+# Investors choose the URLs of their endpoints, so these must not lead into our own network; in debug it is that of the one who tries them.
+WEBHOOKS_ALLOW_PRIVATE_NETWORKS = env.flag("WEBHOOKS_ALLOW_PRIVATE_NETWORKS", default=DEBUG)
 
 # --- Time, language -------------------------------------------------------------------------------------------------
 LANGUAGE_CODE = "en-us"
@@ -301,7 +301,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
-    "WEBHOOKS": ["loans.api.schema.message"],
+    "WEBHOOKS": ["loans.api.schema.message", "loans.api.schema.test_message"],
     "ENUM_NAME_OVERRIDES": {
         "LoanStatus": "loans.domain.states.PUBLIC_STATUSES",
         "MessageType": "loans.notifications.messages.TYPES",

@@ -13,7 +13,7 @@ from peerloans.settings import *  # noqa: F403
 from peerloans.settings import CACHES, STORAGES
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
-DEBUG = False
+DEBUG = WEBHOOKS_ALLOW_PRIVATE_NETWORKS = False
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
 CACHES["default"]["KEY_PREFIX"] = f"test:{WORKER}"
 CACHES["default"]["OPTIONS"] |= {"SOCKET_CONNECT_TIMEOUT": 5, "SOCKET_TIMEOUT": 5}  # a busy machine is no fault

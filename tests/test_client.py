@@ -3,23 +3,31 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.hashers import make_password
 from standardwebhooks.webhooks import Webhook
 
-from loans.models import Reservation
+from loans.api import examples
+from loans.models import NamedToken, Reservation, Transfer, WebhookEndpoint
 from loans.notifications.messages import message_body
-from tests.factories import InvestorFactory, LoanFactory, UserFactory, reserved
+from peerloans.database.clock import database_now
+from tests.factories import NOON, InvestorFactory, LoanFactory, UserFactory, reserved
+from tests.loans.api.test_api_page import bank
 
 ROOT = Path(__file__).parents[1]
+SITE_WITH_CLOCK = "tests.loans.api.test_api_page"
 SECRETS = ["whsec_b2xkb2xkb2xkb2xkb2xkb2xk", "whsec_bmV3bmV3bmV3bmV3bmV3bmV3"]
 
 
@@ -39,30 +47,139 @@ def run(folder: Path, program: str) -> str:
     return ended.stdout
 
 
-def story() -> str:
-    (program,) = re.findall(r"```python\n(from peerloans_client.*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
-    return program
+def stories() -> list[str]:
+    """The programs of the page that use the client: the first steps, and the bot."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
+    return [block for block in blocks if "peerloans_client" in block]
 
 
-def test_the_client_and_the_story_are_typed(client_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "story.py").write_text(story())
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(tmp_path / "story.py")]
+def test_the_client_and_the_stories_are_typed(client_folder: Path, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("first_steps.py", "bot.py")]
+    for file, program in zip(files, stories(), strict=True):
+        file.write_text(program)
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), *map(str, files)]
     environment = os.environ | {"MYPYPATH": str(client_folder)}
     ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_story_of_the_page(client_folder: Path, live_server) -> None:  # type: ignore[no-untyped-def]
+def test_the_first_steps_of_the_page(client_folder: Path, live_server) -> None:  # type: ignore[no-untyped-def]
     investor = InvestorFactory(user=UserFactory(username="investor1", password=make_password("demo")))
     LoanFactory(now=None, title="Bungalow on Doctors Lake")
-    printed = run(client_folder, story().replace("http://localhost:8000", live_server.url))
+    printed = run(client_folder, stories()[0].replace("http://localhost:8000", live_server.url))
     reservation = Reservation.objects.get(investor=investor)
     assert (reservation.state, reservation.amount) == ("pending", 5_000)
     assert printed.splitlines() == [
         f"Write on the payment: {reservation.transfers.get().reference}",
         f"Number in the queue: {reservation.number}",
     ]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def run_beside_the_bank(folder: Path, program: str) -> list[str]:
+    """Run a program while the sandbox bank and the worker do their part, and return the lines that it prints."""
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            for _ in range(600):
+                bank()
+                if process.poll() is not None:
+                    break
+                time.sleep(0.1)
+        finally:
+            process.kill()
+        printed, complaints = process.communicate()
+    assert process.returncode == 0, complaints
+    return printed.splitlines()
+
+
+@pytest.mark.usefixtures("clock_put_back")
+def test_the_bot_of_the_page(transactional_db: None, client_folder: Path, live_server: Any, settings: Any) -> None:
+    settings.DEBUG = settings.WEBHOOKS_ALLOW_PRIVATE_NETWORKS = True
+    settings.ROOT_URLCONF = SITE_WITH_CLOCK
+    investor = InvestorFactory(user=UserFactory(username="investor1", password=make_password("demo")))
+    scarce = LoanFactory(now=None, title="Bungalow on Doctors Lake", overbooking_rate=Decimal(0))
+    reserved(scarce, scarce.amount - 3_000, now=database_now(None))
+    plenty = LoanFactory(now=None, title="Cabin at the Lake")
+    closed = LoanFactory(title="House by the Lake", closes_at=NOON + timedelta(days=1))
+    program = stories()[1].replace("http://localhost:8000", live_server.url).replace("8001", str(free_port()))
+
+    killed_after_the_first_payment = program[: program.index("page = take")] + "    break\n"
+    run_beside_the_bank(client_folder, killed_after_the_first_payment)
+    assert Transfer.objects.filter(reservation__investor=investor).count() == 1
+    WebhookEndpoint.objects.update(enabled=False)  # the next run makes one with another secret
+    printed = run_beside_the_bank(client_folder, program)
+    assert Transfer.objects.filter(reservation__investor=investor).count() == Reservation.objects.filter(investor=investor).count() == 2
+    settled = {reservation.loan.reference: reservation for reservation in Reservation.objects.filter(investor=investor)}
+    assert {reference: (own.state, own.settled_amount) for reference, own in settled.items()} == {
+        scarce.reference: ("settled", 3_000),
+        plenty.reference: ("settled", 5_000),
+    }
+    assert closed.reference not in settled
+    outcomes = [line for line in printed if not line.startswith("Webhook: ")]
+    assert sorted(outcomes) == sorted([f"{scarce.reference} settled 3000.00", f"{plenty.reference} settled 5000.00"])
+    assert {f"Webhook: reservation.{step}" for step in ("transfer_started", "funded")} <= set(printed)
+    assert {scope for token in NamedToken.objects.filter(user=investor.user) for scope in token.scopes} == {"read", "reserve"}
+
+
+@pytest.mark.usefixtures("clock_put_back")
+def test_the_clock_of_a_sandbox_moves_once_for_a_repeat(
+    transactional_db: None, client_folder: Path, live_server: Any, settings: Any
+) -> None:
+    settings.DEBUG = True
+    settings.ROOT_URLCONF = SITE_WITH_CLOCK
+    program = f"""
+from datetime import datetime, timedelta
+from peerloans_client.connection import Refused, connect
+from peerloans_client.sandbox import move_clock, now
+me = connect("{live_server.url}", "none")
+later = now(me) + timedelta(hours=30)
+for _ in range(2):
+    print(timedelta() <= move_clock(me, later) - later < timedelta(hours=1))
+try:
+    move_clock(me, datetime.max.replace(tzinfo=later.tzinfo))
+except Refused as refused:
+    print(refused.problem.code)
+"""
+    assert run(client_folder, program).split() == ["True", "True", "invalid"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refused_order_of_a_batch_is_a_problem(client_folder: Path, live_server: Any) -> None:
+    InvestorFactory(user=UserFactory(username="investor1", password=make_password("demo")))
+    program = f"""
+from peerloans_client.api.reservations import batch_create
+from peerloans_client.connection import Refused, log_in, take
+from peerloans_client.models import Batch, BatchCreate, Order, Problem
+me = log_in("{live_server.url}", "investor1", "demo")
+order = Order(loan="PL-9999", amount="1000.00")
+(outcome,) = take(Batch, batch_create.sync(client=me, body=BatchCreate(orders=[order]))).results
+print(isinstance(outcome.problem, Problem) and outcome.problem.code)
+for body in BatchCreate(orders=[order, order], all_or_nothing=True), BatchCreate(orders=[Order(loan="PL-9999", amount="no")]):
+    try:
+        take(Batch, batch_create.sync(client=me, body=body))
+    except Refused as refused:
+        print(refused.problem.code, refused.problem.index or 0, "Give dollars" in str(refused))
+"""
+    assert run(client_folder, program).splitlines() == ["not_found", "not_found 0 False", "invalid 0 True"]
+
+
+def test_values_that_this_version_does_not_know_are_passed_on(client_folder: Path) -> None:
+    event = examples.FEED_EVENT | {"type": "reservation.renamed", "new_field": 1}
+    program = f"""
+from peerloans_client.models import FeedEvent
+print(FeedEvent.from_dict({event!r}).type_)
+"""
+    assert run(client_folder, program).strip() == "reservation.renamed"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -123,6 +240,34 @@ except Refused as refused:
     assert len(Busy.keys) == 3
     assert len(set(Busy.keys)) == 1
     assert Busy.keys[0]
+
+
+def test_a_request_for_a_secret_is_not_sent_again_after_it_arrived(client_folder: Path, busy_server: str) -> None:
+    program = f"""
+import httpx
+from peerloans_client.api.auth import named_token_create
+from peerloans_client.connection import connect
+from peerloans_client.models import NamedTokenCreate
+try:
+    named_token_create.sync(client=connect("{busy_server}", "token"), body=NamedTokenCreate(name="Bot", scopes=["read"]))
+except httpx.TransportError:
+    print("unknown")
+"""
+    assert run(client_folder, program).strip() == "unknown"
+    assert len(Busy.keys) == 1
+
+
+def test_the_message_of_a_test_is_read(client_folder: Path) -> None:
+    body, at = json.dumps(examples.TEST_MESSAGE), datetime.now(UTC)
+    headers = {"Webhook-Id": "msg-1", "Webhook-Timestamp": str(int(at.timestamp()))}
+    headers["Webhook-Signature"] = Webhook(SECRETS[0]).sign("msg-1", at, body)
+    program = f"""
+from peerloans_client.models import TestMessage
+from peerloans_client.webhooks import read_webhook
+message = read_webhook({body.encode()!r}, {headers!r}, {SECRETS!r})
+print(isinstance(message, TestMessage) and message.data.endpoint)
+"""
+    assert run(client_folder, program).strip() == str(examples.TEST_MESSAGE["data"]["endpoint"])
 
 
 @pytest.mark.django_db

@@ -13,6 +13,9 @@ from peerloans_client.models import Problem, Token, TokenCreate
 KEY = "Idempotency-Key"
 ATTEMPTS = 6
 FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 0.5, 30.0
+# The ends of the paths whose POST makes a secret. It takes no key, so sent twice it would make two.
+MAKE_SECRETS = ("/tokens/", "/webhook-endpoints/", "/rotate/")
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 GATEWAY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 
 Answer = TypeVar("Answer")
@@ -22,7 +25,7 @@ class Refused(Exception):
     """The API refused a request. `problem.code` is the reason for a program, `problem.detail` for a person."""
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.detail)
+        super().__init__(f"{problem.detail} {problem.errors.to_dict()}" if problem.errors else problem.detail)
         self.problem = problem
 
 
@@ -44,19 +47,24 @@ class RetryingTransport(httpx.HTTPTransport):
     """Sends a request again that was not decided: the network failed, or the server asks to come back later.
 
     Each POST has an Idempotency-Key and keeps it, so that the server decides it once, however often it arrives.
+    A request for a new secret is sent again only if the server cannot have carried it out. Else the error of httpx is raised.
     """
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if request.method == "POST" and KEY not in request.headers:
             request.headers[KEY] = str(uuid4())
+        makes_secret = request.method == "POST" and request.url.path.endswith(MAKE_SECRETS)
         for attempt in range(ATTEMPTS - 1):
             wait_seconds = min(FIRST_WAIT_SECONDS * 2**attempt, MOST_WAIT_SECONDS)
             try:
                 response = super().handle_request(request)
-            except httpx.TransportError:
+            except httpx.TransportError as error:
+                if makes_secret and not isinstance(error, NOT_SENT):
+                    raise
                 time.sleep(wait_seconds)
                 continue
-            if "Retry-After" not in response.headers and response.status_code not in GATEWAY:
+            is_unknown = response.status_code in GATEWAY
+            if (makes_secret and is_unknown) or ("Retry-After" not in response.headers and not is_unknown):
                 return response
             response.close()
             time.sleep(min(float(response.headers.get("Retry-After", wait_seconds)), MOST_WAIT_SECONDS))

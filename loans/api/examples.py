@@ -192,6 +192,7 @@ MESSAGE = {
         "at": "2026-03-02T16:00:00Z",
     },
 }
+TEST_MESSAGE = {"type": "webhook.test", "timestamp": "2026-03-02T16:00:00Z", "data": {"endpoint": 7}}
 FEED_EVENT = {"id": "msg_f2a4c98cb46c51ea9be55b2c954195e5", **MESSAGE}
 
 # By code: a detail, and the data beside it.

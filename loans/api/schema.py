@@ -18,9 +18,9 @@ from rest_framework.permissions import IsAuthenticated
 
 from loans.api import examples
 from loans.api.authentication import IsInvestor, scope_of
-from loans.api.serializers import MoneyField
-from loans.domain.investor_limits import KINDS_OF_LIMITS
+from loans.api.serializers import MoneyField, ProblemSerializer
 from loans.domain.scopes import Scope
+from loans.notifications.endpoints import TEST_TYPE
 from loans.notifications.messages import TYPES
 from peerloans.api.caching import ConditionalView
 from peerloans.api.error_statuses import RETRY_AFTER_SECONDS, STATUSES
@@ -35,59 +35,6 @@ TITLES = {kind.code: kind.title for kind in Problem.__subclasses__()}
 def example_of(code: str) -> dict[str, Any]:
     detail, data = examples.PROBLEMS[code]
     return problem_document(code, detail, TITLES.get(code), **data)
-
-
-class ProblemSerializer(serializers.Serializer[Any]):
-    """A problem by RFC 9457, with a code for programs, and the data of that code."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    detail = serializers.CharField(help_text="The case at hand, in sentences for people.")
-    code = serializers.CharField(help_text="The kind of problem, stable, for programs.")
-    errors = serializers.DictField(  # type: ignore[assignment]
-        required=False, help_text="With `invalid`, by field. `non_field_errors` concern the whole body."
-    )
-    minimum = MoneyField(required=False, help_text="With `below_minimum`: the least that is accepted.")
-    available = MoneyField(required=False, help_text="With `over_limit`: the most that one reservation may take now.")
-    frees_at = serializers.DateTimeField(
-        required=False,
-        allow_null=True,
-        help_text="With `over_limit`: the next instant at which a reservation may lapse; null if none can. With `investor_limit`: when the "
-        "same reservation may be within the limit; null if that is not known.",
-    )
-    available_then = MoneyField(required=False, help_text="With `over_limit`: what would then be available.")
-    waiting_list = inline_serializer(
-        "WaitingListTotal",
-        {"entries": serializers.IntegerField(help_text="How many wait."), "dollars": MoneyField(help_text="For how many dollars.")},
-        required=False,
-        help_text="With `over_limit`: the loan's waiting list, which comes before you.",
-    )
-    limited = serializers.ChoiceField(
-        KINDS_OF_LIMITS,
-        required=False,
-        help_text="With `investor_limit`: what is limited. Your dollars whose money we have not received, on all loans or on this one, "
-        "or the reservations that you let go within 24 hours.",
-    )
-    limit = serializers.CharField(
-        required=False, help_text="With `investor_limit`: how much of it you may have, in dollars, or reservations with `let_go`."
-    )
-    used = serializers.CharField(required=False, help_text="With `investor_limit`: how much of the limit is taken.")
-    loan_status = serializers.CharField(required=False, help_text="With `loan_not_open`: the loan's status.")
-    state = serializers.CharField(required=False, help_text="With `illegal_transition` and `reservation_expired`: the present state.")
-    possible = serializers.ListField(
-        child=serializers.CharField(),
-        required=False,
-        help_text="With `illegal_transition`: the events that the present state allows.",
-    )
-    expired_at = serializers.DateTimeField(required=False, help_text="With `reservation_expired`: the deadline that has passed.")
-    needed_scope = serializers.CharField(
-        required=False, help_text="With `scope_missing`: the scope that the request needs, `read`, `reserve` or `account` (log-ins only)."
-    )
-    scopes = serializers.ListField(
-        child=serializers.CharField(), required=False, help_text="With `scope_missing`: the scopes of the token."
-    )
-    id = serializers.CharField(required=False, help_text="With `server_error`: the id of the fault in our log.")
 
 
 # --- Operations -----------------------------------------------------------------------------------------------------
@@ -361,7 +308,8 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     name = "bearer"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
-        return {"type": "http", "scheme": "bearer", "description": "A token from `POST /api/v1/auth/token/`."}
+        description = "A token from `POST /api/v1/auth/token/`, or a named one from `POST /api/v1/tokens/`."
+        return {"type": "http", "scheme": "bearer", "description": description}
 
 
 # --- Webhooks -------------------------------------------------------------------------------------------------------
@@ -382,11 +330,17 @@ MessageData = inline_serializer(
             help_text="The state after: of the refund if `type` begins with `refund.`, "
             "of the entry if it begins with `waiting_list.`, else of the reservation."
         ),
-        "amount": MoneyField(),
-        "expires_at": serializers.DateTimeField(allow_null=True),
+        "amount": MoneyField(
+            help_text="Of a reservation its amount after the event; with `reservation.settled`, and where what had settled is taken back, "
+            "the dollars that have settled, or had. Of a refund its dollars. With `waiting_list.placed` what the reservation takes, else "
+            "what the entry wants."
+        ),
+        "expires_at": serializers.DateTimeField(
+            allow_null=True, help_text="The reservation's deadline after the event; null if none runs."
+        ),
         "reference": serializers.CharField(allow_null=True, help_text="Of the transfer or refund that the event concerns."),
-        "method": serializers.CharField(allow_null=True),
-        "at": serializers.DateTimeField(),
+        "method": serializers.CharField(allow_null=True, help_text="With `reservation.transfer_started`: `ach` or `wire`, else null."),
+        "at": serializers.DateTimeField(help_text="When it happened."),
     },
 )
 MessageSerializer = inline_serializer(
@@ -395,6 +349,14 @@ MessageSerializer = inline_serializer(
         "type": serializers.ChoiceField(TYPES),
         "timestamp": serializers.DateTimeField(help_text="When it happened."),
         "data": MessageData,
+    },
+)
+TestMessageSerializer = inline_serializer(
+    "TestMessage",
+    {
+        "type": serializers.ChoiceField([TEST_TYPE]),
+        "timestamp": serializers.DateTimeField(help_text="When it was sent."),
+        "data": inline_serializer("TestMessageData", {"endpoint": serializers.IntegerField(help_text="The endpoint's id.")}),
     },
 )
 message = OpenApiWebhook(
@@ -410,5 +372,17 @@ message = OpenApiWebhook(
         request=MessageSerializer,
         responses={"2XX": OpenApiResponse(description="Received.")},
         examples=[OpenApiExample("As sent", value=examples.MESSAGE)],
+    ),
+)
+test_message = OpenApiWebhook(
+    "test_message",
+    extend_schema(
+        operation_id="test_message",
+        summary="Try out an endpoint",
+        description="Sent once when you test an endpoint, and signed like the messages about events. It reports nothing and is in no feed.",
+        tags=["webhooks"],
+        request=TestMessageSerializer,
+        responses={"2XX": OpenApiResponse(description="Received.")},
+        examples=[OpenApiExample("As sent", value=examples.TEST_MESSAGE)],
     ),
 )

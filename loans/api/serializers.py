@@ -11,9 +11,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, inline_serializer
 from rest_framework import serializers
 
+from loans.domain.investor_limits import KINDS_OF_LIMITS
 from loans.domain.limits import CENT, FIRST_YEAR, LAST_YEAR
 from loans.domain.scopes import NAMED_TOKEN_SCOPES
 from loans.domain.settlement_rules import RULES
@@ -99,7 +100,9 @@ class NamedTokenCreateSerializer(StrictSerializer):
 class WebhookEndpointCreateSerializer(StrictSerializer):
     """Where webhooks are to be sent."""
 
-    url = serializers.CharField(max_length=500, help_text="`https://…`, on a public network.")
+    url = serializers.CharField(
+        max_length=500, help_text="`https://…`, on a public network. A sandbox also takes `http://…`, and your own machine."
+    )
 
 
 class DryRunField(serializers.BooleanField):
@@ -409,9 +412,65 @@ class BatchedReservationSerializer(ReservationSerializer):
     id = serializers.UUIDField(allow_null=True, help_text="Null in a dry run.")
 
 
+class ProblemSerializer(serializers.Serializer):
+    """A problem by RFC 9457, with a code for programs, and the data of that code."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField(help_text="The case at hand, in sentences for people.")
+    code = serializers.CharField(help_text="The kind of problem, stable, for programs.")
+    errors = serializers.DictField(  # type: ignore[assignment]
+        required=False, help_text="With `invalid`, by field. `non_field_errors` concern the whole body."
+    )
+    minimum = MoneyField(required=False, help_text="With `below_minimum`: the least that is accepted.")
+    available = MoneyField(required=False, help_text="With `over_limit`: the most that one reservation may take now.")
+    frees_at = serializers.DateTimeField(
+        required=False,
+        allow_null=True,
+        help_text="With `over_limit`: the next instant at which a reservation may lapse; null if none can. With `investor_limit`: when the "
+        "same reservation may be within the limit; null if that is not known.",
+    )
+    available_then = MoneyField(required=False, help_text="With `over_limit`: what would then be available.")
+    waiting_list = inline_serializer(
+        "WaitingListTotal",
+        {"entries": serializers.IntegerField(help_text="How many wait."), "dollars": MoneyField(help_text="For how many dollars.")},
+        required=False,
+        help_text="With `over_limit`: the loan's waiting list, which comes before you.",
+    )
+    limited = serializers.ChoiceField(
+        KINDS_OF_LIMITS,
+        required=False,
+        help_text="With `investor_limit`: what is limited. Your dollars whose money we have not received, on all loans or on this one, "
+        "or the reservations that you let go within 24 hours.",
+    )
+    limit = serializers.CharField(
+        required=False, help_text="With `investor_limit`: how much of it you may have, in dollars, or reservations with `let_go`."
+    )
+    used = serializers.CharField(required=False, help_text="With `investor_limit`: how much of the limit is taken.")
+    loan_status = serializers.CharField(
+        required=False, help_text="With `loan_not_open`: the loan's status. It stays `open` after `closes_at` until staff decide."
+    )
+    state = serializers.CharField(required=False, help_text="With `illegal_transition` and `reservation_expired`: the present state.")
+    possible = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="With `illegal_transition`: the events that the present state allows.",
+    )
+    expired_at = serializers.DateTimeField(required=False, help_text="With `reservation_expired`: the deadline that has passed.")
+    needed_scope = serializers.CharField(
+        required=False, help_text="With `scope_missing`: the scope that the request needs, `read`, `reserve` or `account` (log-ins only)."
+    )
+    scopes = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="With `scope_missing`: the scopes of the token."
+    )
+    index = serializers.IntegerField(required=False, help_text="In the answer to a batch with `all_or_nothing`: the refused order, from 0.")
+    id = serializers.CharField(required=False, help_text="With `server_error`: the id of the fault in our log.")
+
+
 class BatchOutcomeSerializer(serializers.Serializer):
     reservation = BatchedReservationSerializer(allow_null=True, help_text="What was reserved; null where it was refused.")
-    problem = serializers.DictField(allow_null=True, help_text="The problem that a single request would be answered with; else null.")
+    problem = ProblemSerializer(allow_null=True, help_text="The problem that a single request would be answered with; else null.")
 
 
 class BatchSerializer(serializers.Serializer):

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-import orjson
 from django.core.cache import cache
 from django.db import transaction
 from django.db.models import QuerySet
@@ -15,8 +14,10 @@ from loans.models import Delivery, DeliveryStatus, Investor, WebhookEndpoint
 from loans.models.fields import new_secret
 from loans.notifications import webhooks
 from peerloans import safe_http
+from peerloans.api.renderers import as_json
 from peerloans.database.clock import database_now
 
+TEST_TYPE = "webhook.test"
 MOST_ENABLED = 5
 BOTH_SECRETS_FOR = timedelta(days=1)
 TEST_SECONDS = 5.0  # A test holds a thread of the web server while it waits for the endpoint.
@@ -79,7 +80,8 @@ def send_test(*, investor_id: int, endpoint_id: int) -> str:
     endpoint = endpoint_of(investor_id, endpoint_id)
     with _one_at_a_time(investor_id):
         at = database_now(None)
-        body = orjson.dumps({"type": "webhook.test", "timestamp": at.isoformat(), "data": {"endpoint": endpoint.pk}}).decode()
+        content = {"type": TEST_TYPE, "timestamp": at, "data": {"endpoint": endpoint.pk}}
+        body = as_json(content).decode()
         try:
             webhooks.send(url=endpoint.url, secrets=endpoint.secrets(at), message_id=f"msg_{uuid4().hex}", body=body, seconds=TEST_SECONDS)
         except (safe_http.Refused, safe_http.Failed) as error:

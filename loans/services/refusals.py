@@ -28,7 +28,7 @@ def refuse_unless_offered(offer: InvestorOffer, amount: Decimal, least: Decimal)
     refuse_below_minimum(loan, amount)
     if amount > offer.available:
         freed = f"up to {dollars_text(offer.available_then)} may be available"
-        then = f" After {deadline_text(offer.frees_at)} {freed}." if offer.frees_at else ""
+        then = f" After {deadline_text(offer.frees_at)} {freed}." if offer.frees_at and offer.available_then else ""
         waiting = f" {loan.waiting_entries} on its waiting list come first." if loan.waiting_entries else ""
         raise OverLimit(
             f"{dollars_text(least)} is more than the {dollars_text(offer.available)} available of {loan.reference}.{waiting}{then}",

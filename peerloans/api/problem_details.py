@@ -38,6 +38,8 @@ BODY_REFUSED = {
     "too_slow": "The body of the request did not arrive in time.",
 }
 NON_FIELD = "non_field_errors"
+# Of the codes of which some errors come from libraries, and some from the apps with the same title.
+TITLES = {"invalid": "Invalid request", "not_found": "Not found", "permission_denied": "Not permitted"}
 
 
 def problem_document(code: str, detail: str, title: str | None = None, **data: Any) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def problem_document(code: str, detail: str, title: str | None = None, **data: A
     status = STATUSES[code]
     document = {
         "type": f"urn:problem-type:peerloans:{code}",
-        "title": title or HTTPStatus(status).phrase,
+        "title": title or TITLES.get(code) or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "code": code,

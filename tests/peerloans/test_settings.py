@@ -51,6 +51,13 @@ def test_the_variables_called_required_are_those_a_start_needs() -> None:
     assert required == ENVIRONMENT.keys() - {"PATH"}
 
 
+@pytest.mark.parametrize(("environment", "allowed"), [(ENVIRONMENT, "False"), ({"DEBUG": "1", "PATH": ENVIRONMENT["PATH"]}, "True")])
+def test_webhooks_reach_private_networks_only_in_debug(environment: dict[str, str], allowed: str) -> None:
+    program = "from peerloans import settings; print(settings.WEBHOOKS_ALLOW_PRIVATE_NETWORKS)"
+    process = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert process.stdout.strip() == allowed, process.stderr
+
+
 def test_a_deployment_with_only_required_variables_passes_djangos_check() -> None:
     process = manage(ENVIRONMENT, "check", "--deploy", "--fail-level", "WARNING")
     assert process.returncode == 0, process.stderr

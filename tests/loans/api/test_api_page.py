@@ -21,11 +21,13 @@ from loans.demo import sandbox_bank
 from loans.demo.sandbox_bank import Habits, notices
 from loans.models import Loan, User, WebhookEndpoint
 from loans.notifications import deliveries
+from loans.notifications.messages import TYPES, message_body
 from loans.services.bank_events import Notice, record_bank_event
 from loans.services.settlement import settle_due
 from peerloans import urls
+from peerloans.api.renderers import as_json
 from peerloans.database.clock import database_now
-from tests.factories import InvestorFactory
+from tests.factories import InvestorFactory, LoanFactory, reserved
 from tests.loans.notifications.listener import Listener
 
 PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
@@ -114,6 +116,16 @@ def test_the_commands_give_the_answers_of_the_page(transactional_db: None, live_
         assert outline(answer) == outline(expected), command
         if "bank-events" in command:
             jobs()
+
+
+def test_the_page_has_each_type_of_message_and_the_message_as_it_is_sent(transactional_db: None) -> None:
+    (table,) = re.findall(r"^\| `type` \| what it says \|\n\| --- \| --- \|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+    assert sorted(name for row in table.splitlines() for name in re.findall(r"`([a-z_]+\.[a-z_]+)`", row.split(" | ")[0])) == sorted(TYPES)
+    (shown,) = re.findall(r'^\{"type":"reservation\.settled".*$', PAGE, re.MULTILINE)
+    reservation = reserved(LoanFactory())
+    sent = json.loads(as_json(message_body(reservation.transitions.get(), reservation)))
+    assert list(json.loads(shown)) == list(sent)
+    assert list(json.loads(shown)["data"]) == list(sent["data"])
 
 
 # --- A program --------------------------------------------------------------------------------------------------------

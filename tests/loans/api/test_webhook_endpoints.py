@@ -9,6 +9,7 @@ from django.core.cache import cache
 from django.utils import timezone
 from standardwebhooks import Webhook
 
+from loans.api import examples
 from loans.models import Delivery, Loan, WebhookEndpoint
 from loans.notifications import deliveries, outbox
 from loans.notifications.endpoints import MOST_ENABLED
@@ -70,7 +71,9 @@ def test_a_test_message_says_what_came_of_it(investor: Caller, listener: Listene
     test = f"webhook-endpoints/{WebhookEndpoint.objects.get().pk}/test/"
     assert investor.post(test).json() == {"delivered": True, "error": None}
     ((headers, body),) = listener.got
-    assert Webhook(secret).verify(body, headers)["type"] == "webhook.test"
+    message = Webhook(secret).verify(body, headers)
+    assert message == examples.TEST_MESSAGE | {"timestamp": message["timestamp"], "data": {"endpoint": WebhookEndpoint.objects.get().pk}}
+    assert message["timestamp"].endswith("Z")
     listener.status = 503
     assert investor.post(test).json() == {"delivered": False, "error": "The answer was 503."}
     cache.add(f"webhook-test:{investor.investor.pk}", 1)  # as if another were under way

@@ -144,6 +144,18 @@ def test_what_waits_is_available_to_nobody_else() -> None:
     reserved(loan, 10_000)
 
 
+def test_a_refusal_promises_no_dollars_that_the_list_takes_first() -> None:
+    loan = LoanFactory(overbooking_rate=Decimal(0))
+    reserved(loan, loan.amount)
+    with pytest.raises(OverLimit, match=r"After .* may be available"):
+        reserved(loan, 1_000)
+    waiting(loan, loan.amount)
+    with pytest.raises(OverLimit) as refusal:
+        reserved(loan, 1_000)
+    assert refusal.value.data["available_then"] == 0
+    assert str(refusal.value).endswith("1 on its waiting list come first.")
+
+
 def test_a_newcomer_gets_what_lapsed_only_behind_the_list() -> None:
     """Nothing has swept the reservation that lapsed. The newcomer's request does, and serves the list before it."""
     loan = full_loan()

@@ -13,7 +13,7 @@ from rest_framework import exceptions, serializers
 
 import cbsa.errors
 import loans.domain.errors
-from loans.domain.errors import Busy, OverLimit
+from loans.domain.errors import Busy, Invalid, NotFound, NotPermitted, OverLimit
 from peerloans.api import problem_details
 from peerloans.api.error_statuses import STATUSES
 from peerloans.errors import Problem
@@ -62,6 +62,21 @@ def test_every_problem_has_a_status(app: ModuleType) -> None:
     codes = {kind.code for kind in vars(app).values() if isinstance(kind, type) and issubclass(kind, Problem) and kind is not Problem}
     assert codes
     assert codes <= STATUSES.keys()
+
+
+@pytest.mark.parametrize("app", [loans.domain.errors, cbsa.errors])
+def test_a_code_has_one_title_whether_an_app_or_a_library_refuses(app: ModuleType) -> None:
+    kinds = [kind for kind in vars(app).values() if isinstance(kind, type) and issubclass(kind, Problem) and kind is not Problem]
+    titles = problem_details.TITLES
+    assert {kind.code: kind.title for kind in kinds if kind.code in titles}.items() <= titles.items()
+
+
+@pytest.mark.parametrize(
+    ("library", "own"), [(invalid(), Invalid("No.")), (Http404(), NotFound("No.")), (PermissionDenied(), NotPermitted("No."))]
+)
+def test_an_error_of_a_library_has_the_title_of_ours(library: Exception, own: Problem) -> None:
+    titles = {problem_details.exception_handler(error, {}).data["title"] for error in (library, own)}
+    assert titles == {own.title}
 
 
 def test_data_and_headers() -> None:
