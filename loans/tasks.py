@@ -1,4 +1,4 @@
-"""The background jobs. Each calls one service, and returns the line that the worker logs.
+"""The background jobs. Each calls one service, and returns the line that the worker logs, at level DEBUG if every count in it is 0.
 
 A job may run late, twice, or at the same time as itself; a worker acknowledges it at its end, so that the job of a killed worker is
 handed out again. `loans/migrations/0003_schedules.py` writes the default schedules into the database, and staff edit them in the admin.

@@ -330,6 +330,7 @@ LOGGING = {
         "plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
         "json": {"()": "peerloans.monitoring.logging.JSONFormatter"},
     },
+    "filters": {"quiet_jobs": {"()": "peerloans.monitoring.logging.QuietJobs"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain" if DEBUG else "json"}},
     "loggers": {
         # Only the root's handler logs. A client's error is answered and not logged.
@@ -339,6 +340,7 @@ LOGGING = {
         "django.security": {"level": "CRITICAL"},
         # axes would log user names and addresses. Staff see them in the admin.
         "axes": {"level": "CRITICAL"},
+        **{name: {"filters": ["quiet_jobs"]} for name in ("celery.beat", "celery.worker.strategy", "celery.app.trace")},
         # In debug, one line for each request would hide everything else.
         "peerloans.monitoring.logging": {"level": "WARNING" if DEBUG else "NOTSET"},
     },

@@ -251,7 +251,9 @@ class Cluster:
         wait_for(name, lambda: socket.create_connection(("127.0.0.1", self.ports[name]), 1).close() is None)
 
     def start_celery(self, name: str, *words: str) -> None:
-        self.start(name, sys.executable, "-m", "celery", "-A", "peerloans.celery", *words, "--loglevel", "INFO")
+        # Only at level DEBUG does beat's log name each job that it sends.
+        level = "DEBUG" if "beat" in words else "INFO"
+        self.start(name, sys.executable, "-m", "celery", "-A", "peerloans.celery", *words, "--loglevel", level, LOG_LEVEL=level)
 
 
 def _counts(sentinel: Any) -> tuple[int, int]:

@@ -6,14 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from celery import current_app
+from celery import current_app, signals
+from celery.app import trace
+from celery.worker import strategy
 from django.db import DatabaseError, connection
 from django.test import Client
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
 from loans import tasks
 from loans.models import User
+from peerloans.job_runs import results
 from peerloans.monitoring.logging import JSONFormatter, _clear_request_id, _set_request_id, request_id
+from peerloans.scheduler import Entry, Scheduler
 from tests.factories import InvestorFactory, LoanFactory
 
 
@@ -131,3 +136,66 @@ def test_the_log_of_an_investors_requests_holds_no_names_and_no_secrets(transact
 def test_a_wrong_host_name_writes_no_traceback(client: Client, lines: list[str], host: str) -> None:
     assert client.get("/api/v1/auth/token/", headers={"Host": host}).status_code == 400
     assert [json.loads(line)["level"] for line in lines] == ["INFO"]
+
+
+# --- The lines of jobs ------------------------------------------------------------------------------------------------
+def messages(lines: list[str], logger: str) -> list[str]:
+    return [line["message"] for line in map(json.loads, lines) if line["logger"] == logger]
+
+
+def test_a_run_that_had_nothing_to_do_has_no_line_and_is_counted(db: None, lines: list[str]) -> None:
+    before = results()
+    for task in (tasks.open_announced, tasks.expire, tasks.deliver):
+        assert task.apply().successful()
+        runs = results()[task.name].successes - (before[task.name].successes if task.name in before else 0)
+        assert runs == 1
+    assert messages(lines, "celery.app.trace") == []
+
+
+def test_a_run_that_did_something_or_failed_has_its_line(db: None, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "open_announced_loans", lambda: 10)
+    tasks.open_announced.apply()
+    monkeypatch.setattr(tasks, "open_announced_loans", lambda: 1 // 0)
+    tasks.open_announced.apply(throw=False)
+    did, failed = messages(lines, "celery.app.trace")
+    assert did.endswith("'10 loans were opened.'")
+    assert "ZeroDivisionError" in failed
+
+
+@pytest.mark.parametrize(
+    ("line", "quiet"),
+    [
+        ("0 loans were opened.", True),
+        ("0 idempotency keys and 0 tokens were deleted.", True),
+        ("0 messages were sent, 1 failed and are tried again, 0 were given up.", False),
+        ("100 values were refreshed, 0 had drifted.", False),
+        ("Statement 20 is booked.", False),
+        ("Request 7 waits for no worker.", False),
+    ],
+)
+def test_a_line_is_quiet_if_all_that_it_counts_is_0(lines: list[str], line: str, quiet: bool) -> None:
+    trace.info(trace.LOG_SUCCESS, {"id": "1", "name": "job", "runtime": 0.1, "return_value": repr(line)})
+    assert bool(messages(lines, "celery.app.trace")) is not quiet
+
+
+def test_at_level_debug_every_line_is_there(lines: list[str]) -> None:
+    logging.getLogger().setLevel(logging.DEBUG)
+    strategy.logger.info(trace.LOG_RECEIVED, {"id": "1", "name": "job"})
+    trace.info(trace.LOG_SUCCESS, {"id": "1", "name": "job", "runtime": 0.1, "return_value": "'0 loans were opened.'"})
+    logging.getLogger().setLevel(logging.INFO)
+    strategy.logger.info(trace.LOG_RECEIVED, {"id": "2", "name": "job"})
+    assert [(line["level"], line["message"].split()[1]) for line in map(json.loads, lines)] == [("DEBUG", "job[1]"), ("DEBUG", "job[1]")]
+
+
+def test_beat_has_no_line_for_each_job_that_it_sends(db: None, lines: list[str]) -> None:
+    sent: list[str] = []
+
+    def note(sender: str, **_: Any) -> None:
+        sent.append(sender)
+
+    signals.after_task_publish.connect(note)
+    scheduler = Scheduler(current_app, lazy=True)
+    scheduler.apply_entry(Entry(PeriodicTask.objects.get(task=tasks.open_announced.name), app=current_app))
+    signals.after_task_publish.disconnect(note)
+    assert sent == [tasks.open_announced.name]
+    assert messages(lines, "celery.beat") == []
