@@ -242,6 +242,7 @@ STORAGES = {
 
 # --- Accounts -------------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "loans.User"
+PASSWORD_RESET_TIMEOUT = 3 * 24 * 60 * 60  # seconds in which an invited colleague chooses a password
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation." + name, "OPTIONS": options}
     for name, options in (

@@ -180,6 +180,7 @@ ADMIN = {
     "admin/logout/": f"{AWAY} 405 405 405 405",
     "admin/second-factor/": f"{AWAY} 200 200 200 200",
     "admin/search/": f"{AWAY} 200 200 200 200",
+    "admin/invitation/<uidb64>/<token>/": "200 200 200 200 200 200 200",  # it says that the invitation is not valid
     "admin/password_change/": f"{AWAY} 200 200 200 200",
     "admin/password_change/done/": f"{AWAY} 200 200 200 200",
     "admin/autocomplete/": f"{AWAY} 403 403 403 403",  # needs the name of a field
@@ -228,7 +229,16 @@ MODELS = {
     "loans/webhookendpoint": ("SAOR", "OR", "OR", NOBODY),
 }
 LETTERS = {"no group": "-", "Support": "S", "Auditors": "A", "Operations": "O", "superuser": "R"}
-PAGES = ("", "add/", "csv/", "<path:object_id>/", "<path:object_id>/change/", "<path:object_id>/delete/", "<path:object_id>/history/")
+PAGES = (
+    "",
+    "add/",
+    "csv/",
+    "views/",
+    "<path:object_id>/",
+    "<path:object_id>/change/",
+    "<path:object_id>/delete/",
+    "<path:object_id>/history/",
+)
 # Pages of one model only, and who may get and post them.
 ALONE = {
     "admin/loans/loan/<int:loan_id>/what-if/": "SAOR",
@@ -237,6 +247,7 @@ ALONE = {
     "admin/loans/reviewitem/<int:item_id>/comment/": "SOR",
     "admin/loans/loan/overbooking/": "SAOR",
     "admin/loans/user/<id>/password/": "R",
+    "admin/loans/user/invite/": "R",
     "admin/cbsa/dataset/prune/": "OR",
     "admin/cbsa/dataset/<int:pk>/activate/": "OR",
     "admin/cbsa/importrequest/<int:pk>/cancel/": "OR",

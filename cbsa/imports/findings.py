@@ -1,4 +1,7 @@
-"""Collect what the checks of an import find: bad rows and warnings. Too many bad rows refuse the import."""
+"""Collect what the checks of an import find: bad rows and warnings. Too many bad rows refuse the import.
+
+cbsa/imports/changes.py refuses a dataset that would lose or move too many ZIPs.
+"""
 
 from collections import defaultdict
 from dataclasses import dataclass, field

@@ -6,7 +6,8 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 
 # These register pages of their own, which must be there before they can be unregistered below.
@@ -18,6 +19,7 @@ from knox import admin as knox_admin  # noqa: F401
 from knox.models import AuthToken
 
 from loans.admin.search import words_of
+from loans.admin.staff_invitations import invitation_page
 from loans.models import User
 from loans.models.token_generation import generation_of
 from loans.selectors.search import user_ids
@@ -34,6 +36,7 @@ class UserAdmin(CsvExportAdmin, DjangoUserAdmin):
     """A new password ends the user's tokens (loans/models/token_generation.py), and the user's sessions: Django does that."""
 
     actions = ["remove_second_factor"]
+    change_list_template = "admin/loans/users.html"
     csv_exclude = ("password",)
     list_select_related = ["investor"]
     search_help_text = "The beginning of a user name, an e-mail or a name"
@@ -52,6 +55,12 @@ class UserAdmin(CsvExportAdmin, DjangoUserAdmin):
         role = "staff" if user.is_staff else "no investor" if not hasattr(user, "investor") else "investor"
         parts = (user.get_full_name(), user.email or "no e-mail", role, "" if user.is_active else "not active")
         return ", ".join(filter(None, parts))
+
+    def get_urls(self) -> list[URLPattern]:
+        return [path("invite/", self.admin_site.admin_view(invitation_page), name="loans_user_invite"), *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, (extra_context or {}) | {"may_invite": request.user.has_perm("loans.invite_user")})
 
     def has_remove_second_factor_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)

@@ -1,6 +1,7 @@
 """Define the parts of an idempotent request: its key, and the first answer, which a repeat gets again.
 
-A key that is used again with another request is refused: `loans/api/idempotency.py` compares the two digests.
+A key that is used again with another request is refused: `loans/api/idempotency.py` compares the two digests, and
+`peerloans/api/error_statuses.py` has the status.
 """
 
 from dataclasses import dataclass

@@ -185,6 +185,7 @@ class Migration(migrations.Migration):
                 "verbose_name": "user",
                 "verbose_name_plural": "users",
                 "abstract": False,
+                "permissions": [("invite_user", "Can invite a colleague")],
             },
             managers=[
                 ("objects", django.contrib.auth.models.UserManager()),
@@ -608,6 +609,24 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["created_at", "id"],
+            },
+        ),
+        migrations.CreateModel(
+            name="SavedView",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("model", models.CharField(help_text="Of the list, such as loans.loan.", max_length=100)),
+                ("name", models.CharField(max_length=60)),
+                ("query", models.CharField(max_length=1000)),
+                (
+                    "user",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="saved_views", to=settings.AUTH_USER_MODEL),
+                ),
+            ],
+            options={
+                "ordering": ["name"],
+                "default_permissions": (),
+                "constraints": [models.UniqueConstraint(fields=("user", "model", "name"), name="saved_view_name")],
             },
         ),
         migrations.CreateModel(

@@ -12,6 +12,7 @@ from loans.models.named_token import NamedToken
 from loans.models.notification import Delivery, DeliveryStatus, OutboxCursor, WebhookEndpoint
 from loans.models.reservation import Reservation
 from loans.models.review_item import ReviewComment, ReviewItem
+from loans.models.saved_view import SavedView
 from loans.models.staff_group import StaffGroupGrant
 from loans.models.standing_order import StandingOrder, StandingOrderTransition
 from loans.models.statement import StatementFile, StatementImport
@@ -38,6 +39,7 @@ __all__ = [
     "Reservation",
     "ReviewComment",
     "ReviewItem",
+    "SavedView",
     "StaffGroupGrant",
     "StandingOrder",
     "StandingOrderTransition",

@@ -20,6 +20,7 @@ class User(AbstractUser):
     )
 
     class Meta(AbstractUser.Meta):
+        permissions = [("invite_user", "Can invite a colleague")]
         # For the search of staff (loans/selectors/search.py): by the beginning of the user name, of the e-mail, or of a word of the name.
         indexes = [
             models.Index(Collate(Upper("username"), "C"), name="user_by_username"),

@@ -1,4 +1,7 @@
-"""Send a message to an investor's mailbox."""
+"""Send a message to an investor's mailbox.
+
+Which events are announced, and the subject of each e-mail, stand in loans/notifications/messages.py; the texts in templates/loans/email/.
+"""
 
 from django.conf import settings
 from django.core.mail import EmailMessage

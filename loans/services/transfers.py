@@ -1,4 +1,4 @@
-"""Change a transfer or a refund, and its reservation, from one position by the bank's reports to the next.
+"""Change a transfer or a refund, and its reservation, from one position by the bank's reports to the next: also for late money.
 
 A position says how much money has moved (loans/domain/bank_reports.py). The reservation follows the money, never the other way round:
 what happened at the bank is recorded whatever the state of the reservation.

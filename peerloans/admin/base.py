@@ -1,4 +1,4 @@
-"""Define what the project's admin pages share: a CSV export of each list, no deleting, and read-only pages."""
+"""Define what the project's admin pages share: saved views and a CSV export of each list, no deleting, and read-only pages."""
 
 from typing import Any
 
@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from peerloans.admin import csv_export
 from peerloans.admin.audit_log import log_admin_action
+from peerloans.admin.saved_views import SavedViewsAdmin
 from peerloans.web.wording_filters import deadline, instant
 
 DEADLINES = {"expires_at", "closes_at", "deadline"}
@@ -31,7 +32,7 @@ def instant_column(name: str) -> Any:
     return column
 
 
-class CsvExportAdmin(admin.ModelAdmin):
+class CsvExportAdmin(SavedViewsAdmin):
     """A list that everyone who may view it can download as CSV, with the filters that are set."""
 
     change_list_template = "admin/list.html"

@@ -18,6 +18,7 @@ from django_otp import login as log_in_device
 from peerloans.admin import navigation, site_search
 from peerloans.admin.audit_log import log_admin_action
 from peerloans.admin.crafted_requests import refuse_crafted
+from peerloans.admin.invitation import InvitationView
 from peerloans.admin.lookups import with_named_lookups
 from peerloans.web import second_factor
 from peerloans.web.log_in import GuardedLoginForm, too_many_log_ins
@@ -66,6 +67,7 @@ class StaffSite(admin.AdminSite):
         return [
             path("second-factor/", self.second_factor, name="second-factor"),
             path("search/", self.admin_view(self.search), name="search"),
+            path("invitation/<uidb64>/<token>/", self.invitation, name="invitation"),
             *super().get_urls(),
         ]
 
@@ -79,6 +81,10 @@ class StaffSite(admin.AdminSite):
             return redirect(kinds[0].rows[0].address)
         context = self.each_context(request) | {"title": f"Search for “{words}”" if words else "Search", "words": words, "kinds": kinds}
         return render(request, "admin/search.html", context)
+
+    def invitation(self, request: HttpRequest, uidb64: str, token: str) -> HttpResponseBase:
+        """Let an invited colleague choose a password."""
+        return InvitationView.as_view(extra_context=self.each_context(request))(request, uidb64=uidb64, token=token)
 
     def second_factor(self, request: HttpRequest) -> HttpResponseBase:
         """Set up the user's second factor, or another phone in place of the one in use."""
