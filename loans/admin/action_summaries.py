@@ -83,7 +83,7 @@ def summary(action: StaffAction, previews: Sequence[Preview]) -> str:
     rows = f" of {len(previews):,} rows" if len(previews) > 1 else " row"
     sentences = []
     if at_once:
-        sentences.append(_sentence(_clauses(action, at_once)) or "Nothing changes: this is already done.")
+        sentences.append(_sentence(_clauses(action, at_once)) or "No loan, reservation or transfer changes; it may be done already.")
     if requested:
         has, then = "has" if len(requested) == 1 else "have", "; ".join(_clauses(action, requested))
         sentences.append(
