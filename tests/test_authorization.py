@@ -242,6 +242,7 @@ PAGES = (
 # Pages of one model only, and who may get and post them.
 ALONE = {
     "admin/loans/loan/<int:loan_id>/what-if/": "SAOR",
+    "admin/loans/loan/<int:loan_id>/public-page/": "SAOR",
     "admin/loans/reviewitem/<int:item_id>/take/": "SOR",
     "admin/loans/reviewitem/<int:item_id>/give-back/": "SOR",
     "admin/loans/reviewitem/<int:item_id>/comment/": "SOR",

@@ -3,7 +3,7 @@
 Staff reach the page from a list or from a row's own page. It is posted to the URL of the list, as Django's actions are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -16,9 +16,9 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from loans.admin import action_previews
 from loans.admin.action_forms import ActionForm
-from loans.admin.action_previews import Preview
+from loans.admin.action_previews import Preview, confirm, preview
+from loans.admin.action_summaries import loans_in_total, summary
 from loans.admin.actions import StaffAction, actions_on
 from loans.domain.actors import Actor
 from loans.models import ReviewItem
@@ -31,18 +31,25 @@ FILTERS = "_changelist_filters"  # Django's own name for the filters of the list
 
 @dataclass(frozen=True)
 class Origin:
-    """Where staff began an action, and go back to: a list with its filters, or a review item that asks for it."""
+    """Where staff began an action, and go back to: a list with its filters, a row's own page, or a review item that asks for it."""
 
     model: type[Model]
     filters: str
     review_item: str
+    row: str  # the primary key of the row whose page it was
 
     @classmethod
-    def of(cls, request: HttpRequest, model: type[Model]) -> Self:
+    def of(cls, request: HttpRequest, rows: Sequence[Model], model: type[Model]) -> Self:
         """Read it from the form. A list posts to its own address, with its filters in it; the other pages name the list's filters."""
         filters = QueryDict(request.POST[FILTERS]) if FILTERS in request.POST else request.GET
         review_item = request.POST.get("review_item", "")
-        return cls(model, filters.urlencode(), review_item if review_item.isascii() and review_item.isdecimal() else "")
+        row = request.POST.get("row_page", "")
+        return cls(
+            model,
+            filters.urlencode(),
+            review_item if review_item.isascii() and review_item.isdecimal() else "",
+            row if row in {str(each.pk) for each in rows} else "",
+        )
 
     @property
     def list_address(self) -> str:
@@ -50,14 +57,24 @@ class Origin:
 
     @property
     def back_address(self) -> str:
-        return _address(ReviewItem, "change", self.review_item) if self.review_item else self.list_address
+        if self.review_item:
+            return _address(ReviewItem, "change", self.review_item)
+        return self._row_address(self.row) if self.row else self.list_address
+
+    @property
+    def name(self) -> str:
+        if self.review_item:
+            return str(ReviewItem._meta.verbose_name)
+        return str(self.model._meta.verbose_name) if self.row else "list"
 
     def address_after(self, action: StaffAction, rows: Sequence[Model]) -> str:
         """Return where staff go once the action is done: to the only row, unless it needs nothing more, or else back."""
-        if self.review_item or len(rows) != 1 or action.ends_row:
+        if self.review_item:
             return self.back_address
-        query = f"?{urlencode({FILTERS: self.filters})}" if self.filters else ""
-        return _address(self.model, "change", rows[0].pk) + query
+        return self.list_address if len(rows) != 1 or action.ends_row else self._row_address(rows[0].pk)
+
+    def _row_address(self, row: Any) -> str:
+        return _address(self.model, "change", row) + (f"?{urlencode({FILTERS: self.filters})}" if self.filters else "")
 
 
 def _address(model: type[Model], page: str, *arguments: Any) -> str:
@@ -98,7 +115,7 @@ def _action_page(action: StaffAction, model_admin: StaffActionsAdmin, request: H
     actor = Actor("staff", request.user.pk, shows_reason=form.cleaned_data.get("shows_reason", False))
     if arguments is not None and step == "confirm" and form.is_valid():
         outcomes = [
-            action_previews.confirm(
+            confirm(
                 action,
                 row,
                 arguments,
@@ -108,13 +125,13 @@ def _action_page(action: StaffAction, model_admin: StaffActionsAdmin, request: H
             )
             for row in rows
         ]
-        return _show_outcomes(model_admin, request, action, form, outcomes)
+        return _show_outcomes(model_admin, request, action, form, outcomes, partial(preview, action, arguments=arguments, actor=actor))
     # The errors of fields that the user has had no chance to fill in are not shown yet.
     if not step:
         form.errors.clear()
     elif step != "confirm":
         form.errors.pop("reason", None)
-    previews = [] if arguments is None else [action_previews.preview(action, row, arguments, actor=actor) for row in rows]
+    previews = [] if arguments is None else preview(action, rows, arguments, actor=actor)
     return _render(model_admin, request, action, form, rows, previews)
 
 
@@ -124,7 +141,12 @@ def _initial_data(form: type[ActionForm]) -> dict[str, Any]:
 
 
 def _show_outcomes(
-    model_admin: StaffActionsAdmin, request: HttpRequest, action: StaffAction, form: ActionForm, outcomes: Sequence[Preview]
+    model_admin: StaffActionsAdmin,
+    request: HttpRequest,
+    action: StaffAction,
+    form: ActionForm,
+    outcomes: Sequence[Preview],
+    preview_again: Callable[[Sequence[Model]], list[Preview]],
 ) -> HttpResponse:
     """Say which rows the action was done for. For rows that changed since their preview, show the new preview."""
     done = [outcome for outcome in outcomes if outcome.done]
@@ -142,8 +164,10 @@ def _show_outcomes(
     if changed:
         text = f"{action.label}: not done for {_row_names(changed)}, which changed since the preview. This is what would happen now."
         model_admin.message_user(request, text, messages.WARNING)
-        return _render(model_admin, request, action, form, [outcome.row for outcome in changed], changed)
-    return HttpResponseRedirect(Origin.of(request, model_admin.model).address_after(action, [outcome.row for outcome in outcomes]))
+        rows = [outcome.row for outcome in changed]
+        return _render(model_admin, request, action, form, rows, preview_again(rows))
+    rows = [outcome.row for outcome in outcomes]
+    return HttpResponseRedirect(Origin.of(request, rows, model_admin.model).address_after(action, rows))
 
 
 def _row_names(outcomes: Sequence[Preview]) -> str:
@@ -166,10 +190,12 @@ def _render(
         "form": form,
         "rows": rows,
         "previews": previews,
-        "can_confirm": any(not preview.refusal for preview in previews),
+        "summary": summary(action, previews) if previews else "",
+        "loans_in_total": loans_in_total(previews),
+        "can_confirm": any(not each.refusal for each in previews),
         "transitions_shown": TRANSITIONS_SHOWN,
         "checkbox_name": ACTION_CHECKBOX_NAME,
         "form_url": _address(model_admin.model, "changelist"),
-        "origin": Origin.of(request, model_admin.model),
+        "origin": Origin.of(request, rows, model_admin.model),
     }
     return TemplateResponse(request, "admin/loans/action.html", context)

@@ -1,13 +1,14 @@
 """Preview what a staff action would do to a row, and do exactly what a confirmed preview showed.
 
-A preview calls the action's service in a transaction, reads the history that the service wrote, and rolls back. A
-confirmation does the same, but commits if the outcome is the confirmed one. Hooks that run after a commit, such as
-e-mails and the cache, do not run when the transaction is rolled back.
+A preview calls the action's service in a transaction for one row after the other, reads the history that the service wrote for
+each, and rolls all of it back. So each row is shown as it would be after the rows before it. A confirmation does the same with a
+transaction for each row, which commits if the outcome is the confirmed one. Hooks that run after a commit, such as e-mails and the
+cache, do not run when the transaction is rolled back.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -48,7 +49,13 @@ class Preview:
     digest: str = ""
     refusal: str = ""
     needs_approval: bool = False
+    follows: bool = False  # an earlier row of the same preview changes the same loan
     done: bool = False
+
+    @property
+    def happens(self) -> bool:
+        """Return whether the action changes the row at once, neither refused nor only requested."""
+        return not self.refusal and not self.needs_approval
 
     @property
     def totals(self) -> list[tuple[str, int, Decimal]]:
@@ -60,55 +67,81 @@ class Preview:
         return [(kind, len(values), sum(values, Decimal(0))) for kind, values in amounts.items()]
 
 
-def preview(action: StaffAction, row: Model, arguments: Mapping[str, Any], *, actor: Actor) -> Preview:
-    """Return what the action would do to the row. Changes nothing."""
-    return _run(action, row, arguments, actor=actor, reason="", confirmed_digest=None)
+def preview(action: StaffAction, rows: Sequence[Model], arguments: Mapping[str, Any], *, actor: Actor) -> list[Preview]:
+    """Return what the action would do to each of the rows, one after the other. Changes nothing.
+
+    A row that is refused, or would only be requested, changes nothing for the rows after it.
+    """
+    previews: list[Preview] = []
+    try:
+        with locks.short_transaction():
+            # All at once and in the order of their ids, as everywhere: locked row by row, two previews could wait for each other.
+            loan_ids = {loan_id for row in rows if (loan_id := _loan_id(action, row, arguments))}
+            if loan_ids:
+                locks.lock_loans(loan_ids=sorted(loan_ids))
+            for row in rows:
+                outcome = _run(action, row, arguments, actor=actor, reason="", keep=lambda _: True)
+                previews.append(replace(outcome, follows=_follows(outcome, previews)))
+            transaction.set_rollback(True)
+    except Problem as problem:
+        return [Preview(row, refusal=problem.detail) for row in rows]
+    return previews
 
 
 def confirm(action: StaffAction, row: Model, arguments: Mapping[str, Any], *, actor: Actor, reason: str, confirmed_digest: str) -> Preview:
-    """Do the action if that is exactly what was confirmed; otherwise change nothing and return the new preview.
+    """Do the action if that is exactly what was confirmed; otherwise change nothing.
 
     `confirmed_digest` is the digest of the preview that staff saw.
     """
-    return _run(action, row, arguments, actor=actor, reason=reason, confirmed_digest=confirmed_digest)
+    outcome = _run(action, row, arguments, actor=actor, reason=reason, keep=lambda outcome: outcome.digest == confirmed_digest)
+    is_confirmed = not outcome.refusal and outcome.digest == confirmed_digest
+    if not (is_confirmed and outcome.needs_approval and outcome.offer_before):
+        return replace(outcome, done=is_confirmed)
+    shown = [f"{value:,}" if isinstance(value, Decimal) else str(value) for name, value in arguments.items() if name in _DESCRIBED]
+    try:
+        request_approval(
+            act=action.name,
+            arguments={action.target.argument: getattr(row, action.target.argument_field), **arguments},
+            description=f"{action.label}: {', '.join([str(row), *shown])}",
+            loan_id=outcome.offer_before.loan.pk,
+            actor=actor,
+            reason=reason,
+        )
+    except Problem as problem:
+        return Preview(row, refusal=problem.detail)
+    return replace(outcome, done=True)
+
+
+def _follows(outcome: Preview, earlier: Sequence[Preview]) -> bool:
+    """Return whether one of the earlier rows changes the same loan."""
+    return any(
+        each.offer_after.loan.pk == outcome.offer_after.loan.pk
+        for each in earlier
+        if each.happens and outcome.offer_after and each.offer_after
+    )
 
 
 def _run(
-    action: StaffAction, row: Model, arguments: Mapping[str, Any], *, actor: Actor, reason: str, confirmed_digest: str | None
+    action: StaffAction, row: Model, arguments: Mapping[str, Any], *, actor: Actor, reason: str, keep: Callable[[Preview], bool]
 ) -> Preview:
+    """Do the action to one row, and undo it unless `keep` says to keep it. What needs an approval is undone in any case."""
     try:
         with locks.short_transaction():
             outcome = _call_service(action, row, arguments, actor, reason)
-            if outcome.digest != confirmed_digest:
+            if not keep(outcome):
                 transaction.set_rollback(True)
+            return outcome
     except ApprovalNeeded:
-        return _request(action, row, arguments, actor=actor, reason=reason, confirmed_digest=confirmed_digest)
+        pass
     except Problem as problem:  # raised by the service, or by a hook after the commit
         return Preview(row, refusal=problem.detail)
-    return replace(outcome, done=outcome.digest == confirmed_digest)
-
-
-def _request(
-    action: StaffAction, row: Model, arguments: Mapping[str, Any], *, actor: Actor, reason: str, confirmed_digest: str | None
-) -> Preview:
-    """Show what the action would do once it is approved, and request that if it was confirmed."""
     try:
         with locks.short_transaction():
             outcome = _call_service(action, row, arguments, replace(actor, approver_id=actor.user_id), reason)
             transaction.set_rollback(True)
-        if outcome.digest == confirmed_digest and outcome.offer_before:
-            shown = [f"{value:,}" if isinstance(value, Decimal) else str(value) for name, value in arguments.items() if name in _DESCRIBED]
-            request_approval(
-                act=action.name,
-                arguments={action.target.argument: getattr(row, action.target.argument_field), **arguments},
-                description=f"{action.label}: {', '.join([str(row), *shown])}",
-                loan_id=outcome.offer_before.loan.pk,
-                actor=actor,
-                reason=reason,
-            )
+            return replace(outcome, needs_approval=True)
     except Problem as problem:
         return Preview(row, refusal=problem.detail)
-    return replace(outcome, needs_approval=True, done=outcome.digest == confirmed_digest)
 
 
 def _call_service(action: StaffAction, row: Model, arguments: Mapping[str, Any], actor: Actor, reason: str) -> Preview:

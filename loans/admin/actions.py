@@ -126,6 +126,7 @@ class StaffAction:
     description: str
     event: str = ""  # which the row's state must allow, or that state itself; empty if only the service can tell
     ends_row: bool = False  # the row needs nothing more, so staff go back to the list
+    in_total: tuple[str, str] | None = None  # what a preview says of one row and of several, where the loan's history does not
 
     @property
     def model(self) -> type[Model]:
@@ -330,6 +331,7 @@ ACTIONS = [
         NoteForm,
         "The possible duplicate is the payment that is recorded already. No money moves.",
         "possible_duplicate",
+        in_total=("{count} report is taken as known already", "{count} reports are taken as known already"),
     ),
     StaffAction(
         "another_payment",
@@ -351,6 +353,7 @@ ACTIONS = [
         "What your colleague requested is done now. History names both of you.",
         "waiting",
         ends_row=True,
+        in_total=("{count} request is approved", "{count} requests are approved"),
     ),
     StaffAction(
         "reject",
@@ -362,6 +365,7 @@ ACTIONS = [
         "What your colleague requested is not done.",
         "waiting",
         ends_row=True,
+        in_total=("{count} request is rejected", "{count} requests are rejected"),
     ),
     StaffAction(
         "resolve",
@@ -372,6 +376,7 @@ ACTIONS = [
         NoteForm,
         "The review item is resolved. The reason is stored as its note.",
         ends_row=True,
+        in_total=("{count} review item is resolved", "{count} review items are resolved"),
     ),
     StaffAction(
         "limit",
@@ -381,6 +386,7 @@ ACTIONS = [
         change_investor_limits,
         InvestorLimitsForm,
         "The investor gets other limits from now on. Reservations that exceed them stay. The log of the investor keeps the reason.",
+        in_total=("{count} investor gets these limits", "{count} investors get these limits"),
     ),
     StaffAction(
         "run",
@@ -390,6 +396,7 @@ ACTIONS = [
         run_scheduled_job,
         NoteForm,
         "The job is sent to the workers at once. Its schedule does not change.",
+        in_total=("{count} job is sent to the workers", "{count} jobs are sent to the workers"),
     ),
 ]
 

@@ -9,7 +9,7 @@ from django.contrib.admin.utils import flatten
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 
 from loans.admin.action_pages import StaffActionsAdmin
 from loans.admin.search import SearchAsPrinted
@@ -31,7 +31,7 @@ from loans.domain.actors import Actor
 from loans.domain.limits import CENT, LEAST_MINIMUM, MAX_DOLLARS
 from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LTV, MAX_TERM_MONTHS
 from loans.domain.settlement_rules import RULES
-from loans.domain.states import ENDED_LOAN_STATUSES, LoanStatus, WaitingListState
+from loans.domain.states import ENDED_LOAN_STATUSES, PUBLIC_STATUSES, LoanStatus, WaitingListState
 from loans.models import Loan, StandingOrderTransition, Transfer, Transition, WaitingListEntry
 from loans.selectors.closing_values import closing_values
 from loans.selectors.dashboard import market_overbooking
@@ -45,15 +45,17 @@ from loans.services.loans import create_loan, edit_loan
 from peerloans.database.clock import database_now
 from peerloans.errors import Problem
 
-PROPERTY_FIELDS = ["reference", "title", ("address", "city"), ("state", "zip")]
+CLONE = "clone"  # the parameter of the form of a new loan that names the loan whose facts it has
+PROPERTY_FIELDS: list[Any] = ["reference", "title", ("address", "city"), ("state", "zip")]
 OVERBOOKING_FIELDS = ("overbooking_rate", "overbooking_policy", "overbooking_risk", "overbooking_cap")
-TERMS_FIELDS = [
+TERMS_FIELDS: list[Any] = [
     "amount",
     ("annual_rate", "term_months", "ltv"),
     ("minimum", "investor_share", "automated_share"),
     OVERBOOKING_FIELDS,
     "settlement_rule",
 ]
+CLONED_FIELDS = [name for name in flatten([*PROPERTY_FIELDS, *TERMS_FIELDS]) if name != "reference"]
 PROGRESS_FIELDS: list[Any] = [
     "status",
     ("settled", "remaining", "claimed"),
@@ -139,8 +141,26 @@ class LoanAdmin(SearchAsPrinted, RelatedTablesAdmin, StaffActionsAdmin):
         }
         return TemplateResponse(request, "admin/loans/market_overbooking.html", context)
 
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> Any:
+        if CLONE not in request.GET:
+            return super().add_view(request, form_url, extra_context)
+        loan = self._cloned_loan(request)
+        if loan is None and self.has_add_permission(request):
+            self.message_user(request, "There is no such loan to clone. This form is empty.", messages.ERROR)
+            return HttpResponseRedirect(request.path)
+        return super().add_view(request, form_url, (extra_context or {}) | {"title": f"Add loan: a clone of {loan}"})
+
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        return {"reference": next_reference(), **super().get_changeform_initial_data(request)}
+        loan = self._cloned_loan(request)
+        facts = {name: getattr(loan, name) for name in CLONED_FIELDS} if loan else {}
+        return {"reference": next_reference(), **facts, **super().get_changeform_initial_data(request)}
+
+    def _cloned_loan(self, request: HttpRequest) -> Loan | None:
+        """Return the loan that the address names for the form of a new one; None where it names none that the user may view."""
+        text = request.GET.get(CLONE, "")
+        if not (text.isascii() and text.isdecimal() and self.has_view_permission(request)):
+            return None
+        return Loan.objects.filter(pk=text).first()
 
     def get_fieldsets(self, request: HttpRequest, obj: Loan | None = None) -> Any:
         written = [(None, {"fields": PROPERTY_FIELDS}), ("Terms", {"fields": TERMS_FIELDS})]
@@ -176,6 +196,7 @@ class LoanAdmin(SearchAsPrinted, RelatedTablesAdmin, StaffActionsAdmin):
         return {
             "forecast": forecast_opening(offer.loan, offer.at) if not_opened else None,
             "offer": offer,
+            "public_page": self._public_page(offer.loan),
             "funding": funding_bar(loan_funding(offer, queue)),
             "curve": fill_curve_chart(offer) if obj.opens_at else "",
             "closing_values": closing_values_chart(obj, closing_values(obj)),
@@ -186,6 +207,12 @@ class LoanAdmin(SearchAsPrinted, RelatedTablesAdmin, StaffActionsAdmin):
             "queue_length": len(queue),
             "queue_more_url": list_url("reservation", obj.reference) if len(queue) > ROWS_SHOWN else None,
         }
+
+    def _public_page(self, loan: Loan) -> str:
+        """Return the address of the page that everybody sees, or that a draft would have; empty for a withdrawn loan, which has none."""
+        if loan.status == LoanStatus.DRAFT:
+            return reverse("loans:loan-preview", args=[loan.pk])
+        return reverse("loans:loan-detail", args=[loan.reference]) if loan.status in PUBLIC_STATUSES else ""
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         try:

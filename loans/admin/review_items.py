@@ -23,7 +23,7 @@ from loans.models import BankEvent, Delivery, DeliveryStatus, PaymentFile, Revie
 from loans.services import review_items
 from peerloans.admin.base import ReadOnlyAdmin
 from peerloans.errors import Problem
-from peerloans.web.wording_filters import dollars, instant
+from peerloans.web.wording_filters import dollars, instant, unbroken
 
 TAKE = "loans.take_reviewitem"
 
@@ -118,7 +118,7 @@ class CommentForm(forms.Form):
 @admin.register(ReviewItem)
 class ReviewItemAdmin(SearchAsPrinted, RelatedTablesAdmin, ReadOnlyAdmin, StaffActionsAdmin):
     change_form_template = "admin/loans/review_item.html"
-    list_display = ["kind", "subject", "about_dollars", "detail", "age", "owner", "resolved"]
+    list_display = ["kind", "subject", "about_dollars", "in_detail", "age", "owner", "resolved"]
     list_select_related = ["loan", "reservation__loan", "bank_event", "owner", "resolved_by"]
     list_filter = [("resolved_at", admin.EmptyFieldListFilter), OwnerFilter, "kind", "opened_at"]
     ordering = [F("resolved_at").desc(nulls_first=True), "opened_at", "id"]
@@ -134,6 +134,10 @@ class ReviewItemAdmin(SearchAsPrinted, RelatedTablesAdmin, ReadOnlyAdmin, StaffA
     @admin.display(description="amount")
     def about_dollars(self, item: ReviewItem) -> str:
         return dollars(item.dollars)
+
+    @admin.display(description="detail", ordering="detail")
+    def in_detail(self, item: ReviewItem) -> str:
+        return unbroken(item.detail)
 
     @admin.display(description="open for", ordering="opened_at")
     def age(self, item: ReviewItem) -> str:

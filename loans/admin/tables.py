@@ -27,7 +27,7 @@ from loans.models import (
 )
 from loans.selectors.investor_overview import investor_messages, newest_transfer_ids
 from peerloans.admin.base import DEADLINES
-from peerloans.web.wording_filters import deadline, instant
+from peerloans.web.wording_filters import deadline, instant, unbroken
 
 TRANSFER_COLUMNS = ("reference", "reservation", "direction", "method", "amount", "status", "created_at", "cleared_at", "ended_at")
 ROWS_SHOWN = 50  # in each table of a page; the list of the model has all rows
@@ -106,7 +106,9 @@ def _cell(column: str, value: object) -> object:
         return deadline(value) if column in DEADLINES else instant(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:,.2f}" if isinstance(value, Decimal) else value
+    if isinstance(value, Decimal):
+        return f"{value:,.2f}"
+    return value if value is None else unbroken(value)
 
 
 def waiting_list_table(entries: QuerySet[WaitingListEntry], search: str) -> Table:

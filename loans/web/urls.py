@@ -1,5 +1,6 @@
 """Route the public pages, and the pages of an investor's account."""
 
+from django.contrib import admin
 from django.urls import path
 
 from loans.web import (
@@ -20,6 +21,7 @@ urlpatterns = [
     path("", views.market, name="market"),
     path("loans/<slug:reference>/", views.loan_detail, name="loan-detail"),
     path("loans/<slug:reference>", views.loan_detail),
+    path("admin/loans/loan/<int:loan_id>/public-page/", admin.site.admin_view(views.loan_preview), name="loan-preview"),
     path("loans/<slug:reference>/allotment.csv", allotments.allotment_csv, name="loan-allotment"),
     path("zip/", views.zip_search, name="zip-search"),
     path("zip/<str:zip_code>/", views.zip_detail, name="zip-detail"),

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 
 from cbsa import lookup
 from cbsa.errors import InvalidZip
@@ -17,7 +18,7 @@ from loans.models import Loan
 from loans.selectors.allotment import loan_allotment
 from loans.selectors.loan_filter import LoanFilter
 from loans.selectors.loans import market_loans, public_places, upcoming_loans
-from loans.selectors.offers import loan_offer
+from loans.selectors.offers import LoanOffer, loan_offer
 from loans.web.allotments import allotment_context
 from loans.web.loan_cards import LoanCard, loan_cards
 from peerloans.api import error_statuses
@@ -97,10 +98,30 @@ def loan_detail(request: HttpRequest, reference: str) -> HttpResponse:
         raise Http404(error.detail) from None
     if offer.loan.status not in PUBLIC_STATUSES:
         raise Http404(f"There is no loan {reference}.")
+    return _loan_page(request, offer)
+
+
+def loan_preview(request: HttpRequest, loan_id: int) -> HttpResponse:
+    """Show staff who may view loans the page that everybody will see of a draft. The route lets only staff in.
+
+    A loan that everybody sees already has its own page, and a withdrawn one has none.
+    """
+    if not request.user.has_perm("loans.view_loan"):
+        raise PermissionDenied
+    loan = get_object_or_404(Loan, pk=loan_id)
+    if loan.status in PUBLIC_STATUSES:
+        return redirect("loans:loan-detail", loan.reference)
+    if loan.status != LoanStatus.DRAFT:
+        raise Http404(f"{loan.reference} has no public page.")
+    return _loan_page(request, loan_offer(loan.reference), is_preview=True)
+
+
+def _loan_page(request: HttpRequest, offer: LoanOffer, *, is_preview: bool = False) -> HttpResponse:
     context = {
+        "is_preview": is_preview,
         "card": LoanCard(offer, offer.loan.remaining),
         "rule": RULES_IN_WORDS[offer.loan.settlement_rule],
-        "chart": fill_curve_chart(offer),
+        "chart": fill_curve_chart(offer) if not is_preview else "",
         "metro": _metro(offer.loan),
         "allotment": allotment_context(loan_allotment(offer.loan)) if offer.loan.status == LoanStatus.FUNDED else None,
     }

@@ -1,15 +1,20 @@
 """Template filters that write values as people read them. The settings make them known to every template."""
 
+import re
 from datetime import datetime
 from decimal import Decimal
 
 from django import template
 from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
 from peerloans import wording
 
 register = template.Library()
 NOTHING = "–"
+# A reference, as PL-0010 or T-A2A6CC29DF81, or a reservation, as PL-0010 #6.
+_REFERENCE = re.compile(r"(\b[A-Z]{1,5}(?:-[0-9A-Z_]+)+(?: #\d+)?)")
 
 
 @register.filter
@@ -52,6 +57,21 @@ def percent(percents: Decimal | None) -> str:
 def share(fraction: Decimal | None) -> str:
     """Write a fraction in percents."""
     return NOTHING if fraction is None else wording.share_text(fraction)
+
+
+@register.filter
+def unbroken(text: object) -> SafeString:
+    """Keep each reference in the text on one line."""
+    parts = _REFERENCE.split(str(text))  # what is between references, and by turns the references
+    between, references = parts[::2], [*parts[1::2], ""]
+    return format_html_join(
+        "",
+        "{}{}",
+        (
+            (words, format_html('<span class="unbroken">{}</span>', reference) if reference else "")
+            for words, reference in zip(between, references, strict=True)
+        ),
+    )
 
 
 def _is_other_year(at: datetime) -> bool:

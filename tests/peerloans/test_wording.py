@@ -59,3 +59,18 @@ def test_dollars_have_a_sign_separators_and_cents(amount: str, written: str) -> 
 def test_percents_have_no_needless_zeros(percent: str, written: str) -> None:
     assert wording.percent_text(Decimal(percent)) == written
     assert wording.share_text(Decimal(percent) / 100) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("PL-0010 #6", '<span class="unbroken">PL-0010 #6</span>'),
+        ("$5.00 of T-A2A6CC29DF81 <b>", '$5.00 of <span class="unbroken">T-A2A6CC29DF81</span> &lt;b&gt;'),
+        ("PL-0001, PL-0002", '<span class="unbroken">PL-0001</span>, <span class="unbroken">PL-0002</span>'),
+        ("well-known", "well-known"),
+        ("", ""),
+        (7, "7"),
+    ],
+)
+def test_a_reference_stays_on_one_line(text: object, written: str) -> None:
+    assert wording_filters.unbroken(text) == written

@@ -435,7 +435,7 @@ def test_a_preview_sends_nothing(django_capture_on_commit_callbacks: Any) -> Non
     arguments = {"notice_id": reservation.pk, "occurred_at": timezone.now()}
     action = find(Reservation, "record_money")
     with django_capture_on_commit_callbacks() as callbacks:
-        preview = action_previews.preview(action, reservation, arguments, actor=STAFF)
+        (preview,) = action_previews.preview(action, [reservation], arguments, actor=STAFF)
     assert callbacks == []
     with django_capture_on_commit_callbacks() as callbacks:
         assert action_previews.confirm(action, reservation, arguments, actor=STAFF, reason=REASON, confirmed_digest=preview.digest).done
@@ -488,9 +488,9 @@ def test_each_group_can_take_only_its_actions(client: Client, group: str, action
     }
     arguments = action.form(fields).service_arguments()
     assert arguments is not None
-    previewed = action_previews.preview(action, row, arguments, actor=Actor("staff", User.objects.get(username="sam").pk)).digest
+    (preview,) = action_previews.preview(action, [row], arguments, actor=Actor("staff", User.objects.get(username="sam").pk))
     before = stored_rows()
-    posted = {"action": action.name, "_selected_action": row.pk, "step": "confirm", f"previewed-{row.pk}": previewed}
+    posted = {"action": action.name, "_selected_action": row.pk, "step": "confirm", f"previewed-{row.pk}": preview.digest}
     client.post(address(action.model), posted | fields, follow=True)
     assert (stored_rows() != before) == is_granted(group, action)
 

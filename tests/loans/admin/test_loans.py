@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 from django.contrib.admin import site
+from django.contrib.auth.models import Permission
 from django.db import IntegrityError, transaction
 from django.test import Client
 from django.utils import timezone
 
-from loans.admin.loans import LoanAdmin
+from loans.admin.loans import CLONED_FIELDS, LoanAdmin
 from loans.admin.tables import ROWS_SHOWN
-from loans.models import Loan, Reservation, Transition
-from loans.services.loans import open_loan
+from loans.models import Loan, Reservation, Transition, User
+from loans.services.loans import open_loan, withdraw_loan
 from peerloans.wording import deadline_text
-from tests.factories import STAFF, DraftFactory, funded, reserved
+from tests.factories import STAFF, DraftFactory, InvestorFactory, funded, reserved
 from tests.loans.admin.conftest import open_loan_now, read_page, settled_now
 
 pytestmark = pytest.mark.django_db
@@ -206,3 +207,112 @@ def test_a_loan_that_is_funded_while_its_page_is_made_has_a_page(superuser: Clie
     page = site._registry[Loan]
     assert isinstance(page, LoanAdmin)
     assert page.chart_context(stale)["overbooking_chart"] == ""
+
+
+# --- A clone -----------------------------------------------------------------------------------------------------------------
+def test_a_clone_has_the_facts_of_the_loan_and_the_next_reference(superuser: Client) -> None:
+    loan = open_loan_now(reference="PL-0041", amount=Decimal("54321.00"), **{**PROPERTY, "settlement_rule": "pro_rata"})
+    settled_now(loan)
+    assert f'<a href="/admin/loans/loan/add/?clone={loan.pk}">Clone</a>' in read_page(superuser, f"/admin/loans/loan/{loan.pk}/change/")
+    response = superuser.get(f"/admin/loans/loan/add/?clone={loan.pk}")
+    assert "Add loan: a clone of PL-0041" in response.content.decode()
+    form = response.context["adminform"].form
+    posted = {name: form[name].value() for name in form.fields}
+    assert posted.keys() == {"reference", *CLONED_FIELDS}
+    assert superuser.post(f"/admin/loans/loan/add/?clone={loan.pk}", posted).status_code == 302
+    clone = Loan.objects.get(reference="PL-0042")
+    facts = [[getattr(each, name) for name in CLONED_FIELDS] for each in (clone, Loan.objects.get(pk=loan.pk))]
+    assert facts[0] == facts[1]
+    assert (clone.status, clone.opens_at, clone.closes_at, clone.settled, clone.claimed, clone.last_number) == (
+        "draft",
+        None,
+        None,
+        0,
+        0,
+        0,
+    )
+    assert [transition.event for transition in Transition.objects.filter(loan=clone)] == ["created"]
+
+
+def test_a_fact_of_a_clone_can_be_changed(superuser: Client) -> None:
+    loan = draft()
+    posted = {"reference": "PL-0002", **PROPERTY, **TERMS, "title": "Another house"}
+    assert superuser.post(f"/admin/loans/loan/add/?clone={loan.pk}", posted).status_code == 302
+    assert list(Loan.objects.order_by("reference").values_list("title", flat=True)) == ["A house", "Another house"]
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "x", "1 ", "PL-0001", "²", "9" * 30, "1%00"])
+def test_a_clone_of_no_loan_is_an_empty_form_with_a_message(superuser: Client, text: str) -> None:
+    draft()
+    response = superuser.get(f"/admin/loans/loan/add/?clone={text}", follow=True)
+    assert response.redirect_chain == [("/admin/loans/loan/add/", 302)]
+    assert "There is no such loan to clone." in response.content.decode()
+    assert response.context["adminform"].form["title"].value() is None
+
+
+def test_only_who_may_add_loans_and_view_them_clones_one(client: Client, loan_viewer: Client) -> None:
+    loan = draft()
+    assert "Clone" not in read_page(loan_viewer, f"/admin/loans/loan/{loan.pk}/change/")
+    for number in (loan.pk, 0):
+        assert loan_viewer.get(f"/admin/loans/loan/add/?clone={number}").status_code == 403
+    adder = User.objects.create_user("adder", is_staff=True)
+    adder.user_permissions.add(Permission.objects.get(codename="add_loan"))
+    client.force_login(adder)
+    page = client.get(f"/admin/loans/loan/add/?clone={loan.pk}", follow=True).content.decode()
+    assert "There is no such loan to clone." in page
+    assert "A house" not in page
+
+
+# --- The public page of a draft, and what a loan's page begins with ------------------------------------------------------------
+def test_staff_see_the_public_page_of_a_draft_before_it_is_announced(loan_viewer: Client) -> None:
+    loan = draft()
+    page = read_page(loan_viewer, f"/admin/loans/loan/{loan.pk}/change/")
+    assert f'<a href="/admin/loans/loan/{loan.pk}/public-page/">Preview public page</a>' in page
+    response = loan_viewer.get(f"/admin/loans/loan/{loan.pk}/public-page/")
+    assert response.templates[0].name == "loans/loan.html"
+    shown = " ".join(unescape(response.content.decode()).split())
+    assert "<b>Preview:</b> only staff see this page; the loan is a draft." in shown
+    for fact in ("A house", "1 Main Street, Manhattan Beach, CA", "7.25 %", "62.5 %", "$100,000", "Its opening is not announced"):
+        assert fact in shown
+    for act in ("<form", "/account/reserve/", "/account/wait/", f"/api/v1/loans/{loan.reference}"):
+        assert act not in shown
+    assert "no-store" in response.headers["Cache-Control"]
+    assert "ETag" not in response.headers
+
+
+def test_visitors_never_see_the_public_page_of_a_draft(client: Client) -> None:
+    loan = draft()
+    page = f"/admin/loans/loan/{loan.pk}/public-page/"
+    staff_without_permission = User.objects.create_user("new", is_staff=True)
+    for user, status in ((None, 302), (InvestorFactory().user, 302), (staff_without_permission, 403)):
+        if user:
+            client.force_login(user)
+        response = client.get(page)
+        assert response.status_code == status
+        assert b"A house" not in response.content
+        assert client.get(f"/loans/{loan.reference}/").status_code == 404
+        assert client.get(f"/api/v1/loans/{loan.reference}/").status_code == 404
+
+
+def test_a_loan_that_is_no_draft_has_no_preview(loan_viewer: Client) -> None:
+    loan = open_loan_now(reference="PL-0003")
+    address = f"/admin/loans/loan/{loan.pk}/public-page/"
+    assert '<a href="/loans/PL-0003/">Public page</a>' in read_page(loan_viewer, f"/admin/loans/loan/{loan.pk}/change/")
+    assert loan_viewer.get(address).headers["Location"] == "/loans/PL-0003/"
+    assert "Preview:" not in read_page(loan_viewer, "/loans/PL-0003/")
+    withdraw_loan(reference="PL-0003", actor=STAFF, reason="It is off.")
+    assert "ublic page" not in read_page(loan_viewer, f"/admin/loans/loan/{loan.pk}/change/")
+    assert loan_viewer.get(address).status_code == 404
+    for number in ("0", "9" * 30):
+        assert loan_viewer.get(f"/admin/loans/loan/{number}/public-page/").status_code == 404
+
+
+def test_a_loans_page_begins_with_its_title_state_available_dollars_and_closing(superuser: Client) -> None:
+    loan = open_loan_now(title="A house by the sea", amount=Decimal(10_000))
+    reserved(loan, 3_000, now=timezone.now())
+    page = read_page(superuser, f"/admin/loans/loan/{loan.pk}/change/")
+    assert loan.closes_at
+    parts = ("A house by the sea", "<b>Open</b>", "<b>$9,000.00</b>", f"<b>{deadline_text(loan.closes_at)}</b>", "Queue, next first")
+    places = [page.index(part) for part in parts]
+    assert places == sorted(places)
+    assert "<b>Not announced</b>" in read_page(superuser, f"/admin/loans/loan/{draft().pk}/change/")
