@@ -63,9 +63,14 @@ class PaidDollars:
         self._at_most = list(accumulate((weight / total for weight in weights), initial=0.0))
         moments = (weight / total * (paid - sums[0]) for paid, weight in zip(sums, weights, strict=True))
         self._first_moments = list(accumulate(moments, initial=0.0))
+        # The least that is paid, and the most, with what that lies above the average. Most calls ask for amounts beyond them.
+        self._least, self._most = sums[0] - step / 2, sums[-1] + step / 2
+        self._most_above_mean = (self._most - self._first) - self._first_moments[-1]
 
     def chance_above(self, cents: int) -> float:
         """Return the probability that more than `cents` are paid."""
+        if not self._least <= cents < self._most:
+            return 1.0 if cents < self._least else 0.0
         whole, part = self._whole_and_part(cents)
         at_most = self._at_most[whole]
         if part:
@@ -74,6 +79,8 @@ class PaidDollars:
 
     def expected_below(self, cents: int) -> float:
         """Return by how many cents, on average, the sum paid falls short of `cents`; 0 where it is more."""
+        if not self._least <= cents < self._most:
+            return 0.0 if cents < self._least else self._most_above_mean + cents - self._most
         whole, part = self._whole_and_part(cents)
         below = (cents - self._first) * self._at_most[whole] - self._first_moments[whole]
         if part:
@@ -120,10 +127,15 @@ def binomial(count: int, probability: float) -> Iterator[tuple[int, float]]:
         yield (count if probability else 0), 1.0
         return
     mean, reach = count * probability, DEVIATIONS / 2 * math.sqrt(count * probability * (1 - probability)) + 1
-    log_paid, log_lapsed, log_all = math.log(probability), math.log1p(-probability), math.lgamma(count + 1)
-    for paid in range(max(0, math.floor(mean - reach)), min(count, math.ceil(mean + reach)) + 1):
-        log_ways = log_all - math.lgamma(paid + 1) - math.lgamma(count - paid + 1)
-        yield paid, math.exp(log_ways + paid * log_paid + (count - paid) * log_lapsed)
+    first, middle, last = max(0, math.floor(mean - reach)), math.floor(mean), min(count, math.ceil(mean + reach))
+    log_ways = math.lgamma(count + 1) - math.lgamma(middle + 1) - math.lgamma(count - middle + 1)
+    in_middle = math.exp(log_ways + middle * math.log(probability) + (count - middle) * math.log1p(-probability))
+    # Each probability follows from its neighbor nearer to the middle, since a logarithm for each takes three times as long.
+    odds = probability / (1 - probability)
+    below = accumulate(range(middle, first, -1), lambda weight, paid: weight * paid / ((count - paid + 1) * odds), initial=in_middle)
+    above = accumulate(range(middle + 1, last + 1), lambda weight, paid: weight * (count - paid + 1) * odds / paid, initial=in_middle)
+    yield from zip(range(first, middle), reversed(list(below)[1:]), strict=True)
+    yield from zip(range(middle, last + 1), above, strict=True)
 
 
 def _all_outcomes(payments: Sequence[Payments], certain: int) -> dict[int, float]:
