@@ -105,7 +105,7 @@ class StaffActionsAdmin(NoDeleteAdmin):
 
 def _action_page(action: StaffAction, model_admin: StaffActionsAdmin, request: HttpRequest, selected: QuerySet[Any]) -> HttpResponse | None:
     """Answer one step of the page: none when it is opened, then "preview" or "confirm"."""
-    rows = list(selected.order_by("pk")[: MAX_ROWS + 1])
+    rows = list(selected.order_by(*action.target.row_order)[: MAX_ROWS + 1])
     if len(rows) > MAX_ROWS:
         model_admin.message_user(request, f"Choose at most {MAX_ROWS} rows at once.", messages.ERROR)
         return None
