@@ -158,7 +158,7 @@ def _call_service(action: StaffAction, row: Model, arguments: Mapping[str, Any],
     (loan,) = locks.lock_loans(loan_ids=[loan_id]).loans
     row_values = rows.values(*target.compared_fields).first()
     offer_before = loan_offer(loan.reference)
-    queue = list(reservations_in_queue([loan.pk]).exclude(expires_at__lte=offer_before.at).select_related("loan", "investor"))
+    queue = list(reservations_in_queue([loan.pk]).exclude(expires_at__lte=offer_before.at).values_list("number", flat=True))
     history, review_items = Transition.objects.filter(loan=loan).order_by("id"), ReviewItem.objects.filter(loan=loan).order_by("id")
     last_transition, last_review_item = history.last(), review_items.last()
 
@@ -175,7 +175,7 @@ def _call_service(action: StaffAction, row: Model, arguments: Mapping[str, Any],
         offer_after=loan_offer(loan.reference),
         transitions=transitions,
         review_items=list(review_items.filter(id__gt=last_review_item.pk if last_review_item else 0)),
-        overtaken=_overtaken(transitions, queue),
+        overtaken=_overtaken(loan.pk, transitions, queue),
         digest=_digest(action, arguments, row_values, transitions),
     )
 
@@ -191,18 +191,23 @@ def _loan_id(action: StaffAction, row: Model, arguments: Mapping[str, Any]) -> i
     return loan_id
 
 
-def _overtaken(transitions: Sequence[Transition], queue: Sequence[Reservation]) -> list[Reservation]:
-    """Return the reservations of the queue that come later because another is reinstated or settled ahead of them."""
-    overtaken = []
+def _overtaken(loan_id: int, transitions: Sequence[Transition], queue: Sequence[int]) -> list[Reservation]:
+    """Return the reservations of the queue that come later because another is reinstated or settled ahead of them.
+
+    `queue` are the numbers of the live reservations before the action.
+    """
+    numbers: set[int] = set()
     for transition in transitions:
         if transition.reservation is None or transition.transfer is not None:
             continue
-        number = transition.reservation.number
+        own = transition.reservation.number
         if transition.event in {ReservationEvent.REINSTATED_RESERVED, ReservationEvent.REINSTATED_PENDING}:
-            overtaken += [reservation for reservation in queue if reservation.number > number]
+            numbers.update(number for number in queue if number > own)
         elif transition.rule == "staff":
-            overtaken += [reservation for reservation in queue if reservation.number < number]
-    return overtaken
+            numbers.update(number for number in queue if number < own)
+    if not numbers:
+        return []
+    return list(Reservation.objects.filter(loan=loan_id, number__in=numbers).select_related("loan", "investor").order_by("number"))
 
 
 def _digest(

@@ -63,6 +63,7 @@ class Target:
     argument: str  # the keyword argument by which the services take the row
     compared_fields: tuple[str, ...]  # a confirmation is refused if one of these changed after the preview
     argument_field: str = "pk"  # the row's field that is passed as this argument
+    row_order: tuple[str, ...] = ("pk",)  # in which several rows are acted on
     loan_field: str = ""  # leads from a row to its loan; empty for rows that the lock of a loan does not guard
     state_field: str = ""
     state_table: Mapping[Any, Any] = field(default_factory=dict)  # which event is possible in which state
@@ -81,6 +82,7 @@ RESERVATION = Target(
     Reservation,
     argument="reservation_id",
     compared_fields=("state", "amount", "settled_amount", "expires_at", "funded_at", "received", "refunded", "lost"),
+    row_order=("loan_id", "number"),
     loan_field="loan_id",
     state_field="state",
     state_table=RESERVATION_TRANSITIONS,
@@ -89,6 +91,7 @@ WAITING_LIST_ENTRY = Target(
     WaitingListEntry,
     argument="entry_id",
     compared_fields=("state",),
+    row_order=("loan_id", "number"),
     loan_field="loan_id",
     state_field="state",
     state_table=WAITING_LIST_TRANSITIONS,
@@ -97,6 +100,7 @@ TRANSFER = Target(
     Transfer,
     argument="transfer_id",
     compared_fields=("status", "amount", "moved"),
+    row_order=("created_at", "pk"),
     loan_field="reservation__loan_id",
     state_field="status",
     state_table=TRANSFER_TRANSITIONS,
@@ -106,6 +110,7 @@ BANK_EVENT = Target(
     BankEvent,
     argument="bank_event_id",
     compared_fields=("outcome", "answer", "transfer_id"),
+    row_order=("recorded_at", "pk"),
     loan_field="transfer__reservation__loan_id",
 )
 REVIEW_ITEM = Target(ReviewItem, argument="review_item_id", compared_fields=("resolved_at",))

@@ -1,18 +1,19 @@
 """The pages of the back office: on a phone and wide, light and dark, with axe, and by keyboard."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from loans.demo import scenario
-from loans.models import Investor, Reservation, User
+from loans.models import Investor, Loan, Reservation, Transfer, User
 from tests.browser.conftest import PHONE, in_all_looks, serious, shoot, shoot_all_looks
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -102,3 +103,94 @@ def test_the_pages_of_a_phone_call(staff: Page) -> None:
     for name, address in (pages | {"investor": reverse("admin:loans_investor_change", args=[busiest.pk])}).items():
         staff.goto(address)
         shoot_all_looks(staff, f"staff-office-{name}")
+
+
+def test_the_first_screen_of_a_loan_has_its_facts_and_its_queue(staff: Page) -> None:
+    loan = Loan.objects.filter(status="open", reservations__state="pending").order_by("reference")[0]
+    staff.set_viewport_size({"width": 1280, "height": 800})
+    staff.goto(reverse("admin:loans_loan_change", args=[loan.pk]))
+    facts = staff.locator(".at-a-glance")
+    for words in (loan.title, "Open", "Available", "Closes"):
+        expect(facts).to_contain_text(words)
+    queue = staff.locator("section", has=staff.get_by_role("heading", name="Queue, next first"))
+    for part in (facts, queue.locator("tbody tr").first):
+        box = part.bounding_box()
+        assert box
+        assert box["y"] + box["height"] < 800
+    shoot(staff, "staff-loan-first-screen", full_page=False)
+
+
+# The references in tables that are written on more than one line.
+BROKEN_REFERENCES = """() => {
+    const found = [], texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        const text = texts.currentNode;
+        if (!text.parentElement.closest("table")) continue;
+        for (const match of text.data.matchAll(/\\b[A-Z]{1,2}-[0-9A-Z]{4,}( #[0-9]+)?/g)) {
+            const range = document.createRange();
+            range.setStart(text, match.index);
+            range.setEnd(text, match.index + match[0].length);
+            const lines = new Set([...range.getClientRects()].filter(box => box.width).map(box => Math.round(box.top)));
+            if (lines.size > 1) found.push(match[0]);
+        }
+    }
+    return found;
+}"""
+
+
+def test_on_a_phone_references_stay_on_one_line(staff: Page) -> None:
+    staff.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    assert Transfer.objects.filter(direction="refund", status="due").exists()
+    loan = Loan.objects.filter(status="open", reservations__state="pending").order_by("reference")[0]
+    pages = [
+        "/admin/",
+        "/admin/loans/reviewitem/",
+        "/admin/loans/loan/overbooking/",
+        "/admin/loans/paymentfile/add/",
+        reverse("admin:loans_loan_change", args=[loan.pk]),
+        reverse("admin:loans_investor_change", args=[Reservation.objects.filter(loan=loan)[0].investor_id]),
+    ]
+    for address in pages:
+        staff.goto(address)
+        assert staff.locator("table", has_text="PL-0").or_(staff.locator("table", has_text="T-")).count(), address
+        assert staff.evaluate(BROKEN_REFERENCES) == [], address
+    staff.goto(pages[-2])
+    staff.evaluate("document.querySelectorAll('.unbroken').forEach(each => { each.style.whiteSpace = 'normal'; })")
+    assert staff.evaluate(BROKEN_REFERENCES), "without the rule they break"
+
+
+def test_a_draft_is_cloned_and_its_public_page_previewed(staff: Page) -> None:
+    draft = Loan.objects.filter(status="draft")[0]
+    staff.goto(reverse("admin:loans_loan_change", args=[draft.pk]))
+    staff.get_by_role("link", name="Clone").click()
+    staff.get_by_label("Title").fill("The house next door")
+    staff.get_by_role("button", name="Save", exact=True).click()
+    clone = Loan.objects.latest("pk")
+    assert (clone.title, clone.status, clone.amount) == ("The house next door", "draft", draft.amount)
+    staff.goto(reverse("admin:loans_loan_change", args=[clone.pk]))
+    staff.get_by_role("link", name="Preview public page").click()
+    expect(staff.get_by_role("note")).to_have_text("Preview: only staff see this page; the loan is a draft. Back to the loan")
+    for look in in_all_looks(staff):
+        assert serious(staff) == [], look
+        assert staff.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
+        shoot(staff, f"staff-public-page-of-a-draft-{look}")
+    staff.get_by_role("link", name="Back to the loan").click()
+    expect(staff.get_by_role("heading", level=2, name=clone.reference)).to_be_visible()
+
+
+def test_several_rows_in_one_preview(staff: Page) -> None:
+    loan = Loan.objects.filter(status="open").annotate(count=Count("reservations", filter=Q(reservations__state="pending"))).latest("count")
+    staff.goto(f"/admin/loans/reservation/?state__exact=pending&q={loan.reference}")
+    rows = staff.locator("input.action-select")
+    assert rows.count() > 1
+    for number in range(2):
+        rows.nth(number).check()
+    staff.get_by_label("Action:").select_option("cancel")
+    staff.get_by_role("button", name="Run", exact=True).or_(staff.get_by_role("button", name="Go", exact=True)).click()
+    expect(staff.get_by_role("status")).to_contain_text("2 reservations become canceled")
+    for look in in_all_looks(staff):
+        assert serious(staff) == [], look
+        assert staff.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
+        shoot(staff, f"staff-several-rows-{look}")
+    staff.get_by_role("link", name="Back to the list").click()
+    expect(staff).to_have_url(re.compile(r"state__exact=pending"))
