@@ -107,10 +107,8 @@ def own_tools(tmp_path: Path) -> Iterator[Callable[[str], str]]:
     """Run a script as PostgreSQL's own user, beside a server whose data folder is called `data`."""
     *prefix, program = embedded._postgres_command("pg_ctl")
     programs = Path(program).parent
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # A socket's path must be short.
     environment = {"PATH": f"{programs}:{os.environ['PATH']}", "PGHOST": str(folder), "PGUSER": "postgres", "TZ": "UTC"}
-    for each in (tmp_path, *tmp_path.parents[:2], folder):
-        each.chmod(0o777)
 
     def run(script: str) -> str:
         script = re.sub(r"/backup\b", str(tmp_path / "backup"), script)
