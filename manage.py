@@ -14,6 +14,8 @@ def main() -> None:
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "peerloans.settings")
+    from django.conf import settings
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
     from peerloans.devserver import embedded
@@ -21,8 +23,13 @@ def main() -> None:
     if embedded.is_beside_make_run():
         os.environ.setdefault("DEBUG", "1")
     embedded.exit_on_signals(signal.SIGTERM, signal.SIGHUP)
-    with embedded.running():
-        execute_from_command_line(sys.argv)
+    try:
+        with embedded.running():
+            execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        if settings.configured:
+            raise
+        sys.exit(str(error))  # A variable is missing or wrong: the lines for the operator, and no traceback.
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -91,3 +94,68 @@ def test_after_a_dump_was_restored_messages_go_on_and_an_id_that_was_sent_is_not
     assert result["after"] < result["before"]
     assert [amount for amount, _ in result["announced"]] == [1_000, 2_000, 3_000]
     assert lost_id not in {each for _, each in result["announced"]}
+
+
+# --- With PostgreSQL's own tools --------------------------------------------------------------------------------------
+def typed(block: str) -> str:
+    """Return what an operator types of a console's block: what follows `$`, and the text of here-documents."""
+    return "\n".join(match[1] or match[2] for match in re.finditer(r"^\$ (.*<<END\n(?:.*\n)*?END$)|^\$ (.*)$", block, re.MULTILINE))
+
+
+@pytest.fixture
+def own_tools(tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """Run a script as PostgreSQL's own user, beside a server whose data folder is called `data`."""
+    *prefix, program = embedded._postgres_command("pg_ctl")
+    programs = Path(program).parent
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # A socket's path must be short.
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "PGHOST": str(folder), "PGUSER": "postgres", "TZ": "UTC"}
+
+    def run(script: str) -> str:
+        script = re.sub(r"/backup\b", str(tmp_path / "backup"), script)
+        done = subprocess.run(
+            [*prefix, "bash", "-e", "-o", "pipefail", "-c", script],
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("mkdir /backup && initdb -D data -U postgres -A trust")
+    run(f"echo \"listen_addresses = ''\nunix_socket_directories = '{folder}'\" >> data/postgresql.conf && pg_ctl -D data -w -l log start")
+    yield run
+    run("pg_ctl -D data -m immediate stop")
+    shutil.rmtree(folder)
+
+
+def test_the_commands_with_postgresqls_own_tools_restore_to_a_moment(own_tools: Callable[[str], str]) -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    section = page[page.index("### With PostgreSQL's own tools") : page.index("### After a restore")]
+    settings = re.findall(r"```ini\n(.*?)```", section, re.DOTALL)[0]
+    prepare, back_up, clean_up, restore = map(typed, re.findall(r"```console\n(.*?)```", section, re.DOTALL))
+    (day,) = set(re.findall(r"/base-([0-9-]+)", clean_up + restore))
+    today = own_tools("date +%F").strip()
+
+    own_tools(f"{prepare}\ncat >> data/postgresql.conf <<END\n{settings}END")
+    own_tools(re.sub("^pg_verifybackup .*", "", back_up, flags=re.MULTILINE))  # that of the embedded PostgreSQL crashes
+    own_tools("psql -qc 'CREATE TABLE kept AS SELECT 1'")
+    moment = own_tools("psql -Atc 'SELECT clock_timestamp()'").strip()
+    own_tools("sleep 0.1; psql -qc 'DROP TABLE kept'")
+
+    own_tools(re.sub(r"(?<=recovery_target_time = ').*(?=')", moment, restore.replace(day, today)))
+    own_tools("until psql -Atc 'SELECT pg_is_in_recovery()' | grep f; do sleep 0.1; done")
+    assert own_tools("psql -Atc 'TABLE kept'") == "1\n"
+    # The page shows these lines, with the numbers of another day.
+    told = own_tools("cat log")
+    shown = [re.sub(r"[0-9].*", "", line) for line in re.findall(r"^LOG: .*", section, re.MULTILINE)]
+    assert [line for line in shown if line not in told] == []
+
+    archived = set(own_tools("ls /backup/archive").split())
+    own_tools(clean_up.replace(day, today))
+    left = set(own_tools("ls /backup/archive").split())
+    needed = {name.split(".")[0] for name in archived if name.endswith(".backup")}
+    assert needed <= left < archived

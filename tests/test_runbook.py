@@ -41,8 +41,15 @@ PACKAGES = {
     "ufw": "ufw",
 }
 OF_DEBIAN = {"apt", "cat", "cp", "echo", "editor", "grep", "install", "journalctl", "ln", "mv", "printf", "rm", "sed", "systemctl"}
-OF_DEBIAN |= {"touch", "useradd"}
-ELSEWHERE = {"docker", "pg_basebackup", "pg_ctl", "pg_verifybackup", "python"}  # on machines that the page does not set up
+OF_DEBIAN |= {"mkdir", "systemd-ask-password", "touch", "useradd"}
+ELSEWHERE = {
+    "docker",
+    "pg_archivecleanup",
+    "pg_basebackup",
+    "pg_ctl",
+    "pg_verifybackup",
+    "python",
+}  # on machines that the page does not set up
 
 
 def programs() -> set[str]:

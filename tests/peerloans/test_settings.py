@@ -128,14 +128,14 @@ WRONG = [
 def test_a_value_that_is_wrong_is_named_and_not_quoted(name: str, value: str) -> None:
     process = manage(ENVIRONMENT | {name: value}, "check")
     assert process.returncode == 1
-    assert process.stderr.splitlines()[-1].split("ImproperlyConfigured: ")[-1].startswith(f"{name} must be ")
+    assert process.stderr.startswith(f"{name} must be ")
     assert "secret" not in process.stderr
 
 
 def test_all_that_is_wrong_is_named_at_once() -> None:
     wrong = {name: value for name, value in WRONG if name != "DEBUG"}
     process = manage(ENVIRONMENT | wrong, "check")
-    named = re.findall(r"^(?:django.core.exceptions.ImproperlyConfigured: )?(\w+) must be", process.stderr, re.MULTILINE)
+    named = [line.split(" must be ")[0] for line in process.stderr.splitlines()]  # a line for each, and no traceback
     assert sorted(named) == sorted(wrong)
 
 
@@ -156,8 +156,7 @@ def test_the_check_for_deployment_says_everything_that_is_wrong() -> None:
     wrong = {"SECRET_KEY": "k" * 60, "BANK_WEBHOOK_SECRETS": f"{ZEROS},{PUBLISHED}", "METRICS_TOKEN": "short", "ALLOWED_HOSTS": "*"}
     process = manage(ENVIRONMENT | wrong | {"EMAIL_URL": ""}, "check", "--deploy")
     assert process.returncode == 1
-    last_lines = process.stderr.splitlines()[-6:]
-    assert [line.removeprefix("django.core.exceptions.ImproperlyConfigured: ").split()[0] for line in last_lines] == [
+    assert [line.split()[0] for line in process.stderr.splitlines()] == [
         "SECRET_KEY",
         "ALLOWED_HOSTS",
         "Set",
