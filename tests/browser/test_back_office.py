@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group
+from django.core import mail
 from django.db.models import Count, Q
 from django.test import Client
 from django.urls import reverse
@@ -194,3 +195,51 @@ def test_several_rows_in_one_preview(staff: Page) -> None:
         shoot(staff, f"staff-several-rows-{look}")
     staff.get_by_role("link", name="Back to the list").click()
     expect(staff).to_have_url(re.compile(r"state__exact=pending"))
+
+
+def test_a_view_of_a_list_is_saved_by_keyboard_and_kept_above_it(staff: Page) -> None:
+    staff.goto("/admin/loans/reservation/?state__exact=pending")
+    staff.get_by_text("Save this view").focus()
+    staff.keyboard.press("Enter")
+    staff.get_by_label("Name", exact=True).fill("Money to come")
+    staff.keyboard.press("Enter")
+    view = staff.get_by_role("navigation", name="Saved views").get_by_role("link", name="Money to come")
+    expect(view).to_have_attribute("aria-current", "true")
+    staff.goto("/admin/loans/reservation/")
+    view.click()
+    expect(staff).to_have_url(re.compile(r"state__exact=pending$"))
+    for look in in_all_looks(staff):
+        assert serious(staff) == [], look
+        assert staff.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
+        shoot(staff, f"staff-saved-view-{look}", full_page=False)
+    staff.get_by_role("button", name="Remove “Money to come”").click()
+    expect(view).to_have_count(0)
+
+
+def test_a_colleague_is_invited_and_chooses_a_password(staff: Page, live_server) -> None:  # type: ignore[no-untyped-def]
+    User.objects.filter(username="olga").update(is_superuser=True)
+    staff.goto("/admin/loans/user/")
+    staff.get_by_role("link", name="Invite a colleague").click()
+    for label, text in {"E-mail": "rita@example.com", "First name": "Rita", "Last name": "Roe"}.items():
+        staff.get_by_label(label).fill(text)
+    staff.get_by_label("Role").select_option("Support")
+    for look in in_all_looks(staff):
+        assert serious(staff) == [], look
+        shoot(staff, f"staff-invite-{look}")
+    staff.get_by_role("button", name="Send the invitation").click()
+    expect(staff.get_by_text("The invitation is sent to rita@example.com.")).to_be_visible()
+    (address,) = re.findall(r"http\S+/admin/invitation/\S+", str(mail.outbox[-1].body))
+    staff.context.clear_cookies()
+    staff.goto(address)
+    expect(staff.get_by_text("Your user name is rita@example.com.")).to_be_visible()
+    for look in in_all_looks(staff):
+        assert serious(staff) == [], look
+        assert staff.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
+        shoot(staff, f"staff-invitation-{look}")
+    for label in ("New password:", "New password confirmation:"):
+        staff.get_by_label(label).fill("seven crooked lighthouses")
+    staff.get_by_role("button", name="Set the password").click()
+    staff.get_by_label("Username:").fill("rita@example.com")
+    staff.get_by_label("Password:").fill("seven crooked lighthouses")
+    staff.get_by_role("button", name="Log in").click()
+    expect(staff.get_by_role("heading", level=1, name="Today")).to_be_visible()
