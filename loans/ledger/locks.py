@@ -5,7 +5,8 @@ it. The row of an investor is the lock for what counts in the investor's limits:
 version. The line of the standing orders has an advisory lock, which every change of an order holds.
 
 To exclude deadlocks, an Idempotency-Key is locked before any loan, then loans in the order of their ids, then the line, then investors
-in the order of their ids. A wait for a lock ends after PostgreSQL's `lock_timeout`.
+in the order of their ids. A wait for a lock ends after PostgreSQL's `lock_timeout`. The preview of a staff action on several rows locks all
+their loans first, and then investors row by row; where that is a deadlock with another request, PostgreSQL lets one of the two end as Busy.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
