@@ -14,13 +14,14 @@ from loans.charts import fill_curve_chart
 from loans.domain.errors import NotFound
 from loans.domain.settlement_rules import RULES_IN_WORDS
 from loans.domain.states import PUBLIC_STATUSES, LoanStatus
-from loans.models import Loan
+from loans.models import Loan, Reservation
 from loans.selectors.allotment import loan_allotment
 from loans.selectors.loan_filter import LoanFilter
 from loans.selectors.loans import market_loans, public_places, upcoming_loans
 from loans.selectors.offers import LoanOffer, loan_offer
 from loans.web.allotments import allotment_context
 from loans.web.loan_cards import LoanCard, loan_cards
+from loans.web.typed_filters import normalized
 from peerloans.api import error_statuses
 from peerloans.api.caching import public_page
 from peerloans.errors import Problem
@@ -63,7 +64,7 @@ def market(request: HttpRequest) -> HttpResponse:
     }
     filters.setdefault("status", LoanStatus.OPEN)
     context["status"] = filters["status"]
-    loan_filter = LoanFilter(filters, market_loans())
+    loan_filter = LoanFilter(normalized(filters), market_loans())
     context["errors"] = loan_filter.errors
     if not loan_filter.is_valid():
         return render(request, "loans/market.html", context, status=400)
@@ -97,6 +98,9 @@ def loan_detail(request: HttpRequest, reference: str) -> HttpResponse:
     except NotFound as error:
         raise Http404(error.detail) from None
     if offer.loan.status not in PUBLIC_STATUSES:
+        own = Reservation.objects.filter(loan=offer.loan, investor__user=request.user.pk).order_by("-number").first()
+        if own:  # Of a loan that was withdrawn, its investors see what became of their money.
+            return redirect("loans:reservation", own.pk)
         raise Http404(f"There is no loan {reference}.")
     return _loan_page(request, offer)
 
