@@ -40,6 +40,23 @@ RESERVE = """
     )
     SELECT * FROM reserved
 """
+# The rows that joining a waiting list writes. The entry's number is one that no entry of the loan has.
+JOIN = """
+    WITH counted AS (
+        UPDATE loans_loan SET waiting_entries = waiting_entries + 1, waiting_dollars = waiting_dollars + %(amount)s, version = version + 1
+        WHERE reference = %(reference)s
+        RETURNING id, version, now() AS at
+    ), entry AS (
+        INSERT INTO loans_waitinglistentry (id, loan_id, investor_id, number, amount, at_least, state, joined_at)
+        SELECT %(id)s, id, %(investor_id)s, 1000000 + version, %(amount)s, %(amount)s, 'waiting', at FROM counted
+        RETURNING id, loan_id, amount, joined_at
+    ), history AS (
+        INSERT INTO loans_transition
+            (at, loan_id, waiting_entry_id, event, from_state, to_state, amount, rule, actor, user_id, reason)
+        SELECT joined_at, loan_id, id, 'joined', '', 'waiting', amount, '', 'investor', %(investor_id)s, '' FROM entry
+    )
+    SELECT * FROM entry
+"""
 LOANS = """
     SELECT reference, title, address, city, state, zip, market_cbsa, market_msa, amount, annual_rate, term_months, ltv, status,
         minimum, opens_at, closes_at, amount - settled AS remaining, now() AS remaining_as_of
@@ -50,6 +67,13 @@ RESERVATIONS = """
         reservation.created_at, expires_at
     FROM loans_reservation reservation JOIN loans_loan loan ON loan.id = loan_id
     WHERE investor_id = 1 ORDER BY reservation.created_at DESC, reservation.id DESC LIMIT 100
+"""
+EVENTS = """
+    SELECT transition.id, event, at, reservation.id AS reservation, loan.reference AS loan, from_state, to_state, transition.amount
+    FROM loans_reservation reservation
+    JOIN loans_transition transition ON transition.reservation_id = reservation.id
+    JOIN loans_loan loan ON loan.id = reservation.loan_id
+    WHERE investor_id = 1 ORDER BY transition.txid, transition.id LIMIT 100
 """
 
 _thread = threading.local()
@@ -67,9 +91,17 @@ def constant(request: HttpRequest) -> HttpResponse:
 
 
 def reserve(request: HttpRequest, reference: str) -> HttpResponse:
-    amount = Decimal(json.loads(request.body)["amount"])
-    values = {"id": uuid4(), "reference": reference, "amount": amount, "investor_id": 1}
-    row = connected().execute(RESERVE, values).fetchone()
+    return _written(RESERVE, reference, json.loads(request.body)["amount"], 1)
+
+
+def join(request: HttpRequest, reference: str) -> HttpResponse:
+    body = json.loads(request.body)
+    return _written(JOIN, reference, body["amount"], body["investor"])
+
+
+def _written(statement: str, reference: str, amount: str, investor_id: int) -> HttpResponse:
+    values = {"id": uuid4(), "reference": reference, "amount": Decimal(amount), "investor_id": investor_id}
+    row = connected().execute(statement, values).fetchone()
     return HttpResponse(json.dumps(row, default=str), status=201, content_type="application/json")
 
 
@@ -79,6 +111,10 @@ def loans(request: HttpRequest) -> HttpResponse:
 
 def reservations(request: HttpRequest) -> HttpResponse:
     return _listed(RESERVATIONS)
+
+
+def events(request: HttpRequest) -> HttpResponse:
+    return _listed(EVENTS)
 
 
 def _listed(statement: str) -> HttpResponse:
@@ -159,7 +195,9 @@ router.register("reservations", TutorialReservations)
 urlpatterns = [
     path("constant", constant),
     path("reserve/<slug:reference>", reserve),
+    path("join/<slug:reference>", join),
     path("loans", loans),
     path("reservations", reservations),
+    path("events", events),
     path("tutorial/", include(router.urls)),
 ]

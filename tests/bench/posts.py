@@ -14,6 +14,11 @@ from tests.bench.reserve_service import CASES, CLIENTS
 from tests.bench.servers import Database, Databases
 
 SECONDS = 0.7
+JOINING = 400
+LEAVE = """
+UPDATE loans_waitinglistentry SET state = 'left', ended_at = now() WHERE state = 'waiting' AND number > 100;
+UPDATE loans_loan SET waiting_entries = 100, waiting_dollars = 100000 WHERE reference = 'W-FULL'
+"""
 
 
 def figures(databases: Databases) -> Iterator[Figure]:
@@ -55,6 +60,12 @@ def refusals(databases: Databases) -> Iterator[Figure]:
             partial(reserve, databases.full, "B-1", 1, 8, keyed=keyed),
         )
         yield figure("POST reservations, a refusal / an acceptance", amount, "1/s", rates(refused), rates(accepted), target)
+
+
+def joining(databases: Databases) -> Iterator[Figure]:
+    """Measure joining the waiting list of a full loan on which a hundred wait, over HTTP."""
+    ours, bare = in_turn(partial(_join, databases.full), partial(_bare_join, databases.full), rounds=3)
+    yield figure("POST waiting-list / bare view", f"{JOINING} join, 8 clients", "1/s", rates(ours), rates(bare), None)
 
 
 def rates(loads: list[Load]) -> list[float]:
@@ -101,3 +112,16 @@ def _tutorial(database: Database, reference: str, loans: int, clients: int) -> L
         for number in count()
     )
     return expecting(201, load(database.baselines, requests, clients, SECONDS))
+
+
+def _join(database: Database) -> Load:
+    path, body = "/api/v1/loans/W-FULL/waiting-list/", json.dumps({"amount": "1000.00"})
+    requests = [request("POST", path, token=rows.TOKEN.format(investor), body=body) for investor in range(1, JOINING + 1)]
+    database.execute(LEAVE)
+    return expecting(201, load(database.site, iter(requests), 8))
+
+
+def _bare_join(database: Database) -> Load:
+    bodies = [json.dumps({"amount": "1000.00", "investor": investor}) for investor in range(1, JOINING + 1)]
+    database.execute(LEAVE)
+    return expecting(201, load(database.baselines, (request("POST", "/join/W-FULL", body=body) for body in bodies), 8))
