@@ -25,6 +25,7 @@ WORK = {
     "waiting": reserve_service.waiting_lists,
     "post": posts.figures,
     "queues": posts.queues,
+    "neighbours": posts.neighbours,
     "refusals": posts.refusals,
     "joining": posts.joining,
     "expire": jobs.expiries,

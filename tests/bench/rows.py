@@ -98,6 +98,12 @@ INSERT INTO loans_standingorder (id, investor_id, states, metros, amount, at_lea
     FROM generate_series(1, 220) n) AS drafts;
 UPDATE loans_loan SET status = 'draft', opens_at = NULL, closes_at = NULL WHERE id BETWEEN {DRAFT} + 1 AND {DRAFT} + 200;
 UPDATE loans_loan SET status = 'upcoming', opens_at = now() + interval '1 day' WHERE id > {DRAFT} + 200;
+
+CREATE TABLE bench_stock (id bigserial PRIMARY KEY, loan_id bigint NOT NULL, quantity numeric(16, 2) NOT NULL);
+INSERT INTO bench_stock (loan_id, quantity) SELECT id, amount FROM loans_loan WHERE reference IN ('C-100', 'C-10000')
+    UNION ALL SELECT loan_id, -amount FROM loans_reservation WHERE loan_id IN (2000100, 2010000);
+SELECT setval('bench_stock_id_seq', 10000000);  -- the ids are the numbers of reservations as well
+CREATE INDEX ON bench_stock (loan_id);
 """
 
 # Loans S-…: oversold, all money here; eighty of their hundred reservations can be settled. {first} is the first loan's id.
