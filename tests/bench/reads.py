@@ -102,6 +102,7 @@ def _gets(work: str, amount: str, databases: Databases, our_request: bytes, bare
         lambda: _rate(databases.full.site, our_request),
         lambda: _rate(databases.full.baselines, bare_request),
         lambda: _rate(databases.tenth.site, our_request),
+        rounds=3,
     )
     return figure(work, amount, "1/s", ours, baseline, target, tenth=tenth)
 
