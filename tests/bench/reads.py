@@ -69,7 +69,7 @@ def pages(databases: Databases) -> Iterator[Figure]:
 
         def page(database: Database, path: str = path) -> float:
             get = request("GET", path, cookie=sessions[database] if path != "/" else "")
-            return expecting(200, load(database.site, repeat(get), 1, SECONDS)).median
+            return expecting(200, load(database.site, repeat(get), 1, 2 * SECONDS)).median
 
         ours, tenth = in_turn(partial(page, databases.full), partial(page, databases.tenth), rounds=3)
         yield figure(f"{name} / at a tenth", "1,000,000 reservations", "ms", ours, tenth, 1.3, at_most=True)
