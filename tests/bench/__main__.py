@@ -7,10 +7,12 @@ Prints each line of the table when it is measured, and writes the table as JSON 
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
+from peerloans.devserver import embedded
 from tests.bench import crowd, imports, jobs, openings, posts, reads, reserve_service
 from tests.bench.figures import COLUMNS, Figure, cells, line, markdown
 from tests.bench.servers import ROOT, bench_databases
@@ -48,6 +50,7 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.work) - set(WORK):
         parser.error(f"there is no {', '.join(sorted(unknown))}; choose among {', '.join(WORK)}")
+    embedded.exit_on_signals(signal.SIGTERM, signal.SIGHUP)  # or the sites would outlive a bench that is stopped
     figures: list[Figure] = []
     started = time.monotonic()
     with bench_databases() as databases:

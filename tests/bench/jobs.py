@@ -18,6 +18,9 @@ EXPIRE = """
 WITH canceled AS (
     UPDATE loans_reservation SET state = 'canceled', cause = 'expired', let_go_at = expires_at, expires_at = NULL WHERE expires_at <= %s
     RETURNING id, loan_id, amount
+), released AS (
+    UPDATE loans_loan SET claimed = claimed - freed.amount, version = version + 1
+    FROM (SELECT loan_id, sum(amount) AS amount FROM canceled GROUP BY loan_id) AS freed WHERE loans_loan.id = freed.loan_id
 )
 INSERT INTO loans_transition (at, loan_id, reservation_id, event, from_state, to_state, amount, rule, actor, reason)
 SELECT now(), loan_id, id, 'expired', 'reserved', 'canceled', amount, '', 'system', '' FROM canceled
@@ -73,10 +76,12 @@ def expiries(databases: Databases) -> Iterator[Figure]:
         at = next(days[databases.full])
         return _timed(databases.full, lambda: databases.full.execute(EXPIRE, at), _LAPSED, at)
 
+    job(databases.full)  # the first one finds nothing in memory
+    hot.clear()
     ours, bare, tenth = in_turn(
         lambda: job(databases.full), statement, lambda: job(databases.tenth), rounds=rows.LAPSE_DAYS // 2, warm_up=False
     )
-    yield figure("expire_due / bare UPDATE and INSERT", "100,000 of 1,000,000", "s", ours, bare, 2.0, at_most=True, tenth=tenth, times=10)
+    yield figure("expire_due / one statement for all", "100,000 of 1,000,000", "s", ours, bare, 2.0, at_most=True, tenth=tenth, times=10)
     yield figure("  share of HOT updates", "of its reservations", "", [a for a, _ in hot], [1.0] * len(hot), None)
 
 

@@ -13,7 +13,7 @@ import psycopg
 from tests.bench import rows
 from tests.bench.figures import Figure, figure, in_turn
 from tests.bench.http_load import Load, load, request
-from tests.bench.reserve_service import CASES, CLIENTS
+from tests.bench.reserve_service import CASES, CLIENTS, GROWTH_CLIENTS
 from tests.bench.servers import Database, Databases
 
 SECONDS = 0.7
@@ -28,14 +28,15 @@ def figures(databases: Databases) -> Iterator[Figure]:
     full, small = databases.full, databases.tenth
     for kind, loans in CASES:
         for clients in CLIENTS:
-            ours, bare, tutorial, tenth = in_turn(
+            ours, bare, tutorial, *tenth = in_turn(
                 partial(reserve, full, "B-{}", loans, clients),
                 partial(_bare, full, loans, clients),
                 partial(_tutorial, full, "B-{}", loans, clients),
-                partial(reserve, small, "B-{}", loans, clients),
+                *([partial(reserve, small, "B-{}", loans, clients)] if clients == GROWTH_CLIENTS else []),
             )
             amount = f"{kind}, {clients} clients"
-            yield figure("POST reservations / bare view", amount, "1/s", rates(ours), rates(bare), 0.45, tenth=rates(tenth))
+            growth = rates(tenth[0]) if tenth else None
+            yield figure("POST reservations / bare view", amount, "1/s", rates(ours), rates(bare), 0.45, tenth=growth)
             yield figure("  its 99th percentile", amount, "ms", [x.p99 for x in ours], [x.p99 for x in bare], 3.0, at_most=True)
             yield figure(
                 "  share of a core that the clients took", amount, "", [x.own_share for x in ours], [x.own_share for x in bare], None
@@ -95,6 +96,7 @@ def refusals(databases: Databases) -> Iterator[Figure]:
         refused, accepted = in_turn(
             partial(reserve, databases.full, "FULL", 1, 8, expected=409, keyed=keyed),
             partial(reserve, databases.full, "B-1", 1, 8, keyed=keyed),
+            rounds=3,
         )
         yield figure("POST reservations, a refusal / an acceptance", amount, "1/s", rates(refused), rates(accepted), target)
 

@@ -69,7 +69,7 @@ def pages(databases: Databases) -> Iterator[Figure]:
 
         def page(database: Database, path: str = path) -> float:
             get = request("GET", path, cookie=sessions[database] if path != "/" else "")
-            return expecting(200, load(database.site, repeat(get), 1, SECONDS)).median
+            return expecting(200, load(database.site, repeat(get), 1, 2 * SECONDS)).median
 
         ours, tenth = in_turn(partial(page, databases.full), partial(page, databases.tenth), rounds=3)
         yield figure(f"{name} / at a tenth", "1,000,000 reservations", "ms", ours, tenth, 1.3, at_most=True)
@@ -102,6 +102,7 @@ def _gets(work: str, amount: str, databases: Databases, our_request: bytes, bare
         lambda: _rate(databases.full.site, our_request),
         lambda: _rate(databases.full.baselines, bare_request),
         lambda: _rate(databases.tenth.site, our_request),
+        rounds=3,
     )
     return figure(work, amount, "1/s", ours, baseline, target, tenth=tenth)
 

@@ -11,7 +11,7 @@ SIZES = (100, 1_000, 10_000, 100_000)  # live reservations of the loans C-100 to
 OPENING = 4_000_000  # the loans O-1, O-2, … have ids above
 DRAFT = 6_000_000  # the drafts D-6000001, D-6000002, … have these ids
 ORDERS = 10_000  # standing orders
-LAPSE_DAYS = 6
+LAPSE_DAYS = 7
 TOKEN = "bench-{:09}"  # of the investor with this id
 
 _LOAN = """
@@ -26,7 +26,7 @@ _RESERVATION = """
         funded_at, let_go_at, received, refunded, lost)
 """
 
-# - B-1, B-2, …: a year of reservations, with their history. The older four tenths were canceled; the others are live. One tenth of all
+# - B-1, B-2, …: a year of reservations, with their history. The oldest three tenths were canceled; the others are live. One tenth of all
 #   lapses within minutes a day after the rows were made, the next tenth a day later, and so on for LAPSE_DAYS.
 # - C-100, …: as many live reservations as the name says.   - FULL: nothing is available.
 # - O-1, …: no reservation yet; 625 of $1,000 fit.
@@ -45,7 +45,7 @@ INSERT INTO knox_authtoken (digest, token_key, user_id, created, expiry)
     FROM (SELECT id, 'bench-' || lpad(id::text, 9, '0') AS token FROM loans_user) AS made;
 
 {_LOAN} FROM (SELECT n AS id, 'B-' || n AS reference, 900000000 AS amount,
-    {RESERVATIONS_EACH * 600} AS claimed, {RESERVATIONS_EACH} AS last_number
+    {RESERVATIONS_EACH * 100 * LAPSE_DAYS} AS claimed, {RESERVATIONS_EACH} AS last_number
     FROM generate_series(1, {{loans}}) n) AS usual;
 {_RESERVATION} SELECT gen_random_uuid(), 1 + n % {{loans}}, 1 + n % {INVESTORS}, 1 + n / {{loans}}, 1000, 0,
         CASE WHEN day > 0 THEN 'reserved' ELSE 'canceled' END,
