@@ -43,5 +43,5 @@ def test_two_previews_do_not_wait_for_each_other(at_once: bool, monkeypatch: pyt
         lambda: preview(action, [second, first], {}, actor=STAFF),
     )
     refusals = {each.refusal for rows in previews for each in rows} - {""}
-    assert refusals == (set() if at_once else {"Another request is changing this loan. Try again in a moment."})
+    assert refusals == (set() if at_once else {"Another request is changing the same loan or investor. Try again in a moment."})
     assert set(Reservation.objects.values_list("state", flat=True)) == {"reserved"}
