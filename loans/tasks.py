@@ -8,7 +8,7 @@ from celery import shared_task
 
 from loans.audit import history_chain
 from loans.audit.reconciliation import find_breaches
-from loans.notifications import deliveries
+from loans.notifications import deliveries, watches
 from loans.services import overbooking, statement_imports
 from loans.services.cache_refresh import refresh_remaining_cache
 from loans.services.closing_values import record_due_closing_values
@@ -64,6 +64,12 @@ def deliver() -> str:
     """Send investors the e-mails and webhooks that are due."""
     done = deliveries.deliver_due()
     return f"{done.sent} messages were sent, {done.failed} failed and are tried again, {done.given_up} were given up."
+
+
+@shared_task
+def notify_watchers() -> str:
+    """Make the e-mails to those who watch a loan that has opened, or of which dollars are available again."""
+    return f"{watches.notify_watchers()} e-mails to watchers were made."
 
 
 @shared_task

@@ -81,6 +81,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         "transition",
         "reservation",
         "waiting_entry",
+        "watch_notice",
         "recipient",
         "status",
         "attempts",
@@ -94,6 +95,8 @@ class DeliveryAdmin(ReadOnlyAdmin):
         "reservation__investor__user",
         "waiting_entry__loan",
         "waiting_entry__investor__user",
+        "watch_notice__watch__loan",
+        "watch_notice__watch__investor__user",
         "endpoint",
     ]
     list_filter = [investor_filter(messages_to), FailingFilter, "status"]

@@ -159,8 +159,8 @@ def standing_orders_of(investor: Investor) -> Table:
 
 def messages_of(investor: Investor) -> Table:
     messages = investor_messages(investor.pk, ROWS_SHOWN + 1)
-    rows = Delivery.objects.filter(pk__in=messages.newest).select_related("transition", "endpoint")
-    columns = ("transition", "endpoint", "status", "attempts", "created_at", "ended_at", "last_error")
+    rows = Delivery.objects.filter(pk__in=messages.newest).select_related("transition", "watch_notice__watch__loan", "endpoint")
+    columns = ("announced", "endpoint", "status", "attempts", "created_at", "ended_at", "last_error")
     given_up = "none could not be delivered" if not messages.given_up else f"{messages.given_up:,} could not be delivered"
     title = f"Messages: {messages.sent:,} sent, {messages.waiting:,} on the way, {given_up}. Newest first; without an endpoint, e-mails"
     return _table_of_investor(title, rows.order_by("-id"), columns, investor)

@@ -243,8 +243,8 @@ class DeliverySerializer(serializers.Serializer):
     def to_representation(self, delivery: Delivery) -> dict[str, Any]:
         return {
             "id": delivery.pk,
-            "event": message_id(delivery.transition),
-            "type": message_of(delivery.transition).type,
+            "event": message_id(delivery.announced),
+            "type": message_of(delivery.announced).type,
             "status": delivery.status,
             "attempts": delivery.attempts,
             "created_at": delivery.created_at,

@@ -1214,6 +1214,78 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Watch",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("since", models.DateTimeField()),
+                (
+                    "known_at",
+                    models.DateTimeField(help_text="The investor knows what the loan offered then: they looked at it, or got an e-mail."),
+                ),
+                ("emailed_at", models.DateTimeField(help_text="The last e-mail, until the investor looks at the loan.", null=True)),
+                ("ended_at", models.DateTimeField(help_text="When the investor stopped watching.", null=True)),
+                (
+                    "investor",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="watches", to="loans.investor"
+                    ),
+                ),
+                (
+                    "loan",
+                    models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="watches", to="loans.loan"),
+                ),
+            ],
+            options={
+                "verbose_name_plural": "watches",
+                "ordering": ["-since", "-id"],
+                "default_permissions": (),
+                "constraints": [models.UniqueConstraint(fields=("investor", "loan"), name="watch_once")],
+                "indexes": [models.Index(condition=models.Q(("ended_at", None)), fields=["loan", "known_at"], name="watch_known")],
+            },
+        ),
+        migrations.CreateModel(
+            name="WatchedLoan",
+            fields=[
+                (
+                    "loan",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="watched",
+                        serialize=False,
+                        to="loans.loan",
+                    ),
+                ),
+                ("is_available", models.BooleanField()),
+                ("available_since", models.DateTimeField(help_text="When it was found available after it had not been.", null=True)),
+            ],
+            options={
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
+            name="WatchNotice",
+            fields=[
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("event", models.CharField(choices=[("opened", "Opened"), ("available", "Available")], max_length=10)),
+                (
+                    "available",
+                    models.DecimalField(decimal_places=2, help_text="What one reservation could take then.", max_digits=14),
+                ),
+                ("at", models.DateTimeField()),
+                (
+                    "watch",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="notices", to="loans.watch"),
+                ),
+            ],
+            options={
+                "default_permissions": (),
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("event__in", ["opened", "available"])), name="watch_notice_event_known")
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Delivery",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
@@ -1235,10 +1307,19 @@ class Migration(migrations.Migration):
                     "reservation",
                     models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to="loans.reservation"),
                 ),
-                ("transition", models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, to="loans.transition")),
+                (
+                    "transition",
+                    models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to="loans.transition"),
+                ),
                 (
                     "waiting_entry",
                     models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to="loans.waitinglistentry"),
+                ),
+                (
+                    "watch_notice",
+                    models.OneToOneField(
+                        null=True, on_delete=django.db.models.deletion.PROTECT, related_name="delivery", to="loans.watchnotice"
+                    ),
                 ),
                 (
                     "endpoint",
@@ -1720,14 +1801,35 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="delivery",
-            constraint=models.UniqueConstraint(fields=("transition", "endpoint"), name="delivery_once", nulls_distinct=False),
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("transition__isnull", False)),
+                fields=("transition", "endpoint"),
+                name="delivery_once",
+                nulls_distinct=False,
+            ),
         ),
         migrations.AddConstraint(
             model_name="delivery",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    models.Q(("reservation__isnull", False), ("waiting_entry__isnull", True)),
-                    models.Q(("reservation__isnull", True), ("waiting_entry__isnull", False)),
+                    models.Q(
+                        ("reservation__isnull", False),
+                        ("transition__isnull", False),
+                        ("waiting_entry__isnull", True),
+                        ("watch_notice__isnull", True),
+                    ),
+                    models.Q(
+                        ("reservation__isnull", True),
+                        ("transition__isnull", False),
+                        ("waiting_entry__isnull", False),
+                        ("watch_notice__isnull", True),
+                    ),
+                    models.Q(
+                        ("reservation__isnull", True),
+                        ("transition__isnull", True),
+                        ("waiting_entry__isnull", True),
+                        ("watch_notice__isnull", False),
+                    ),
                     _connector="OR",
                 ),
                 name="delivery_has_subject",

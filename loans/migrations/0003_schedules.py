@@ -11,6 +11,7 @@ JOBS = [
     ("Open announced loans", "loans.tasks.open_announced", {"every": 2, "period": "seconds"}, 2),
     ("Settle funded reservations", "loans.tasks.settle", {"every": 5, "period": "minutes"}, 300),
     ("Deliver e-mails and webhooks", "loans.tasks.deliver", {"every": 1, "period": "minutes"}, 60),
+    ("Tell the watchers of loans", "loans.tasks.notify_watchers", {"every": 1, "period": "minutes"}, 60),
     ("Refresh remaining values in Redis", "loans.tasks.refresh_remaining", {"every": 1, "period": "hours"}, 3600),
     # Four times within the hour, for loans that were busy; a value that is already recorded is not changed.
     ("Record closing values", "loans.tasks.record_closing_values", {"minute": "*/15", "hour": "18", "day_of_week": "1-5"}, 3600),

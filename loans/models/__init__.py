@@ -19,6 +19,7 @@ from loans.models.statement import StatementFile, StatementImport
 from loans.models.transfer import OPEN_STATUSES, BankEvent, PaymentFile, Transfer
 from loans.models.user import User
 from loans.models.waiting_list import WaitingListEntry
+from loans.models.watch import Watch, WatchedLoan, WatchNotice
 
 __all__ = [
     "KEY_UNIQUE",
@@ -49,5 +50,8 @@ __all__ = [
     "Transition",
     "User",
     "WaitingListEntry",
+    "Watch",
+    "WatchNotice",
+    "WatchedLoan",
     "WebhookEndpoint",
 ]

@@ -11,6 +11,7 @@ from loans.models.history import Transition
 from loans.models.investor import Investor
 from loans.models.reservation import Reservation
 from loans.models.waiting_list import WaitingListEntry
+from loans.models.watch import WatchNotice
 
 
 class OutboxCursor(models.Model):
@@ -63,14 +64,15 @@ class DeliveryStatus(models.TextChoices):
 
 
 class Delivery(models.Model):
-    """One transition to be sent to one target: the investor's mailbox, or a webhook endpoint."""
+    """One transition, or notice to a watcher, to be sent to one target: the investor's mailbox, or a webhook endpoint."""
 
     EMAIL = 0  # the target of deliveries without an endpoint
 
     id = models.BigAutoField(primary_key=True)
-    transition = models.ForeignKey(Transition, models.PROTECT, db_index=False)
+    transition = models.ForeignKey(Transition, models.PROTECT, null=True, db_index=False)
     reservation = models.ForeignKey(Reservation, models.PROTECT, null=True, db_index=False)
     waiting_entry = models.ForeignKey(WaitingListEntry, models.PROTECT, null=True, db_index=False)
+    watch_notice = models.OneToOneField(WatchNotice, models.PROTECT, null=True, related_name="delivery")
     endpoint = models.ForeignKey(WebhookEndpoint, models.PROTECT, null=True, db_index=False, help_text="Empty for an e-mail.")
     status = models.CharField(max_length=10, choices=DeliveryStatus.choices, default=DeliveryStatus.WAITING)
     attempts = models.PositiveIntegerField(default=0)
@@ -84,11 +86,17 @@ class Delivery(models.Model):
         verbose_name_plural = "deliveries"
         permissions = [("resend_delivery", "Can send deliveries again")]
         constraints = [
-            models.UniqueConstraint(fields=["transition", "endpoint"], nulls_distinct=False, name="delivery_once"),
+            models.UniqueConstraint(
+                fields=["transition", "endpoint"],
+                condition=Q(transition__isnull=False),
+                nulls_distinct=False,
+                name="delivery_once",
+            ),
             models.CheckConstraint(
                 name="delivery_has_subject",
-                condition=Q(reservation__isnull=False, waiting_entry__isnull=True)
-                | Q(reservation__isnull=True, waiting_entry__isnull=False),
+                condition=Q(transition__isnull=False, reservation__isnull=False, waiting_entry__isnull=True, watch_notice__isnull=True)
+                | Q(transition__isnull=False, reservation__isnull=True, waiting_entry__isnull=False, watch_notice__isnull=True)
+                | Q(transition__isnull=True, reservation__isnull=True, waiting_entry__isnull=True, watch_notice__isnull=False),
             ),
             models.CheckConstraint(
                 name="delivery_status_agrees",
@@ -107,12 +115,19 @@ class Delivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.transition} to {self.endpoint or 'the mailbox'}"
+        return f"{self.announced} to {self.endpoint or 'the mailbox'}"
 
     @property
-    def subject(self) -> Reservation | WaitingListEntry:
+    def announced(self) -> Transition | WatchNotice:
+        """What the message announces."""
+        announced = self.transition or self.watch_notice
+        assert announced  # noqa: S101 - for mypy: a constraint of the table
+        return announced
+
+    @property
+    def subject(self) -> Reservation | WaitingListEntry | WatchNotice:
         """What the message is about."""
-        subject = self.reservation or self.waiting_entry
+        subject = self.reservation or self.waiting_entry or self.watch_notice
         assert subject  # noqa: S101 - for mypy: a constraint of the table
         return subject
 

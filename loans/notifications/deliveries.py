@@ -141,7 +141,8 @@ def take_due(now: datetime | None = None, *, running: Iterable[Delivery] = ()) -
         cursor.execute(_TAKE_DUE, values)
         ids = [row[0] for row in cursor.fetchall()]
     subjects = ("reservation__loan", "reservation__investor__user", "waiting_entry__loan", "waiting_entry__investor__user")
-    related = ("transition__transfer", *subjects, "endpoint")
+    watched = ("watch_notice__watch__loan", "watch_notice__watch__investor__user")
+    related = ("transition__transfer", *subjects, *watched, "endpoint")
     inbound = Transfer.objects.filter(direction=Direction.INBOUND)
     taken = Delivery.objects.filter(pk__in=ids).select_related(*related)
     return list(taken.prefetch_related(Prefetch("reservation__transfers", inbound)))
@@ -166,8 +167,8 @@ def send(delivery: Delivery) -> None:
         webhooks.send(
             url=delivery.endpoint.url,
             secrets=delivery.endpoint.secrets(taken_at),
-            message_id=message_id(delivery.transition),
-            body=as_json(message_body(delivery.transition, delivery.subject)).decode(),
+            message_id=message_id(delivery.announced),
+            body=as_json(message_body(delivery.announced, delivery.subject)).decode(),
         )
 
 
@@ -196,7 +197,7 @@ def _record_failed(delivery: Delivery, error: BaseException, counts: DeliveryCou
 
 def _open_review_item(delivery: Delivery, reason: str, at: datetime) -> None:
     target = f"to {delivery.endpoint}" if delivery.endpoint else "by e-mail"
-    detail = f"{message_of(delivery.transition).type} could not be delivered {target} for three days. {reason}"
+    detail = f"{message_of(delivery.announced).type} could not be delivered {target} for three days. {reason}"
     open_review_item("delivery_given_up", detail, at=at, loan_id=delivery.subject.loan_id, reservation_id=delivery.reservation_id)
 
 

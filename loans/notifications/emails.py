@@ -16,13 +16,13 @@ def send(delivery: Delivery) -> None:
 
     Every attempt carries the same Message-ID, so that a mailbox can recognize a repeat.
     """
-    message, subject = message_of(delivery.transition), delivery.subject
+    message, subject = message_of(delivery.announced), delivery.subject
     loan, investor = subject.loan, subject.investor
-    context = message_data(delivery.transition, subject) | {"why": message.why, "investor": investor.name, "title": loan.title}
+    context = message_data(delivery.announced, subject) | {"why": message.why, "investor": investor.name, "title": loan.title}
     sender_domain = settings.DEFAULT_FROM_EMAIL.rpartition("@")[2].strip(">")
     EmailMessage(
         subject=message.subject.format(loan=loan.reference),
         body=render_to_string(f"loans/email/{message.template}.txt", context),
         to=[investor.user.email],
-        headers={"Message-ID": f"<{message_id(delivery.transition)}@{sender_domain}>"},
+        headers={"Message-ID": f"<{message_id(delivery.announced)}@{sender_domain}>"},
     ).send()

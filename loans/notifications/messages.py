@@ -1,8 +1,9 @@
 """Choose and write the message that announces each transition to its investor.
 
 Three tables map the events of history to messages. A transition whose event is in none is not announced: investors learn of
-a loan's own transitions through what these do to their reservations. A message is made from its transition and from values
-that never change, so that every attempt says the same.
+a loan's own transitions through what these do to their reservations. A fourth table has the e-mails to those who watch a loan,
+which are about notices in place of transitions. A message is made from its transition or notice and from values that never change,
+so that every attempt says the same.
 """
 
 import uuid
@@ -12,7 +13,8 @@ from decimal import Decimal
 from typing import Any
 
 from loans.domain.states import ReservationEvent, TransferEvent, WaitingListEvent
-from loans.models import Reservation, Transition, WaitingListEntry
+from loans.models import Reservation, Transition, WaitingListEntry, WatchNotice
+from loans.models.watch import AVAILABLE, OPENED
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,22 @@ OF_WAITING_ENTRY = {
     WaitingListEvent.ENDED: _no_longer_waiting("The loan takes no more reservations."),
 }
 
+OF_WATCH = {
+    OPENED: Message("watch.opened", "Loan {loan} has opened", "watch_opened"),
+    AVAILABLE: Message("watch.available", "Dollars of loan {loan} are available", "watch_available"),
+}
+
+# Of webhooks and the event feed, which do not carry what watchers are told.
 TYPES = list(dict.fromkeys(message.type for table in (OF_RESERVATION, OF_TRANSFER, OF_WAITING_ENTRY) for message in table.values()))
 
 STANDING_ORDER = "standing_order"  # Among the facts of a reservation's first transition: the order that made it.
 _NAMESPACE = uuid.UUID("6a4c1a7e-0d7e-4a57-9b53-6d2c1b1a4a0f")
 
 
-def message_of(transition: Transition) -> Message:
-    """Return the message about the transition. Raises KeyError or ValueError where its event is not announced."""
+def message_of(transition: Transition | WatchNotice) -> Message:
+    """Return the message about the transition or notice. Raises KeyError or ValueError where its event is not announced."""
+    if isinstance(transition, WatchNotice):
+        return OF_WATCH[transition.event]
     if transition.waiting_entry_id:
         return OF_WAITING_ENTRY[WaitingListEvent(transition.event)]
     if transition.transfer_id:
@@ -93,22 +103,27 @@ def message_of(transition: Transition) -> Message:
     return OF_RESERVATION[ReservationEvent(transition.event)]
 
 
-def message_id(transition: Transition) -> str:
+def message_id(transition: Transition | WatchNotice) -> str:
     """Return the message's own id, the same on every attempt and for every target.
 
     Row numbers alone come again after a restore to an earlier moment. Their instant, and the random id of the reservation or the entry, do
     not.
     """
+    if isinstance(transition, WatchNotice):
+        return f"msg_{transition.pk.hex}"
     subject_id = transition.reservation_id or transition.waiting_entry_id
     name = f"{transition.pk} {subject_id} {transition.event} {transition.at.astimezone(UTC).isoformat()}"
     return f"msg_{uuid.uuid5(_NAMESPACE, name).hex}"
 
 
-def message_data(transition: Transition, subject: Reservation | WaitingListEntry) -> dict[str, Any]:
-    """Return what the message says of the transition of this reservation, or entry of a waiting list.
+def message_data(transition: Transition | WatchNotice, subject: Reservation | WaitingListEntry | WatchNotice) -> dict[str, Any]:
+    """Return what the message says of the transition of this reservation, or entry of a waiting list; or of the notice, which is both.
 
     `reference` is the reference of the payment or refund that it is about, if any. Amounts are dollars.
     """
+    if isinstance(transition, WatchNotice):
+        return {"loan": transition.loan.reference, "available": transition.available, "at": transition.at}
+    assert not isinstance(subject, WatchNotice)  # noqa: S101 - for mypy: a constraint of Delivery
     if isinstance(subject, WaitingListEntry):
         return _waiting_data(transition, subject)
     reservation = subject
@@ -153,7 +168,7 @@ def _waiting_data(transition: Transition, entry: WaitingListEntry) -> dict[str, 
     }
 
 
-def message_body(transition: Transition, subject: Reservation | WaitingListEntry) -> dict[str, Any]:
+def message_body(transition: Transition | WatchNotice, subject: Reservation | WaitingListEntry | WatchNotice) -> dict[str, Any]:
     """Return what webhooks send and the event feed lists of a transition of this reservation or entry."""
     data = message_data(transition, subject)
     return {"type": message_of(transition).type, "timestamp": transition.at, "data": data}

@@ -21,7 +21,7 @@ _TRANSFERS = """
     ) AS own
     ORDER BY created_at DESC, id DESC LIMIT %(most)s
 """
-# A message is about a reservation or an entry of a waiting list.
+# A message is about a reservation, an entry of a waiting list, or a loan that the investor watches.
 _TRANSITIONS = """
     SELECT transition.id FROM loans_reservation JOIN loans_transition AS transition ON reservation_id = loans_reservation.id
     WHERE investor_id = %s
@@ -29,10 +29,17 @@ _TRANSITIONS = """
     SELECT transition.id FROM loans_waitinglistentry AS entry JOIN loans_transition AS transition ON waiting_entry_id = entry.id
     WHERE entry.investor_id = %s
 """
+_NOTICES = """
+    SELECT notice.id FROM loans_watch AS watch JOIN loans_watchnotice AS notice ON watch_id = watch.id WHERE watch.investor_id = %s
+"""
 # By status: how many, and the newest.
 _MESSAGES = f"""
     SELECT status, count(*), (array_agg(delivery.id ORDER BY delivery.id DESC))[1:%s]
-    FROM ({_TRANSITIONS}) AS own (id) JOIN loans_delivery AS delivery ON transition_id = own.id
+    FROM (
+        SELECT delivery.id, status FROM ({_TRANSITIONS}) AS own (id) JOIN loans_delivery AS delivery ON transition_id = own.id
+        UNION ALL
+        SELECT delivery.id, status FROM ({_NOTICES}) AS own (id) JOIN loans_delivery AS delivery ON watch_notice_id = own.id
+    ) AS delivery
     GROUP BY status
 """
 
@@ -57,7 +64,7 @@ def newest_transfer_ids(investor_id: int, most: int) -> list[UUID]:
 def investor_messages(investor_id: int, most: int) -> InvestorMessages:
     """Return the e-mails and webhooks to the investor: their counts, and the newest, at most `most`."""
     with connection.cursor() as cursor:
-        cursor.execute(_MESSAGES, [most, investor_id, investor_id])
+        cursor.execute(_MESSAGES, [most, investor_id, investor_id, investor_id])
         rows = cursor.fetchall()
     counts = {status: count for status, count, _ in rows}
     newest = sorted((delivery_id for *_, ids in rows for delivery_id in ids), reverse=True)[:most]
@@ -71,4 +78,5 @@ def investor_messages(investor_id: int, most: int) -> InvestorMessages:
 
 def messages_to(investor_id: int) -> Q:
     """Return the condition of the deliveries to the investor."""
-    return Q(transition__in=RawSQL(_TRANSITIONS, [investor_id, investor_id]))  # noqa: S611  our own statement; the ids are parameters
+    of_history = Q(transition__in=RawSQL(_TRANSITIONS, [investor_id, investor_id]))  # noqa: S611  our own statement; the ids are parameters
+    return of_history | Q(watch_notice__in=RawSQL(_NOTICES, [investor_id]))  # noqa: S611

@@ -40,8 +40,9 @@ def money(request: HttpRequest, investor: Investor) -> HttpResponse:
 @account_page(*READS)
 def message_list(request: HttpRequest, investor: Investor) -> HttpResponse:
     """List the e-mails to the investor, newest first."""
-    theirs = Q(reservation__investor=investor) | Q(waiting_entry__investor=investor)
-    deliveries = Delivery.objects.filter(theirs, endpoint=None).select_related("transition", "reservation__loan", "waiting_entry__loan")
+    theirs = Q(reservation__investor=investor) | Q(waiting_entry__investor=investor) | Q(watch_notice__watch__investor=investor)
+    related = ("transition", "reservation__loan", "waiting_entry__loan", "watch_notice__watch__loan")
+    deliveries = Delivery.objects.filter(theirs, endpoint=None).select_related(*related)
     newest = deliveries.order_by("-id")[:NEWEST_SHOWN]
     subjects = [(delivery, _subject_of(delivery)) for delivery in newest]
     context = {"section": "messages", "subjects": subjects, "newest_shown": NEWEST_SHOWN, "email": investor.user.email}
@@ -49,7 +50,7 @@ def message_list(request: HttpRequest, investor: Investor) -> HttpResponse:
 
 
 def _subject_of(delivery: Delivery) -> str:
-    return message_of(delivery.transition).subject.format(loan=delivery.subject.loan.reference)
+    return message_of(delivery.announced).subject.format(loan=delivery.subject.loan.reference)
 
 
 @sensitive_post_parameters()

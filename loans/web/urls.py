@@ -13,6 +13,7 @@ from loans.web import (
     tokens,
     views,
     waiting_list,
+    watches,
     webhook_endpoints,
 )
 
@@ -35,6 +36,9 @@ urlpatterns = [
     path("account/waiting-list/", waiting_list.waiting_list, name="waiting-list"),
     path("account/waiting-list/<uuid:entry_id>/leave/", waiting_list.waiting_list_leave, name="waiting-list-leave"),
     path("account/wait/<slug:reference>/", waiting_list.wait_page, name="wait"),
+    path("account/watches/", watches.watch_list, name="watches"),
+    path("account/watch/<slug:reference>/", watches.watch, name="watch"),
+    path("account/watch/<slug:reference>/stop/", watches.watch_stop, name="watch-stop"),
     path("account/standing-orders/", standing_orders.standing_orders, name="standing-orders"),
     path("account/standing-orders/new/", standing_orders.standing_order_new, name="standing-order-new"),
     path("account/standing-orders/<uuid:order_id>/", standing_orders.standing_order, name="standing-order"),

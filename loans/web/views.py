@@ -21,7 +21,9 @@ from loans.selectors.loans import market_loans, public_places, upcoming_loans
 from loans.selectors.offers import LoanOffer, loan_offer
 from loans.web.allotments import allotment_context
 from loans.web.loan_cards import LoanCard, loan_cards
+from loans.web.paging import page_number
 from loans.web.typed_filters import normalized
+from loans.web.watches import watch_state
 from peerloans.api import error_statuses
 from peerloans.api.caching import public_page
 from peerloans.errors import Problem
@@ -29,8 +31,6 @@ from peerloans.web import charts
 
 LOANS_PER_PAGE = 24
 UPCOMING_SHOWN = 6
-LAST_PAGE_NUMBER = 9999
-"""How long a loan's fill curve is kept, so that many visitors of its page cause one read of its history a minute."""
 
 ORDERINGS = (
     ("", "closing soonest"),
@@ -83,16 +83,11 @@ def market(request: HttpRequest) -> HttpResponse:
     return render(request, "loans/market.html", context)
 
 
-def page_number(text: str) -> int:
-    # int() alone would also take signs, spaces, underscores and other scripts' digits, and millions of digits slowly.
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(LAST_PAGE_NUMBER)) and int(text)):
-        raise Http404("There is no such page of loans.")
-    return int(text)
-
-
 # --- A loan -----------------------------------------------------------------------------------------------------------
 @public_page
 def loan_detail(request: HttpRequest, reference: str) -> HttpResponse:
+    """Show a loan. Only what an investor who has logged in gets is their own: whether they watch it."""
+    watched = watch_state(request, reference)  # before the offer is read, so that they are told of what changes after it
     try:
         offer = loan_offer(reference)
     except NotFound as error:
@@ -102,7 +97,10 @@ def loan_detail(request: HttpRequest, reference: str) -> HttpResponse:
         if own:  # Of a loan that was withdrawn, its investors see what became of their money.
             return redirect("loans:reservation", own.pk)
         raise Http404(f"There is no loan {reference}.")
-    return _loan_page(request, offer)
+    response = _loan_page(request, offer, watched=watched)
+    if watched != "unknown":
+        response.headers["Cache-Control"] = "private, no-store"
+    return response
 
 
 def loan_preview(request: HttpRequest, loan_id: int) -> HttpResponse:
@@ -120,9 +118,10 @@ def loan_preview(request: HttpRequest, loan_id: int) -> HttpResponse:
     return _loan_page(request, loan_offer(loan.reference), is_preview=True)
 
 
-def _loan_page(request: HttpRequest, offer: LoanOffer, *, is_preview: bool = False) -> HttpResponse:
+def _loan_page(request: HttpRequest, offer: LoanOffer, *, is_preview: bool = False, watched: str = "") -> HttpResponse:
     context = {
         "is_preview": is_preview,
+        "watched": watched,
         "card": LoanCard(offer, offer.loan.remaining),
         "rule": RULES_IN_WORDS[offer.loan.settlement_rule],
         "chart": fill_curve_chart(offer) if not is_preview else "",

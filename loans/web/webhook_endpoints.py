@@ -121,7 +121,7 @@ def _endpoint_page(request: HttpRequest, investor: Investor, endpoint_id: int, n
         "endpoint": endpoint,
         "at": database_now(None),
         "notice": notice,
-        "rows": [DeliveryRow(delivery, message_of(delivery.transition).type) for delivery in deliveries],
+        "rows": [DeliveryRow(delivery, message_of(delivery.announced).type) for delivery in deliveries],
         "deliveries_shown": DELIVERIES_SHOWN,
     }
     return render(request, "loans/account/webhook.html", context, status=notice.status)

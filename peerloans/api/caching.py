@@ -27,11 +27,16 @@ def etag_of(body: bytes) -> str:
 
 
 def public_page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Make a view of a web page answer GET and HEAD only, and let caches keep the page if they revalidate it each time."""
+    """Make a view of a web page answer GET and HEAD only, and let caches keep the page if they revalidate it each time.
+
+    A page that says itself what caches may do, since it is one visitor's own, is left as it is.
+    """
 
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         response = view(request, *args, **kwargs)
+        if response.has_header("Cache-Control"):
+            return response
         if response.status_code != 200:
             response.headers["Cache-Control"] = "no-store"
             return response

@@ -228,3 +228,29 @@ def test_the_demo_can_be_walked_through(page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("My reservations")
     expect(page.get_by_role("heading", level=2).first).to_be_visible()
     shoot_all_looks(page, "account-demo")
+
+
+@pytest.mark.usefixtures("investor")
+def test_a_loan_is_watched_with_one_press_and_listed(page: Page) -> None:
+    loan = open_loan(reference="PL-0001", title="Four flats by the sea", overbooking_rate=Decimal(0))
+    reserved(loan, 100_000, now=timezone.now())
+    page.goto("/loans/PL-0001/")
+    shoot_all_looks(page, "loan-watch-visitor")
+    page.get_by_role("link", name="Log in to watch this loan").click()
+    log_in(page)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Four flats by the sea")
+    tab_to(page, "Watch this loan")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Stop watching")).to_be_in_viewport()
+    shoot_all_looks(page, "loan-watched")
+    for look in in_all_looks(page):
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
+        assert serious(page) == [], look
+    page.get_by_role("link", name="Loans you watch").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Loans I watch")
+    shoot_all_looks(page, "account-watches")
+    for look in in_all_looks(page):
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
+        assert serious(page) == [], look
+    page.get_by_role("button", name="Stop watching PL-0001").click()
+    expect(page.get_by_text("You watch no loan.")).to_be_visible()

@@ -21,6 +21,7 @@ JOBS = (
     tasks.resolve_markets,
     tasks.chain_history,
     tasks.set_overbooking_by_evidence,
+    tasks.notify_watchers,
     tasks.deliver,
     tasks.reconcile,
 )

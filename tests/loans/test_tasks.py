@@ -58,6 +58,7 @@ EVERY = [
     ("expire", timedelta(minutes=1)),
     ("settle", timedelta(minutes=5)),
     ("deliver", timedelta(minutes=1)),
+    ("notify_watchers", timedelta(minutes=1)),
     ("resolve_markets", timedelta(minutes=5)),
     ("chain_history", timedelta(minutes=5)),
     ("refresh_remaining", timedelta(hours=1)),
@@ -152,6 +153,7 @@ def test_each_task_does_its_job_and_reports_it() -> None:
     )
     assert tasks.settle_loan(loan.pk) == "1 reservations were decided."
     assert tasks.settle_loan(0) == tasks.settle() == "0 reservations were decided."
+    assert tasks.notify_watchers() == "0 e-mails to watchers were made."
     # Whether the outbox already reads this transaction's own history depends on the other transactions of the server.
     assert re.fullmatch("[0-9]+ messages were sent, 0 failed and are tried again, 0 were given up.", tasks.deliver())
     assert tasks.refresh_remaining() == "3 values were refreshed, 0 had drifted."

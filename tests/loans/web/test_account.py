@@ -280,11 +280,13 @@ def test_no_cache_keeps_a_page_of_the_account(signed_in: Client, address: str) -
     assert "no-store" in kept
 
 
-def test_the_loans_page_stays_the_same_for_all(signed_in: Client, loan: Loan) -> None:
-    page = signed_in.get("/loans/PL-0001/")
-    assert page.headers["Cache-Control"] == "public, no-cache"
-    assert page.content == Client().get("/loans/PL-0001/").content
-    assert 'action="/account/reserve/PL-0001/" method="get"' in text(page)
+def test_the_loans_page_is_ones_own_only_in_its_watch_button(signed_in: Client, loan: Loan) -> None:
+    own, everybodys = (client.get("/loans/PL-0001/") for client in (signed_in, Client()))
+    assert own.headers["Cache-Control"] == "private, no-store"
+    assert everybodys.headers["Cache-Control"] == "public, no-cache"
+    without_button = [re.sub(r'<div class="watch".*?</div>', "", text(page)) for page in (own, everybodys)]
+    assert without_button[0] == without_button[1]
+    assert 'action="/account/reserve/PL-0001/" method="get"' in without_button[0]
 
 
 # --- Money, messages, documents, password --------------------------------------------------------------------------------------

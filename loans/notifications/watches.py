@@ -1,0 +1,54 @@
+"""Make the e-mails to those who watch a loan that has opened, or of which dollars are available again."""
+
+from datetime import datetime
+from typing import Any
+
+from django.db import connection, transaction
+
+from loans.domain.watches import QUIET
+from loans.services.watches import AVAILABLE, note_availability
+from peerloans.database.clock import database_now
+
+BATCH = 500
+"""E-mails of one run. Those that tell of money and deadlines wait behind at most so many."""
+
+_NOTIFY = f"""
+    WITH changed AS (
+        -- The open loans that are watched, with the instant of the news: of the opening, or of dollars that are available.
+        SELECT loan.id, opens_at, GREATEST(0, {AVAILABLE}) AS available,
+            GREATEST(opens_at, CASE WHEN is_available THEN available_since END) AS news_at
+        FROM loans_watchedloan JOIN loans_loan AS loan ON loan.id = loan_id
+        WHERE status = 'open' AND opens_at <= %(at)s AND closes_at > %(at)s
+    ), due AS (
+        -- Their watchers who do not know it yet, but for those who had an e-mail and have not looked since. A concurrent run takes others.
+        SELECT watch.id, gen_random_uuid() AS notice_id, available,
+            CASE WHEN opens_at > known_at THEN 'opened' ELSE 'available' END AS event
+        FROM changed JOIN loans_watch AS watch ON watch.loan_id = changed.id AND known_at < news_at
+        JOIN loans_investor AS investor ON investor.id = watch.investor_id JOIN loans_user ON loans_user.id = user_id
+        WHERE watch.ended_at IS NULL AND (emailed_at IS NULL OR emailed_at <= %(at)s - %(quiet)s::interval) AND is_active AND email <> ''
+        ORDER BY news_at, watch.id LIMIT %(batch)s FOR UPDATE OF watch SKIP LOCKED
+    ), noted AS (
+        UPDATE loans_watch AS watch SET known_at = %(at)s, emailed_at = %(at)s FROM due WHERE watch.id = due.id
+    ), notices AS (
+        INSERT INTO loans_watchnotice (id, watch_id, event, available, at) SELECT notice_id, id, event, available, %(at)s FROM due
+    ), deliveries AS (
+        INSERT INTO loans_delivery (watch_notice_id, status, attempts, created_at, next_attempt_at, last_error)
+        SELECT notice_id, 'waiting', 0, %(at)s, %(at)s, '' FROM due ORDER BY id
+    )
+    SELECT count(*) FROM due
+"""
+
+
+def notify_watchers(now: datetime | None = None, *, batch: int = BATCH) -> int:
+    """Make at most `batch` e-mails to those whose watched loans have opened or have dollars available, and return how many.
+
+    The same transaction notes on each watch that its investor was told, so a run that is repeated, late, or beside another makes no second
+    e-mail. `loans/notifications/deliveries.py` sends them.
+    """
+    at = database_now(now)
+    note_availability(None, at)
+    values: dict[str, Any] = {"at": at, "quiet": QUIET, "batch": batch}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_NOTIFY, values)
+        (count,) = cursor.fetchone()
+    return int(count)
