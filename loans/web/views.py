@@ -17,6 +17,7 @@ from loans.domain.settlement_rules import RULES_IN_WORDS
 from loans.domain.states import PUBLIC_STATUSES, LoanStatus
 from loans.models import Loan
 from loans.selectors.allotment import loan_allotment
+from loans.selectors.loan_documents import documents_of
 from loans.selectors.loan_filter import LoanFilter
 from loans.selectors.loans import market_loans, public_places, upcoming_loans
 from loans.selectors.offers import LoanOffer, loan_offer
@@ -140,6 +141,7 @@ def _loan_page(request: HttpRequest, offer: LoanOffer, *, is_preview: bool = Fal
     context = {
         "is_preview": is_preview,
         "watched": watched,
+        "documents": list(documents_of(offer.loan.pk)),
         "card": LoanCard(offer, offer.loan.remaining),
         "rule": RULES_IN_WORDS[offer.loan.settlement_rule],
         "chart": fill_curve_chart(offer) if not is_preview else "",

@@ -254,10 +254,10 @@ def test_loans_that_are_not_public_have_no_page(client: Client, reference: str) 
 @pytest.mark.usefixtures("zip_data")
 def test_the_number_of_queries_of_a_loans_page(client: Client, django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
     loan = open_loan()
-    with django_assert_num_queries(4):  # the loan, its fill values, its history after them, its ZIP
+    with django_assert_num_queries(5):  # the loan, its fill values, its history after them, its ZIP, its documents
         text(client, "/loans/PL-0001/")
     reserve(loan, "40000.00")
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         assert "<dd>$40,000</dd>" in text(client, "/loans/PL-0001/")
 
 
