@@ -125,8 +125,8 @@ client: .venv/.tools ## the typed Python client of the API, as a package in var/
 	@cp docs/client/pyproject.toml $(CLIENT)/ && touch $(CLIENT)/peerloans_client/py.typed
 
 .PHONY: bench
-bench: .venv/.tools ## our figures beside their baselines, taken in turn (about ten minutes)
-	$(BIN)/python -m tests.bench
+bench: .venv/.tools ## our figures beside their baselines, taken in turn (about ten minutes; ROWS="post lists" make bench)
+	$(BIN)/python -m tests.bench $(ROWS)
 
 .PHONY: format
 format: .venv/.tools ## put the code into the project's format

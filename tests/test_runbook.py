@@ -110,6 +110,16 @@ def test_a_stop_waits_for_every_service_and_leaves_the_timers(line: str) -> None
     assert [service for service in WANTED if not any(fnmatch.fnmatch(service, pattern) for pattern in patterns)] == []
 
 
+def test_no_password_is_shown_or_stands_in_the_list_of_processes() -> None:
+    # Without a pipe rabbitmqctl shows what is typed, and a password that is an argument can be read by every user.
+    added = re.findall(r"([^\n`]*)rabbitmqctl (?:add_user|change_password) \w+([^\n`]*)", PAGE)
+    assert added
+    assert all(re.search(r"systemd-ask-password \\?\| $", before) and not after for before, after in added)
+    created = [line for line in TYPED if "createuser " in line]
+    assert created
+    assert all("--pwprompt" in line for line in created)
+
+
 def test_no_line_stops_postgresql_by_the_service_that_does_not_wait_for_it() -> None:
     assert not re.findall(r"systemctl stop [^`\n]*postgresql(?![@\w])", PAGE)
     texts = [PAGE, *(file.read_text() for file in DEBIAN.iterdir())]

@@ -1,17 +1,20 @@
 """Define the forms of the staff actions. Each field is named as the argument of the service that takes its value."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
+from loans.domain.deadlines import one_banking_day_later
 from loans.domain.limits import CENT, FIRST_YEAR, LAST_YEAR
 from loans.domain.overbooking import OverbookingPolicy
 from peerloans.admin.forms import ReasonForm
+from peerloans.wording import deadline_text
 
 NEW_YORK = "New York time."
 WRONG_YEAR = f"Name a year from {FIRST_YEAR} to {LAST_YEAR}."
@@ -47,23 +50,26 @@ def this_minute() -> datetime:
 
 
 class ActionForm(ReasonForm):
-    """A form that asks for the reason, below the fields of its subclass."""
+    """A form that asks for the reason, below the fields of its subclass. `rows` are those that the action is taken on."""
 
     ABOUT_REASON = ("reason", "shows_reason")
+    ASKED_LAST = ("reason", "typed_reference")  # what a preview does not need
 
     shows_reason = forms.BooleanField(
         required=False, label="Shown to the investor", help_text="Tick this if the investor may read the reason in the history."
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, data: Any = None, *, rows: Sequence[Any] = ()) -> None:
+        super().__init__(data)
+        self.rows = rows
         self.order_fields([*(name for name in self.fields if name not in self.ABOUT_REASON), *self.ABOUT_REASON])
 
     def service_arguments(self) -> dict[str, Any] | None:
         """Return what the service takes besides the reason; None if a field is missing or wrong. Empty fields are left out."""
-        if self.errors.keys() - {"reason"}:
+        if self.errors.keys() - {*self.ASKED_LAST}:
             return None
-        return {name: value for name, value in self.cleaned_data.items() if name not in self.ABOUT_REASON and value is not None}
+        not_arguments = {*self.ABOUT_REASON, *self.ASKED_LAST}
+        return {name: value for name, value in self.cleaned_data.items() if name not in not_arguments and value is not None}
 
 
 class NoteForm(ActionForm):
@@ -83,8 +89,46 @@ class OpeningForm(ActionForm):
     )
 
 
-class ClosingForm(ActionForm):
+class ExtensionForm(ActionForm):
+    """A form that shows the present instant in the field `extended` of the rows, and offers one banking day more than the latest."""
+
+    extended: ClassVar[str]
+
+    def __init__(self, data: Any = None, *, rows: Sequence[Any] = ()) -> None:
+        super().__init__(data, rows=rows)
+        present = [instant for row in rows if (instant := getattr(row, self.extended))]
+        if present:
+            field = self.fields[self.extended]
+            field.initial = one_banking_day_later(max(present))
+            now = " and ".join(dict.fromkeys(map(deadline_text, sorted(present)))) if len(present) <= 3 else f"{len(present)} instants"
+            field.help_text = f"At present: {now}. {NEW_YORK} Offered is one banking day more; midnight is the end of the day before."
+
+
+class ClosingForm(ExtensionForm):
+    extended = "closes_at"
     closes_at = InstantField(label="New closing", help_text=NEW_YORK)
+
+
+class WithdrawalForm(ActionForm):
+    """A form that makes sure that these loans are meant, since a withdrawal is final."""
+
+    typed_reference = forms.CharField(max_length=2000, label="Reference")
+
+    def __init__(self, data: Any = None, *, rows: Sequence[Any] = ()) -> None:
+        super().__init__(data, rows=rows)
+        what = "the reference of the loan" if len(rows) == 1 else "the references of the loans, with blanks between them"
+        self.fields["typed_reference"].help_text = f"Type {what}, to make sure that nothing else is withdrawn: {self.references}"
+        self.order_fields(["typed_reference", *self.ABOUT_REASON])
+
+    @property
+    def references(self) -> str:
+        return " ".join(row.reference for row in self.rows)
+
+    def clean_typed_reference(self) -> str:
+        typed: str = self.cleaned_data["typed_reference"]
+        if typed.upper().split() != self.references.upper().split():
+            raise ValidationError(f"Type exactly this: {self.references}")
+        return typed
 
 
 class OverbookingForm(ActionForm):
@@ -117,7 +161,8 @@ class OverbookingForm(ActionForm):
     )
 
 
-class DeadlineForm(ActionForm):
+class DeadlineForm(ExtensionForm):
+    extended = "expires_at"
     expires_at = InstantField(label="New deadline", help_text=NEW_YORK)
 
 
@@ -147,8 +192,8 @@ class MoneyForm(BankNoticeForm):
 
 
 class ReturnForm(MoneyForm):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, data: Any = None, *, rows: Sequence[Any] = ()) -> None:
+        super().__init__(data, rows=rows)
         self.fields["amount"].help_text = "Dollars that the bank took back. Empty: all that was received."
 
 

@@ -97,9 +97,16 @@ class StaffActionsAdmin(NoDeleteAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], add: bool = False, change: bool = False, form_url: str = "", obj: Any = None
     ) -> HttpResponse:
-        possible = [action for action in self.permitted_actions(request) if action.is_possible_for(obj)] if obj else []
+        permitted = self.permitted_actions(request) if obj else []
+        possible = [action for action in permitted if action.is_possible_for(obj)]
+        impossible = [(action, action.why_not(obj)) for action in permitted if action not in possible]
         filters = request.GET.get(FILTERS, "")
-        context |= {"staff_actions": possible, "list_url": _address(self.model, "changelist"), "filters": filters}
+        context |= {
+            "staff_actions": possible,
+            "impossible_actions": impossible,
+            "list_url": _address(self.model, "changelist"),
+            "filters": filters,
+        }
         return super().render_change_form(request, context, add, change, form_url, obj)
 
 
@@ -110,7 +117,7 @@ def _action_page(action: StaffAction, model_admin: StaffActionsAdmin, request: H
         model_admin.message_user(request, f"Choose at most {MAX_ROWS} rows at once.", messages.ERROR)
         return None
     step = request.POST.get("step")
-    form = action.form(request.POST if step else _initial_data(action.form))
+    form = action.form(request.POST if step else _initial_data(action.form, rows), rows=rows)
     arguments = form.service_arguments()
     actor = Actor("staff", request.user.pk, shows_reason=form.cleaned_data.get("shows_reason", False))
     if arguments is not None and step == "confirm" and form.is_valid():
@@ -130,14 +137,15 @@ def _action_page(action: StaffAction, model_admin: StaffActionsAdmin, request: H
     if not step:
         form.errors.clear()
     elif step != "confirm":
-        form.errors.pop("reason", None)
+        for name in form.ASKED_LAST:
+            form.errors.pop(name, None)
     previews = [] if arguments is None else preview(action, rows, arguments, actor=actor)
     return _render(model_admin, request, action, form, rows, previews)
 
 
-def _initial_data(form: type[ActionForm]) -> dict[str, Any]:
+def _initial_data(form: type[ActionForm], rows: Sequence[Model]) -> dict[str, Any]:
     """Return the form's initial values as if they had been posted."""
-    return {field.name: field.value() for field in form() if field.field.initial is not None}
+    return {field.name: field.value() for field in form(rows=rows) if field.field.initial is not None}
 
 
 def _show_outcomes(
@@ -189,6 +197,8 @@ def _render(
         "action": action,
         "form": form,
         "rows": rows,
+        "button": action.button(rows),
+        "leave": f"Keep {action.names(rows)}" if action.is_final else "",
         "previews": previews,
         "summary": summary(action, previews) if previews else "",
         "loans_in_total": loans_in_total(previews),

@@ -1,6 +1,6 @@
 """List the staff actions: on which model, with which permission, by which service, and what the form asks for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from loans.admin.action_forms import (
     OverbookingForm,
     ReturnForm,
     TransferForm,
+    WithdrawalForm,
 )
 from loans.domain.states import (
     LOAN_TRANSITIONS,
@@ -131,11 +132,29 @@ class StaffAction:
     description: str
     event: str = ""  # which the row's state must allow, or that state itself; empty if only the service can tell
     ends_row: bool = False  # the row needs nothing more, so staff go back to the list
+    deed: str = ""  # what its button says, with {} for the rows; by default the label and the rows
+    is_final: bool = False  # no other action undoes it
     in_total: tuple[str, str] | None = None  # what a preview says of one row and of several, where the loan's history does not
 
     @property
     def model(self) -> type[Model]:
         return self.target.model
+
+    def button(self, rows: Sequence[Model]) -> str:
+        """Return what the button says that does the action: the deed and the rows, such as "Cancel reservation PL-0010 #11"."""
+        return (self.deed or f"{self.label} {{}}").format(self.names(rows))
+
+    def names(self, rows: Sequence[Model]) -> str:
+        """Return what the rows are called together, such as "reservation PL-0010 #11" or "2 reservations"."""
+        kind = self.model._meta
+        return f"{kind.verbose_name} {rows[0]}" if len(rows) == 1 else f"{len(rows)} {kind.verbose_name_plural}"
+
+    def why_not(self, row: Model) -> str:
+        """Return why the row's state does not allow the action; empty if it does."""
+        if self.is_possible_for(row):
+            return ""
+        states = [str(state) for state, event in self.target.state_table if event == self.event]
+        return f"possible only while it is {' or '.join(states)}" if states else "nothing is to be decided"
 
     def is_possible_for(self, row: Model) -> bool:
         """Return whether the row's state allows the action. The service may still refuse it for another reason."""
@@ -178,6 +197,7 @@ ACTIONS = [
         ClosingForm,
         "The open loan takes reservations until the new closing.",
         LoanEvent.EXTENDED,
+        deed="Extend the closing of {}",
     ),
     StaffAction(
         "set_overbooking",
@@ -188,6 +208,7 @@ ACTIONS = [
         OverbookingForm,
         "The loan takes reservations up to the new limit. A lower one cancels nothing.",
         LoanEvent.OVERBOOKING_SET,
+        deed="Set the overbooking of {}",
     ),
     StaffAction(
         "withdraw",
@@ -195,9 +216,10 @@ ACTIONS = [
         LOAN,
         "loans.withdraw_loan",
         withdraw_loan,
-        ActionForm,
+        WithdrawalForm,
         "Every live or settled reservation is canceled, and the money received for it is refunded. This is final.",
         LoanEvent.WITHDRAWN,
+        is_final=True,
     ),
     StaffAction(
         "close_at_settled",
@@ -208,6 +230,8 @@ ACTIONS = [
         ActionForm,
         "The settled dollars become the loan's amount, and the loan is funded. Live reservations are canceled and refunded.",
         LoanEvent.CLOSED_AT_SETTLED,
+        deed="Close {} at what has settled",
+        is_final=True,
     ),
     StaffAction(
         "remove",
@@ -218,6 +242,8 @@ ACTIONS = [
         ActionForm,
         "The entry ends. Its dollars are available to those behind it.",
         WaitingListEvent.REMOVED,
+        deed="Remove {}",
+        is_final=True,
     ),
     StaffAction(
         "cancel",
@@ -228,6 +254,7 @@ ACTIONS = [
         ActionForm,
         "The live reservation is canceled, and the money received for it is refunded.",
         ReservationEvent.CANCELED_BY_STAFF,
+        is_final=True,
     ),
     StaffAction(
         "reinstate",
@@ -248,6 +275,7 @@ ACTIONS = [
         DeadlineForm,
         "The live reservation gets a later deadline.",
         ReservationEvent.EXTENDED,
+        deed="Extend the deadline of {}",
     ),
     StaffAction(
         "record_transfer",
@@ -258,6 +286,7 @@ ACTIONS = [
         TransferForm,
         "The reservation becomes pending, as if its investor had started the transfer.",
         ReservationEvent.TRANSFER_STARTED,
+        deed="Record a transfer for {}",
     ),
     StaffAction(
         "record_money",
@@ -267,6 +296,7 @@ ACTIONS = [
         record_money,
         MoneyForm,
         "The money is recorded as received, as if the bank had reported it.",
+        deed="Record money for {}",
     ),
     StaffAction(
         "accept_amount",
@@ -277,6 +307,7 @@ ACTIONS = [
         ActionForm,
         "The reservation's amount becomes the amount that was received.",
         ReservationEvent.AMOUNT_ACCEPTED,
+        deed="Accept the smaller amount of {}",
     ),
     StaffAction(
         "settle_ahead",
@@ -287,6 +318,8 @@ ACTIONS = [
         ActionForm,
         "The funded reservation is settled now, up to what remains of the loan.",
         ReservationEvent.SETTLED,
+        deed="Settle {} ahead of turn",
+        is_final=True,
     ),
     StaffAction(
         "reverse",
@@ -296,6 +329,8 @@ ACTIONS = [
         reverse_payment,
         ReturnForm,
         "The bank took the payment back, or a part of it. The reservation keeps what is left, or is canceled.",
+        deed="Reverse the payment of {}",
+        is_final=True,
     ),
     StaffAction(
         "mark_paid",
@@ -306,6 +341,7 @@ ACTIONS = [
         BankNoticeForm,
         "The refund is recorded as paid, as if the bank had reported it.",
         TransferEvent.PAID,
+        deed="Mark {} paid",
     ),
     StaffAction(
         "mark_bounced",
@@ -316,6 +352,7 @@ ACTIONS = [
         BankNoticeForm,
         "The refund came back from the investor's bank. It is due again.",
         TransferEvent.BOUNCED,
+        deed="Record that {} bounced",
     ),
     StaffAction(
         "assign",
@@ -337,6 +374,7 @@ ACTIONS = [
         "The possible duplicate is the payment that is recorded already. No money moves.",
         "possible_duplicate",
         in_total=("{count} report is taken as known already", "{count} reports are taken as known already"),
+        deed="Answer that {} is the same payment",
     ),
     StaffAction(
         "another_payment",
@@ -347,6 +385,7 @@ ACTIONS = [
         NoteForm,
         "The possible duplicate is a payment of its own, and is booked as one.",
         "possible_duplicate",
+        deed="Answer that {} is another payment",
     ),
     StaffAction(
         "approve",
@@ -392,6 +431,7 @@ ACTIONS = [
         InvestorLimitsForm,
         "The investor gets other limits from now on. Reservations that exceed them stay. The log of the investor keeps the reason.",
         in_total=("{count} investor gets these limits", "{count} investors get these limits"),
+        deed="Change the limits of {}",
     ),
     StaffAction(
         "run",
@@ -402,6 +442,7 @@ ACTIONS = [
         NoteForm,
         "The job is sent to the workers at once. Its schedule does not change.",
         in_total=("{count} job is sent to the workers", "{count} jobs are sent to the workers"),
+        deed="Run {} now",
     ),
 ]
 

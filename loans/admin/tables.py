@@ -28,18 +28,19 @@ from loans.models import (
 from loans.selectors.investor_overview import investor_messages, newest_transfer_ids
 from peerloans.admin.base import DEADLINES
 from peerloans.web.wording_filters import deadline, instant, unbroken
+from peerloans.wording import dollars_text
 
 TRANSFER_COLUMNS = ("reference", "reservation", "direction", "method", "amount", "status", "created_at", "cleared_at", "ended_at")
 ROWS_SHOWN = 50  # in each table of a page; the list of the model has all rows
 
 
 def dollars_column(name: str) -> Any:
-    """Return a column that shows the amount of this name with thousands separators."""
+    """Return a column that shows the amount of this name."""
 
     @admin.display(description=name.replace("_", " "), ordering=None if name == "remaining" else name)
     def column(row: Any) -> str:
         amount = getattr(row, name)
-        return "" if amount is None else f"{amount:,.2f}"
+        return "" if amount is None else dollars_text(amount)
 
     column.__name__ = name
     return column
@@ -107,7 +108,7 @@ def _cell(column: str, value: object) -> object:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Decimal):
-        return f"{value:,.2f}"
+        return dollars_text(value)
     return value if value is None else unbroken(value)
 
 

@@ -13,6 +13,14 @@ def start_deadline(at: datetime) -> datetime:
     return (at.astimezone(UTC) + TIME_TO_START_TRANSFER).astimezone(at.tzinfo)
 
 
+def one_banking_day_later(deadline: datetime) -> datetime:
+    """Return the deadline that is one banking day later, at the same time of day in New York. The end of a day stays the end of a day."""
+    local = deadline.astimezone(NEW_YORK)
+    day = (local - timedelta(microseconds=1)).date()
+    (next_day,) = banking_days_after(day, 1)
+    return datetime.combine(next_day + (local.date() - day), local.timetz()).astimezone(deadline.tzinfo)
+
+
 def money_deadline(at: datetime) -> datetime:
     """Return when a transfer started at `at` lapses unless its money is received: the end of the fifth banking day after that day.
 

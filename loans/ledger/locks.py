@@ -5,9 +5,9 @@ it. The row of an investor is the lock for what counts in the investor's limits:
 version of the row. The line of the standing orders has an advisory lock, which every change of an order holds.
 
 To avoid deadlocks, an Idempotency-Key is locked before any loan, then loans in the order of their ids, then the line, then investors in
-the order of their ids. Only a batch (loans/services/batches.py) may come back to an investor with a smaller id, for the waiting list of a
-later loan; if PostgreSQL then ends it for a deadlock, the list is left to its job. A wait for a lock ends after PostgreSQL's
-`lock_timeout`.
+the order of their ids. A batch of reservations (loans/services/batches.py) and the preview of a staff action on several rows lock all their
+loans first, and then investors row by row. Where that is a deadlock with another request, PostgreSQL ends one of the two, which is refused
+as Busy; a waiting list that was to be served is left to its job. A wait for a lock ends after PostgreSQL's `lock_timeout`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -42,7 +42,7 @@ from loans.domain.states import (
     state_after,
 )
 from loans.ledger import locks
-from loans.ledger.bulk_write import refuse_extra_decimals, write_changes
+from loans.ledger.bulk_write import TransitionRow, refuse_extra_decimals, write_changes
 from loans.ledger.expiry import expire_lapsed
 from loans.ledger.jobs import SERVE_TASK, send_after_commit
 from loans.ledger.lottery_seed import changes_drawing_a_seed
@@ -198,7 +198,7 @@ class UnitOfWork:
         self._new_reservations: list[Reservation] = []
         self.opened: list[Loan] = []
         self.added_to_limits: dict[int, Decimal] = {}
-        self._transitions: list[Transition] = []
+        self._transitions: list[TransitionRow] = []
 
     @property
     def loan(self) -> Loan:
@@ -456,7 +456,7 @@ class UnitOfWork:
             "",
             reservation.state,
             amount,
-            reservation=reservation,
+            reservation_id=reservation.pk,
             deadline=reservation.expires_at,
             facts=by_order,
         )
@@ -481,7 +481,7 @@ class UnitOfWork:
         loan = self.loans[entry.loan_id]
         self._changed_loans[loan.pk] = loan
         self._changed_entries[entry.pk] = entry
-        self._record(loan, event, from_state, entry.state, amount, waiting_entry=entry, facts=facts)
+        self._record(loan, event, from_state, entry.state, amount, waiting_entry_id=entry.pk, facts=facts)
 
     def _add_to_limits(self, investor_id: int, unfunded: Decimal) -> None:
         self.added_to_limits[investor_id] = self.added_to_limits.get(investor_id, reservation_money.ZERO_DOLLARS) + unfunded
@@ -492,25 +492,31 @@ class UnitOfWork:
     ) -> None:
         self._changed_reservations[reservation.pk] = reservation
         loan, to_state = self.loans[reservation.loan_id], reservation.state
-        self._record(loan, event, from_state, to_state, amount, reservation=reservation, deadline=reservation.expires_at, rule=rule)
+        self._record(loan, event, from_state, to_state, amount, reservation_id=reservation.pk, deadline=reservation.expires_at, rule=rule)
 
     def _record_transfer(self, transfer: Transfer, event: TransferEvent, from_status: str, amount: Decimal) -> None:
         reservation = transfer.reservation
         self._changed_transfers[transfer.pk] = transfer
         self._changed_reservations[reservation.pk] = reservation
         loan = self.loans[reservation.loan_id]
-        self._record(loan, event, from_status, transfer.status, amount, reservation=reservation, transfer=transfer)
+        self._record(loan, event, from_status, transfer.status, amount, reservation_id=reservation.pk, transfer_id=transfer.pk)
 
     def _record(self, loan: Loan, event: str, from_state: str, to_state: str, amount: Decimal, **more: Any) -> None:
-        by = {
-            "actor": self.actor.kind,
-            "user_id": self.actor.user_id,
-            "approved_by_id": self.actor.approver_id,
-            "reason": self.reason,
-            "reason_shown": self.actor.shows_reason,
-        }
         self._transitions.append(
-            Transition(at=self.at, loan=loan, event=event, from_state=from_state, to_state=to_state, amount=amount, **by, **more)
+            TransitionRow(
+                at=self.at,
+                loan_id=loan.pk,
+                event=event,
+                from_state=from_state,
+                to_state=to_state,
+                amount=amount,
+                actor=self.actor.kind,
+                user_id=self.actor.user_id,
+                approved_by_id=self.actor.approver_id,
+                reason=self.reason,
+                reason_shown=self.actor.shows_reason,
+                **more,
+            )
         )
 
     # --- Writing ---------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Filter and order the public list of loans, for the API and for the pages."""
 
+import re
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError as FormError
@@ -49,7 +50,11 @@ class LoanFilter(filters.FilterSet):
 
     status = filters.ChoiceFilter(choices=choices(PUBLIC_STATUSES), label="`upcoming`, `open` or `funded`.")
     state = filters.CharFilter(lookup_expr="iexact", min_length=2, max_length=2, label="Of the property, two letters: `TX`.")
-    msa = filters.CharFilter(method="filter_market", max_length=200, label="The market: its CBSA code, or part of its name.")
+    msa = filters.CharFilter(
+        method="filter_market",
+        max_length=200,
+        label="The market: its CBSA code, or words of its name, the last of which may be unfinished. Up to three letters are a whole word.",
+    )
     min_rate = decimal_filter("annual_rate", "gte", "Annual rate, percent, at least.", 5)
     max_ltv = decimal_filter("ltv", "lte", "Loan to value, percent, at most.", 5)
     min_remaining = decimal_filter("remaining", "gte", "Dollars that remain, at least.", 14)
@@ -65,8 +70,9 @@ class LoanFilter(filters.FilterSet):
         fields: ClassVar[list[str]] = []
 
     def filter_market(self, loans: QuerySet[Loan], name: str, value: str) -> QuerySet[Loan]:
-        """Return the loans of the market with this CBSA code, or with this part of a name."""
-        return loans.filter(Q(market_cbsa=value) | Q(market_msa__icontains=value))
+        """Return the loans of the market with this CBSA code, or with these words in its name. The last word may be unfinished."""
+        end = r"\M" if len(value.strip()) <= 3 else ""  # "LA" is not the beginning of Lakewood
+        return loans.filter(Q(market_cbsa=value) | Q(market_msa__iregex=rf"\m{re.escape(value.strip())}{end}"))
 
     def search_text(self, loans: QuerySet[Loan], name: str, value: str) -> QuerySet[Loan]:
         """Return the loans with this text in their reference, title, city or market."""

@@ -9,7 +9,6 @@ from cbsa.lookup import Market, keep_dataset_in_use, markets_of
 from loans.domain.actors import SYSTEM
 from loans.domain.errors import NotFound
 from loans.domain.states import LoanEvent
-from loans.ledger.unit_of_work import unit_of_work
 from loans.models import Loan
 
 NO_MARKET = Market("", "")
@@ -54,6 +53,9 @@ def _market_changes(dataset_id: int | None = None) -> Iterator[_MarketChange]:
 
 
 def _resolve(loan_ids: Sequence[int], now: datetime | None) -> int:
+    # Imported here, since it takes 0.1 s and most imports of ZIP data change the market of no loan.
+    from loans.ledger.unit_of_work import unit_of_work
+
     changed = 0
     with suppress(NotFound), unit_of_work(loan_ids=loan_ids, actor=SYSTEM, skip_locked=True, now=now) as work:
         # Look once more under lock: the ZIP, or the dataset in use, may be another one by now.

@@ -15,7 +15,7 @@ from loans.charts import fill_curve_chart
 from loans.domain.errors import NotFound
 from loans.domain.settlement_rules import RULES_IN_WORDS
 from loans.domain.states import PUBLIC_STATUSES, LoanStatus
-from loans.models import Loan
+from loans.models import Loan, Reservation
 from loans.selectors.allotment import loan_allotment
 from loans.selectors.loan_documents import documents_of
 from loans.selectors.loan_filter import LoanFilter
@@ -24,6 +24,7 @@ from loans.selectors.offers import LoanOffer, loan_offer
 from loans.web.allotments import allotment_context
 from loans.web.loan_cards import LoanCard, loan_cards
 from loans.web.paging import page_number
+from loans.web.typed_filters import normalized
 from loans.web.watches import watch_state
 from peerloans.api import error_statuses
 from peerloans.api.caching import public_page
@@ -74,7 +75,7 @@ def market(request: HttpRequest) -> HttpResponse:
     }
     filters.setdefault("status", LoanStatus.OPEN)
     context["status"] = filters["status"]
-    loan_filter = LoanFilter(filters, market_loans())
+    loan_filter = LoanFilter(normalized(filters), market_loans())
     context["errors"] = loan_filter.errors
     if not loan_filter.is_valid():
         return render(request, "loans/market.html", context, status=400)
@@ -115,6 +116,9 @@ def loan_detail(request: HttpRequest, reference: str) -> HttpResponse:
     except NotFound as error:
         raise Http404(error.detail) from None
     if offer.loan.status not in PUBLIC_STATUSES:
+        own = Reservation.objects.filter(loan=offer.loan, investor__user=request.user.pk).order_by("-number").first()
+        if own:  # Of a loan that was withdrawn, its investors see what became of their money.
+            return redirect("loans:reservation", own.pk)
         raise Http404(f"There is no loan {reference}.")
     response = _loan_page(request, offer, watched=watched)
     if watched != "unknown":

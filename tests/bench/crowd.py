@@ -14,7 +14,7 @@ from itertools import count
 import psycopg
 
 from tests.bench import rows
-from tests.bench.figures import ROUNDS, Figure, figure, in_turn
+from tests.bench.figures import Figure, figure, in_turn
 from tests.bench.http_load import Load, load, request
 from tests.bench.openings import open_draft
 from tests.bench.servers import Databases
@@ -31,7 +31,7 @@ def figures(databases: Databases) -> Iterator[Figure]:
         lambda: _reserve_at_once(databases, f"O-{next(loans)}", CROWD),
         lambda: _reserve_at_once(databases, f"O-{next(loans)}", CROWD // 2),
         lambda: _come_at_the_opening(databases, next(upcoming)),
-        rounds=ROUNDS,
+        rounds=3,
     )
     usual = [statistics.median(each.latencies) * 1000 for each in half]
     for name, loads in ((f"{CROWD:,} at once on a loan", crowd), (f"{CROWD:,} at an opening", at_opening)):

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-ROUNDS = 5
+ROUNDS = 4
 GROWTH = 1.3  # at most: the cost of one unit with ten times the rows, over that with a tenth
 
 

@@ -5,6 +5,7 @@ import re
 import resource
 import selectors
 import socket
+import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,16 +29,22 @@ class Load:
         return len(self.latencies) / self.seconds
 
     @property
+    def median(self) -> float:
+        """Return the median of the answers' milliseconds."""
+        return statistics.median(self.latencies) * 1000
+
+    @property
     def p99(self) -> float:
         """Return the 99th percentile of the answers' milliseconds."""
         return sorted(self.latencies)[math.ceil(len(self.latencies) * 0.99) - 1] * 1000
 
 
-def request(method: str, path: str, token: str = "", key: str = "", body: str = "") -> bytes:
+def request(method: str, path: str, token: str = "", key: str = "", body: str = "", cookie: str = "") -> bytes:
     """Return the bytes of a request."""
     lines = [f"{method} {path} HTTP/1.1", "Host: bench"]
     lines += [f"Authorization: Bearer {token}"] if token else []
     lines += [f"Idempotency-Key: {key}"] if key else []
+    lines += [f"Cookie: {cookie}"] if cookie else []
     lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"] if body else []
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
 

@@ -19,6 +19,7 @@ from tests.bench.servers import ROOT, Databases, psql
 REAL = ROOT.parent / "shared" / "data"
 MADE_ZIPS, MADE_AREAS = 39_464, 900
 A_ZIP = "10001"  # one of those that are made
+ZIP_OF_LOANS = ("90266", "31080", "Los Angeles-Long Beach-Anaheim, CA")  # as in the rows of the bench: no loan's market changes
 A_NAME = "town12"  # the beginning of eleven names of areas that are made
 CSV = {"newline": "", "encoding": "latin-1"}
 
@@ -119,11 +120,15 @@ def make_files(folder: Path, times: int) -> tuple[Path, Path]:
         zip_codes, rows = min(MADE_ZIPS * times, 99_000), MADE_ZIPS * times * 46_632 // 39_464
         for number in range(rows):
             zip_code, turn = number % zip_codes, number // zip_codes
+            if f"{zip_code + 501:05}" == ZIP_OF_LOANS[0]:
+                continue
             ratio = f"{1 / (rows // zip_codes + (zip_code < rows % zip_codes)):.9f}"  # those of a ZIP add up to 1
             writer.writerow([f"{zip_code + 501:05}", f"{10180 + (zip_code * 7 + turn) % MADE_AREAS * 40:05}", ratio, ratio, ratio, ratio])
+        writer.writerow([*ZIP_OF_LOANS[:2], 1, 1, 1, 1])
     with metros.open("w", **CSV) as file:
         writer = csv.writer(file)
         writer.writerow(["CBSA", "MDIV", "STCOU", "NAME", "LSAD", *(f"POPESTIMATE{year}" for year in range(2010, 2016))])
+        writer.writerow([ZIP_OF_LOANS[1], "", "", ZIP_OF_LOANS[2], "Metropolitan Statistical Area", *range(100_000, 100_006)])
         for area in range(MADE_AREAS):
             code, kind = 10180 + area * 40, "Metropolitan" if area % 2 else "Micropolitan"
             writer.writerow([code, "", "", f"Town{area}-Port{area % 40}, CA", f"{kind} Statistical Area", *range(100_000, 100_006)])

@@ -1,26 +1,29 @@
-"""Measure the jobs that expire and settle, beside one statement that writes the same rows."""
+"""Measure the jobs that expire and settle, beside one statement that writes the same rows.
+
+No round has to be undone: each takes other reservations. Those to expire lapse on different days, and those to settle are made before.
+"""
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from itertools import count
 
 import psycopg
 
+from tests.bench import rows
 from tests.bench.figures import Figure, figure, in_turn
 from tests.bench.servers import Database, Databases
 
 EXPIRE = """
 WITH canceled AS (
-    UPDATE loans_reservation SET state = 'canceled', cause = 'expired', let_go_at = expires_at, expires_at = NULL WHERE expires_at <= now()
+    UPDATE loans_reservation SET state = 'canceled', cause = 'expired', let_go_at = expires_at, expires_at = NULL WHERE expires_at <= %s
     RETURNING id, loan_id, amount
+), released AS (
+    UPDATE loans_loan SET claimed = claimed - freed.amount, version = version + 1
+    FROM (SELECT loan_id, sum(amount) AS amount FROM canceled GROUP BY loan_id) AS freed WHERE loans_loan.id = freed.loan_id
 )
 INSERT INTO loans_transition (at, loan_id, reservation_id, event, from_state, to_state, amount, rule, actor, reason)
 SELECT now(), loan_id, id, 'expired', 'reserved', 'canceled', amount, '', 'system', '' FROM canceled
-"""
-UNDO_EXPIRE = """
-UPDATE loans_reservation SET state = 'reserved', cause = '', let_go_at = NULL, expires_at = due.expires_at FROM bench_due AS due
-    WHERE due.id = loans_reservation.id;
-UPDATE loans_loan SET claimed = bench_loan.claimed FROM bench_loan
-    WHERE loans_loan.id = bench_loan.id AND loans_loan.id IN (SELECT loan_id FROM bench_due)
 """
 
 # queue: what each funded reservation gets under fifo, by window functions. moved: the reservations, settled or canceled. refunds: of
@@ -56,45 +59,55 @@ WITH queue AS (
 UPDATE loans_loan SET status = 'funded', settled = settled + total, claimed = claimed - asked, version = version + 1
 FROM (SELECT loan_id, sum(share) AS total, sum(amount) AS asked FROM moved GROUP BY loan_id) AS sums WHERE loans_loan.id = loan_id
 """
-UNDO_SETTLE = """
-UPDATE loans_reservation SET state = 'pending', cause = '', settled_amount = 0, funded_at = now(), refunded = 0 WHERE loan_id > 3000000
-    AND loan_id < 4000000;
-UPDATE loans_loan SET status = 'open', settled = 0, claimed = bench_loan.claimed FROM bench_loan
-    WHERE loans_loan.id = bench_loan.id AND loans_loan.id > 3000000 AND loans_loan.id < 4000000
-"""
-EMPTY_HISTORY = """
-ALTER TABLE loans_transition DISABLE TRIGGER append_only;
-TRUNCATE loans_transition, loans_transfer CASCADE;
-ALTER TABLE loans_transition ENABLE TRIGGER append_only
-"""
+ROUNDS = 3
+OVERSOLD = 3_000_000  # the ids of the loans to settle are above
 
 
 def expiries(databases: Databases) -> Iterator[Figure]:
     _ready(databases)
-    for database in (databases.full, databases.tenth):
-        _undo(database, UNDO_EXPIRE)  # an import that changes a loan's market also sweeps its lapsed reservations
-    due = "SELECT count(*) FROM loans_reservation WHERE expires_at <= now()"
+    days = {database: _days_of_lapses(database) for database in (databases.full, databases.tenth)}
     hot: list[tuple[float, float]] = []
 
-    def job(database: Database) -> Callable[[], float]:
-        return lambda: _timed(database, lambda: hot.append(database.call(_expire)), due, UNDO_EXPIRE)
+    def job(database: Database) -> float:
+        at = next(days[database])
+        return _timed(database, lambda: hot.append(database.call(_expire, at)), _LAPSED, at)
 
+    def statement() -> float:
+        at = next(days[databases.full])
+        return _timed(databases.full, lambda: databases.full.execute(EXPIRE, at), _LAPSED, at)
+
+    job(databases.full)  # the first one finds nothing in memory
+    hot.clear()
     ours, bare, tenth = in_turn(
-        job(databases.full), lambda: _statement(databases.full, EXPIRE, due, UNDO_EXPIRE), job(databases.tenth), warm_up=False
+        lambda: job(databases.full), statement, lambda: job(databases.tenth), rounds=rows.LAPSE_DAYS // 2, warm_up=False
     )
-    yield figure("expire_due / bare UPDATE and INSERT", "100,000 of 1,000,000", "s", ours, bare, 2.0, at_most=True, tenth=tenth, times=10)
+    yield figure("expire_due / one statement for all", "100,000 of 1,000,000", "s", ours, bare, 2.0, at_most=True, tenth=tenth, times=10)
     yield figure("  share of HOT updates", "of its reservations", "", [a for a, _ in hot], [1.0] * len(hot), None)
+
+
+def _days_of_lapses(database: Database) -> Iterator[datetime]:
+    """Yield an instant of each day on which reservations lapse. Each tenth lapses within minutes, and so does none in between."""
+    with psycopg.connect(database.url) as connection:
+        first = connection.execute("SELECT min(expires_at) FROM loans_reservation WHERE loan_id < 1000000").fetchone()
+    assert first
+    return (first[0] + timedelta(days=number, hours=12) for number in count())
 
 
 def settlements(databases: Databases) -> Iterator[Figure]:
     _ready(databases)
-    waiting = "SELECT count(*) FROM loans_reservation WHERE state = 'pending' AND expires_at IS NULL"
+    first_ids = count(OVERSOLD, 1_000)
 
-    def job(database: Database) -> Callable[[], float]:
-        return lambda: _timed(database, lambda: database.call(_settle), waiting, UNDO_SETTLE)
+    def settle(database: Database, loans: int, work: Callable[[], object]) -> float:
+        database.execute(rows.OVERSOLD.format(first=next(first_ids), loans=loans))
+        database.execute("ANALYZE loans_reservation, loans_loan")  # or the plan of the one statement takes minutes
+        return _timed(database, work, _WAITING)
 
     ours, one, tenth = in_turn(
-        job(databases.full), lambda: _statement(databases.full, SETTLE, waiting, UNDO_SETTLE), job(databases.tenth), warm_up=False
+        lambda: settle(databases.full, 1_000, lambda: databases.full.call(_settle)),
+        lambda: settle(databases.full, 1_000, lambda: databases.full.execute(SETTLE)),
+        lambda: settle(databases.tenth, 100, lambda: databases.tenth.call(_settle)),
+        rounds=ROUNDS,
+        warm_up=False,
     )
     yield figure("settle_due / one statement for all", "1,000 loans of 100", "s", ours, one, 4.0, at_most=True, tenth=tenth, times=10)
 
@@ -105,7 +118,7 @@ def _ready(databases: Databases) -> None:
     databases.tenth.call(len, ())
 
 
-def _expire() -> tuple[int, int]:
+def _expire(at: datetime) -> tuple[int, int]:
     """Run the job; return how many updates of reservations were HOT, and how many there were."""
     from django.db import connection
 
@@ -114,7 +127,7 @@ def _expire() -> tuple[int, int]:
     query = "SELECT pg_stat_force_next_flush(), n_tup_hot_upd, n_tup_upd FROM pg_stat_user_tables WHERE relname = 'loans_reservation'"
     with connection.cursor() as cursor:
         _, hot, updated = cursor.execute(query).fetchone()
-        expire_due()
+        expire_due(at)
         cursor.execute("SELECT pg_stat_force_next_flush()")
         _, hot_now, updated_now = cursor.execute(query).fetchone()
     return hot_now - hot, updated_now - updated
@@ -126,23 +139,18 @@ def _settle() -> int:
     return settle_due()
 
 
-def _statement(database: Database, statement: str, left_query: str, undo: str) -> float:
-    with psycopg.connect(database.url, autocommit=True) as connection:
-        return _timed(database, lambda: connection.execute(statement), left_query, undo)
+_LAPSED = "SELECT count(*) FROM loans_reservation WHERE expires_at <= %s"
+_WAITING = "SELECT count(*) FROM loans_reservation WHERE state = 'pending' AND expires_at IS NULL"
 
 
-def _timed(database: Database, work: Callable[[], object], left_query: str, undo: str) -> float:
-    """Return the seconds of the work, which must leave nothing to do; then undo it."""
+def _timed(database: Database, work: Callable[[], object], left: str, *values: object) -> float:
+    """Return the seconds of the work, which must leave nothing to do."""
+    database.execute("CHECKPOINT")
     start = time.perf_counter()
     work()
     seconds = time.perf_counter() - start
-    with psycopg.connect(database.url, autocommit=True) as connection:
-        count = connection.execute(left_query).fetchone()
-        if count != (0,):
-            raise SystemExit(f"The work was left undone: {count}.")
-    _undo(database, undo)
+    with psycopg.connect(database.url) as connection:
+        row = connection.execute(left, values).fetchone()  # type: ignore[call-overload]
+    if row != (0,):
+        raise SystemExit(f"The work was left undone: {row}.")
     return seconds
-
-
-def _undo(database: Database, statements: str) -> None:
-    database.execute(EMPTY_HISTORY, statements, "VACUUM ANALYZE loans_reservation, loans_loan", "CHECKPOINT")

@@ -18,6 +18,7 @@ SECONDS = 0.7
 WARM_UP = 8  # calls of each client before it is measured, so that its statements are prepared
 CASES = (("one hot loan", 1), ("1,000 loans", 1_000))
 CLIENTS = (8, 32)
+GROWTH_CLIENTS = 8  # whose growth is measured as well
 AMOUNT = Decimal("1000.00")
 
 
@@ -25,31 +26,23 @@ def figures(databases: servers.Databases) -> Iterator[Figure]:
     full, small = databases.full, databases.tenth
     for kind, loans in CASES:
         for clients in CLIENTS:
-            ours, baseline, tenth = in_turn(
+            ours, baseline, *tenth = in_turn(
                 partial(_rates, full, "service", loans, clients),
                 partial(_rates, full, "statement", loans, clients),
-                partial(_rates, small, "service", loans, clients),
+                *([partial(_rates, small, "service", loans, clients)] if clients == GROWTH_CLIENTS else []),
             )
-            yield figure("services.reserve / prepared statement", f"{kind}, {clients} clients", "1/s", ours, baseline, 0.6, tenth=tenth)
+            amount = f"{kind}, {clients} clients"
+            yield figure("services.reserve / prepared statement", amount, "1/s", ours, baseline, 0.6, tenth=tenth[0] if tenth else None)
 
 
 def waiting_lists(databases: servers.Databases) -> Iterator[Figure]:
     """Measure a reservation of a loan with a waiting list beside one without, and joining a list beside reserving."""
-    full, small = databases.full, databases.tenth
-    for clients in CLIENTS:
-        with_list, without, tenth = in_turn(
-            partial(_rates, full, "behind a list", 1, clients),
-            partial(_rates, full, "service", 1, clients),
-            partial(_rates, small, "behind a list", 1, clients),
-        )
-        name = "services.reserve with / without a waiting list"
-        yield figure(name, f"one hot loan, {clients} clients", "1/s", with_list, without, None, tenth=tenth)
-    join, reserve, tenth = in_turn(
-        partial(_rates, full, "join and leave", 1, 8),
-        partial(_rates, full, "reserve and cancel", 1, 8),
-        partial(_rates, small, "join and leave", 1, 8),
-    )
-    yield figure("join a list and leave / reserve and cancel", "one hot loan, 8 clients", "1/s", join, reserve, None, tenth=tenth)
+    full = databases.full
+    amount = "one hot loan, 8 clients"
+    with_list, without = in_turn(partial(_rates, full, "behind a list", 1, 8), partial(_rates, full, "service", 1, 8), rounds=3)
+    yield figure("services.reserve with / without a waiting list", amount, "1/s", with_list, without, None)
+    join, reserve = in_turn(partial(_rates, full, "join and leave", 1, 8), partial(_rates, full, "reserve and cancel", 1, 8), rounds=3)
+    yield figure("join a list and leave / reserve and cancel", amount, "1/s", join, reserve, None)
 
 
 def _rates(database: servers.Database, kind: str, loans: int, clients: int) -> float:

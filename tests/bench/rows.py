@@ -1,5 +1,8 @@
 """Make the rows of the bench by SQL: the same in both databases, in one ten times as many."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psycopg
 
 INVESTORS = 1_000
@@ -8,6 +11,7 @@ SIZES = (100, 1_000, 10_000, 100_000)  # live reservations of the loans C-100 to
 OPENING = 4_000_000  # the loans O-1, O-2, … have ids above
 DRAFT = 6_000_000  # the drafts D-6000001, D-6000002, … have these ids
 ORDERS = 10_000  # standing orders
+LAPSE_DAYS = 7
 TOKEN = "bench-{:09}"  # of the investor with this id
 
 _LOAN = """
@@ -22,17 +26,18 @@ _RESERVATION = """
         funded_at, let_go_at, received, refunded, lost)
 """
 
-# - B-1, B-2, …: of ten reservations one has lapsed, three are live, six ended long ago. The lapsed ones are spread over all pages.
+# - B-1, B-2, …: a year of reservations, with their history. The oldest three tenths were canceled; the others are live. One tenth of all
+#   lapses within minutes a day after the rows were made, the next tenth a day later, and so on for LAPSE_DAYS.
 # - C-100, …: as many live reservations as the name says.   - FULL: nothing is available.
 # - O-1, …: no reservation yet; 625 of $1,000 fit.
 # - W-1: as B-1, but a hundred wait for $100,000.   - W-FULL: nothing is available, and a hundred wait.
 # - D-6000001, …: drafts of which standing orders get 2,500 times $1,000; from D-6000101 on 10,000 times; from D-6000201 on 250 times,
 #   and these are upcoming.
-# - S-1, …: oversold, all money here; eighty of its hundred reservations can be settled.
 ROWS = f"""
 SET session_replication_role = replica;
 INSERT INTO loans_user (id, password, is_superuser, username, first_name, last_name, email, is_staff, is_active, date_joined)
     SELECT n, '', false, 'investor-' || n, '', '', '', false, true, now() FROM generate_series(1, {INVESTORS}) n;
+SELECT setval(pg_get_serial_sequence('loans_user', 'id'), {INVESTORS});
 INSERT INTO loans_investor (id, user_id, name, accredited_until, unfunded_limit, let_go_limit)
     SELECT id, id, username, '2099-12-31', 999999999999, 32767 FROM loans_user;
 INSERT INTO knox_authtoken (digest, token_key, user_id, created, expiry)
@@ -40,13 +45,25 @@ INSERT INTO knox_authtoken (digest, token_key, user_id, created, expiry)
     FROM (SELECT id, 'bench-' || lpad(id::text, 9, '0') AS token FROM loans_user) AS made;
 
 {_LOAN} FROM (SELECT n AS id, 'B-' || n AS reference, 900000000 AS amount,
-    {RESERVATIONS_EACH * 400} AS claimed, {RESERVATIONS_EACH} AS last_number
+    {RESERVATIONS_EACH * 100 * LAPSE_DAYS} AS claimed, {RESERVATIONS_EACH} AS last_number
     FROM generate_series(1, {{loans}}) n) AS usual;
 {_RESERVATION} SELECT gen_random_uuid(), 1 + n % {{loans}}, 1 + n % {INVESTORS}, 1 + n / {{loans}}, 1000, 0,
-        CASE WHEN kind < 4 THEN 'reserved' ELSE 'canceled' END, CASE WHEN kind < 4 THEN '' ELSE 'canceled_by_investor' END,
-        now() - n * interval '1 ms', CASE WHEN kind = 0 THEN now() - n * interval '1 ms' WHEN kind < 4 THEN now() + interval '1 day' END,
-        NULL, CASE WHEN kind >= 4 THEN now() - interval '2 days' END, 0, 0, 0
-    FROM (SELECT n, n / {{loans}} % 10 AS kind FROM generate_series(0, {{loans}} * {RESERVATIONS_EACH} - 1) n) AS numbered;
+        CASE WHEN day > 0 THEN 'reserved' ELSE 'canceled' END,
+        CASE WHEN day > 0 THEN '' ELSE 'canceled_by_investor' END, at,
+        CASE WHEN day > 0 THEN now() + day * interval '1 day' + n * interval '1 ms' END,
+        NULL, CASE WHEN day <= 0 THEN at + interval '1 hour' END, 0, 0, 0
+    FROM (
+        SELECT n, n / ({{loans}} * {RESERVATIONS_EACH} / 10) - (9 - {LAPSE_DAYS}) AS day,
+            now() - interval '1 day' - (1 - n::float / {{loans}} / {RESERVATIONS_EACH}) * interval '1 year' AS at
+        FROM generate_series(0, {{loans}} * {RESERVATIONS_EACH} - 1) n
+    ) AS numbered;
+INSERT INTO loans_transition (at, loan_id, reservation_id, event, from_state, to_state, amount, rule, actor, user_id, reason)
+    SELECT at, loan_id, id, event, from_state, to_state, amount, '', 'investor', investor_id, '' FROM (
+        SELECT created_at AS at, 'reserved' AS event, '' AS from_state, 'reserved' AS to_state, loan_id, id, amount, investor_id
+        FROM loans_reservation
+        UNION ALL
+        SELECT let_go_at, cause, 'reserved', 'canceled', loan_id, id, amount, investor_id FROM loans_reservation WHERE let_go_at IS NOT NULL
+    ) AS happened ORDER BY at;
 
 {_LOAN} FROM (SELECT 2000000 + size AS id, 'C-' || size AS reference, 900000000 AS amount, size * 1000 AS claimed, size AS last_number
     FROM unnest(ARRAY{[*SIZES]}) size) AS crowded;
@@ -60,13 +77,6 @@ INSERT INTO knox_authtoken (digest, token_key, user_id, created, expiry)
 
 {_LOAN} FROM (SELECT {OPENING} + n AS id, 'O-' || n AS reference, 500000 AS amount, 0 AS claimed, 0 AS last_number
     FROM generate_series(1, 20) n) AS opening;
-
-{_LOAN} FROM (SELECT 3000000 + n AS id, 'S-' || n AS reference, 80000 AS amount, 100000 AS claimed, 100 AS last_number
-    FROM generate_series(1, {{loans}} / 10) n) AS oversold;
-{_RESERVATION} SELECT gen_random_uuid(), 3000001 + n % ({{loans}} / 10), 1 + n % {INVESTORS},
-    1 + n / ({{loans}} / 10), 1000, 0, 'pending', '',
-        now(), NULL, now(), NULL, 1000, 0, 0
-    FROM generate_series(0, {{loans}} * 10 - 1) n;
 
 {_LOAN} FROM (VALUES (5000001, 'W-1', 900000000, {RESERVATIONS_EACH * 400}, {RESERVATIONS_EACH}), (5000002, 'W-FULL', 100000, 125000, 125))
     AS waited (id, reference, amount, claimed, last_number);
@@ -89,14 +99,43 @@ INSERT INTO loans_standingorder (id, investor_id, states, metros, amount, at_lea
 UPDATE loans_loan SET status = 'draft', opens_at = NULL, closes_at = NULL WHERE id BETWEEN {DRAFT} + 1 AND {DRAFT} + 200;
 UPDATE loans_loan SET status = 'upcoming', opens_at = now() + interval '1 day' WHERE id > {DRAFT} + 200;
 
-CREATE TABLE bench_loan AS SELECT * FROM loans_loan;
-CREATE TABLE bench_due AS SELECT id, loan_id, amount, expires_at FROM loans_reservation WHERE expires_at <= now();
+CREATE TABLE bench_stock (id bigserial PRIMARY KEY, loan_id bigint NOT NULL, quantity numeric(16, 2) NOT NULL);
+INSERT INTO bench_stock (loan_id, quantity) SELECT id, amount FROM loans_loan WHERE reference IN ('C-100', 'C-10000')
+    UNION ALL SELECT loan_id, -amount FROM loans_reservation WHERE loan_id IN (2000100, 2010000);
+SELECT setval('bench_stock_id_seq', 10000000);  -- the ids are the numbers of reservations as well
+CREATE INDEX ON bench_stock (loan_id);
+"""
+
+# Loans S-…: oversold, all money here; eighty of their hundred reservations can be settled. {first} is the first loan's id.
+OVERSOLD = f"""
+{_LOAN} FROM (SELECT n AS id, 'S-' || n AS reference, 80000 AS amount, 100000 AS claimed, 100 AS last_number
+    FROM generate_series({{first}}, {{first}} + {{loans}} - 1) n) AS oversold;
+{_RESERVATION} SELECT gen_random_uuid(), {{first}} + n % {{loans}}, 1 + n % {INVESTORS}, 1 + n / {{loans}}, 1000, 0, 'pending', '',
+        now(), NULL, now(), NULL, 1000, 0, 0
+    FROM generate_series(0, {{loans}} * 100 - 1) n
 """
 
 
 def make(url: str, loans: int) -> None:
     """Make the rows, with so many loans B-1, B-2, …"""
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(ROWS.format(loans=loans))
+        with _indexed_afterwards(connection, "loans_reservation", "loans_transition"):
+            connection.execute(ROWS.format(loans=loans))
         connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")
+
+
+@contextmanager
+def _indexed_afterwards(connection: psycopg.Connection, *tables: str) -> Iterator[None]:
+    """Drop the indexes of these tables, except those of constraints, and make them anew at the end: many rows come in sooner so."""
+    indexes = connection.execute(
+        "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index LEFT JOIN pg_constraint ON conindid = indexrelid"
+        " WHERE indrelid::regclass::text = ANY(%s) AND conindid IS NULL",
+        [list(tables)],
+    ).fetchall()
+    for name, _ in indexes:
+        connection.execute(f"DROP INDEX {name}")
+    yield
+    connection.execute("SET maintenance_work_mem = '512MB'")
+    for _, definition in indexes:
+        connection.execute(definition)

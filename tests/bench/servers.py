@@ -73,10 +73,9 @@ class Database:
         calls = [self._processes.submit(function, *arguments) for _ in range(PROCESSES)]
         return [call.result() for call in calls]
 
-    def execute(self, *statements: str) -> None:
+    def execute(self, statement: str, *values: object) -> None:
         with psycopg.connect(self.url, autocommit=True) as connection:
-            for statement in statements:
-                connection.execute(statement)
+            connection.execute(statement, values or None)  # type: ignore[call-overload]
 
 
 def _set_up(url: str, barrier: Barrier) -> None:
@@ -113,6 +112,7 @@ def bench_databases() -> Iterator[Databases]:
             "EMAIL_FROM": "bench@localhost",
             "DJANGO_SETTINGS_MODULE": "peerloans.settings",
         }
+        manage("collectstatic", "--no-input", "--verbosity", "0", DATABASE_URL=server_url)  # the pages name these files
         tenth = stack.enter_context(_database(server_url, TENTH, LOANS // 10))
         full = stack.enter_context(_database(server_url, FULL, LOANS))
         yield Databases(Database(full, stack), Database(tenth, stack))

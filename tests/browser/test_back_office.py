@@ -217,7 +217,7 @@ def test_several_rows_in_one_preview(staff: Page) -> None:
         assert serious(staff) == [], look
         assert staff.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
         shoot(staff, f"staff-several-rows-{look}")
-    staff.get_by_role("link", name="Back to the list").click()
+    staff.get_by_role("link", name="Keep 2 reservations").click()
     expect(staff).to_have_url(re.compile(r"state__exact=pending"))
 
 

@@ -72,7 +72,7 @@ def test_the_steps_of_the_handbook(staff: Page) -> None:
     staff.get_by_role("button", name="Accept a smaller amount…").click()
     staff.get_by_label("Reason").fill("The bank kept its fee; agreed on the phone.")
     shoot(staff, "staff-preview", full_page=False)
-    staff.get_by_role("button", name="Accept a smaller amount", exact=True).click()
+    staff.get_by_role("button", name="Accept the smaller amount of reservation").click()
     expect(staff.get_by_text(f"Accept a smaller amount: done for {review_item.reservation}.")).to_be_visible()
     shoot(staff, "staff-done", full_page=False)
     reservation = Reservation.objects.get(pk=review_item.reservation_id)
@@ -81,7 +81,7 @@ def test_the_steps_of_the_handbook(staff: Page) -> None:
     staff.goto(reverse("admin:loans_reviewitem_change", args=[review_item.pk]))
     staff.get_by_role("button", name="Resolve…").click()
     staff.get_by_label("Reason").fill("Accepted what came.")
-    staff.get_by_role("button", name="Resolve", exact=True).click()
+    staff.get_by_role("button", name="Resolve review item").click()
     expect(staff.get_by_text("Resolve: done for")).to_be_visible()
     assert ReviewItem.objects.get(pk=review_item.pk).note == "Accepted what came."
 

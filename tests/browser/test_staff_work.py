@@ -63,7 +63,7 @@ def test_late_money_is_resolved_by_four_clicks(staff: Page) -> None:
     staff.get_by_label("Reason").fill("It is refunded already.")
     shoot_all_looks(staff, "back-office-review-resolve")
     no_barrier_and_no_overflow(staff)
-    click(staff.get_by_role("button", name="Resolve", exact=True))
+    click(staff.get_by_role("button", name="Resolve review item"))
     expect(staff.get_by_text("Resolve: done for")).to_be_visible()
     assert (clicks, staff.url) == (4, listed), "and the filters of the list stay"
     assert ReviewItem.objects.filter(kind="late_money", resolved_at=None).count() == 0

@@ -181,7 +181,7 @@ def test_a_preview_leads_back_to_the_page_where_it_began(operator: Client) -> No
     own_page = f"/admin/loans/reservation/{reservation.pk}/change/"
     content = operator.get(own_page).content.decode()
     assert f'name="row_page" value="{reservation.pk}"' in content
-    begun = {"action": "cancel", "_selected_action": reservation.pk}
+    begun = {"action": "extend", "_selected_action": reservation.pk}
     ways = {
         (address(Reservation) + "?state=reserved", ""): ("list", address(Reservation) + "?state=reserved"),
         (address(Reservation), str(reservation.pk)): ("reservation", own_page),

@@ -23,12 +23,14 @@ from loans.admin.action_forms import DeadlineForm
 from loans.admin.actions import ACTIONS, StaffAction, actions_on
 from loans.api.serializers import TransitionSerializer
 from loans.domain.actors import Actor
+from loans.domain.deadlines import one_banking_day_later
 from loans.models import ApprovalRequest, BankEvent, Investor, Loan, Reservation, ReviewItem, Transfer, Transition, User, WaitingListEntry
 from loans.services.approvals import request_approval
 from loans.services.bank_events import record_bank_event
 from loans.services.loans import withdraw_loan
 from loans.services.staff_groups import GROUPS
 from loans.services.staff_overrides import cancel_by_staff, extend_reservation
+from peerloans.wording import deadline_text
 from tests.factories import (
     STAFF,
     DraftFactory,
@@ -203,6 +205,8 @@ class Page:
         self.data: dict[str, Any] = {"action": action.name, "_selected_action": [row.pk for row in rows]}
         self.response = self.send()
         filled_in = {name: value for name, value in FIELD_VALUES.items() if name in action.form.base_fields} | fields
+        if "typed_reference" in action.form.base_fields:
+            filled_in["typed_reference"] = " ".join(str(row) for row in rows)
         if filled_in:
             self.data |= filled_in
             self.preview()
@@ -485,6 +489,7 @@ def test_each_group_can_take_only_its_actions(client: Client, group: str, action
         "notice_id": notice_id,
         "occurred_at": "2026-01-01T12:00",
         "reason": REASON,
+        "typed_reference": getattr(row, "reference", ""),
     }
     arguments = action.form(fields).service_arguments()
     assert arguments is not None
@@ -594,3 +599,46 @@ def test_recording_more_money_than_the_columns_hold_is_refused_in_the_preview(op
         page = operator.post(address(Reservation), posted | {"step": step}, follow=True).content.decode()
         assert "more would have moved for one reservation than $999,999,999,999.99" in page
     assert stored_rows() == before
+
+
+# --- The words of a page -------------------------------------------------------------------------------------------------
+def test_the_button_names_the_deed_and_the_rows(operator: Client) -> None:
+    loan = LoanFactory(now=timezone.now())
+    rows = [reserved(loan, 1_000, now=timezone.now()) for _ in range(2)]
+    cancel = find(Reservation, "cancel")
+    for page, deed in ((Page(operator, cancel, rows[0]), f"reservation {rows[0]}"), (Page(operator, cancel, *rows), "2 reservations")):
+        assert (
+            f'<button type="submit" form="action" class="button default final" name="step" value="confirm">Cancel {deed}</button>'
+            in page.text
+        )
+        assert f">Keep {deed}</a>" in page.text
+    extend = Page(operator, find(Reservation, "extend"), rows[0])
+    assert f'class="button default" name="step" value="confirm">Extend the deadline of reservation {rows[0]}</button>' in extend.text
+    assert ">Back to the list</a>" in extend.text
+
+
+def test_a_withdrawal_asks_for_the_reference(operator: Client) -> None:
+    loan = LoanFactory(now=timezone.now(), reference="PL-0042")
+    page = Page(operator, find(Loan, "withdraw"), loan)
+    for typed in ("", "PL-0041", "PL-0042 PL-0041"):
+        page.data["typed_reference"] = typed
+        text = page.confirm()
+        assert "Type exactly this: PL-0042" in text or "This field is required." in text
+        assert fresh(loan).status == "open"
+    page.data["typed_reference"] = " pl-0042"
+    assert "Withdraw: done for PL-0042." in page.confirm()
+
+
+def test_extending_shows_the_present_deadline_and_offers_one_banking_day_more(operator: Client) -> None:
+    reservation = pending(LoanFactory(now=timezone.now()), now=timezone.now())
+    first = operator.post(address(Reservation), {"action": "extend", "_selected_action": reservation.pk}).context
+    assert f"At present: {deadline_text(reservation.expires_at)}." in first["form"].fields["expires_at"].help_text
+    (shown,) = first["previews"]
+    assert shown.transitions[-1].deadline == one_banking_day_later(reservation.expires_at)
+
+
+def test_what_the_state_does_not_allow_stands_under_more_with_the_reason(operator: Client) -> None:
+    reservation = canceled(LoanFactory(now=timezone.now()), now=timezone.now())
+    text = unescape(operator.get(f"/admin/loans/reservation/{reservation.pk}/change/").content.decode())
+    assert 'name="action" value="reinstate"' in text
+    assert "<li>Cancel: possible only while it is reserved or pending.</li>" in text

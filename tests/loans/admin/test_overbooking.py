@@ -71,9 +71,10 @@ def test_the_preview_of_the_action_shows_the_loan_afterwards_and_changes_nothing
     reserved(loan, 100_000, now=timezone.now())
     posted = {"action": "set_overbooking", "_selected_action": loan.pk, "overbooking_policy": "fixed", "overbooking_rate": "0.5"}
     page = superuser.post("/admin/loans/loan/", posted | {"step": "preview"}).content.decode()
-    for now, afterwards in (("20 %", "50 %"), ("20,000.00", "50,000.00")):  # the rate, and what is available
-        assert f"<td>{now}</td>" in page
-        assert f"<td>{afterwards}</td>" in page
+    rate, available = ("<td>20 %", "<td>50 %"), ('<td class="money">$20,000.00', '<td class="money">$50,000.00')
+    for now, afterwards in (rate, available):
+        assert f"{now}</td>" in page
+        assert f"{afterwards}</td>" in page
     assert not Transition.objects.filter(event="overbooking_set").exists()
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loans.domain.business_calendar import NEW_YORK, banking_days_after, is_banking_day, new_york_day
-from loans.domain.deadlines import money_deadline, start_deadline
+from loans.domain.deadlines import money_deadline, one_banking_day_later, start_deadline
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,20 @@ def test_the_money_deadline_leaves_five_whole_banking_days(at: datetime) -> None
     assert is_banking_day(between[-1])
     local = deadline.astimezone(NEW_YORK)
     assert (local.hour, local.minute, local.second, local.microsecond) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "later"),
+    [
+        ("2026-12-04T00:00", "2026-12-05T00:00"),  # the end of Thursday: the end of Friday
+        ("2026-12-05T00:00", "2026-12-08T00:00"),  # the end of Friday: the end of Monday
+        ("2026-11-26T00:00", "2026-11-28T00:00"),  # the end of the day before Thanksgiving
+        ("2026-12-03T15:20", "2026-12-04T15:20"),
+        ("2026-12-04T15:20", "2026-12-07T15:20"),
+        ("2026-10-31T01:30", "2026-11-02T01:30"),  # clocks go back in between
+    ],
+)
+def test_one_banking_day_later(deadline: str, later: str) -> None:
+    at = datetime.fromisoformat(deadline).replace(tzinfo=NEW_YORK)
+    assert one_banking_day_later(at) == datetime.fromisoformat(later).replace(tzinfo=NEW_YORK)
+    assert one_banking_day_later(at.astimezone(UTC)).tzinfo is UTC

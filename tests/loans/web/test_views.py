@@ -173,7 +173,7 @@ def test_the_market_has_the_filters_and_orders_of_the_api(client: Client) -> Non
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("state=Texas", "at most 2 characters"),
+        ("state=Tex", "at most 2 characters"),
         ("state=%00%00", "Null characters are not allowed"),
         ("status=sold", "Select a valid choice. sold is not one of the available choices."),
         ("min_rate=high", "Enter a number."),
@@ -415,3 +415,49 @@ def test_caches_may_not_keep_errors_and_redirects(client: Client, address: str) 
 @pytest.mark.parametrize("address", ["/", "/loans/PL-0001/", "/zip/90266/", "/zip/"])
 def test_pages_only_accept_reads(client: Client, address: str) -> None:
     assert client.post(address).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"state": "California"}, True),
+        ({"state": " new  york "}, False),
+        ({"state": "ca"}, True),
+        ({"min_rate": "7 %"}, True),
+        ({"min_remaining": "$100,000"}, True),
+        ({"min_remaining": "100,000.01"}, False),
+        ({"max_ltv": "62.5%"}, True),
+        ({"msa": "LA"}, False),
+        ({"msa": "lake"}, True),
+        ({"msa": "akewood"}, False),
+        ({"msa": "CO"}, True),
+        ({"msa": "Aurora-Lakewood, (x"}, False),
+    ],
+)
+def test_filters_are_read_as_they_are_typed(client: Client, query: dict[str, str], found: bool) -> None:
+    market = {"market_msa": "Denver-Aurora-Lakewood, CO", "market_cbsa": "19740"}
+    LoanFactory(now=timezone.now(), state="CA", annual_rate="7.25", ltv="62.50")
+    Loan.objects.update(**market)
+    page = client.get("/", query)
+    assert page.status_code == 200
+    assert len(page.context["cards"]) == found
+
+
+def test_a_state_that_does_not_exist_is_refused_beside_its_field(client: Client) -> None:
+    page = client.get("/", {"state": "Atlantis"})
+    assert page.status_code == 400
+    assert "Atlantis" in page.content.decode()
+
+
+def test_of_a_withdrawn_loan_its_investors_see_their_reservation(client: Client) -> None:
+    loan = LoanFactory(now=timezone.now())
+    own = factories.funded(loan, 5_000, now=timezone.now())
+    withdraw_loan(reference=loan.reference, actor=STAFF, reason="a test")
+    address = f"/loans/{loan.reference}/"
+    assert client.get(address).status_code == 404
+    client.force_login(factories.InvestorFactory().user)
+    assert client.get(address).status_code == 404
+    client.force_login(own.investor.user)
+    page = client.get(address, follow=True)
+    assert page.redirect_chain == [(f"/account/reservations/{own.pk}/", 302)]
+    assert "withdrawn" in page.content.decode()
