@@ -30,6 +30,7 @@ OPEN = {
     "": (EVERYBODY, "405 " * 7),
     "loans/<slug:reference>/": (EVERYBODY, "405 " * 7),
     "loans/<slug:reference>": (EVERYBODY, "405 " * 7),
+    "loans/<slug:reference>/documents/<int:document_id>/": ("404 " * 7, "405 " * 7),  # there is none
     "loans/<slug:reference>/allotment.csv": ("404 " * 7, "405 " * 7),  # the loan is not funded
     "zip/": (EVERYBODY, "405 " * 7),
     "zip/<str:zip_code>/": ("503 " * 7, "405 " * 7),
@@ -246,6 +247,9 @@ PAGES = (
 ALONE = {
     "admin/loans/loan/<int:loan_id>/what-if/": "SAOR",
     "admin/loans/loan/<int:loan_id>/public-page/": "SAOR",
+    "admin/loans/loan/<int:loan_id>/documents/add/": "OR",
+    "admin/loans/loan/<int:loan_id>/documents/<int:document_id>/remove/": "OR",
+    "admin/loans/loan/<int:loan_id>/documents/<int:document_id>/": "SAOR",
     "admin/loans/reviewitem/<int:item_id>/take/": "SOR",
     "admin/loans/reviewitem/<int:item_id>/give-back/": "SOR",
     "admin/loans/reviewitem/<int:item_id>/comment/": "SOR",

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from loans.admin import loan_documents
 from loans.admin.action_pages import StaffActionsAdmin
 from loans.admin.search import SearchAsPrinted
 from loans.admin.tables import (
@@ -35,6 +36,7 @@ from loans.domain.states import ENDED_LOAN_STATUSES, PUBLIC_STATUSES, LoanStatus
 from loans.models import Loan, StandingOrderTransition, Transfer, Transition, WaitingListEntry
 from loans.selectors.closing_values import closing_values
 from loans.selectors.dashboard import market_overbooking
+from loans.selectors.loan_documents import documents_of
 from loans.selectors.loans import next_reference
 from loans.selectors.offers import loan_offer
 from loans.selectors.overbooking import overbooking_changes, overbooking_evidence
@@ -125,8 +127,12 @@ class LoanAdmin(SearchAsPrinted, RelatedTablesAdmin, StaffActionsAdmin):
     def get_urls(self) -> list[URLPattern]:
         page = self.admin_site.admin_view(lambda request, loan_id: what_if_page(request, self, loan_id))
         overbooking = self.admin_site.admin_view(self.overbooking_page)
+        document_add = self.admin_site.admin_view(lambda request, **ids: loan_documents.add_page(request, self, **ids))
+        document_remove = self.admin_site.admin_view(lambda request, **ids: loan_documents.remove_page(request, self, **ids))
         return [
             path("<int:loan_id>/what-if/", page, name="loans_loan_what_if"),
+            path("<int:loan_id>/documents/add/", document_add, name="loans_loan_document_add"),
+            path("<int:loan_id>/documents/<int:document_id>/remove/", document_remove, name="loans_loan_document_remove"),
             path("overbooking/", overbooking, name="loans_loan_overbooking"),
             *super().get_urls(),
         ]
@@ -197,6 +203,8 @@ class LoanAdmin(SearchAsPrinted, RelatedTablesAdmin, StaffActionsAdmin):
             "forecast": forecast_opening(offer.loan, offer.at) if not_opened else None,
             "offer": offer,
             "public_page": self._public_page(offer.loan),
+            "documents": list(documents_of(obj.pk)),
+            "documents_addable": offer.loan.status != LoanStatus.WITHDRAWN,
             "funding": funding_bar(loan_funding(offer, queue)),
             "curve": fill_curve_chart(offer) if obj.opens_at else "",
             "closing_values": closing_values_chart(obj, closing_values(obj)),

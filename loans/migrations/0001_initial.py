@@ -1214,6 +1214,55 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="LoanDocument",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("title", models.CharField(max_length=100)),
+                ("size", models.PositiveIntegerField(help_text="Bytes.")),
+                ("sha256", models.CharField(max_length=64, verbose_name="SHA-256")),
+                ("added_at", models.DateTimeField()),
+                ("removed_at", models.DateTimeField(null=True)),
+                (
+                    "added_by",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL),
+                ),
+                (
+                    "loan",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="documents", to="loans.loan"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["added_at", "id"],
+                "permissions": [("add_loandocument", "Can add and remove documents of a loan")],
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(condition=models.Q(("removed_at", None)), fields=("loan", "sha256"), name="loan_document_once"),
+                    models.CheckConstraint(condition=models.Q(("size__gt", 0), ("size__lte", 10485760)), name="loan_document_size_sane"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="LoanDocumentFile",
+            fields=[
+                (
+                    "document",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="file",
+                        serialize=False,
+                        to="loans.loandocument",
+                    ),
+                ),
+                ("content", models.BinaryField()),
+            ],
+            options={
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
             name="Watch",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),

@@ -8,6 +8,7 @@ from loans.models.history import HistoryBlock, Transition
 from loans.models.idempotency import KEY_UNIQUE, IdempotencyKey
 from loans.models.investor import Investor
 from loans.models.loan import ClosingValue, FillValue, Loan
+from loans.models.loan_document import LoanDocument, LoanDocumentFile
 from loans.models.named_token import NamedToken
 from loans.models.notification import Delivery, DeliveryStatus, OutboxCursor, WebhookEndpoint
 from loans.models.reservation import Reservation
@@ -34,6 +35,8 @@ __all__ = [
     "IdempotencyKey",
     "Investor",
     "Loan",
+    "LoanDocument",
+    "LoanDocumentFile",
     "NamedToken",
     "OutboxCursor",
     "PaymentFile",

@@ -46,6 +46,7 @@ WRITE = {
     "loans.resend_delivery",
     "loans.send_refund",
     "loans.import_statement",
+    "loans.add_loandocument",
     "loans.take_reviewitem",
     *("cbsa.add_importrequest", "cbsa.activate_dataset", "cbsa.prune_dataset"),
     "knox.delete_authtoken",

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from django.template.defaultfilters import floatformat
+
 from loans import remaining_cache
 from loans.domain import limits
 from loans.domain.standing_orders import automated_dollars
 from loans.models import Loan
 from loans.selectors.offers import LoanOffer, loan_offers
+from peerloans.wording import dollars_text
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,13 @@ class LoanCard:
     @property
     def limit(self) -> Decimal:
         return limits.limit(self.remaining, self.loan.overbooking_rate)
+
+    @property
+    def description(self) -> str:
+        """The loan in two sentences, for search engines and for pages that link to it."""
+        loan = self.loan
+        terms = f"{floatformat(loan.annual_rate, -2)} % a year for {loan.term_months} months, {floatformat(loan.ltv, -1)} % loan to value."
+        return f"{terms} {dollars_text(loan.amount)} in {loan.city}, {loan.state}, in parts of {dollars_text(loan.minimum)} or more."
 
     @property
     def settled_percent(self) -> int:

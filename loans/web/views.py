@@ -1,10 +1,11 @@
 """Serve the public pages: the market, each loan, and the metropolitan area of a ZIP code."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 
 from cbsa import lookup
@@ -16,6 +17,7 @@ from loans.domain.settlement_rules import RULES_IN_WORDS
 from loans.domain.states import PUBLIC_STATUSES, LoanStatus
 from loans.models import Loan, Reservation
 from loans.selectors.allotment import loan_allotment
+from loans.selectors.loan_documents import documents_of
 from loans.selectors.loan_filter import LoanFilter
 from loans.selectors.loans import market_loans, public_places, upcoming_loans
 from loans.selectors.offers import LoanOffer, loan_offer
@@ -44,6 +46,15 @@ ORDERINGS = (
 STATUSES = (*((status, str(status)) for status in PUBLIC_STATUSES), ("", "upcoming, open and funded"))
 
 
+@dataclass(frozen=True)
+class OrderingLink:
+    """A link that orders the market by `name`."""
+
+    query: str
+    name: str
+    is_current: bool
+
+
 # --- The market -------------------------------------------------------------------------------------------------------
 @public_page
 def market(request: HttpRequest) -> HttpResponse:
@@ -57,7 +68,7 @@ def market(request: HttpRequest) -> HttpResponse:
         "filters": filters.dict(),
         "filtered": any(filters.values()),
         "query": filters.urlencode(),
-        "orderings": ORDERINGS,
+        "orderings": _ordering_links(filters),
         "statuses": STATUSES,
         "places": public_places(),
         "page": page,
@@ -81,6 +92,18 @@ def market(request: HttpRequest) -> HttpResponse:
         "next_page": page + 1 if start + LOANS_PER_PAGE < count else None,
     }
     return render(request, "loans/market.html", context)
+
+
+def _ordering_links(filters: QueryDict) -> list[OrderingLink]:
+    """Return a link to the same filters in each order. Where the present order is none of these, none is the present one."""
+    links = []
+    for ordering, name in ORDERINGS:
+        query = filters.copy()
+        query.pop("ordering", None)
+        if ordering:
+            query["ordering"] = ordering
+        links.append(OrderingLink(query.urlencode(), name, is_current=filters.get("ordering", "") == ordering))
+    return links
 
 
 # --- A loan -----------------------------------------------------------------------------------------------------------
@@ -122,6 +145,7 @@ def _loan_page(request: HttpRequest, offer: LoanOffer, *, is_preview: bool = Fal
     context = {
         "is_preview": is_preview,
         "watched": watched,
+        "documents": list(documents_of(offer.loan.pk)),
         "card": LoanCard(offer, offer.loan.remaining),
         "rule": RULES_IN_WORDS[offer.loan.settlement_rule],
         "chart": fill_curve_chart(offer) if not is_preview else "",

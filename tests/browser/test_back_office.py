@@ -179,6 +179,30 @@ def test_a_draft_is_cloned_and_its_public_page_previewed(staff: Page) -> None:
     expect(staff.get_by_role("heading", level=2, name=clone.reference)).to_be_visible()
 
 
+def test_a_document_is_added_to_a_loan_and_offered_on_its_page(staff: Page) -> None:
+    loan = Loan.objects.get(reference="PL-0001")
+    staff.goto(reverse("admin:loans_loan_change", args=[loan.pk]))
+    staff.get_by_role("link", name="Add a document…").click()
+    for look in in_all_looks(staff):
+        assert serious(staff) == [], look
+    staff.get_by_label("Title").fill("Appraisal, June 2026")
+    staff.get_by_label("PDF").set_input_files({"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7\n" + b"x" * 300_000})
+    staff.get_by_role("button", name="Add", exact=True).click()
+    expect(staff.get_by_role("link", name="Remove Appraisal, June 2026")).to_be_visible()
+    for look in in_all_looks(staff):
+        assert serious(staff) == [], look
+        shoot(staff, f"staff-documents-{look}")
+    staff.get_by_role("link", name="Public page").click()
+    expect(staff.get_by_text("PDF, 293.0 KB")).to_be_visible()
+    for look in in_all_looks(staff):
+        assert serious(staff) == [], look
+        assert staff.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
+        shoot(staff, f"loan-documents-{look}")
+    with staff.expect_download() as downloaded:
+        staff.get_by_role("link", name="Appraisal, June 2026").click()
+    assert re.fullmatch(r"PL-0001-\d+\.pdf", downloaded.value.suggested_filename)
+
+
 def test_several_rows_in_one_preview(staff: Page) -> None:
     loan = Loan.objects.filter(status="open").annotate(count=Count("reservations", filter=Q(reservations__state="pending"))).latest("count")
     staff.goto(f"/admin/loans/reservation/?state__exact=pending&q={loan.reference}")

@@ -1,6 +1,7 @@
 """The public pages: what they show, which problems they explain, how many queries they take, and what caches may keep."""
 
 import re
+import struct
 from datetime import timedelta
 from decimal import Decimal
 from html import unescape
@@ -8,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 import pytest
+from django.contrib.staticfiles import finders
 from django.test import Client
 from django.utils import timezone
 
@@ -252,10 +254,10 @@ def test_loans_that_are_not_public_have_no_page(client: Client, reference: str) 
 @pytest.mark.usefixtures("zip_data")
 def test_the_number_of_queries_of_a_loans_page(client: Client, django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
     loan = open_loan()
-    with django_assert_num_queries(4):  # the loan, its fill values, its history after them, its ZIP
+    with django_assert_num_queries(5):  # the loan, its fill values, its history after them, its ZIP, its documents
         text(client, "/loans/PL-0001/")
     reserve(loan, "40000.00")
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         assert "<dd>$40,000</dd>" in text(client, "/loans/PL-0001/")
 
 
@@ -329,7 +331,68 @@ def test_pages_hold_no_inline_code_and_load_nothing_from_other_hosts(client: Cli
     open_loan()
     content = client.get(address).content.decode()
     for inline in ("<script", "<style", "style=", "onclick=", "onsubmit=", "http://", "https://"):
-        assert inline not in content.replace("http://www.w3.org/", "")
+        assert inline not in content.replace("http://www.w3.org/", "").replace('"http://testserver/static/', "")
+
+
+# --- The order of the loans, and what other pages show of ours ------------------------------------------------------------
+def chips(page: str) -> dict[str, tuple[str, bool]]:
+    """The links that order the market: the address of each, and whether it is the present one."""
+    links = re.findall(
+        r'<a href="([^"]*)"( aria-current="true")?>([^<]*)</a>',
+        page[page.index('class="chips"') : page.index("</nav>", page.index('class="chips"'))],
+    )
+    return {name: (address, bool(current)) for address, current, name in links}
+
+
+def test_each_order_is_a_link_that_keeps_the_filters(client: Client) -> None:
+    for number, rate in ((1, "7"), (2, "9"), (3, "8")):
+        open_loan(number, annual_rate=Decimal(rate), state="CA" if number < 3 else "TX")
+    page = text(client, "/?state=CA&search=flats+%26+more&page=1")
+    assert [name.lower() for name in chips(page)] == [name for _, name in views.ORDERINGS]
+    assert chips(page)["Closing soonest"] == ("/?state=CA&search=flats+%26+more#loans", True)
+    assert chips(page)["Highest rate"] == ("/?state=CA&search=flats+%26+more&ordering=-annual_rate#loans", False)
+    by_rate = text(client, "/?state=CA&ordering=-annual_rate")
+    assert shown(by_rate) == ["PL-0002", "PL-0001"]
+    assert [name for name, (_, current) in chips(by_rate).items() if current] == ["Highest rate"]
+    assert chips(by_rate)["Closing soonest"][0] == "/?state=CA#loans"
+    assert '<input type="hidden" name="ordering" value="-annual_rate">' in by_rate
+    assert 'name="ordering"' not in page
+
+
+def test_an_order_that_no_link_has_is_kept_by_the_filters(client: Client) -> None:
+    open_loan()
+    page = text(client, "/?ordering=-amount,reference")
+    assert not any(current for _, current in chips(page).values())
+    assert '<input type="hidden" name="ordering" value="-amount,reference">' in page
+
+
+@pytest.mark.parametrize("address", ["/", "/?min_rate=high", "/loans/PL-0001/"])
+def test_a_page_says_what_others_show_of_it(client: Client, address: str) -> None:
+    open_loan(title='Four "flats" <b>by the sea</b>', city="O'Neill & <i>Sons</i>", amount=Decimal("1250000.00"), ltv=Decimal("62.50"))
+    content = client.get(address).content.decode()
+    head = content[: content.index("</head>")]
+    meta = {name: unescape(value) for name, value in re.findall(r'<meta (?:name|property)="([^"]+)" content="([^"]*)">', head)}
+    if "loans" in address:
+        assert meta["og:title"] == 'Four "flats" <b>by the sea</b>'
+        assert meta["og:description"] == (
+            "8.50 % a year for 24 months, 62.5 % loan to value. $1,250,000.00 in O'Neill & <i>Sons</i>, CA, in parts of $1,000.00 or more."
+        )
+    else:
+        assert meta["og:title"] == "Buy part of a real-estate loan"
+    assert meta["description"] == meta["og:description"]
+    assert meta["og:type"] == "website"
+    assert "<b>" not in head
+    assert "<i>" not in head
+    assert meta["og:image"].startswith("http://testserver/static/loans/share")
+
+
+def test_the_shared_picture_is_a_small_png_of_the_usual_size() -> None:
+    picture = finders.find("loans/share.png")
+    assert picture
+    content = Path(picture).read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", content[16:24]) == (1200, 630)
+    assert len(content) < 60_000
 
 
 @pytest.mark.usefixtures("zip_data")
