@@ -30,7 +30,7 @@ from loans.admin.what_if import what_if_page
 from loans.charts import closing_values_chart, fill_curve_chart, funding_bar, overbooking_chart
 from loans.domain.actors import Actor
 from loans.domain.limits import CENT, LEAST_MINIMUM, MAX_DOLLARS
-from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LTV, MAX_TERM_MONTHS
+from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_DESCRIPTION, MAX_LIEN_POSITION, MAX_LTV, MAX_TERM_MONTHS
 from loans.domain.settlement_rules import RULES
 from loans.domain.states import ENDED_LOAN_STATUSES, PUBLIC_STATUSES, LoanStatus, WaitingListState
 from loans.models import Loan, StandingOrderTransition, Transfer, Transition, WaitingListEntry
@@ -48,11 +48,12 @@ from peerloans.database.clock import database_now
 from peerloans.errors import Problem
 
 CLONE = "clone"  # the parameter of the form of a new loan that names the loan whose facts it has
-PROPERTY_FIELDS: list[Any] = ["reference", "title", ("address", "city"), ("state", "zip")]
+PROPERTY_FIELDS: list[Any] = ["reference", "title", "description", ("address", "city"), ("state", "zip")]
 OVERBOOKING_FIELDS = ("overbooking_rate", "overbooking_policy", "overbooking_risk", "overbooking_cap")
 TERMS_FIELDS: list[Any] = [
     "amount",
     ("annual_rate", "term_months", "ltv"),
+    ("borrower_type", "lien_position"),
     ("minimum", "investor_share", "automated_share"),
     OVERBOOKING_FIELDS,
     "settlement_rule",
@@ -73,6 +74,12 @@ PROGRESS_FIELDS: list[Any] = [
 class LoanForm(forms.ModelForm):
     state = forms.RegexField(r"^[A-Z]{2}$", error_messages={"invalid": "Two capital letters, such as CA."})
     zip = forms.RegexField(r"^[0-9]{5}$", label="ZIP", error_messages={"invalid": "Five digits, such as 90266."})
+    description = forms.CharField(
+        required=False,
+        max_length=MAX_DESCRIPTION,
+        widget=forms.Textarea(attrs={"rows": 8, "cols": 80}),
+        help_text="For investors: paragraphs with an empty line between them.",
+    )
     settlement_rule = forms.ChoiceField(choices=[(name, name) for name in RULES])
 
     MINIMUMS = {
@@ -86,8 +93,16 @@ class LoanForm(forms.ModelForm):
         "annual_rate": Decimal(0),
         "ltv": Decimal(0),
         "term_months": 1,
+        "lien_position": 1,
     }
-    MAXIMUMS = {"investor_share": 1, "automated_share": 1, "annual_rate": MAX_ANNUAL_RATE, "ltv": MAX_LTV, "term_months": MAX_TERM_MONTHS}
+    MAXIMUMS = {
+        "investor_share": 1,
+        "automated_share": 1,
+        "annual_rate": MAX_ANNUAL_RATE,
+        "ltv": MAX_LTV,
+        "term_months": MAX_TERM_MONTHS,
+        "lien_position": MAX_LIEN_POSITION,
+    }
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}

@@ -5,6 +5,8 @@ from typing import Any
 LOAN = {
     "reference": "PL-0001",
     "title": "Twelve flats",
+    "borrower_type": "company",
+    "lien_position": 1,
     "property": {"address": "1200 Barton Springs Rd", "city": "Austin", "state": "TX", "zip": "78704"},
     "market": {"cbsa": "12420", "msa": "Austin-Round Rock, TX"},
     "amount": "100000.00",
@@ -17,6 +19,12 @@ LOAN = {
     "closes_at": "2026-03-23T15:00:00Z",
     "remaining": "10000.00",
     "remaining_as_of": "2026-03-05T15:04:05.678901Z",
+}
+LOAN_DETAILS = {
+    "description": "Twelve flats are renovated one after the other, while the others stay let.",
+    "available": "10000.00",
+    "rule": "fifo",
+    "lottery": None,
 }
 WEBHOOK_ENDPOINT = {
     "id": 7,

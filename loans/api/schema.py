@@ -83,7 +83,7 @@ OPERATIONS = {
     "DeliveryList": Operation("webhook-endpoints", None, {"200": examples.DELIVERY}),
     "DeliverySendAgain": Operation("webhook-endpoints", {}, {"200": examples.DELIVERY | {"status": "waiting", "ended_at": None}}),
     "LoanList": Operation("loans", None, {"200": examples.LOAN}),
-    "LoanDetail": Operation("loans", None, {"200": examples.LOAN | {"available": "10000.00", "rule": "fifo", "lottery": None}}),
+    "LoanDetail": Operation("loans", None, {"200": examples.LOAN | examples.LOAN_DETAILS}),
     "AllotmentDetail": Operation("loans", None, {"200": examples.ALLOTMENT}),
     "ReservationCreate": Operation(
         "reservations",

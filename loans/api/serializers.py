@@ -16,6 +16,7 @@ from rest_framework import serializers
 
 from loans.domain.investor_limits import KINDS_OF_LIMITS
 from loans.domain.limits import CENT, FIRST_YEAR, LAST_YEAR
+from loans.domain.loan_terms import BorrowerType
 from loans.domain.scopes import NAMED_TOKEN_SCOPES
 from loans.domain.settlement_rules import RULES
 from loans.domain.states import CAUSES, INBOUND_STATUSES, PUBLIC_STATUSES, ReservationState, TransferStatus
@@ -273,6 +274,8 @@ class LoanSerializer(serializers.Serializer):
     COLUMNS = (
         "reference",
         "title",
+        "borrower_type",
+        "lien_position",
         "address",
         "city",
         "state",
@@ -291,6 +294,8 @@ class LoanSerializer(serializers.Serializer):
 
     reference = serializers.CharField()
     title = serializers.CharField()
+    borrower_type = serializers.ChoiceField([*map(str, BorrowerType)], allow_null=True, help_text="Null if it is not stated.")
+    lien_position = serializers.IntegerField(help_text="1: the first claim on the property; 2: behind another loan.")
     property = PropertySerializer()
     market = MarketSerializer(allow_null=True, help_text="The metropolitan area; null if the property is in none.")
     amount = MoneyField(help_text="The principal offered.")
@@ -309,6 +314,8 @@ class LoanSerializer(serializers.Serializer):
         return {
             "reference": loan.reference,
             "title": loan.title,
+            "borrower_type": loan.borrower_type or None,
+            "lien_position": loan.lien_position,
             "property": {"address": loan.address, "city": loan.city, "state": loan.state, "zip": loan.zip},
             "market": {"cbsa": loan.market_cbsa, "msa": loan.market_msa} if loan.market_cbsa else None,
             "amount": loan.amount,
@@ -336,13 +343,14 @@ def _lottery(loan: Any) -> dict[str, Any] | None:
 class LoanDetailSerializer(LoanSerializer):
     """A loan, with what is available at this moment and how it is shared out."""
 
+    description = serializers.CharField(help_text="Plain text, paragraphs with an empty line between them; empty if there is none.")
     available = MoneyField(help_text="The most that one new reservation may take now.")
     rule = serializers.ChoiceField(list(RULES), help_text="The settlement rule.")
     lottery = LotterySerializer(allow_null=True, help_text="With the rule `lottery`, else null.")
 
     def to_representation(self, loan_with_remaining_and_available: Any) -> dict[str, Any]:
         loan, remaining, available = loan_with_remaining_and_available
-        more = {"available": available, "rule": loan.settlement_rule, "lottery": _lottery(loan)}
+        more = {"description": loan.description, "available": available, "rule": loan.settlement_rule, "lottery": _lottery(loan)}
         return super().to_representation((loan, remaining)) | more
 
 

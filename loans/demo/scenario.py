@@ -16,6 +16,7 @@ from django.db.models import Value
 from django.db.models.functions import Concat
 
 from loans import remaining_cache
+from loans.demo.descriptions import DESCRIPTIONS
 from loans.demo.plans import PLANS, STANDING_ORDERS, LoanPlan, OrderPlan
 from loans.demo.play import Moment, Play, Scene
 from loans.demo.stories import Story
@@ -119,9 +120,13 @@ def _join_waiting_list(play: Play, **entry: Any) -> None:
 def _create_and_open(play: Play, plan: LoanPlan, reference: str) -> Scene:
     city, _, state_and_zip = plan.place.partition(", ")
     state, zip_code = state_and_zip.split()
+    description = DESCRIPTIONS[plan.title]
     loan = Loan(
         reference=reference,
         title=plan.title,
+        description=description.text,
+        borrower_type=description.borrower_type,
+        lien_position=description.lien_position,
         address=plan.address,
         city=city,
         state=state,

@@ -322,6 +322,38 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("title", models.CharField(max_length=200)),
+                (
+                    "description",
+                    models.CharField(
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="For investors: paragraphs with an empty line between them.",
+                        max_length=4000,
+                    ),
+                ),
+                (
+                    "borrower_type",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("individual", "Individual"),
+                            ("company", "Company"),
+                            ("trust", "Trust"),
+                            ("partnership", "Partnership"),
+                        ],
+                        db_default="",
+                        default="",
+                        help_text="Who owes the loan, if that is stated.",
+                        max_length=11,
+                    ),
+                ),
+                (
+                    "lien_position",
+                    models.PositiveSmallIntegerField(
+                        db_default=1, default=1, help_text="1: the first claim on the property. 2: behind another loan."
+                    ),
+                ),
                 ("address", models.CharField(max_length=200)),
                 ("city", models.CharField(max_length=100)),
                 ("state", models.CharField(help_text="Of the property: two letters.", max_length=2)),
@@ -490,6 +522,14 @@ class Migration(migrations.Migration):
                             ("term_months__lte", 600),
                         ),
                         name="loan_terms_sane",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("borrower_type__in", ["", "individual", "company", "trust", "partnership"]),
+                            ("lien_position__gte", 1),
+                            ("lien_position__lte", 2),
+                        ),
+                        name="loan_facts_sane",
                     ),
                     models.CheckConstraint(condition=models.Q(("amount__gt", 0)), name="loan_amount_positive"),
                     models.CheckConstraint(condition=models.Q(("minimum__gte", Decimal("1000.00"))), name="loan_minimum_least"),

@@ -9,7 +9,15 @@ from django.db.models.functions import Now
 
 from loans.domain.investor_limits import DEFAULT_INVESTOR_SHARE
 from loans.domain.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
-from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LTV, MAX_TERM_MONTHS, REFERENCE
+from loans.domain.loan_terms import (
+    MAX_ANNUAL_RATE,
+    MAX_DESCRIPTION,
+    MAX_LIEN_POSITION,
+    MAX_LTV,
+    MAX_TERM_MONTHS,
+    REFERENCE,
+    BorrowerType,
+)
 from loans.domain.overbooking import DEFAULT_CAP, DEFAULT_RISK, OverbookingPolicy
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.settlement_rules import DEFAULT_RULE
@@ -31,6 +39,24 @@ class Loan(models.Model):
         help_text="A part of addresses: letters, digits, hyphens and underscores.",
     )
     title = models.CharField(max_length=200)
+    description = models.CharField(
+        max_length=MAX_DESCRIPTION,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="For investors: paragraphs with an empty line between them.",
+    )
+    borrower_type = models.CharField(
+        max_length=11,
+        choices=choices(BorrowerType),
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Who owes the loan, if that is stated.",
+    )
+    lien_position = models.PositiveSmallIntegerField(
+        default=1, db_default=1, help_text="1: the first claim on the property. 2: behind another loan."
+    )
     address = models.CharField(max_length=200)
     city = models.CharField(max_length=100)
     state = models.CharField(max_length=2, help_text="Of the property: two letters.")
@@ -128,6 +154,14 @@ class Loan(models.Model):
                     term_months__lte=MAX_TERM_MONTHS,
                 ),
             ),
+            models.CheckConstraint(
+                name="loan_facts_sane",
+                condition=Q(
+                    borrower_type__in=["", *map(str, BorrowerType)],
+                    lien_position__gte=1,
+                    lien_position__lte=MAX_LIEN_POSITION,
+                ),
+            ),
             models.CheckConstraint(name="loan_amount_positive", condition=Q(amount__gt=0)),
             models.CheckConstraint(name="loan_minimum_least", condition=Q(minimum__gte=LEAST_MINIMUM)),
             models.CheckConstraint(name="loan_overbooking_rate_sane", condition=Q(overbooking_rate__gte=0)),
@@ -168,6 +202,9 @@ class Loan(models.Model):
     # change of them (Transition.facts).
     FACTS = (
         "title",
+        "description",
+        "borrower_type",
+        "lien_position",
         "address",
         "city",
         "state",

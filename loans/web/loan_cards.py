@@ -8,10 +8,30 @@ from django.template.defaultfilters import floatformat
 
 from loans import remaining_cache
 from loans.domain import limits
+from loans.domain.payment_schedule import Payment, payment_schedule, total_interest
 from loans.domain.standing_orders import automated_dollars
 from loans.models import Loan
 from loans.selectors.offers import LoanOffer, loan_offers
 from peerloans.wording import dollars_text
+
+EXAMPLE_DOLLARS = Decimal(5000)
+
+
+@dataclass(frozen=True)
+class Earnings:
+    """What an example's dollars earn with a loan whose borrower pays on time, and the last payment of the schedule."""
+
+    amount: Decimal
+    monthly: Decimal
+    in_all: Decimal
+    last: Payment
+
+    @classmethod
+    def of(cls, loan: Loan) -> "Earnings":
+        """Return those of $5,000, or of the loan's minimum where that is more."""
+        amount = max(EXAMPLE_DOLLARS, loan.minimum)
+        *_, last = payment_schedule(amount, loan.annual_rate, loan.term_months)
+        return cls(amount, last.interest, total_interest(amount, loan.annual_rate, loan.term_months), last)
 
 
 @dataclass(frozen=True)
@@ -63,6 +83,16 @@ class LoanCard:
         width = max(self.loan.amount, self.settled + max(self.limit, self.offer.claimed))
         dollars = {"settled": self.settled, "live": self.offer.claimed, "amount": self.loan.amount}
         return {name: f"{100 * value / width:.2f}%" for name, value in dollars.items()}
+
+    @property
+    def overbooked(self) -> Decimal:
+        """By how many dollars the live reservations may exceed what remains."""
+        return self.limit - self.remaining
+
+    @property
+    def bar_overhang(self) -> str:
+        """The width of what the funding bar shows beyond the loan's amount, in percents."""
+        return f"{100 - float(self.bar['amount'].rstrip('%')):.2f}%"
 
     @property
     def least(self) -> Decimal:

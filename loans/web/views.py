@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -12,6 +13,7 @@ from cbsa import lookup
 from cbsa.errors import InvalidZip
 from cbsa.rules import NO_CBSA, five_digits
 from loans.charts import fill_curve_chart
+from loans.domain.deadlines import BANKING_DAYS_FOR_MONEY, TIME_TO_START_TRANSFER
 from loans.domain.errors import NotFound
 from loans.domain.settlement_rules import RULES_IN_WORDS
 from loans.domain.states import PUBLIC_STATUSES, LoanStatus
@@ -22,7 +24,7 @@ from loans.selectors.loan_filter import LoanFilter
 from loans.selectors.loans import market_loans, public_places, upcoming_loans
 from loans.selectors.offers import LoanOffer, loan_offer
 from loans.web.allotments import allotment_context
-from loans.web.loan_cards import LoanCard, loan_cards
+from loans.web.loan_cards import Earnings, LoanCard, loan_cards
 from loans.web.paging import page_number
 from loans.web.typed_filters import normalized
 from loans.web.watches import watch_state
@@ -147,6 +149,9 @@ def _loan_page(request: HttpRequest, offer: LoanOffer, *, is_preview: bool = Fal
         "watched": watched,
         "documents": list(documents_of(offer.loan.pk)),
         "card": LoanCard(offer, offer.loan.remaining),
+        "earnings": Earnings.of(offer.loan),
+        "hours_to_start": TIME_TO_START_TRANSFER // timedelta(hours=1),
+        "banking_days": BANKING_DAYS_FOR_MONEY,
         "rule": RULES_IN_WORDS[offer.loan.settlement_rule],
         "chart": fill_curve_chart(offer) if not is_preview else "",
         "metro": _metro(offer.loan),

@@ -25,6 +25,7 @@ TERMS: dict[str, Any] = {
     "annual_rate": "7.25",
     "term_months": "12",
     "ltv": "62.50",
+    "lien_position": "1",
     "amount": "100000.00",
     "minimum": "1000.00",
     "overbooking_rate": "0.2000",

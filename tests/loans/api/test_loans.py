@@ -17,6 +17,7 @@ from loans.services.loans import withdraw_loan
 from tests.loans.api.conftest import Caller, problem
 
 FIELDS = {
+    "borrower_type", "lien_position",
     "reference", "title", "property", "market", "amount", "annual_rate", "term_months", "ltv",
     "status", "minimum", "opens_at", "closes_at", "remaining", "remaining_as_of",
 }  # fmt: skip
@@ -31,7 +32,7 @@ def test_a_loan_has_exactly_these_fields(anyone: Caller, loan: Loan) -> None:
     (row,) = anyone.get("loans/").json()["results"]
     one = anyone.get(f"loans/{loan.reference}/").json()
     assert set(row) == FIELDS
-    assert set(one) == FIELDS | {"available", "rule", "lottery"}
+    assert set(one) == FIELDS | {"description", "available", "rule", "lottery"}
     assert row["property"] == {"address": "1 Ocean Drive", "city": "Manhattan Beach", "state": "CA", "zip": "90266"}
     assert (row["amount"], row["annual_rate"], row["minimum"], row["market"]) == ("100000.00", "8.50", "1000.00", None)
     assert (one["remaining"], one["available"]) == ("100000.00", "100000.00")
