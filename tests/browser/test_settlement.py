@@ -56,7 +56,7 @@ def test_staff_play_a_loan_under_another_rule(page: Page, live_server) -> None: 
     page.get_by_role("link", name="What if").click()
     page.get_by_label("Settlement rule").select_option("equal_awards")
     page.get_by_role("button", name="Play").click()
-    expect(page.get_by_role("cell", name="-15,000.00")).to_be_visible()
+    expect(page.get_by_role("cell", name="-$15,000.00")).to_be_visible()
     assert_no_look_scrolls_sideways(page)
     shoot_all_looks(page, "what-if")
 

@@ -37,7 +37,9 @@ def test_an_action_from_the_list_to_its_outcome(staff: Page, action: StaffAction
     staff.get_by_label("Reason").fill(REASON)
     shoot_all_looks(staff, name)
     assert Transition.objects.count() == transitions, "a preview writes nothing"
-    staff.get_by_role("button", name=action.label, exact=True).click()
+    if "typed_reference" in action.form.base_fields:
+        staff.get_by_label("Reference:").fill(str(row))
+    staff.get_by_role("button", name=action.button([row]), exact=True).click()
     expect(staff.get_by_text(re.compile(rf"^{re.escape(action.label)}: done for "))).to_be_visible()
     shoot(staff, f"{name}-done")
 
