@@ -12,21 +12,29 @@ from peerloans.database.clock import database_now
 BATCH = 500
 """E-mails of one run. Those that tell of money and deadlines wait behind at most so many."""
 
+_IS_DUE = "ended_at IS NULL AND known_at < news_at AND (emailed_at IS NULL OR emailed_at <= %(at)s - %(quiet)s::interval)"
 _NOTIFY = f"""
     WITH changed AS (
         -- The open loans that are watched, with the instant of the news: of the opening, or of dollars that are available.
-        SELECT loan.id, opens_at, GREATEST(0, {AVAILABLE}) AS available,
+        SELECT loan.id AS loan_id, opens_at, GREATEST(0, {AVAILABLE}) AS available,
             GREATEST(opens_at, CASE WHEN is_available THEN available_since END) AS news_at
         FROM loans_watchedloan JOIN loans_loan AS loan ON loan.id = loan_id
         WHERE status = 'open' AND opens_at <= %(at)s AND closes_at > %(at)s
+    ), candidates AS (
+        -- Their watchers who do not know it yet, but for those who had an e-mail and have not looked since. The oldest news first.
+        SELECT id, opens_at, available, news_at FROM changed, LATERAL (
+            SELECT watch.id FROM loans_watch AS watch
+            JOIN loans_investor AS investor ON investor.id = investor_id JOIN loans_user ON loans_user.id = user_id
+            WHERE watch.loan_id = changed.loan_id AND {_IS_DUE} AND is_active AND email <> ''
+            ORDER BY known_at LIMIT %(batch)s
+        ) AS of_loan
+        ORDER BY news_at, id LIMIT %(batch)s
     ), due AS (
-        -- Their watchers who do not know it yet, but for those who had an e-mail and have not looked since. A concurrent run takes others.
+        -- Those that no other run takes at this moment, or took just before.
         SELECT watch.id, gen_random_uuid() AS notice_id, available,
             CASE WHEN opens_at > known_at THEN 'opened' ELSE 'available' END AS event
-        FROM changed JOIN loans_watch AS watch ON watch.loan_id = changed.id AND known_at < news_at
-        JOIN loans_investor AS investor ON investor.id = watch.investor_id JOIN loans_user ON loans_user.id = user_id
-        WHERE watch.ended_at IS NULL AND (emailed_at IS NULL OR emailed_at <= %(at)s - %(quiet)s::interval) AND is_active AND email <> ''
-        ORDER BY news_at, watch.id LIMIT %(batch)s FOR UPDATE OF watch SKIP LOCKED
+        FROM candidates JOIN loans_watch AS watch USING (id) WHERE {_IS_DUE}
+        ORDER BY watch.id FOR UPDATE OF watch SKIP LOCKED
     ), noted AS (
         UPDATE loans_watch AS watch SET known_at = %(at)s, emailed_at = %(at)s FROM due WHERE watch.id = due.id
     ), notices AS (
