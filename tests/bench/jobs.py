@@ -109,7 +109,7 @@ def settlements(databases: Databases) -> Iterator[Figure]:
         rounds=ROUNDS,
         warm_up=False,
     )
-    yield figure("settle_due / one statement for all", "1,000 loans of 100", "s", ours, one, 4.0, at_most=True, tenth=tenth, times=10)
+    yield figure("settle_due / one statement for all", "1,000 loans of 100", "s", ours, one, 2.0, at_most=True, tenth=tenth, times=10)
 
 
 def _ready(databases: Databases) -> None:

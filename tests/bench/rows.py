@@ -68,7 +68,7 @@ INSERT INTO loans_transition (at, loan_id, reservation_id, event, from_state, to
 {_LOAN} FROM (SELECT 2000000 + size AS id, 'C-' || size AS reference, 900000000 AS amount, size * 1000 AS claimed, size AS last_number
     FROM unnest(ARRAY{[*SIZES]}) size) AS crowded;
 {_RESERVATION} SELECT gen_random_uuid(), 2000000 + size, 1 + n % {INVESTORS}, n, 1000, 0, 'reserved', '', now(),
-        now() + interval '1 day' + n * interval '1 ms', NULL, NULL, 0, 0, 0
+        now() + interval '30 days' + n * interval '1 ms', NULL, NULL, 0, 0, 0
     FROM unnest(ARRAY{[*SIZES]}) size, generate_series(1, size) n;
 
 {_LOAN} FROM (VALUES (2000000, 'FULL', 100000, 125000, 125)) AS one (id, reference, amount, claimed, last_number);
