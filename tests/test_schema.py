@@ -45,7 +45,7 @@ def test_every_answer_has_an_example(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("serializer_class", "example"),
     [
-        (serializers.LoanDetailSerializer, examples.LOAN | {"available": "1.00", "rule": "fifo", "lottery": None}),
+        (serializers.LoanDetailSerializer, examples.LOAN | examples.LOAN_DETAILS),
         (serializers.ReservationDetailSerializer, examples.PENDING | {"number": 1, "queue_position": 1}),
         (serializers.TransferSerializer, examples.TRANSFER),
         (serializers.TransitionSerializer, examples.TRANSITION),

@@ -88,8 +88,8 @@ REFUSALS = {
     500: "`server_error`",
     503: "`no_dataset`: nothing imported yet; `unavailable`: try again after `Retry-After` seconds",
 }
-KINDS_OF_LIMITS = {429: "`throttled`: try again after `Retry-After` seconds"}
-AREA_REFUSALS = REFUSALS | KINDS_OF_LIMITS | {400: "`invalid`", 404: "`unknown_cbsa`; `unknown_vintage`, with `vintages`"}
+LIMITED = {429: "`throttled`: try again after `Retry-After` seconds"}
+AREA_REFUSALS = REFUSALS | LIMITED | {400: "`invalid`", 404: "`unknown_cbsa`; `unknown_vintage`, with `vintages`"}
 UNCHANGED = {304: OpenApiResponse(description="The answer with the ETag in `If-None-Match` still holds.")}
 
 IN_VINTAGE = OpenApiParameter("vintage", str, description="The label of a dataset in place of the one in use.")
@@ -142,7 +142,7 @@ zip_list_post = call(
     RESULTS,
     RESULTS_EXAMPLE,
     conditional=False,
-    refusals=REFUSALS | KINDS_OF_LIMITS,
+    refusals=REFUSALS | LIMITED | {413: "`too_large`: the body is too large"},
     request=serializers.ZipListSerializer,
     parameters=[IN_VINTAGE],
     examples=[OpenApiExample("Three ZIPs", value={"zips": ["90266", "00000", "9026"]}, request_only=True)],
@@ -153,14 +153,14 @@ zip_history = call(
     serializers.ZipHistorySerializer,
     HISTORY,
     parameters=[ZIP_CODE],
-    refusals=REFUSALS | KINDS_OF_LIMITS,
+    refusals=REFUSALS | LIMITED,
 )
 vintages = call(
     "ziptocbsa_vintages",
     "The vintages, the earliest data first",
     serializers.VintagesSerializer,
     {"results": [VINTAGE]},
-    refusals=KINDS_OF_LIMITS | {400: "`invalid`", 500: REFUSALS[500], 503: REFUSALS[503]},
+    refusals=LIMITED | {400: "`invalid`", 500: REFUSALS[500], 503: REFUSALS[503]},
 )
 zip_table = call(
     "ziptocbsa_csv",

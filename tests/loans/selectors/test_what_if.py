@@ -246,7 +246,7 @@ def test_the_page_shows_both_and_what_is_not_known(client: Client) -> None:
     path = f"/admin/loans/loan/{loan.pk}/what-if/"
     assert path in client.get(f"/admin/loans/loan/{loan.pk}/change/").content.decode()
     page = client.get(path, {"rule": "equal_awards", "overbooking_rate": "0.20"}).content.decode()
-    for text in ("equal_awards", "-20,000.00", "Reservations that were refused at the time are not recorded."):
+    for text in ("equal_awards", "-$20,000.00", "Reservations that were refused at the time are not recorded."):
         assert text in page
     assert "Do not rely on this page" not in page
     assert client.get(path, {"rule": "auction"}).status_code == 400
