@@ -114,11 +114,11 @@ def test_the_first_screen_of_a_loan_has_its_facts_and_its_queue(staff: Page) -> 
     for words in (loan.title, "Open", "Available", "Closes"):
         expect(facts).to_contain_text(words)
     queue = staff.locator("section", has=staff.get_by_role("heading", name="Queue, next first"))
+    shoot(staff, "staff-loan-first-screen", full_page=False)
     for part in (facts, queue.locator("tbody tr").first):
         box = part.bounding_box()
         assert box
         assert box["y"] + box["height"] < 800
-    shoot(staff, "staff-loan-first-screen", full_page=False)
 
 
 # The references in tables that are written on more than one line.
