@@ -4,7 +4,7 @@ Each column of each table is sent as one array. PostgreSQL refuses a value that 
 would round a number with more decimal places than its column, so that is refused here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
@@ -17,7 +17,8 @@ from psycopg.types.json import Jsonb
 from loans.models import Loan, Reservation, Transfer, Transition
 
 _LOAN_COUNTERS = ("waiting_dollars", "waiting_entries", "last_number")
-_LOAN_COLUMNS = ("id", "status", "amount", "opens_at", "closes_at", "settled", "claimed", *_LOAN_COUNTERS, "lottery_secret", *Loan.FACTS)
+_LOAN_PROGRESS = ("id", "status", "amount", "opens_at", "closes_at", "settled", "claimed", *_LOAN_COUNTERS, "lottery_secret")
+_LOAN_COLUMNS = (*_LOAN_PROGRESS, *Loan.FACTS)
 _RESERVATION_COLUMNS = (
     "id",
     "state",
@@ -68,10 +69,12 @@ def write_changes(
     reservations: Sequence[Reservation],
     transfers: Sequence[Transfer],
     transitions: Sequence[TransitionRow | Transition],
+    changed_facts: Collection[str] = Loan.FACTS,
 ) -> None:
     """Insert the new reservations, update the loans and reservations, insert or update the transfers, and append the transitions.
 
-    The transitions keep their order.
+    The transitions keep their order. Of the loans' facts only `changed_facts` are written: a description has up to 4,000 characters, and
+    most units of work change none.
 
     Raises:
         ValueError: a number has more decimal places than its column.
@@ -83,7 +86,8 @@ def write_changes(
     changed_reservations, reservation_arrays = _rows(Reservation, _RESERVATION_COLUMNS, reservations)
     changed_transfers, transfer_arrays = _rows(Transfer, _TRANSFER_COLUMNS, transfers)
     new_transitions, transition_arrays = _rows(Transition, _TRANSITION_COLUMNS, transitions)
-    changed_loans, loan_arrays = _rows(Loan, _LOAN_COLUMNS, loans)
+    loan_columns = [*_LOAN_PROGRESS, *(name for name in Loan.FACTS if name in changed_facts)]
+    changed_loans, loan_arrays = _rows(Loan, loan_columns, loans)
     statement = f"""
         WITH new_reservations AS (
             INSERT INTO loans_reservation ({", ".join(_NEW_RESERVATION_COLUMNS)})
@@ -99,7 +103,7 @@ def write_changes(
             INSERT INTO loans_transition ({", ".join(_TRANSITION_COLUMNS)})
             SELECT {", ".join(_TRANSITION_COLUMNS)} FROM {new_transitions} ORDER BY line
         )
-        UPDATE loans_loan AS old SET {_assign(_LOAN_COLUMNS[1:], "new")}, version = old.version + 1
+        UPDATE loans_loan AS old SET {_assign(loan_columns[1:], "new")}, version = old.version + 1
         FROM {changed_loans} WHERE old.id = new.id
     """
     with connection.cursor() as cursor:

@@ -192,6 +192,7 @@ class UnitOfWork:
         self.reason = reason
         self.expired = expired
         self._changed_loans: dict[int, Loan] = {}
+        self._changed_facts: set[str] = set()
         self._changed_reservations: dict[UUID, Reservation] = {}
         self._changed_transfers: dict[UUID, Transfer] = {}
         self._changed_entries: dict[UUID, WaitingListEntry] = {}
@@ -233,6 +234,7 @@ class UnitOfWork:
         for field, value in changes.items():
             setattr(loan, field, value)
         self._changed_loans[loan.pk] = loan
+        self._changed_facts |= changes.keys()
         facts = _facts(changes) | ({"evidence": dict(evidence)} if evidence else {})
         if event == LoanEvent.ANNOUNCED:
             facts["opens_at"] = loan.opens_at.isoformat() if loan.opens_at else None
@@ -537,7 +539,9 @@ class UnitOfWork:
                 update_fields=["state", "reservation", "ended_at"],
             )
         changed_reservations, changed_transfers = list(self._changed_reservations.values()), list(self._changed_transfers.values())
-        write_changes(loans, self._new_reservations, changed_reservations, changed_transfers, self._transitions)
+        write_changes(
+            loans, self._new_reservations, changed_reservations, changed_transfers, self._transitions, changed_facts=self._changed_facts
+        )
         for loan in loans:
             loan.version += 1  # The statement has done the same in the database.
         transaction.on_commit(self._publish_remaining, robust=True)
