@@ -53,7 +53,7 @@ class ActionForm(ReasonForm):
     """A form that asks for the reason, below the fields of its subclass. `rows` are those that the action is taken on."""
 
     ABOUT_REASON = ("reason", "shows_reason")
-    ASKED_LAST = ("reason", "typed_reference")  # what a preview does not need
+    ASKED_LAST: tuple[str, ...] = ("reason",)  # what a preview does not need
 
     shows_reason = forms.BooleanField(
         required=False, label="Shown to the investor", help_text="Tick this if the investor may read the reason in the history."
@@ -112,13 +112,14 @@ class ClosingForm(ExtensionForm):
 class WithdrawalForm(ActionForm):
     """A form that makes sure that these loans are meant, since a withdrawal is final."""
 
+    ASKED_LAST = ("reason", "typed_reference")
+
     typed_reference = forms.CharField(max_length=2000, label="Reference")
 
     def __init__(self, data: Any = None, *, rows: Sequence[Any] = ()) -> None:
         super().__init__(data, rows=rows)
         what = "the reference of the loan" if len(rows) == 1 else "the references of the loans, with blanks between them"
         self.fields["typed_reference"].help_text = f"Type {what}, to make sure that nothing else is withdrawn: {self.references}"
-        self.order_fields(["typed_reference", *self.ABOUT_REASON])
 
     @property
     def references(self) -> str:

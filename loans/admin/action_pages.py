@@ -98,12 +98,11 @@ class StaffActionsAdmin(NoDeleteAdmin):
         self, request: HttpRequest, context: dict[str, Any], add: bool = False, change: bool = False, form_url: str = "", obj: Any = None
     ) -> HttpResponse:
         permitted = self.permitted_actions(request) if obj else []
-        possible = [action for action in permitted if action.is_possible_for(obj)]
-        impossible = [(action, action.why_not(obj)) for action in permitted if action not in possible]
+        reasons = [(action, action.why_not(obj)) for action in permitted]
         filters = request.GET.get(FILTERS, "")
         context |= {
-            "staff_actions": possible,
-            "impossible_actions": impossible,
+            "staff_actions": [action for action, reason in reasons if not reason],
+            "impossible_actions": [(action, reason) for action, reason in reasons if reason],
             "list_url": _address(self.model, "changelist"),
             "filters": filters,
         }

@@ -154,7 +154,7 @@ class StaffAction:
         if self.is_possible_for(row):
             return ""
         states = [str(state) for state, event in self.target.state_table if event == self.event]
-        return f"possible only while it is {' or '.join(states)}" if states else "nothing is to be decided"
+        return f"possible only while it is {' or '.join(states)}" if states else "there is nothing to decide"
 
     def is_possible_for(self, row: Model) -> bool:
         """Return whether the row's state allows the action. The service may still refuse it for another reason."""

@@ -1,7 +1,7 @@
 """Write drafts of loans, and show each loan with its funding, queue, transfers and history."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -30,7 +30,7 @@ from loans.admin.what_if import what_if_page
 from loans.charts import closing_values_chart, fill_curve_chart, funding_bar, overbooking_chart
 from loans.domain.actors import Actor
 from loans.domain.limits import CENT, LEAST_MINIMUM, MAX_DOLLARS
-from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_DESCRIPTION, MAX_LIEN_POSITION, MAX_LTV, MAX_TERM_MONTHS
+from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LIEN_POSITION, MAX_LTV, MAX_TERM_MONTHS
 from loans.domain.settlement_rules import RULES
 from loans.domain.states import ENDED_LOAN_STATUSES, PUBLIC_STATUSES, LoanStatus, WaitingListState
 from loans.models import Loan, StandingOrderTransition, Transfer, Transition, WaitingListEntry
@@ -74,13 +74,10 @@ PROGRESS_FIELDS: list[Any] = [
 class LoanForm(forms.ModelForm):
     state = forms.RegexField(r"^[A-Z]{2}$", error_messages={"invalid": "Two capital letters, such as CA."})
     zip = forms.RegexField(r"^[0-9]{5}$", label="ZIP", error_messages={"invalid": "Five digits, such as 90266."})
-    description = forms.CharField(
-        required=False,
-        max_length=MAX_DESCRIPTION,
-        widget=forms.Textarea(attrs={"rows": 8, "cols": 80}),
-        help_text="For investors: paragraphs with an empty line between them.",
-    )
     settlement_rule = forms.ChoiceField(choices=[(name, name) for name in RULES])
+
+    class Meta:
+        widgets: ClassVar[dict[str, forms.Widget]] = {"description": forms.Textarea(attrs={"rows": 8, "cols": 80})}
 
     MINIMUMS = {
         "amount": CENT,

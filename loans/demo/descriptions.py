@@ -1,4 +1,4 @@
-"""Tell of each loan of the demo, by its title: what it is for, who borrows, and the lien."""
+"""Describe each loan of the demo, by its title: what it is for, who borrows, and the lien."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Store which loans investors watch, since when watched loans have dollars available, and what watchers were told."""
+"""Store which loans investors watch, since when watched loans have dollars available, and what was sent to those who watch them."""
 
 import uuid
 
@@ -48,7 +48,7 @@ class WatchedLoan(models.Model):
 
 
 class WatchNotice(models.Model):
-    """What a watcher is told: that the loan opened, or that dollars are available again. It never changes."""
+    """What an e-mail to a watcher says: the loan opened, or dollars are available again. It never changes."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     watch = models.ForeignKey(Watch, models.PROTECT, related_name="notices")

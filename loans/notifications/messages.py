@@ -83,7 +83,7 @@ OF_WATCH = {
     AVAILABLE: Message("watch.available", "Dollars of loan {loan} are available", "watch_available"),
 }
 
-# Of webhooks and the event feed, which do not carry what watchers are told.
+# Of webhooks and the event feed, which do not carry the notices to watchers.
 TYPES = list(dict.fromkeys(message.type for table in (OF_RESERVATION, OF_TRANSFER, OF_WAITING_ENTRY) for message in table.values()))
 
 STANDING_ORDER = "standing_order"  # Among the facts of a reservation's first transition: the order that made it.

@@ -10,7 +10,7 @@ from loans.services.watches import AVAILABLE, note_availability
 from peerloans.database.clock import database_now
 
 BATCH = 500
-"""E-mails of one run. Those that tell of money and deadlines wait behind at most so many."""
+"""E-mails of one run. At most so many go before those about money and deadlines."""
 
 _IS_DUE = "ended_at IS NULL AND known_at < news_at AND (emailed_at IS NULL OR emailed_at <= %(at)s - %(quiet)s::interval)"
 _NOTIFY = f"""
@@ -50,8 +50,8 @@ _NOTIFY = f"""
 def notify_watchers(now: datetime | None = None, *, batch: int = BATCH) -> int:
     """Make at most `batch` e-mails to those whose watched loans have opened or have dollars available, and return how many.
 
-    The same transaction notes on each watch that its investor was told, so a run that is repeated, late, or beside another makes no second
-    e-mail. `loans/notifications/deliveries.py` sends them.
+    The same transaction notes on each watch that its e-mail was made, so a run that is repeated, late, or beside another makes no second
+    one. `loans/notifications/deliveries.py` sends them.
     """
     at = database_now(now)
     note_availability(None, at)

@@ -27,6 +27,14 @@ MAY_BUY = """
     )
 """
 
+UNCLAIMED = """
+    LEAST(loan.amount - loan.settled, trunc((loan.amount - loan.settled) * (1 + loan.overbooking_rate), 2) - loan.claimed)
+"""
+"""SQL: the dollars of a `loan` that are not claimed, as `limits.available` computes them without its waiting list; or less than 0.
+
+Reservations that have lapsed count as claimed until they are swept.
+"""
+
 _LOAN_COLUMNS = [field.attname for field in Loan._meta.concrete_fields]
 
 # The instant; the dollars of reservations that have lapsed and are not swept yet, which `claimed` still contains; the loan.

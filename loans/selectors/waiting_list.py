@@ -16,6 +16,7 @@ from loans.domain.investor_limits import LET_GO_WITHIN
 from loans.domain.waiting_list import Waiting
 from loans.models import Loan, WaitingListEntry
 from loans.selectors.investor_limits import MAY_RESERVE
+from loans.selectors.offers import UNCLAIMED
 
 _ENTRY_COLUMNS = [field.attname for field in WaitingListEntry._meta.concrete_fields]
 _SERVABLE = f"""
@@ -25,12 +26,12 @@ _SERVABLE = f"""
     ORDER BY entry.number LIMIT %(most)s
 """
 # The loans whose lists have an entry that fits what is available; whether its investor may reserve is seen when the list is served.
-_WITH_ROOM = """
+_WITH_ROOM = f"""
     SELECT loan.id FROM loans_loan AS loan
     WHERE waiting_entries > 0 AND status = 'open' AND closes_at > COALESCE(%(now)s::timestamptz, statement_timestamp()) AND EXISTS (
         SELECT FROM loans_waitinglistentry AS entry
         WHERE loan_id = loan.id AND state = 'waiting'
-            AND at_least <= LEAST(loan.amount - settled, trunc((loan.amount - settled) * (1 + overbooking_rate), 2) - claimed)
+            AND at_least <= {UNCLAIMED}
     )
     ORDER BY id
 """

@@ -23,7 +23,7 @@ def add_document(*, loan_id: int, title: str, content: bytes, user_id: int, now:
         raise Invalid(fault)
     sha256 = hashlib.sha256(content).hexdigest()
     with short_transaction():
-        # The bytes are stored before the lock, so that nobody who reserves waits for them. A refusal takes them back.
+        # The bytes are stored before the lock, so that no reservation waits for them. A refusal takes them back.
         document, is_new = LoanDocument.objects.get_or_create(
             loan_id=loan_id,
             sha256=sha256,

@@ -10,6 +10,8 @@ from loans.models import User
 from peerloans.admin.audit_log import log_admin_action
 from peerloans.admin.invitation import is_invited
 
+HAS_ACCOUNT = "{} has an account already. Change its groups on its page."
+
 
 def invite_colleague(*, email: str, first_name: str, last_name: str, role: str, actor: Actor) -> User:
     """Make an account of staff for a colleague, who chooses the password by an invitation, and return it.
@@ -30,7 +32,7 @@ def invite_colleague(*, email: str, first_name: str, last_name: str, role: str, 
         _refuse_more_than_own(group, actor)
         invited = User.objects.select_for_update().filter(Q(email__iexact=email) | Q(username__iexact=email)).first()
         if invited and not is_invited(invited):
-            raise Invalid(f"{email} has an account already. Change its groups on its page.")
+            raise Invalid(HAS_ACCOUNT.format(email))
         if not invited:
             invited = _new_account(email, first_name, last_name)
         invited.groups.set([group])
@@ -61,5 +63,5 @@ def _new_account(email: str, first_name: str, last_name: str) -> User:
         with transaction.atomic():
             user.save()
     except IntegrityError:
-        raise Invalid(f"{email} has an account already. Change its groups on its page.") from None
+        raise Invalid(HAS_ACCOUNT.format(email)) from None
     return user

@@ -15,16 +15,17 @@ from loans.domain.states import PUBLIC_STATUSES
 from loans.domain.watches import MOST_WATCHES
 from loans.ledger.locks import lock_investors, short_transaction
 from loans.models import Watch
+from loans.selectors.offers import UNCLAIMED
 from loans.selectors.watches import watches_of
 from peerloans.database.clock import database_now
 
-AVAILABLE = "LEAST(amount - settled, trunc((amount - settled) * (1 + overbooking_rate), 2) - claimed) - waiting_dollars"
-"""SQL: what one reservation could take of an open loan, or less than 0. Reservations that have lapsed count until they are swept."""
+AVAILABLE = f"({UNCLAIMED}) - loan.waiting_dollars"
+"""SQL: what one reservation could take of an open `loan`, or less than 0."""
 _IS_AVAILABLE = f"(status = 'open' AND closes_at > %(at)s AND {AVAILABLE} >= LEAST(minimum, amount - settled))"
 # A lock that changes of a loan respect, since they lock its row. Taken before the investor's, as everywhere.
 _HOLD_LOAN = "SELECT id, status FROM loans_loan WHERE reference = %s FOR KEY SHARE"
 _BEGIN = f"""
-    INSERT INTO loans_watchedloan (loan_id, is_available) SELECT id, {_IS_AVAILABLE} FROM loans_loan WHERE id = %(loan_id)s
+    INSERT INTO loans_watchedloan (loan_id, is_available) SELECT id, {_IS_AVAILABLE} FROM loans_loan AS loan WHERE id = %(loan_id)s
     ON CONFLICT DO NOTHING
 """
 _CHANGED = f"""
@@ -46,7 +47,7 @@ def watch_loan(*, investor_id: int, reference: str, now: datetime | None = None)
     """Let the investor watch the loan. A repeat only notes that the investor knows what the loan offers now.
 
     Raises:
-        NotFound: nobody but staff sees such a loan.
+        NotFound: there is no such loan, or only staff see it.
         Invalid: the investor watches 200 loans already.
         Busy.
     """

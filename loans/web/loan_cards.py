@@ -79,20 +79,15 @@ class LoanCard:
 
     @property
     def bar(self) -> dict[str, str]:
-        """The positions in the funding bar, in percents of its width. The whole bar is the loan with its overbooking."""
+        """The lengths in the funding bar, in percents of its width. The whole bar is the loan, and what is overbooked beyond it."""
         width = max(self.loan.amount, self.settled + max(self.limit, self.offer.claimed))
-        dollars = {"settled": self.settled, "live": self.offer.claimed, "amount": self.loan.amount}
+        dollars = {"settled": self.settled, "live": self.offer.claimed, "amount": self.loan.amount, "beyond": width - self.loan.amount}
         return {name: f"{100 * value / width:.2f}%" for name, value in dollars.items()}
 
     @property
     def overbooked(self) -> Decimal:
         """By how many dollars the live reservations may exceed what remains."""
         return self.limit - self.remaining
-
-    @property
-    def bar_overhang(self) -> str:
-        """The width of what the funding bar shows beyond the loan's amount, in percents."""
-        return f"{100 - float(self.bar['amount'].rstrip('%')):.2f}%"
 
     @property
     def least(self) -> Decimal:

@@ -9,7 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils import timezone
 
 from peerloans.admin import csv_export
@@ -50,7 +50,7 @@ class CsvExportAdmin(SavedViewsAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         filters = request.GET.copy()
         filters.pop("p", None)  # the page number: the CSV has all pages
-        return super().changelist_view(request, (extra_context or {}) | {"csv_url": f"{self._url('csv')}?{filters.urlencode()}"})
+        return super().changelist_view(request, (extra_context or {}) | {"csv_url": f"{self.list_address('csv')}?{filters.urlencode()}"})
 
     def csv_view(self, request: HttpRequest) -> HttpResponseBase:
         """Stream the filtered list as CSV, and record the download in the admin's log."""
@@ -59,7 +59,7 @@ class CsvExportAdmin(SavedViewsAdmin):
         try:
             queryset = self.get_changelist_instance(request).get_queryset(request)
         except IncorrectLookupParameters:  # the list page explains it
-            return HttpResponseRedirect(f"{self._url('changelist')}?{ERROR_FLAG}=1")
+            return HttpResponseRedirect(f"{self.list_address('changelist')}?{ERROR_FLAG}=1")
         log_admin_action(request.user.pk, self.model, f"Downloaded the list as CSV: {request.GET.urlencode() or 'all rows'}")
         name = f"{self.opts.model_name}-{timezone.localtime():%Y-%m-%d-%H%M}.csv"
         return StreamingHttpResponse(
@@ -67,9 +67,6 @@ class CsvExportAdmin(SavedViewsAdmin):
             content_type="text/csv; charset=utf-8",
             headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
         )
-
-    def _url(self, page: str) -> str:
-        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}")
 
 
 class NoDeleteAdmin(CsvExportAdmin):

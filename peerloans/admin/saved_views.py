@@ -29,7 +29,7 @@ class SavedViewsAdmin(admin.ModelAdmin):
             "saved_views": views,
             "present_view": next((view for view in views if view.query == query), None),
             "view_query": query,
-            "views_url": f"{self._address('views')}?{query}",
+            "views_url": f"{self.list_address('views')}?{query}",
         }
         return super().changelist_view(request, (extra_context or {}) | context)
 
@@ -52,7 +52,7 @@ class SavedViewsAdmin(admin.ModelAdmin):
                 create_defaults={"user": request.user, "model": self.opts.label_lower, "query": _query(request)},
             )
             messages.success(request, f"The view “{name}” is saved. You find it above this list.")
-        return HttpResponseRedirect(f"{self._address('changelist')}?{_query(request)}")
+        return HttpResponseRedirect(f"{self.list_address('changelist')}?{_query(request)}")
 
     def _problem(self, request: HttpRequest) -> str:
         """Return why the view cannot be saved; empty if it can."""
@@ -74,7 +74,8 @@ class SavedViewsAdmin(admin.ModelAdmin):
     def _views(self, request: HttpRequest) -> Any:
         return request.user.saved_views.filter(model=self.opts.label_lower)  # type: ignore[union-attr]
 
-    def _address(self, page: str) -> str:
+    def list_address(self, page: str) -> str:
+        """Return the address of the list, or of a page of it, such as `csv`."""
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}")
 
 

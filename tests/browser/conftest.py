@@ -101,6 +101,15 @@ def shoot(page: Page, name: str, *, full_page: bool = True) -> None:
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=full_page, animations="disabled")
 
 
+def assert_fits_and_is_accessible(page: Page, name: str = "", *, looks: Iterable[str] = tuple(LOOKS), full_page: bool = True) -> None:
+    """Fail where the page is wider than the screen in one of the looks, or axe finds a barrier. Save screenshots of this name, if given."""
+    for look in in_all_looks(page, looks):
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than the screen, {look}"
+        assert serious(page) == [], f"{name}, {look}"
+        if name:
+            shoot(page, f"{name}-{look}", full_page=full_page)
+
+
 def shoot_all_looks(page: Page, name: str) -> None:
     if "SCREENSHOTS" in os.environ:
         for look in in_all_looks(page):

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 
 from loans.demo import scenario
 from loans.models import Investor, Loan, Reservation, Transfer, User
-from tests.browser.conftest import PHONE, in_all_looks, serious, shoot, shoot_all_looks
+from tests.browser.conftest import PHONE, assert_fits_and_is_accessible, in_all_looks, serious, shoot, shoot_all_looks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -171,10 +171,7 @@ def test_a_draft_is_cloned_and_its_public_page_previewed(staff: Page) -> None:
     staff.goto(reverse("admin:loans_loan_change", args=[clone.pk]))
     staff.get_by_role("link", name="Preview public page").click()
     expect(staff.get_by_role("note")).to_have_text("Preview: only staff see this page; the loan is a draft. Back to the loan")
-    for look in in_all_looks(staff):
-        assert serious(staff) == [], look
-        assert staff.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
-        shoot(staff, f"staff-public-page-of-a-draft-{look}")
+    assert_fits_and_is_accessible(staff, "staff-public-page-of-a-draft")
     staff.get_by_role("link", name="Back to the loan").click()
     expect(staff.get_by_role("heading", level=2, name=clone.reference)).to_be_visible()
 
@@ -183,21 +180,15 @@ def test_a_document_is_added_to_a_loan_and_offered_on_its_page(staff: Page) -> N
     loan = Loan.objects.get(reference="PL-0001")
     staff.goto(reverse("admin:loans_loan_change", args=[loan.pk]))
     staff.get_by_role("link", name="Add a document…").click()
-    for look in in_all_looks(staff):
-        assert serious(staff) == [], look
+    assert_fits_and_is_accessible(staff)
     staff.get_by_label("Title").fill("Appraisal, June 2026")
     staff.get_by_label("PDF").set_input_files({"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7\n" + b"x" * 300_000})
     staff.get_by_role("button", name="Add", exact=True).click()
     expect(staff.get_by_role("link", name="Remove Appraisal, June 2026")).to_be_visible()
-    for look in in_all_looks(staff):
-        assert serious(staff) == [], look
-        shoot(staff, f"staff-documents-{look}")
+    assert_fits_and_is_accessible(staff, "staff-documents")
     staff.get_by_role("link", name="Public page").click()
     expect(staff.get_by_text("PDF, 293.0 KB")).to_be_visible()
-    for look in in_all_looks(staff):
-        assert serious(staff) == [], look
-        assert staff.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
-        shoot(staff, f"loan-documents-{look}")
+    assert_fits_and_is_accessible(staff, "loan-documents")
     with staff.expect_download() as downloaded:
         staff.get_by_role("link", name="Appraisal, June 2026").click()
     assert re.fullmatch(r"PL-0001-\d+\.pdf", downloaded.value.suggested_filename)
@@ -213,10 +204,7 @@ def test_several_rows_in_one_preview(staff: Page) -> None:
     staff.get_by_label("Action:").select_option("cancel")
     staff.get_by_role("button", name="Run", exact=True).or_(staff.get_by_role("button", name="Go", exact=True)).click()
     expect(staff.get_by_role("status")).to_contain_text("2 reservations become canceled")
-    for look in in_all_looks(staff):
-        assert serious(staff) == [], look
-        assert staff.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
-        shoot(staff, f"staff-several-rows-{look}")
+    assert_fits_and_is_accessible(staff, "staff-several-rows")
     staff.get_by_role("link", name="Keep 2 reservations").click()
     expect(staff).to_have_url(re.compile(r"state__exact=pending"))
 
@@ -232,10 +220,7 @@ def test_a_view_of_a_list_is_saved_by_keyboard_and_kept_above_it(staff: Page) ->
     staff.goto("/admin/loans/reservation/")
     view.click()
     expect(staff).to_have_url(re.compile(r"state__exact=pending$"))
-    for look in in_all_looks(staff):
-        assert serious(staff) == [], look
-        assert staff.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
-        shoot(staff, f"staff-saved-view-{look}", full_page=False)
+    assert_fits_and_is_accessible(staff, "staff-saved-view", full_page=False)
     staff.get_by_role("button", name="Remove “Money to come”").click()
     expect(view).to_have_count(0)
 
@@ -247,19 +232,14 @@ def test_a_colleague_is_invited_and_chooses_a_password(staff: Page, live_server)
     for label, text in {"E-mail": "rita@example.com", "First name": "Rita", "Last name": "Roe"}.items():
         staff.get_by_label(label).fill(text)
     staff.get_by_label("Role").select_option("Support")
-    for look in in_all_looks(staff):
-        assert serious(staff) == [], look
-        shoot(staff, f"staff-invite-{look}")
+    assert_fits_and_is_accessible(staff, "staff-invite")
     staff.get_by_role("button", name="Send the invitation").click()
     expect(staff.get_by_text("The invitation is sent to rita@example.com.")).to_be_visible()
     (address,) = re.findall(r"http\S+/admin/invitation/\S+", str(mail.outbox[-1].body))
     staff.context.clear_cookies()
     staff.goto(address)
     expect(staff.get_by_text("Your user name is rita@example.com.")).to_be_visible()
-    for look in in_all_looks(staff):
-        assert serious(staff) == [], look
-        assert staff.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
-        shoot(staff, f"staff-invitation-{look}")
+    assert_fits_and_is_accessible(staff, "staff-invitation")
     for label in ("New password:", "New password confirmation:"):
         staff.get_by_label(label).fill("seven crooked lighthouses")
     staff.get_by_role("button", name="Set the password").click()

@@ -18,7 +18,7 @@ from loans.services.bank_events import record_bank_event
 from loans.services.loans import announce_loan
 from loans.services.loans import open_loan as open_now
 from loans.services.settlement import settle_due
-from tests.browser.conftest import in_all_looks, serious, shoot, shoot_all_looks
+from tests.browser.conftest import assert_fits_and_is_accessible, in_all_looks, serious, shoot, shoot_all_looks
 from tests.browser.test_market import open_loan, tab_to
 from tests.factories import STAFF, DraftFactory, InvestorFactory, canceled, funded, pending, reserved, settled, waiting
 from tests.loans.notifications.listener import Listener, listening
@@ -169,9 +169,7 @@ def test_a_standing_order_is_kept_and_an_opening_serves_it(page: Page) -> None:
     page.locator("h2 a").press("Enter")
     expect(page.get_by_text("its rate is lower than you want.")).to_be_visible()
     expect(page.get_by_text("Reserved $5,000.00")).to_be_visible()
-    for look in in_all_looks(page, ["wide-light", "phone-dark"]):
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
-        assert serious(page) == [], look
+    assert_fits_and_is_accessible(page, looks=["wide-light", "phone-dark"])
     shoot_all_looks(page, "account-order")
     shoot(page, "investor-order")
 
@@ -213,9 +211,7 @@ def test_a_program_is_let_in_by_keyboard_alone(page: Page, investor: Investor, l
     expect(page.get_by_role("row", name="reservation.canceled")).to_contain_text("sent")
     expect(page.get_by_role("cell", name="The answer was 503.")).to_be_visible()
     shoot_all_looks(page, "account-webhook")
-    for look in in_all_looks(page, ["wide-light", "phone-dark"]):
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
-        assert serious(page) == [], look
+    assert_fits_and_is_accessible(page, looks=["wide-light", "phone-dark"])
 
 
 def test_the_demo_can_be_walked_through(page: Page) -> None:
@@ -243,14 +239,10 @@ def test_a_loan_is_watched_with_one_press_and_listed(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Stop watching")).to_be_in_viewport()
     shoot_all_looks(page, "loan-watched")
-    for look in in_all_looks(page):
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
-        assert serious(page) == [], look
+    assert_fits_and_is_accessible(page)
     page.get_by_role("link", name="Loans you watch").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Loans I watch")
     shoot_all_looks(page, "account-watches")
-    for look in in_all_looks(page):
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
-        assert serious(page) == [], look
+    assert_fits_and_is_accessible(page)
     page.get_by_role("button", name="Stop watching PL-0001").click()
     expect(page.get_by_text("You watch no loan.")).to_be_visible()
