@@ -139,7 +139,7 @@ def test_what_needs_a_person(superuser: Client) -> None:
     assert list(loans) == [overdue]
 
 
-def test_a_late_job_is_named_above_the_table_of_all(superuser: Client) -> None:
+def test_a_late_job_is_named_above_the_table_of_all(beat_ticks: None, superuser: Client) -> None:
     assert "All run on time." in read_page(superuser, "/admin/")
     PeriodicTask.objects.filter(task="loans.tasks.expire").update(date_changed=timezone.now() - timedelta(hours=1))
     name = PeriodicTask.objects.get(task="loans.tasks.expire").name

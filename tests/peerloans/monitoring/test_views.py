@@ -26,11 +26,6 @@ from tests.factories import LoanFactory, reserved
 TOKEN = "a-token-of-the-tests-alone"
 
 
-@pytest.fixture
-def beat_ticks(db: None) -> None:
-    PeriodicTask.objects.update(last_run_at=timezone.now(), date_changed=timezone.now())
-
-
 def ready_lines(client: Client) -> dict[str, str]:
     return dict(line.split() for line in client.get("/readyz").content.decode().splitlines())
 
