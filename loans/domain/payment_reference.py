@@ -23,6 +23,7 @@ def refund_reference(refund_id: UUID) -> str:
 
 
 def _digits(row_id: UUID) -> str:
+    # Random, since transfers have ids of version 4. An id of version 7 begins with the time.
     return row_id.hex[:12].upper()
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
 from psycopg.errors import NotNullViolation, UniqueViolation
@@ -28,6 +28,7 @@ from loans.domain.states import ReservationState
 from loans.ledger.bulk_write import refuse_extra_decimals
 from loans.ledger.locks import KEY_LOCK
 from loans.models import KEY_UNIQUE, Loan, Reservation
+from loans.models.fields import uuid7
 from loans.selectors.offers import MAY_BUY
 from peerloans.database.prepared import Prepared
 
@@ -170,7 +171,7 @@ def admit_reservation(
         ValueError: the amount has fractions of a cent.
         OperationalError: the lock of the loan does not come in time; `locks.busy_if_late` translates it.
     """
-    reservation_id = uuid4()
+    reservation_id = uuid7()
     values: dict[str, Any] = {
         "id": reservation_id,
         "reference": reference,

@@ -686,7 +686,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Reservation",
             fields=[
-                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("id", models.UUIDField(default=loans.models.fields.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("number", models.PositiveBigIntegerField()),
                 ("amount", models.DecimalField(decimal_places=2, max_digits=14)),
                 ("settled_amount", models.DecimalField(decimal_places=2, default=Decimal("0.00"), max_digits=14)),
@@ -1093,7 +1093,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="WaitingListEntry",
             fields=[
-                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("id", models.UUIDField(default=loans.models.fields.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("number", models.PositiveBigIntegerField()),
                 ("amount", models.DecimalField(decimal_places=2, max_digits=14)),
                 ("at_least", models.DecimalField(decimal_places=2, max_digits=14)),

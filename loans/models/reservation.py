@@ -1,6 +1,5 @@
 """Store reservations. Only loans.ledger writes them; the constraints refuse a state and amounts that do not agree."""
 
-import uuid
 from decimal import Decimal
 
 from django.db import models
@@ -9,7 +8,7 @@ from django.db.models import F, Q
 from loans.domain import reservation_money
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import LETTING_GO, LIVE, ReservationState
-from loans.models.fields import choices, dollars
+from loans.models.fields import choices, dollars, uuid7
 from loans.models.investor import Investor
 from loans.models.loan import Loan
 
@@ -20,7 +19,7 @@ class Reservation(models.Model):
     Amounts are dollars with two decimal places, instants UTC.
     """
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     loan = models.ForeignKey(Loan, models.PROTECT, related_name="reservations", db_index=False)
     investor = models.ForeignKey(Investor, models.PROTECT, related_name="reservations", db_index=False)
     number = models.PositiveBigIntegerField()

@@ -1,12 +1,10 @@
 """Store the entries of waiting lists. Only loans.ledger writes them."""
 
-import uuid
-
 from django.db import models
 from django.db.models import F, Q
 
 from loans.domain.states import WaitingListState
-from loans.models.fields import choices, dollars
+from loans.models.fields import choices, dollars, uuid7
 from loans.models.investor import Investor
 from loans.models.loan import Loan
 from loans.models.reservation import Reservation
@@ -15,7 +13,7 @@ from loans.models.reservation import Reservation
 class WaitingListEntry(models.Model):
     """An investor who waits for `amount` dollars of a loan, and takes no fewer than `at_least`. Numbers give the order of joining."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     loan = models.ForeignKey(Loan, models.PROTECT, related_name="waiting_list", db_index=False)
     investor = models.ForeignKey(Investor, models.PROTECT, related_name="waiting_list", db_index=False)
     number = models.PositiveBigIntegerField()

@@ -11,6 +11,8 @@ SIZES = (100, 1_000, 10_000, 100_000)  # live reservations of the loans C-100 to
 OPENING = 4_000_000  # the loans O-1, O-2, … have ids above
 DRAFT = 6_000_000  # the drafts D-6000001, D-6000002, … have these ids
 ORDERS = 10_000  # standing orders
+# A day of Idempotency-Keys. On a table that was empty when it was analyzed, PostgreSQL keeps a plan that reads all of it.
+KEYS = 50_000
 LAPSE_DAYS = 7
 TOKEN = "bench-{:09}"  # of the investor with this id
 
@@ -98,6 +100,10 @@ INSERT INTO loans_standingorder (id, investor_id, states, metros, amount, at_lea
     FROM generate_series(1, 220) n) AS drafts;
 UPDATE loans_loan SET status = 'draft', opens_at = NULL, closes_at = NULL WHERE id BETWEEN {DRAFT} + 1 AND {DRAFT} + 200;
 UPDATE loans_loan SET status = 'upcoming', opens_at = now() + interval '1 day' WHERE id > {DRAFT} + 200;
+
+INSERT INTO loans_idempotencykey (user_id, key, digest, status, body, reservation_id, created_at)
+    SELECT 1 + n % {INVESTORS}, gen_random_uuid(), '', 201, '', NULL, now() - n * interval '1 second'
+    FROM generate_series(1, {KEYS}) n;
 
 CREATE TABLE bench_stock (id bigserial PRIMARY KEY, loan_id bigint NOT NULL, quantity numeric(16, 2) NOT NULL);
 INSERT INTO bench_stock (loan_id, quantity) SELECT id, amount FROM loans_loan WHERE reference IN ('C-100', 'C-10000')
