@@ -8,7 +8,8 @@ never rest on what is remembered.
 A token is valid as long as its user has the generation in which the token was issued (loans/models/token_generation.py).
 """
 
-from datetime import date, datetime
+from collections.abc import Collection
+from datetime import date
 from time import monotonic
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -16,9 +17,9 @@ from uuid import uuid4
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
-from knox.auth import TokenAuthentication
 from knox.crypto import hash_token
 from knox.models import AuthToken
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
@@ -35,17 +36,16 @@ LOOK_SECONDS = 1.0  # and how long while Redis is there
 REMEMBERED_TOKENS = 20_000  # about 10 MB
 
 
-class TokenRow(NamedTuple):
+class Token(NamedTuple):
     """A token with its user and, if the user is an investor, the investor."""
 
     digest: str
-    expiry: datetime
     seconds_left: float
     user_id: int
     username: str
     is_active: bool
     generation: int
-    scopes: list[str] | None
+    scopes: Collection[str] | None  # None in the database, where the token of a log-in has no name: it has all scopes
     investor_id: int | None
     investor_name: str | None
     accredited_until: date | None
@@ -54,7 +54,7 @@ class TokenRow(NamedTuple):
 # The ORM takes four times as long. A token ends in real time, also where a sandbox's clock is ahead of it.
 _READ = Prepared(
     """
-    SELECT token.digest, token.expiry, extract(epoch FROM token.expiry - pg_catalog.clock_timestamp())::float,
+    SELECT token.digest, extract(epoch FROM token.expiry - pg_catalog.clock_timestamp())::float,
         person.id, person.username, person.is_active, person.token_generation, named.scopes,
         investor.id, investor.name, investor.accredited_until
     FROM knox_authtoken token JOIN loans_user person ON person.id = token.user_id
@@ -64,7 +64,7 @@ _READ = Prepared(
     """
 )
 # By digest: the instant, by this process's monotonic clock, until which the row is remembered.
-_remembered: dict[str, tuple[float, TokenRow]] = {}
+_remembered: dict[str, tuple[float, Token]] = {}
 
 
 _ACCESS_CHANGED = "access_changed"  # in Redis: a text that is new after each change
@@ -131,15 +131,23 @@ def _check_second_factor(user: User, code: str) -> None:
         raise AuthenticationFailed(detail, code="second_factor_required")
 
 
-class BearerAuthentication(TokenAuthentication):
-    """Check Knox's tokens in one statement. Knox itself takes three, and deletes expired tokens on the way."""
+class BearerAuthentication(BaseAuthentication):
+    """Check Knox's tokens in one statement. Knox's own class takes three, and deletes expired tokens on the way."""
 
-    def authenticate_credentials(self, token: bytes) -> tuple[User, AuthToken]:
-        """Return the token's user, with its investor if there is one, and the token.
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+    def authenticate(self, request: Request) -> tuple[User, Token] | None:
+        """Return the token's user, with its investor if there is one, and the token; None without a bearer token.
 
         Raises: AuthenticationFailed, with the code token_expired for an expired token.
         """
-        text = token.decode("latin-1")
+        words = request.META.get("HTTP_AUTHORIZATION", "").split()  # request.headers would parse all other headers first
+        if not words or words[0].lower() != "bearer":
+            return None
+        if len(words) != 2:
+            raise AuthenticationFailed("Send one token, as in `Authorization: Bearer …`.")
+        text = words[1]
         digest = hash_token(text)
         _forget_after_a_change()
         until, row = _remembered.get(digest, (0.0, None))
@@ -149,12 +157,10 @@ class BearerAuthentication(TokenAuthentication):
         if row.investor_id:
             facts = [row.investor_id, row.user_id, row.investor_name, row.accredited_until]
             user.investor = Investor.from_db(connection.alias, ["id", "user_id", "name", "accredited_until"], facts)
-        stored = AuthToken.from_db(connection.alias, ["digest", "expiry"], [row.digest, row.expiry])
-        stored.scopes = ALL if row.scopes is None else row.scopes
-        return user, stored
+        return user, row
 
 
-def _read(digest: str, text: str) -> TokenRow:
+def _read(digest: str, text: str) -> Token:
     """Read a token from the database and remember it. `text` is the token, which says in which generation it was issued.
 
     A named token whose name and scopes are gone is no log-in's token, which would have all scopes: it is refused.
@@ -163,11 +169,13 @@ def _read(digest: str, text: str) -> TokenRow:
     with connection.cursor() as cursor:
         cursor.execute(_READ, [digest])
         values = cursor.fetchone()
-    row = TokenRow._make(values) if values else None
+    row = Token._make(values) if values else None
     if row is None or not row.is_active or row.generation != generation_of(text) or (row.scopes is None and is_named(text)):
         raise AuthenticationFailed("This token is unknown, or has been revoked. Get one at /api/v1/auth/token/.")
     if row.seconds_left <= 0:
         raise AuthenticationFailed("This token has expired. Get a new one at /api/v1/auth/token/.", code="token_expired")
+    if row.scopes is None:
+        row = row._replace(scopes=ALL)
     if len(remembered) >= REMEMBERED_TOKENS:
         remembered.clear()
     remembered[digest] = monotonic() + min(row.seconds_left, REMEMBERED_SECONDS), row

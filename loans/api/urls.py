@@ -23,6 +23,8 @@ register_converter(AnyCaseUUID, "any-uuid")
 
 app_name = "api"
 urlpatterns = [
+    # What is called most comes first, since a route is compared with all those above it.
+    path("loans/<slug:reference>/reservations/", views.ReservationCreate.as_view(), name="reservation-create"),
     path("auth/token/", views.TokenCreate.as_view(), name="token-create"),
     path("auth/logout/", views.TokenRevoke.as_view(), name="token-revoke"),
     path("tokens/", tokens.NamedTokens.as_view(), name="named-token-list"),
@@ -41,7 +43,6 @@ urlpatterns = [
     path("loans/", views.LoanList.as_view(), name="loan-list"),
     path("loans/<slug:reference>/", views.LoanDetail.as_view(), name="loan-detail"),
     path("loans/<slug:reference>/allotment/", AllotmentDetail.as_view(), name="allotment-detail"),
-    path("loans/<slug:reference>/reservations/", views.ReservationCreate.as_view(), name="reservation-create"),
     path("loans/<slug:reference>/waiting-list/", WaitingListJoin.as_view(), name="waiting-list-join"),
     path("reservations/", views.ReservationList.as_view(), name="reservation-list"),
     path("reservations/batch/", BatchCreate.as_view(), name="batch-create"),
