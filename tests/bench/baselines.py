@@ -5,11 +5,11 @@ The bare views are plain Django views without middleware, authentication, checks
 
 import json
 import os
+import random
 import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 from django.db import connection, transaction
@@ -21,6 +21,8 @@ from rest_framework import serializers, viewsets
 from rest_framework.routers import SimpleRouter
 
 from loans.models import Investor, Loan, Reservation, Transition
+from loans.models.fields import uuid7
+from tests.bench.rows import INVESTORS
 
 # The rows that a reservation writes, and nothing more. counted: the loan. reserved: the reservation. history: its transition.
 RESERVE = """
@@ -91,7 +93,7 @@ def constant(request: HttpRequest) -> HttpResponse:
 
 
 def reserve(request: HttpRequest, reference: str) -> HttpResponse:
-    return _written(RESERVE, reference, json.loads(request.body)["amount"], 1)
+    return _written(RESERVE, reference, json.loads(request.body)["amount"], random.randint(1, INVESTORS))
 
 
 def join(request: HttpRequest, reference: str) -> HttpResponse:
@@ -100,7 +102,7 @@ def join(request: HttpRequest, reference: str) -> HttpResponse:
 
 
 def _written(statement: str, reference: str, amount: str, investor_id: int) -> HttpResponse:
-    values = {"id": uuid4(), "reference": reference, "amount": Decimal(amount), "investor_id": investor_id}
+    values = {"id": uuid7(), "reference": reference, "amount": Decimal(amount), "investor_id": investor_id}
     row = connected().execute(statement, values).fetchone()
     return HttpResponse(json.dumps(row, default=str), status=201, content_type="application/json")
 

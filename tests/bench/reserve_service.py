@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import partial
-from uuid import uuid4
 
 import psycopg
 
@@ -90,12 +89,13 @@ def _by_service() -> Way:
 
 
 def _by_statement() -> Way:
+    from loans.models.fields import uuid7
     from tests.bench.baselines import RESERVE
 
     connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, prepare_threshold=0)
 
     def once(reference: str) -> object:
-        values = {"id": uuid4(), "reference": reference, "amount": AMOUNT, "investor_id": random.randint(1, rows.INVESTORS)}
+        values = {"id": uuid7(), "reference": reference, "amount": AMOUNT, "investor_id": random.randint(1, rows.INVESTORS)}
         return connection.execute(RESERVE, values).fetchone()
 
     return once, connection.close
