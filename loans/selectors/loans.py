@@ -11,11 +11,15 @@ from loans.domain.states import PUBLIC_STATUSES, LoanStatus, ReservationState
 from loans.models import Loan, Reservation
 from peerloans.database import replica
 
+PUBLIC_LOANS: QuerySet[Loan] = (
+    Loan.objects.filter(status__in=PUBLIC_STATUSES).order_by("-opens_at").annotate(remaining=F("amount") - F("settled"))  # type: ignore[no-redef]
+)
+"""The upcoming, open and funded loans, newest first, each with the dollars that are `remaining`. Read them as rows."""
+
 
 def public_loans() -> QuerySet[Loan]:
-    """Return the upcoming, open and funded loans, newest first, each with the dollars that are `remaining`. Read them as rows."""
-    loans = Loan.objects.using(replica.for_anyone()).filter(status__in=PUBLIC_STATUSES).order_by("-opens_at")
-    return loans.annotate(remaining=F("amount") - F("settled"))  # type: ignore[no-redef]
+    """Return PUBLIC_LOANS, from the replica where there is one."""
+    return PUBLIC_LOANS.using(replica.for_anyone())
 
 
 def upcoming_loans() -> QuerySet[Loan]:

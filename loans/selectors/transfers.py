@@ -26,11 +26,12 @@ class TransferRow(NamedTuple):
 
 AnyTransfer = TypeVar("AnyTransfer", Transfer, TransferRow)
 
-# The ids of a page are one array: as a hundred parameters they take 1 ms to write into the statement and to parse out of it.
+# The ids of a page are one array in binary form: as a hundred parameters they take 1 ms to write into the statement and to parse out of
+# it, and as an array of texts 0.08 ms.
 _TRANSFERS_OF = Prepared(
     """
     SELECT id, reservation_id, direction, reference, method, status, created_at
-    FROM loans_transfer WHERE reservation_id = ANY(%s)
+    FROM loans_transfer WHERE reservation_id = ANY(%b)
     """
 )
 
