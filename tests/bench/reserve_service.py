@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import partial
+from itertools import count
 
 import psycopg
 
@@ -50,6 +51,8 @@ def _rates(database: servers.Database, kind: str, loans: int, clients: int) -> f
 
 def _rate(kind: str, loans: int, clients: int) -> float:
     """Return the reservations per second of this process, which plays its share of the clients."""
+    global _turns
+    _turns = count(servers.together() * rows.INVESTORS // servers.PROCESSES)
     counts: list[int] = []
     ready = threading.Barrier(clients // servers.PROCESSES + 1)
     threads = [threading.Thread(target=_client, args=(kind, loans, ready, counts)) for _ in range(clients // servers.PROCESSES)]
@@ -75,6 +78,14 @@ def _client(kind: str, loans: int, ready: threading.Barrier, counts: list[int]) 
     close()
 
 
+_turns = count()
+
+
+def _next_investor() -> int:
+    """Return the number of the investor whose turn it is. Chosen at random, one investor would often reserve twice at once."""
+    return next(_turns) % rows.INVESTORS
+
+
 Way = tuple[Callable[[str], object], Callable[[], None]]
 
 
@@ -85,7 +96,7 @@ def _by_service() -> Way:
     from loans.services.reservations import reserve
 
     investors = [Investor(pk=number, user_id=number) for number in range(1, rows.INVESTORS + 1)]
-    return lambda reference: reserve(reference=reference, investor=random.choice(investors), amount=AMOUNT), connections.close_all
+    return lambda reference: reserve(reference=reference, investor=investors[_next_investor()], amount=AMOUNT), connections.close_all
 
 
 def _by_statement() -> Way:
@@ -95,7 +106,7 @@ def _by_statement() -> Way:
     connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, prepare_threshold=0)
 
     def once(reference: str) -> object:
-        values = {"id": uuid7(), "reference": reference, "amount": AMOUNT, "investor_id": random.randint(1, rows.INVESTORS)}
+        values = {"id": uuid7(), "reference": reference, "amount": AMOUNT, "investor_id": 1 + _next_investor()}
         return connection.execute(RESERVE, values).fetchone()
 
     return once, connection.close

@@ -38,7 +38,7 @@ PROCESSES = 2
 START_SECONDS = 30
 
 T = TypeVar("T")
-together: Callable[[], object]  # in a process of a Database: wait until the other process calls it too
+together: Callable[[], int]  # in a process of a Database: wait until the other process calls it too; 0 in one of them, 1 in the other
 
 
 class Database:
