@@ -40,6 +40,7 @@ MEETS_MINIMUM = f"(%(amount)s >= minimum OR ({REMAINING} < minimum AND %(amount)
 FITS = f"(%(amount)s + waiting_dollars <= {REMAINING} AND %(amount)s + waiting_dollars <= {LIMIT} - claimed)"
 # The rules of loans/domain/investor_limits.py in SQL: `fits` says whether the investor may hold the new reservation too. Since
 # `unfunded` is an upper bound (Investor.unfunded_at_most), it may be false without need; the caller then counts anew and tries again.
+# Each range of instants has two ends (peerloans/database/prepared.py says why).
 COUNTED = """
     SELECT at, version, unfunded_at_most + %(amount)s AS unfunded,
         unfunded_at_most + %(amount)s <= unfunded_limit AND lapsed + let_go < let_go_limit AS fits
@@ -48,7 +49,7 @@ COUNTED = """
         WHERE investor_id = %(investor_id)s AND expires_at <= at AND expires_at > at - %(let_go_within)s::interval
     ) AS not_yet_canceled, LATERAL (
         SELECT count(*) AS let_go FROM loans_reservation
-        WHERE investor_id = %(investor_id)s AND let_go_at > at - %(let_go_within)s::interval
+        WHERE investor_id = %(investor_id)s AND let_go_at <= at AND let_go_at > at - %(let_go_within)s::interval
     ) AS canceled
     WHERE loans_investor.id = %(investor_id)s
 """

@@ -43,7 +43,7 @@ _OFFERS = f"""
         (
             SELECT COALESCE(sum(amount), 0) FROM loans_reservation
             WHERE loan_id = loan.id AND state IN ('reserved', 'pending')
-                AND expires_at <= COALESCE(%(now)s::timestamptz, statement_timestamp())
+                AND expires_at <= COALESCE(%(now)s::timestamptz, statement_timestamp()) AND expires_at > '-infinity'
         ) AS lapsed,
         {", ".join(f"loan.{name}" for name in _LOAN_COLUMNS)}
     FROM loans_loan AS loan
