@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import Model
+from django.utils.text import Truncator
 from django_celery_beat.models import PeriodicTask
 
 from loans.admin.action_forms import (
@@ -119,6 +120,9 @@ INVESTOR = Target(Investor, argument="investor_id", compared_fields=("unfunded_l
 JOB = Target(PeriodicTask, argument="job_id", compared_fields=("task", "args", "kwargs"))
 
 
+LONGEST_NAME = 40  # characters of a row in a button
+
+
 @dataclass(frozen=True)
 class StaffAction:
     """Something that staff who have the permission can do to a row."""
@@ -147,7 +151,9 @@ class StaffAction:
     def names(self, rows: Sequence[Model]) -> str:
         """Return what the rows are called together, such as "reservation PL-0010 #11" or "2 reservations"."""
         kind = self.model._meta
-        return f"{kind.verbose_name} {rows[0]}" if len(rows) == 1 else f"{len(rows)} {kind.verbose_name_plural}"
+        return (
+            f"{kind.verbose_name} {Truncator(rows[0]).chars(LONGEST_NAME)}" if len(rows) == 1 else f"{len(rows)} {kind.verbose_name_plural}"
+        )
 
     def why_not(self, row: Model) -> str:
         """Return why the row's state does not allow the action; empty if it does."""

@@ -9,12 +9,22 @@ from django.http import HttpRequest, HttpResponse
 
 from loans.admin.action_pages import StaffActionsAdmin
 from loans.admin.search import SearchAsPrinted
-from loans.admin.tables import Table, endpoints_of, messages_of, reservations_of, standing_orders_of, transfers_of, waiting_entries_of
+from loans.admin.tables import (
+    Table,
+    dollars_column,
+    endpoints_of,
+    messages_of,
+    reservations_of,
+    standing_orders_of,
+    transfers_of,
+    waiting_entries_of,
+)
 from loans.models import Delivery, Investor, Reservation, StandingOrder, Transfer, User, WaitingListEntry, WebhookEndpoint
 from loans.selectors.investor_limits import unfunded_dollars
 from loans.selectors.portfolio import investor_money, portfolio
 from loans.selectors.search import ids_of_users_named
 from loans.services.named_tokens import named_tokens_of
+from peerloans.wording import dollars_text
 
 # The tables of what belongs to an investor, by the model that their reader must be allowed to view.
 TABLES: dict[type[Model], Callable[[Investor], Table]] = {
@@ -25,7 +35,7 @@ TABLES: dict[type[Model], Callable[[Investor], Table]] = {
     Delivery: messages_of,
     WebhookEndpoint: endpoints_of,
 }
-LIMITS = ["unfunded_limit", "unfunded_now", "let_go_limit"]
+LIMITS = [dollars_column("unfunded_limit"), "unfunded_now", "let_go_limit"]
 
 
 @admin.register(Investor)
@@ -62,7 +72,7 @@ class InvestorAdmin(SearchAsPrinted, StaffActionsAdmin):
             kwargs["queryset"] = User.objects.exclude(username=request.user.get_username())  # staff do not make themselves investors
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Investor | None = None) -> list[str]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Investor | None = None) -> list[Any]:
         return ["user", *LIMITS] if obj else []
 
     def render_change_form(
@@ -80,4 +90,4 @@ class InvestorAdmin(SearchAsPrinted, StaffActionsAdmin):
 
     @admin.display(description="of that, unfunded now")
     def unfunded_now(self, investor: Investor) -> str:
-        return f"{unfunded_dollars(investor.pk):,.2f}"
+        return dollars_text(unfunded_dollars(investor.pk))

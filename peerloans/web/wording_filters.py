@@ -42,7 +42,7 @@ def deadline_with_year(at: datetime) -> str:
 
 
 @register.filter
-def dollars(amount: Decimal | int | None) -> str:
+def dollars(amount: Decimal | float | None) -> str:
     """Write an amount of dollars."""
     return NOTHING if amount is None else wording.dollars_text(Decimal(amount))
 

@@ -65,13 +65,21 @@ def test_a_loan_is_shown_with_its_terms_and_money(client: Client) -> None:
     )
     reserve(loan, "30000.50")
     page = text(client)
-    for text_shown in ("A house", "PL-0001", "Los Angeles-Long Beach-Anaheim, CA", "7.25 %", "62.5 %", "$100,000", "1\xa0day, 1\xa0hour"):
+    for text_shown in (
+        "A house",
+        "PL-0001",
+        "Los Angeles-Long Beach-Anaheim, CA",
+        "7.25 %",
+        "62.5 %",
+        "$100,000.00",
+        "1\xa0day, 1\xa0hour",
+    ):
         assert text_shown in page
     sums = [
-        ("Remaining", "100,000"),
-        ("Reserved, of at most $110,000", "30,000.50"),
+        ("Remaining", "100,000.00"),
+        ("Reserved, of at most $110,000.00", "30,000.50"),
         ("Can be reserved now", "79,999.50"),
-        ("Minimum", "2,500"),
+        ("Minimum", "2,500.00"),
     ]
     for name, dollars in sums:
         assert f"<dt>{name}</dt><dd>${dollars}</dd>" in page
@@ -85,14 +93,14 @@ def test_open_loans_are_ordered_by_closing_time_with_closed_ones_last(client: Cl
     Loan.objects.filter(reference="PL-0003").update(closes_at=timezone.now() - timedelta(hours=1))
     page = text(client)
     assert shown(page) == ["PL-0001", "PL-0004", "PL-0003"]
-    assert page.index("Closed for reservations on") > page.index("PL-0004")
+    assert page.index("Closed for reservations since") > page.index("PL-0004")
 
 
 def test_the_market_shows_the_remaining_value_from_redis(client: Client) -> None:
     loan = open_loan()
     remaining_cache.publish({loan.pk: remaining_cache.Remaining(Decimal("25000.00"), timezone.now(), loan.version + 1)})
     page = text(client)
-    assert "<dt>Remaining</dt><dd>$25,000</dd>" in page
+    assert "<dt>Remaining</dt><dd>$25,000.00</dd>" in page
     assert "75 % of PL-0001 is settled" in page
 
 
@@ -209,9 +217,9 @@ def test_a_loan_has_a_page(client: Client) -> None:
     page = text(client, "/loans/PL-0001/")
     for text_shown in (
         "1 Ocean Drive, Manhattan Beach, CA",
-        "<b>3 parts</b> of $30,000 are left, and a last part of $10,000.",
-        "<dt>Reserved, of at most $112,500</dt><dd>$40,000</dd>",
-        "<dt>Can be reserved now</dt><dd>$72,500</dd>",
+        "<b>3 parts</b> of $30,000.00 are left, and a last part of $10,000.00.",
+        "<dt>Reserved, of at most $112,500.00</dt><dd>$40,000.00</dd>",
+        "<b>$72,500.00</b> can be reserved now",
         "<dt>Overbooking</dt><dd>12.50 %</dd>",
         "In queue order",
         "<dt>Population, 2015</dt><dd>13,340,068</dd>",
@@ -227,7 +235,7 @@ def test_a_loan_has_a_page(client: Client) -> None:
 def test_a_loans_page_shows_the_remaining_value_from_the_database(client: Client) -> None:
     loan = open_loan()
     remaining_cache.publish({loan.pk: remaining_cache.Remaining(Decimal("25000.00"), timezone.now(), loan.version + 1)})
-    assert "<dt>Remaining</dt><dd>$100,000</dd>" in text(client, "/loans/PL-0001/")
+    assert "<dt>Remaining</dt><dd>$100,000.00</dd>" in text(client, "/loans/PL-0001/")
 
 
 def test_the_last_part_of_a_loan_is_announced(client: Client) -> None:
@@ -239,7 +247,7 @@ def test_the_last_part_of_a_loan_is_announced(client: Client) -> None:
 def test_a_closed_loan_does_not_invite_reservations(client: Client) -> None:
     Loan.objects.filter(pk=open_loan().pk).update(closes_at=timezone.now() - timedelta(hours=1))
     page = text(client, "/loans/PL-0001/")
-    assert "Closed for reservations on" in page
+    assert "Closed for reservations since" in page
     assert "Reserve part of this loan" not in page
 
 
@@ -258,7 +266,7 @@ def test_the_number_of_queries_of_a_loans_page(client: Client, django_assert_num
         text(client, "/loans/PL-0001/")
     reserve(loan, "40000.00")
     with django_assert_num_queries(2):
-        assert "<dd>$40,000</dd>" in text(client, "/loans/PL-0001/")
+        assert "<dd>$40,000.00</dd>" in text(client, "/loans/PL-0001/")
 
 
 # --- A ZIP ----------------------------------------------------------------------------------------------------------
