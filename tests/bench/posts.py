@@ -42,7 +42,7 @@ def figures(databases: Databases) -> Iterator[Figure]:
             )
             amount = f"{kind}, {clients} clients"
             growth = rates(tenth[0]) if tenth else None
-            yield figure("POST reservations / bare view", amount, "1/s", rates(ours), rates(bare), 0.45, tenth=growth)
+            yield figure("POST reservations / bare view", amount, "1/s", rates(ours), rates(bare), 0.5, tenth=growth)
             yield figure("  its 99th percentile", amount, "ms", [x.p99 for x in ours], [x.p99 for x in bare], 3.0, at_most=True)
             yield figure(
                 "  share of a core that the clients took", amount, "", [x.own_share for x in ours], [x.own_share for x in bare], None
@@ -59,7 +59,7 @@ def queues(databases: Databases) -> Iterator[Figure]:
     by_size = dict(zip(rows.SIZES, map(rates, ours), strict=True))
     for size in more:
         yield figure("POST reservations / the same on 100 reservations", f"{size:,} reservations", "1/s", by_size[size], by_size[few], 0.85)
-    yield figure("POST reservations / tutorial", "10,000 reservations", "1/s", by_size[10_000], rates(tutorial), 15.0)
+    yield figure("POST reservations / tutorial", "10,000 reservations", "1/s", by_size[10_000], rates(tutorial), 4.0)
 
 
 def neighbours(databases: Databases) -> Iterator[Figure]:

@@ -5,7 +5,8 @@ from django.utils import timezone
 from playwright.sync_api import Locator, Page, expect
 
 from loans.demo import scenario
-from loans.models import ReviewItem
+from loans.models import ReviewItem, Transfer
+from peerloans.wording import dollars_text, instant_text
 from tests.browser.conftest import in_all_looks, serious, shoot, shoot_all_looks
 
 SCREEN = {"width": 1280, "height": 800}
@@ -80,3 +81,22 @@ def test_an_item_is_taken_and_commented(staff: Page) -> None:
     expect(staff.get_by_text("The investor calls back at four.")).to_be_visible()
     shoot_all_looks(staff, "back-office-review-comment")
     no_barrier_and_no_overflow(staff)
+
+
+def test_where_is_my_refund_is_answered_from_a_name_by_one_click(staff: Page) -> None:
+    scenario.fill(timezone.now())
+    refund = Transfer.objects.select_related("reservation__investor").filter(direction="refund", status="paid").latest("pk")
+    name = refund.reservation.investor.name
+    staff.set_viewport_size(SCREEN)  # type: ignore[arg-type]
+    staff.goto("/admin/")
+    staff.keyboard.press("/")
+    staff.keyboard.type(name.lower())
+    staff.keyboard.press("Enter")
+    staff.get_by_role("link", name=name, exact=True).click()
+    expect(staff.get_by_role("heading", level=2, name=name, exact=True)).to_be_visible()
+    row = staff.get_by_role("row").filter(has_text=refund.reference)
+    expect(row).to_contain_text(dollars_text(refund.amount))
+    expect(row).to_contain_text("paid")
+    expect(row).to_contain_text(instant_text(refund.ended_at))
+    row.get_by_role("link", name=refund.reference).click()
+    expect(staff.get_by_role("heading", level=2, name=refund.reference)).to_be_visible()
