@@ -49,7 +49,7 @@ COUNTED = """
         WHERE investor_id = %(investor_id)s AND expires_at <= at AND expires_at > at - %(let_go_within)s::interval
     ) AS not_yet_canceled, LATERAL (
         SELECT count(*) AS let_go FROM loans_reservation
-        WHERE investor_id = %(investor_id)s AND let_go_at <= at AND let_go_at > at - %(let_go_within)s::interval
+        WHERE investor_id = %(investor_id)s AND let_go_at > at - %(let_go_within)s::interval AND let_go_at < 'infinity'
     ) AS canceled
     WHERE loans_investor.id = %(investor_id)s
 """

@@ -7,7 +7,7 @@ Other statements are planned with their values each time, because a kept plan kn
 condition came as a parameter, and may walk another index to its end for a LIMIT: one such query took 30 ms in place of 0.1 ms.
 
 PostgreSQL keeps a plan only while it expects it to cost no more than planning anew. Without values it expects a third of all rows in a
-range that is open at one end, and a two-hundredth in one with two ends. So name both ends, if need be `> '-infinity'`: else a long history
+range that is open at one end, and a two-hundredth in one with two ends. So name both ends, if need be `< 'infinity'`: else a long history
 makes the plan look dear, and each reservation takes twice as long.
 """
 
