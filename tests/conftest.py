@@ -11,6 +11,7 @@ import pytest
 from django.apps import apps
 from django.core.cache import cache
 from django.db import connection, transaction
+from django.db.models import Model
 from django.test import TransactionTestCase
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -74,13 +75,14 @@ def history_unprotected(cursor: Any) -> Iterator[None]:
 _FILLED_BY_MIGRATIONS = ["auth", "contenttypes", "django_celery_beat"]
 
 
-def remove_committed_rows(_test: TransactionTestCase | None = None) -> None:
-    """Empty the tables that tests write. What migrations put elsewhere (groups, schedules) stays for the next test.
+def written_models() -> list[type[Model]]:
+    """The models whose tables tests write. What migrations put elsewhere (groups, schedules) stays for the next test."""
+    return [model for model in apps.get_models() if model._meta.app_label not in _FILLED_BY_MIGRATIONS and model is not StaffGroupGrant]
 
-    Only here are history's triggers lifted, by DDL.
-    """
-    models = [model for model in apps.get_models() if model._meta.app_label not in _FILLED_BY_MIGRATIONS and model is not StaffGroupGrant]
-    tables = [model._meta.db_table for model in models]
+
+def remove_committed_rows(_test: TransactionTestCase | None = None) -> None:
+    """Empty the tables that tests write. Only here are history's triggers lifted, by DDL."""
+    tables = [model._meta.db_table for model in written_models()]
     with transaction.atomic(), connection.cursor() as cursor, history_unprotected(cursor):
         cursor.execute(f"TRUNCATE {', '.join(tables)} CASCADE")
     celery_app.control.purge()

@@ -32,7 +32,7 @@ def figures(databases: servers.Databases) -> Iterator[Figure]:
                 *([partial(_rates, small, "service", loans, clients)] if clients == GROWTH_CLIENTS else []),
             )
             amount = f"{kind}, {clients} clients"
-            yield figure("services.reserve / prepared statement", amount, "1/s", ours, baseline, 0.6, tenth=tenth[0] if tenth else None)
+            yield figure("services.reserve / prepared statement", amount, "1/s", ours, baseline, 0.5, tenth=tenth[0] if tenth else None)
 
 
 def waiting_lists(databases: servers.Databases) -> Iterator[Figure]:

@@ -5,15 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import Group
 from django.core import mail
 from django.db.models import Count, Q
-from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from loans.demo import scenario
 from loans.models import Investor, Loan, Reservation, Transfer, User
 from tests.browser.conftest import PHONE, assert_fits_and_is_accessible, in_all_looks, serious, shoot, shoot_all_looks
 
@@ -21,15 +17,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def staff(page: Page, live_server) -> Page:  # type: ignore[no-untyped-def]
+def staff(demo: None, staff: Page) -> Page:
     """A page with a user of Operations signed in, in the demo's data."""
-    scenario.fill(timezone.now())
-    user = User.objects.create_user("olga", first_name="Olga", is_staff=True)
-    user.groups.add(Group.objects.get(name="Operations"))
-    client = Client()
-    client.force_login(user)
-    page.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url}])
-    return page
+    return staff
 
 
 def addresses() -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 from pytest_django.fixtures import Settings
 
-from loans.demo import sandbox_bank, scenario
+from loans.demo import sandbox_bank
 from loans.models import Investor, Reservation
 from loans.notifications.deliveries import deliver_due
 from loans.services.bank_events import record_bank_event
@@ -214,8 +214,7 @@ def test_a_program_is_let_in_by_keyboard_alone(page: Page, investor: Investor, l
     assert_fits_and_is_accessible(page, looks=["wide-light", "phone-dark"])
 
 
-def test_the_demo_can_be_walked_through(page: Page) -> None:
-    scenario.fill(timezone.now())
+def test_the_demo_can_be_walked_through(demo: None, page: Page) -> None:
     busiest = Investor.objects.annotate(count=Count("reservations")).latest("count").user
     page.goto("/account/")
     page.get_by_label("User name").fill(busiest.username)

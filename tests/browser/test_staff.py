@@ -8,7 +8,6 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from loans.admin.actions import StaffAction
-from loans.demo import scenario
 from loans.models import Loan, Reservation, ReviewItem, StatementImport, Transition
 from loans.services import statement_imports
 from tests.browser.conftest import in_all_looks, shoot, shoot_all_looks
@@ -44,8 +43,7 @@ def test_an_action_from_the_list_to_its_outcome(staff: Page, action: StaffAction
     shoot(staff, f"{name}-done")
 
 
-def test_what_the_evidence_says_of_overbooking(staff: Page) -> None:
-    scenario.fill(timezone.now())
+def test_what_the_evidence_says_of_overbooking(demo: None, staff: Page) -> None:
     loan = Loan.objects.filter(status="open").order_by("-claimed")[0]
     staff.goto("/admin/")
     staff.get_by_role("link", name="The overbooking of all open loans, by evidence").click()
@@ -60,9 +58,8 @@ def test_what_the_evidence_says_of_overbooking(staff: Page) -> None:
         shoot(staff, f"staff-overbooking-{look}", full_page=False)
 
 
-def test_the_steps_of_the_handbook(staff: Page) -> None:
+def test_the_steps_of_the_handbook(demo: None, staff: Page) -> None:
     """Follow docs/staff.md from the start page to a closed review item, and take its pictures."""
-    scenario.fill(timezone.now())
     review_item = ReviewItem.objects.get(kind="amount_differs", resolved_at=None, reservation__state="pending")
     staff.set_viewport_size(PICTURE)  # type: ignore[arg-type]
     staff.goto("/admin/")

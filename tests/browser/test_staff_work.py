@@ -1,10 +1,8 @@
 """The pages of staff in a browser: what the first screen shows, on a phone too, without serious barriers."""
 
 import pytest
-from django.utils import timezone
 from playwright.sync_api import Locator, Page, expect
 
-from loans.demo import scenario
 from loans.models import ReviewItem, Transfer
 from peerloans.wording import dollars_text, instant_text
 from tests.browser.conftest import in_all_looks, serious, shoot, shoot_all_looks
@@ -23,8 +21,7 @@ def no_barrier_and_no_overflow(page: Page) -> None:
         assert "\n".join(serious(page)) == "", look
 
 
-def test_today_on_one_screen(staff: Page) -> None:
-    scenario.fill(timezone.now())
+def test_today_on_one_screen(demo: None, staff: Page) -> None:
     staff.set_viewport_size(SCREEN)  # type: ignore[arg-type]
     staff.goto("/admin/")
     shoot(staff, "back-office-today", full_page=False)
@@ -40,8 +37,7 @@ def test_today_on_one_screen(staff: Page) -> None:
     expect(staff.get_by_text("reservation")).not_to_have_count(0)
 
 
-def test_late_money_is_resolved_by_four_clicks(staff: Page) -> None:
-    scenario.fill(timezone.now())
+def test_late_money_is_resolved_by_four_clicks(demo: None, staff: Page) -> None:
     clicks = 0
 
     def click(target: Locator) -> None:
@@ -70,8 +66,7 @@ def test_late_money_is_resolved_by_four_clicks(staff: Page) -> None:
     assert ReviewItem.objects.filter(kind="late_money", resolved_at=None).count() == 0
 
 
-def test_an_item_is_taken_and_commented(staff: Page) -> None:
-    scenario.fill(timezone.now())
+def test_an_item_is_taken_and_commented(demo: None, staff: Page) -> None:
     item = ReviewItem.objects.get(kind="deadline_missed")
     staff.goto(f"/admin/loans/reviewitem/{item.pk}/change/")
     staff.get_by_role("button", name="Take it").click()
@@ -83,8 +78,7 @@ def test_an_item_is_taken_and_commented(staff: Page) -> None:
     no_barrier_and_no_overflow(staff)
 
 
-def test_where_is_my_refund_is_answered_from_a_name_by_one_click(staff: Page) -> None:
-    scenario.fill(timezone.now())
+def test_where_is_my_refund_is_answered_from_a_name_by_one_click(demo: None, staff: Page) -> None:
     refund = Transfer.objects.select_related("reservation__investor").filter(direction="refund", status="paid").latest("pk")
     name = refund.reservation.investor.name
     staff.set_viewport_size(SCREEN)  # type: ignore[arg-type]
