@@ -34,6 +34,7 @@ from cbsa.lookup import (
 from cbsa.rules import five_digits
 from cbsa.table import COLUMNS, table_rows
 from peerloans.api.caching import CrossOriginView, PublicView, allow_any_origin
+from peerloans.api.request_body import body_of
 from peerloans.api.strict_fields import refuse_unknown_parameters
 
 SHOWN_CHARACTERS = 20  # of what is no ZIP
@@ -89,9 +90,7 @@ class ZipList(ZipToCbsaView):
     @schema.zip_list_post
     def post(self, request: Request) -> HttpResponseBase:
         refuse_unknown_parameters(request, ["vintage"])
-        question = ZipListSerializer(data=request.data)
-        question.is_valid(raise_exception=True)
-        return several(question.validated_data["zips"], request.query_params.get("vintage"))
+        return several(body_of(request, ZipListSerializer)["zips"], request.query_params.get("vintage"))
 
 
 def split(values: Sequence[str]) -> list[str]:

@@ -11,11 +11,11 @@ from loans.api.authentication import investor_of
 from loans.api.dry_run import undone
 from loans.api.idempotency import idempotent
 from loans.api.serializers import BatchCreateSerializer, BatchSerializer, ReservationSerializer
-from loans.api.views import body_of
 from loans.models import Reservation
 from loans.services.batches import Order, reserve_many
 from peerloans.api import problem_details
 from peerloans.api.caching import ConditionalView
+from peerloans.api.request_body import body_of
 from peerloans.errors import Problem
 
 

@@ -9,9 +9,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from loans.api.serializers import InstantField
-from loans.api.views import body_of
 from loans.demo.sandbox_clock import let_time_pass
 from loans.domain.errors import Invalid
+from peerloans.api.request_body import body_of
 from peerloans.api.strict_fields import StrictSerializer
 from peerloans.database.clock import database_now
 

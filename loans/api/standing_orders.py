@@ -15,7 +15,6 @@ from loans.api.authentication import investor_of
 from loans.api.filters import StandingOrderFilter, StrictFilterBackend
 from loans.api.idempotency import idempotent
 from loans.api.serializers import AmountField, EmptySerializer, MoneyField
-from loans.api.views import body_of
 from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LTV, MAX_TERM_MONTHS
 from loans.domain.scopes import Scope
 from loans.domain.standing_orders import Obstacle
@@ -25,6 +24,7 @@ from loans.selectors.standing_orders import PreviewedLoan, line_positions, order
 from loans.services.standing_orders import create_standing_order, end_standing_order, pause_standing_order, resume_standing_order
 from peerloans.api.caching import ConditionalView
 from peerloans.api.pagination import KeysetPagination
+from peerloans.api.request_body import body_of
 from peerloans.api.strict_fields import StrictSerializer
 from peerloans.database import replica
 from peerloans.database.clock import database_now

@@ -15,10 +15,10 @@ from loans.api.serializers import (
     NamedTokenSerializer,
     NewTokenSerializer,
 )
-from loans.api.views import body_of
 from loans.domain.scopes import Scope
 from loans.services.named_tokens import create_named_token, generation_of_log_in, named_tokens_of, revoke_named_token
 from peerloans.api.caching import ConditionalView
+from peerloans.api.request_body import body_of
 
 
 class NamedTokens(ConditionalView):

@@ -4,7 +4,6 @@ The docstring of a view is what the OpenAPI document says of it (loans/api/schem
 """
 
 import logging
-from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +19,6 @@ from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from loans import remaining_cache
@@ -62,6 +60,7 @@ from loans.services.bank_events import AWAITING_STAFF, Notice, record_bank_event
 from loans.services.reservations import cancel_reservation, reserve, start_transfer
 from peerloans.api.caching import ConditionalView, PublicView
 from peerloans.api.pagination import KeysetPagination
+from peerloans.api.request_body import body_of
 from peerloans.api.throttling import LogInThrottle
 from peerloans.database import replica
 
@@ -70,18 +69,6 @@ logger = logging.getLogger(__name__)
 STARTED_OR_DRY = PolymorphicProxySerializer(
     component_name="StartedTransfer", serializers=[ReservationSerializer, DryRunSerializer], resource_type_field_name=None
 )
-
-
-def body_of(request: Request, serializer_class: type[Serializer[Any]]) -> dict[str, Any]:
-    """Return the validated fields of the request's body. Raises: ValidationError, by field."""
-    fields: dict[str, Any] = _checking(serializer_class).run_validation(request.data)
-    return fields
-
-
-@cache
-def _checking(serializer_class: type[Serializer[Any]]) -> Serializer[Any]:
-    """Return the one serializer that checks all bodies of its class. A new one for each would copy all of its fields."""
-    return serializer_class()
 
 
 def with_transfers(reservation: Reservation) -> tuple[Reservation, list[TransferRow]]:

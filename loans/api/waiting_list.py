@@ -13,13 +13,13 @@ from loans.api.authentication import investor_of
 from loans.api.filters import StrictFilterBackend, WaitingListFilter
 from loans.api.idempotency import idempotent
 from loans.api.serializers import EmptySerializer, MoneyField, RequestedAmountSerializer
-from loans.api.views import body_of
 from loans.domain.states import WaitingListState
 from loans.models import WaitingListEntry
 from loans.selectors.waiting_list import Place, places_of
 from loans.services.waiting_list import join_waiting_list, leave_waiting_list
 from peerloans.api.caching import ConditionalView
 from peerloans.api.pagination import KeysetPagination
+from peerloans.api.request_body import body_of
 from peerloans.database import replica
 
 

@@ -19,12 +19,12 @@ from loans.api.serializers import (
     WebhookEndpointSerializer,
     WebhookTestSerializer,
 )
-from loans.api.views import body_of
 from loans.domain.scopes import Scope
 from loans.models import Delivery, WebhookEndpoint
 from loans.notifications import endpoints
 from peerloans.api.caching import ConditionalView
 from peerloans.api.pagination import KeysetPagination
+from peerloans.api.request_body import body_of
 
 
 class WebhookEndpoints(ConditionalView):
