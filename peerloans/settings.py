@@ -291,7 +291,7 @@ REST_FRAMEWORK = {
     },
     "NUM_PROXIES": PROXIES,
 }
-REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(hours=env.whole_number("TOKEN_HOURS", default=10, least=1))}
+REST_KNOX = {"TOKEN_TTL": timedelta(hours=env.whole_number("TOKEN_HOURS", default=10, least=1))}
 # Standard Webhooks secrets (whsec_…) that the bank may sign with. Two while one replaces the other.
 BANK_WEBHOOK_SECRETS = comma_separated(env.required("BANK_WEBHOOK_SECRETS", in_debug=""))
 for secret in BANK_WEBHOOK_SECRETS:

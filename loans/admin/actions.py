@@ -151,9 +151,9 @@ class StaffAction:
     def names(self, rows: Sequence[Model]) -> str:
         """Return what the rows are called together, such as "reservation PL-0010 #11" or "2 reservations"."""
         kind = self.model._meta
-        return (
-            f"{kind.verbose_name} {Truncator(rows[0]).chars(LONGEST_NAME)}" if len(rows) == 1 else f"{len(rows)} {kind.verbose_name_plural}"
-        )
+        if len(rows) == 1:
+            return f"{kind.verbose_name} {Truncator(rows[0]).chars(LONGEST_NAME)}"
+        return f"{len(rows)} {kind.verbose_name_plural}"
 
     def why_not(self, row: Model) -> str:
         """Return why the row's state does not allow the action; empty if it does."""

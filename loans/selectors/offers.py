@@ -38,6 +38,7 @@ Reservations that have lapsed count as claimed until they are swept.
 _LOAN_COLUMNS = [field.attname for field in Loan._meta.concrete_fields]
 
 # The instant; the dollars of reservations that have lapsed and are not swept yet, which `claimed` still contains; the loan.
+# The range of instants has two ends (peerloans/database/prepared.py says why).
 _OFFERS = f"""
     SELECT COALESCE(%(now)s::timestamptz, statement_timestamp()) AS at,
         (
