@@ -277,7 +277,7 @@ SESSION_ENGINE = "peerloans.web.sessions"
 # --- API ------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["loans.api.authentication.BearerAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["loans.api.authentication.IsInvestor"],
+    "DEFAULT_PERMISSION_CLASSES": ["loans.api.permissions.IsInvestor"],
     "DEFAULT_RENDERER_CLASSES": ["peerloans.api.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "peerloans.api.renderers.Negotiation",
     "DEFAULT_PARSER_CLASSES": ["peerloans.api.parsers.BoundedJSONParser"],

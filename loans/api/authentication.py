@@ -21,11 +21,9 @@ from knox.crypto import hash_token
 from knox.models import AuthToken
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
-from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 
-from loans.domain.errors import ScopeMissing
-from loans.domain.scopes import ALL, Scope
+from loans.domain.scopes import ALL
 from loans.models import Investor, User
 from loans.models.token_generation import generation_of, is_named, token_prefix
 from peerloans.database.prepared import Prepared
@@ -180,32 +178,3 @@ def _read(digest: str, text: str) -> Token:
         remembered.clear()
     remembered[digest] = monotonic() + min(row.seconds_left, REMEMBERED_SECONDS), row
     return row
-
-
-def scope_of(view: Any, method: str | None) -> Scope:
-    """Return the scope that a request needs: that of the view, else `read` to read and `reserve` for the rest."""
-    scope: Scope = getattr(view, "scope", Scope.READ if method in SAFE_METHODS else Scope.RESERVE)
-    return scope
-
-
-class IsInvestor(IsAuthenticated):
-    """Let investors in whose token has the scope that the request needs. Staff are not investors.
-
-    Raises: ScopeMissing.
-    """
-
-    message = "Only investors may do this."
-
-    def has_permission(self, request: Request, view: Any) -> bool:
-        if not super().has_permission(request, view) or not hasattr(request.user, "investor"):
-            return False
-        needed = scope_of(view, request.method)
-        token: Any = request.auth
-        if needed not in token.scopes:
-            raise ScopeMissing(f"This token lacks the scope {needed}.", needed_scope=needed, scopes=sorted(token.scopes))
-        return True
-
-
-def investor_of(request: Request) -> Investor:
-    """Return the request's investor, in a view that only IsInvestor lets into."""
-    return request.user.investor  # type: ignore[union-attr]

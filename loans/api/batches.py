@@ -7,9 +7,9 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from loans.api.authentication import investor_of
 from loans.api.dry_run import undone
 from loans.api.idempotency import idempotent
+from loans.api.permissions import investor_of
 from loans.api.serializers import BatchCreateSerializer, BatchSerializer, ReservationSerializer
 from loans.models import Reservation
 from loans.services.batches import Order, reserve_many

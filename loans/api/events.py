@@ -9,7 +9,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from loans.api.authentication import investor_of
+from loans.api.permissions import investor_of
 from loans.api.schema import MessageData
 from loans.models import Transition
 from loans.notifications.feed import START, Position, position_after, read_feed

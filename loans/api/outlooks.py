@@ -7,7 +7,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from loans.api.authentication import investor_of
+from loans.api.permissions import investor_of
 from loans.api.serializers import MoneyField
 from loans.domain.overbooking import LapseShare
 from loans.domain.settlement_rules import RULES

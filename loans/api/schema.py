@@ -17,7 +17,7 @@ from rest_framework import serializers
 from rest_framework.permissions import IsAuthenticated
 
 from loans.api import examples
-from loans.api.authentication import IsInvestor, scope_of
+from loans.api.permissions import IsInvestor, scope_of
 from loans.api.serializers import MoneyField, ProblemSerializer
 from loans.domain.scopes import Scope
 from loans.notifications.endpoints import TEST_TYPE

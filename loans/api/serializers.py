@@ -2,7 +2,8 @@
 
 Requests are checked field by field. The fields of answers are declared for the schema only: `to_representation` builds each
 answer as a plain dictionary, since a long list would spend most of its time in the fields' own methods.
-tests/loans/api/test_bodies.py holds the declared fields and the dictionaries together.
+tests/loans/api/test_bodies.py holds the declared fields and the dictionaries together. An amount becomes a string, and an instant
+one that ends in Z, in peerloans/api/renderers.py.
 """
 
 import re

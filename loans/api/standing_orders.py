@@ -11,9 +11,9 @@ from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from loans.api.authentication import investor_of
 from loans.api.filters import StandingOrderFilter, StrictFilterBackend
 from loans.api.idempotency import idempotent
+from loans.api.permissions import investor_of
 from loans.api.serializers import AmountField, EmptySerializer, MoneyField
 from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LTV, MAX_TERM_MONTHS
 from loans.domain.scopes import Scope

@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from loans.api.authentication import investor_of
+from loans.api.permissions import investor_of
 from loans.api.serializers import (
     EmptySerializer,
     NamedTokenCreateSerializer,

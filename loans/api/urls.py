@@ -3,13 +3,15 @@
 from django.urls import path, register_converter
 from django.urls.converters import UUIDConverter
 
+from loans.api import loans, log_in, reservations, tokens
 from loans.api import standing_orders as orders
-from loans.api import tokens, views
 from loans.api import webhook_endpoints as hooks
 from loans.api.allotments import AllotmentDetail
+from loans.api.bank_events import BankEventCreate
 from loans.api.batches import BatchCreate
 from loans.api.events import EventList
 from loans.api.outlooks import OutlookDetail
+from loans.api.portfolio import PortfolioDetail
 from loans.api.waiting_list import WaitingListJoin, WaitingListLeave, WaitingListMine
 
 
@@ -24,9 +26,9 @@ register_converter(AnyCaseUUID, "any-uuid")
 app_name = "api"
 urlpatterns = [
     # What is called most comes first, since a route is compared with all those above it.
-    path("loans/<slug:reference>/reservations/", views.ReservationCreate.as_view(), name="reservation-create"),
-    path("auth/token/", views.TokenCreate.as_view(), name="token-create"),
-    path("auth/logout/", views.TokenRevoke.as_view(), name="token-revoke"),
+    path("loans/<slug:reference>/reservations/", reservations.ReservationCreate.as_view(), name="reservation-create"),
+    path("auth/token/", log_in.TokenCreate.as_view(), name="token-create"),
+    path("auth/logout/", log_in.TokenRevoke.as_view(), name="token-revoke"),
     path("tokens/", tokens.NamedTokens.as_view(), name="named-token-list"),
     path("tokens/<any-uuid:token_id>/revoke/", tokens.NamedTokenRevoke.as_view(), name="named-token-revoke"),
     path("webhook-endpoints/", hooks.WebhookEndpoints.as_view(), name="webhook-endpoint-list"),
@@ -40,17 +42,17 @@ urlpatterns = [
         hooks.DeliverySendAgain.as_view(),
         name="delivery-send-again",
     ),
-    path("loans/", views.LoanList.as_view(), name="loan-list"),
-    path("loans/<slug:reference>/", views.LoanDetail.as_view(), name="loan-detail"),
+    path("loans/", loans.LoanList.as_view(), name="loan-list"),
+    path("loans/<slug:reference>/", loans.LoanDetail.as_view(), name="loan-detail"),
     path("loans/<slug:reference>/allotment/", AllotmentDetail.as_view(), name="allotment-detail"),
     path("loans/<slug:reference>/waiting-list/", WaitingListJoin.as_view(), name="waiting-list-join"),
-    path("reservations/", views.ReservationList.as_view(), name="reservation-list"),
+    path("reservations/", reservations.ReservationList.as_view(), name="reservation-list"),
     path("reservations/batch/", BatchCreate.as_view(), name="batch-create"),
-    path("reservations/<any-uuid:reservation_id>/", views.ReservationDetail.as_view(), name="reservation-detail"),
-    path("reservations/<any-uuid:reservation_id>/history/", views.ReservationHistory.as_view(), name="reservation-history"),
+    path("reservations/<any-uuid:reservation_id>/", reservations.ReservationDetail.as_view(), name="reservation-detail"),
+    path("reservations/<any-uuid:reservation_id>/history/", reservations.ReservationHistory.as_view(), name="reservation-history"),
     path("reservations/<any-uuid:reservation_id>/outlook/", OutlookDetail.as_view(), name="outlook-detail"),
-    path("reservations/<any-uuid:reservation_id>/transfer/", views.TransferCreate.as_view(), name="transfer-create"),
-    path("reservations/<any-uuid:reservation_id>/cancel/", views.ReservationCancel.as_view(), name="reservation-cancel"),
+    path("reservations/<any-uuid:reservation_id>/transfer/", reservations.TransferCreate.as_view(), name="transfer-create"),
+    path("reservations/<any-uuid:reservation_id>/cancel/", reservations.ReservationCancel.as_view(), name="reservation-cancel"),
     path("waiting-list/", WaitingListMine.as_view(), name="waiting-list"),
     path("waiting-list/<any-uuid:entry_id>/leave/", WaitingListLeave.as_view(), name="waiting-list-leave"),
     path("standing-orders/", orders.StandingOrders.as_view(), name="standing-order-list"),
@@ -61,6 +63,6 @@ urlpatterns = [
     path("standing-orders/<any-uuid:order_id>/resume/", orders.StandingOrderResume.as_view(), name="standing-order-resume"),
     path("standing-orders/<any-uuid:order_id>/end/", orders.StandingOrderEnd.as_view(), name="standing-order-end"),
     path("events/", EventList.as_view(), name="event-list"),
-    path("portfolio/", views.PortfolioDetail.as_view(), name="portfolio-detail"),
-    path("bank-events/", views.BankEventCreate.as_view(), name="bank-event-create"),
+    path("portfolio/", PortfolioDetail.as_view(), name="portfolio-detail"),
+    path("bank-events/", BankEventCreate.as_view(), name="bank-event-create"),
 ]

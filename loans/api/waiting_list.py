@@ -9,9 +9,9 @@ from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from loans.api.authentication import investor_of
 from loans.api.filters import StrictFilterBackend, WaitingListFilter
 from loans.api.idempotency import idempotent
+from loans.api.permissions import investor_of
 from loans.api.serializers import EmptySerializer, MoneyField, RequestedAmountSerializer
 from loans.domain.states import WaitingListState
 from loans.models import WaitingListEntry

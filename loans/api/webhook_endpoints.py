@@ -8,8 +8,8 @@ from rest_framework import generics
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from loans.api.authentication import investor_of
 from loans.api.filters import StrictFilterBackend
+from loans.api.permissions import investor_of
 from loans.api.serializers import (
     DeliverySerializer,
     EmptySerializer,

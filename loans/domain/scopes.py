@@ -1,6 +1,6 @@
 """Name the scopes of tokens: what a token lets its holder do.
 
-Which scope a request needs is decided by `scope_of` in loans/api/authentication.py.
+Which scope a request needs is decided by `scope_of` in loans/api/permissions.py.
 """
 
 from enum import StrEnum

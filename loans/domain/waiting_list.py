@@ -1,7 +1,8 @@
 """Decide which entries of a loan's waiting list become reservations, and of how many dollars.
 
 What frees dollars serves the list before anybody else may reserve. The entries come in the order of joining, by their numbers
-(loans/selectors/waiting_list.py). Amounts are dollars with two places.
+(loans/selectors/waiting_list.py). How many dollars are available is decided in loans/domain/limits.py. loans/ledger/unit_of_work.py
+serves the list; it serves standing orders only when a loan opens (loans/domain/standing_orders.py). Amounts are dollars with two places.
 """
 
 from collections.abc import Iterable

@@ -12,7 +12,7 @@ from cbsa.rules import growth_percent
 from loans.domain.states import LoanStatus
 from loans.selectors.loans import market_loans
 from loans.web.loan_cards import loan_cards
-from loans.web.views import LOANS_PER_PAGE
+from loans.web.paging import LOANS_PER_PAGE
 from peerloans.api.caching import public_page
 from peerloans.web import charts
 
@@ -63,6 +63,12 @@ def metro_detail(request: HttpRequest, code: str) -> HttpResponse:
         "more": len(cards) > LOANS_PER_PAGE,
     }
     return render(request, "loans/metro.html", context)
+
+
+def metro_values(answer: lookup.ZipAnswer) -> dict[str, Any]:
+    """Return the template values about a ZIP's metropolitan area; `year` and `people` are of its latest population estimate."""
+    year, people = max(answer.population.items(), default=(None, None))
+    return {"answer": answer, "year": year, "people": people}
 
 
 def _part_rows(parts: Sequence[areas.Part]) -> list[dict[str, Any]]:

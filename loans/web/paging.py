@@ -1,7 +1,13 @@
-"""Read the number of a page from an address."""
+"""Say how many rows the lists on the web pages show, and read the number of a page from an address.
+
+The lists of the API are paged by peerloans/api/pagination.py, those of the back office by peerloans/admin/base.py.
+"""
 
 from django.http import Http404
 
+LOANS_PER_PAGE = 24  # fills rows of two, three and four
+RESERVATIONS_PER_PAGE = 25
+WATCHES_PER_PAGE = 25
 LAST_PAGE_NUMBER = 9999
 
 

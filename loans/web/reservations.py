@@ -27,13 +27,11 @@ from loans.selectors.transfers import current_of
 from loans.services.reservations import cancel_reservation, reserve, start_transfer
 from loans.web.account import READS, account_page
 from loans.web.forms import METHODS, ReserveForm, TransferForm
-from loans.web.paging import page_number
+from loans.web.paging import RESERVATIONS_PER_PAGE, page_number
 from peerloans.api.error_statuses import STATUSES
 from peerloans.database import replica
 from peerloans.database.clock import database_now
 from peerloans.errors import Problem
-
-RESERVATIONS_PER_PAGE = 25
 
 
 @dataclass(frozen=True)

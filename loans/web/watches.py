@@ -12,11 +12,9 @@ from loans.selectors.watches import watches_of
 from loans.services.watches import look_at_loan, stop_watching, watch_loan
 from loans.web.account import READS, account_page, investor_of
 from loans.web.loan_cards import loan_cards
-from loans.web.paging import page_number
+from loans.web.paging import WATCHES_PER_PAGE, page_number
 from peerloans.api.error_statuses import STATUSES
 from peerloans.errors import Problem
-
-WATCHES_PER_PAGE = 25
 
 
 @account_page(*READS)

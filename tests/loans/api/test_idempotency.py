@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from loans.api import views
+from loans.api import reservations
 from loans.models import IdempotencyKey, Loan, Reservation
 from loans.services.retention import delete_old_idempotency_keys
 from peerloans.monitoring import metrics
@@ -155,7 +155,7 @@ def test_a_repeat_shows_the_reservation_as_it_was_created(investor: Caller, path
 
 def test_a_fault_of_ours_is_not_remembered(investor: Caller, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(views, "reserve", lambda **_: 1 / 0)
+        patch.setattr(reservations, "reserve", lambda **_: 1 / 0)
         assert problem(investor.post(path, {"amount": 5000}, key="a"))[0] == 500
     answer = investor.post(path, {"amount": 5000}, key="a")
     assert (answer.status_code, replayed(answer)) == (201, False)

@@ -135,7 +135,7 @@ class Provoking:
         return self.investor.get("portfolio/"), {}
 
     def server_error(self) -> Refused:
-        self.monkeypatch.setattr("loans.api.views.portfolio", lambda _: 1 / 0)
+        self.monkeypatch.setattr("loans.api.portfolio.portfolio", lambda _: 1 / 0)
         answer = self.investor.get("portfolio/")
         return answer, {"id": answer.json()["id"]}
 

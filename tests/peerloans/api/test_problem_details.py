@@ -103,7 +103,7 @@ def test_people_get_a_page(client: Client) -> None:
 
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize(
-    ("path", "broken"), [("/api/v1/loans/", "loans.api.views.LoanList.get_queryset"), ("/ziptocbsa/90266", "cbsa.api.views.zip_answers")]
+    ("path", "broken"), [("/api/v1/loans/", "loans.api.loans.LoanList.get_queryset"), ("/ziptocbsa/90266", "cbsa.api.views.zip_answers")]
 )
 def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, settings: Any, caplog: Any, debug: bool, path: str, broken: str) -> None:
     settings.DEBUG = debug
@@ -131,7 +131,7 @@ def test_a_fault_outside_of_any_view(rf: RequestFactory, caplog: Any) -> None:
 
 
 def test_djangos_signal_of_a_fault_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loans.api.views.LoanList.get_queryset", lambda _: 1 / 0)
+    monkeypatch.setattr("loans.api.loans.LoanList.get_queryset", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Client().get("/api/v1/loans/")
 
@@ -141,7 +141,7 @@ def test_people_get_a_page_for_a_fault_too(rf: RequestFactory) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "broken"), [("/api/v1/loans/", "loans.api.views.LoanList.get_queryset"), ("/ziptocbsa/90266", "cbsa.api.views.zip_answers")]
+    ("path", "broken"), [("/api/v1/loans/", "loans.api.loans.LoanList.get_queryset"), ("/ziptocbsa/90266", "cbsa.api.views.zip_answers")]
 )
 def test_no_database(monkeypatch: pytest.MonkeyPatch, path: str, broken: str) -> None:
     def away(*_: Any) -> None:

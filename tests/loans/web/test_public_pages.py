@@ -19,7 +19,7 @@ from loans import remaining_cache
 from loans.models import Loan, Reservation
 from loans.selectors.offers import LoanOffer
 from loans.services.loans import withdraw_loan
-from loans.web import views
+from loans.web import market
 from loans.web.loan_cards import LoanCard
 from tests import factories
 from tests.factories import STAFF, DraftFactory, LoanFactory
@@ -131,11 +131,11 @@ def test_the_number_of_queries_does_not_grow_with_the_loans(client: Client, djan
 
 
 def test_more_loans_are_on_the_next_page(client: Client) -> None:
-    for number in range(1, views.LOANS_PER_PAGE + 2):
+    for number in range(1, market.LOANS_PER_PAGE + 2):
         open_loan(number)
     first, second = text(client, "/?state=ca"), text(client, "/?state=ca&page=2")
-    assert f"{views.LOANS_PER_PAGE + 1} open loans" in first
-    assert first.count('class="loan"') == views.LOANS_PER_PAGE
+    assert f"{market.LOANS_PER_PAGE + 1} open loans" in first
+    assert first.count('class="loan"') == market.LOANS_PER_PAGE
     assert 'href="/?state=ca&page=2#loans"' in first
     assert second.count('class="loan"') == 1
     assert 'href="/?state=ca&page=1#loans"' in second
@@ -356,7 +356,7 @@ def test_each_order_is_a_link_that_keeps_the_filters(client: Client) -> None:
     for number, rate in ((1, "7"), (2, "9"), (3, "8")):
         open_loan(number, annual_rate=Decimal(rate), state="CA" if number < 3 else "TX")
     page = text(client, "/?state=CA&search=flats+%26+more&page=1")
-    assert [name.lower() for name in chips(page)] == [name for _, name in views.ORDERINGS]
+    assert [name.lower() for name in chips(page)] == [name for _, name in market.ORDERINGS]
     assert chips(page)["Closing soonest"] == ("/?state=CA&search=flats+%26+more#loans", True)
     assert chips(page)["Highest rate"] == ("/?state=CA&search=flats+%26+more&ordering=-annual_rate#loans", False)
     by_rate = text(client, "/?state=CA&ordering=-annual_rate")
