@@ -13,7 +13,6 @@ from loans.models import Delivery, WebhookEndpoint
 from loans.models.notification import DeliveryStatus
 from loans.notifications import webhooks
 from loans.notifications.deliveries import retry_given_up
-from loans.selectors.investor_overview import messages_to
 from peerloans import safe_http
 from peerloans.admin.base import NoDeleteAdmin, ReadOnlyAdmin
 
@@ -90,23 +89,21 @@ class DeliveryAdmin(ReadOnlyAdmin):
         "last_error",
     ]
     list_select_related = [
+        "investor__user",
         "transition",
         "reservation__loan",
-        "reservation__investor__user",
         "waiting_entry__loan",
-        "waiting_entry__investor__user",
         "watch_notice__watch__loan",
-        "watch_notice__watch__investor__user",
         "endpoint",
     ]
-    list_filter = [investor_filter(messages_to), FailingFilter, "status"]
-    search_fields = ["reservation__loan__reference__istartswith", "reservation__investor__name", "endpoint__url"]
+    list_filter = [investor_filter(lambda pk: Q(investor=pk)), FailingFilter, "status"]
+    search_fields = ["reservation__loan__reference__istartswith", "investor__name", "endpoint__url"]
     ordering = ["-id"]
     actions = ["send_again"]
 
     @admin.display(description="to")
     def recipient(self, delivery: Delivery) -> str:
-        return str(delivery.endpoint or delivery.subject.investor.user.email)
+        return str(delivery.endpoint or delivery.investor.user.email)
 
     @admin.action(description="Send again the deliveries that were given up", permissions=["resend"])
     def send_again(self, request: HttpRequest, deliveries: QuerySet[Delivery]) -> None:

@@ -1,5 +1,6 @@
 """Show amounts and states in the columns of a list, and related rows in tables below a page's form."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
@@ -25,7 +26,8 @@ from loans.models import (
     WaitingListEntry,
     WebhookEndpoint,
 )
-from loans.selectors.investor_overview import investor_messages, newest_transfer_ids
+from loans.models.notification import DeliveryStatus
+from loans.selectors.transfers import newest_transfer_ids
 from peerloans.admin.base import DEADLINES
 from peerloans.web.wording_filters import deadline, instant, unbroken
 from peerloans.wording import dollars_text
@@ -158,11 +160,14 @@ def standing_orders_of(investor: Investor) -> Table:
 
 
 def messages_of(investor: Investor) -> Table:
-    messages = investor_messages(investor.pk, ROWS_SHOWN + 1)
-    rows = Delivery.objects.filter(pk__in=messages.newest).select_related("transition", "watch_notice__watch__loan", "endpoint")
+    messages = Delivery.objects.filter(investor=investor)
+    rows = messages.select_related("transition", "watch_notice__watch__loan", "endpoint")
     columns = ("announced", "endpoint", "status", "attempts", "created_at", "ended_at", "last_error")
-    given_up = "none could not be delivered" if not messages.given_up else f"{messages.given_up:,} could not be delivered"
-    title = f"Messages: {messages.sent:,} sent, {messages.waiting:,} on the way, {given_up}. Newest first; without an endpoint, e-mails"
+    count = Counter(dict(messages.order_by().values_list("status").annotate(Count("pk"))))
+    title = (
+        f"Messages: {count[DeliveryStatus.SENT]:,} sent, {count[DeliveryStatus.WAITING]:,} on the way, "
+        f"{count[DeliveryStatus.GIVEN_UP]:,} could not be delivered. Newest first; without an endpoint, e-mails"
+    )
     return _table_of_investor(title, rows.order_by("-id"), columns, investor)
 
 

@@ -1392,6 +1392,7 @@ class Migration(migrations.Migration):
                 ),
                 ("ended_at", models.DateTimeField(help_text="When it was sent or given up.", null=True)),
                 ("last_error", models.CharField(blank=True, max_length=500)),
+                ("investor", models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, to="loans.investor")),
                 (
                     "reservation",
                     models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to="loans.reservation"),
@@ -1736,7 +1737,9 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="transfer",
-            index=models.Index(condition=models.Q(("status", "due")), fields=["created_at", "id"], name="transfer_due"),
+            index=models.Index(
+                condition=models.Q(("status__in", ["due", "sent"])), fields=["created_at", "id"], name="transfer_refund_open"
+            ),
         ),
         migrations.AddConstraint(
             model_name="transfer",
@@ -1875,6 +1878,14 @@ class Migration(migrations.Migration):
                 condition=models.Q(("status", "waiting")),
                 name="delivery_due",
             ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(fields=["investor", "-id"], include=("status",), name="delivery_of_investor"),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(condition=models.Q(("status", "waiting")), fields=["investor"], name="delivery_waiting_of_investor"),
         ),
         migrations.AddIndex(
             model_name="delivery",

@@ -69,6 +69,7 @@ class Delivery(models.Model):
     EMAIL = 0  # the target of deliveries without an endpoint
 
     id = models.BigAutoField(primary_key=True)
+    investor = models.ForeignKey(Investor, models.PROTECT, db_index=False)
     transition = models.ForeignKey(Transition, models.PROTECT, null=True, db_index=False)
     reservation = models.ForeignKey(Reservation, models.PROTECT, null=True, db_index=False)
     waiting_entry = models.ForeignKey(WaitingListEntry, models.PROTECT, null=True, db_index=False)
@@ -105,7 +106,9 @@ class Delivery(models.Model):
             ),
         ]
         indexes = [
+            models.Index(fields=["investor", "-id"], include=["status"], name="delivery_of_investor"),
             models.Index(Coalesce("endpoint", 0), "next_attempt_at", condition=Q(status=DeliveryStatus.WAITING), name="delivery_due"),
+            models.Index(fields=["investor"], condition=Q(status=DeliveryStatus.WAITING), name="delivery_waiting_of_investor"),
             models.Index(fields=["reservation", "id"], condition=Q(status=DeliveryStatus.WAITING), name="delivery_waiting"),
             models.Index(
                 fields=["waiting_entry", "id"],

@@ -40,7 +40,9 @@ class Transfer(models.Model):
         ordering = ["created_at", "id"]
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="transfer_newest"),
-            models.Index(fields=["created_at", "id"], name="transfer_due", condition=Q(status=TransferStatus.DUE)),
+            models.Index(
+                fields=["created_at", "id"], name="transfer_refund_open", condition=Q(status__in=[TransferStatus.DUE, TransferStatus.SENT])
+            ),
         ]
         permissions = [
             ("record_transfer", "Can record a transfer or cleared money by hand"),

@@ -140,9 +140,8 @@ def take_due(now: datetime | None = None, *, running: Iterable[Delivery] = ()) -
     with connection.cursor() as cursor:
         cursor.execute(_TAKE_DUE, values)
         ids = [row[0] for row in cursor.fetchall()]
-    subjects = ("reservation__loan", "reservation__investor__user", "waiting_entry__loan", "waiting_entry__investor__user")
-    watched = ("watch_notice__watch__loan", "watch_notice__watch__investor__user")
-    related = ("transition__transfer", *subjects, *watched, "endpoint")
+    subjects = ("reservation__loan", "waiting_entry__loan", "watch_notice__watch__loan")
+    related = ("investor__user", "transition__transfer", *subjects, "endpoint")
     inbound = Transfer.objects.filter(direction=Direction.INBOUND)
     taken = Delivery.objects.filter(pk__in=ids).select_related(*related)
     return list(taken.prefetch_related(Prefetch("reservation__transfers", inbound)))

@@ -17,7 +17,7 @@ def send(delivery: Delivery) -> None:
     Every attempt carries the same Message-ID, so that a mailbox can recognize a repeat.
     """
     message, subject = message_of(delivery.announced), delivery.subject
-    loan, investor = subject.loan, subject.investor
+    loan, investor = subject.loan, delivery.investor
     context = message_data(delivery.announced, subject) | {"why": message.why, "investor": investor.name, "title": loan.title}
     sender_domain = settings.DEFAULT_FROM_EMAIL.rpartition("@")[2].strip(">")
     EmailMessage(

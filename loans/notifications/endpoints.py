@@ -100,7 +100,7 @@ def endpoint_of(investor_id: int, endpoint_id: int, *, lock: bool = False) -> We
 
 def deliveries_to(endpoint: WebhookEndpoint) -> QuerySet[Delivery]:
     """Return the deliveries to the endpoint, newest first."""
-    return Delivery.objects.filter(endpoint=endpoint).select_related("transition").order_by("-id")
+    return Delivery.objects.filter(investor=endpoint.investor_id, endpoint=endpoint).select_related("transition").order_by("-id")
 
 
 def send_again(*, investor_id: int, endpoint_id: int, delivery_id: int, now: datetime | None = None) -> Delivery:

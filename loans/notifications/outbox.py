@@ -103,22 +103,16 @@ _FAN_OUT = f"""
         FROM announced JOIN loans_webhookendpoint AS endpoint ON endpoint.investor_id = announced.investor_id AND enabled
     ), waiting AS (
         -- How many e-mails already wait for each of these investors.
-        SELECT investor_id, count(*) AS number
-        FROM (
-            SELECT investor_id FROM loans_delivery AS delivery JOIN loans_reservation ON loans_reservation.id = delivery.reservation_id
-            WHERE status = 'waiting' AND endpoint_id IS NULL
-            UNION ALL
-            SELECT investor_id FROM loans_delivery AS delivery JOIN loans_waitinglistentry AS entry ON entry.id = delivery.waiting_entry_id
-            WHERE status = 'waiting' AND endpoint_id IS NULL
-        ) AS of_each
-        WHERE investor_id IN (SELECT investor_id FROM announced)
+        SELECT investor_id, count(*) AS number FROM loans_delivery
+        WHERE status = 'waiting' AND endpoint_id IS NULL AND investor_id IN (SELECT investor_id FROM announced)
         GROUP BY investor_id
     ), deliveries AS (
         -- One delivery for each. E-mails to one investor that are many become due one after the other, so that those to others come
         -- in between; the rest is due at once. A delivery that exists already stays as it is.
         INSERT INTO loans_delivery
-            (transition_id, reservation_id, waiting_entry_id, endpoint_id, status, attempts, created_at, next_attempt_at, last_error)
-        SELECT id, reservation_id, waiting_entry_id, endpoint_id, 'waiting', 0, at,
+            (investor_id, transition_id, reservation_id, waiting_entry_id, endpoint_id, status, attempts, created_at, next_attempt_at,
+            last_error)
+        SELECT investor_id, id, reservation_id, waiting_entry_id, endpoint_id, 'waiting', 0, at,
             at + %(spacing)s::interval * CASE WHEN endpoint_id IS NULL THEN greatest(0, before - %(at_once)s) ELSE 0 END, ''
         FROM (
             SELECT targets.*, COALESCE(waiting.number, 0) - 1

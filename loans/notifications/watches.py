@@ -31,7 +31,7 @@ _NOTIFY = f"""
         ORDER BY news_at, id LIMIT %(batch)s
     ), due AS (
         -- Those that no other run takes at this moment, or took just before.
-        SELECT watch.id, gen_random_uuid() AS notice_id, available,
+        SELECT watch.id, investor_id, gen_random_uuid() AS notice_id, available,
             CASE WHEN opens_at > known_at THEN 'opened' ELSE 'available' END AS event
         FROM candidates JOIN loans_watch AS watch USING (id) WHERE {_IS_DUE}
         ORDER BY watch.id FOR UPDATE OF watch SKIP LOCKED
@@ -40,8 +40,8 @@ _NOTIFY = f"""
     ), notices AS (
         INSERT INTO loans_watchnotice (id, watch_id, event, available, at) SELECT notice_id, id, event, available, %(at)s FROM due
     ), deliveries AS (
-        INSERT INTO loans_delivery (watch_notice_id, status, attempts, created_at, next_attempt_at, last_error)
-        SELECT notice_id, 'waiting', 0, %(at)s, %(at)s, '' FROM due ORDER BY id
+        INSERT INTO loans_delivery (investor_id, watch_notice_id, status, attempts, created_at, next_attempt_at, last_error)
+        SELECT investor_id, notice_id, 'waiting', 0, %(at)s, %(at)s, '' FROM due ORDER BY id
     )
     SELECT count(*) FROM due
 """

@@ -13,7 +13,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import F, Q, Sum
 
 from loans.domain.reservation_money import ZERO_DOLLARS
-from loans.domain.states import Direction, ReservationState, TransferStatus
+from loans.domain.states import ReservationState, TransferStatus
 from loans.models import Reservation, Transfer
 
 HELD = (ReservationState.RESERVED, ReservationState.PENDING, ReservationState.SETTLED)
@@ -43,7 +43,7 @@ class InvestorMoney:
 def investor_money(investor_id: int) -> InvestorMoney:
     """Return what of the investor's money waits, and what goes back."""
     waits = Sum(F("received") - F("lost") - F("refunded") - F("settled_amount"), default=ZERO_DOLLARS)
-    refunds = Transfer.objects.filter(reservation__investor=investor_id, direction=Direction.REFUND)
+    refunds = Transfer.objects.filter(reservation__investor=investor_id, status__in=[TransferStatus.DUE, TransferStatus.SENT])
     left = F("amount") - F("moved")
     going_back = refunds.aggregate(
         due=Sum(left, filter=Q(status=TransferStatus.DUE), default=ZERO_DOLLARS),

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from loans.domain.states import Direction, TransferStatus
 from loans.models import Reservation, Transfer
@@ -34,6 +34,25 @@ _TRANSFERS_OF = Prepared(
     FROM loans_transfer WHERE reservation_id = ANY(%b)
     """
 )
+
+
+# In one statement with its LIMIT, PostgreSQL may walk the newest transfers of all investors instead, and read most of them for an
+# investor whose many reservations are old. OFFSET 0 keeps it from that.
+_NEWEST = """
+    SELECT id FROM (
+        SELECT transfer.id, transfer.created_at
+        FROM loans_reservation JOIN loans_transfer AS transfer ON reservation_id = loans_reservation.id
+        WHERE investor_id = %(investor_id)s OFFSET 0
+    ) AS own
+    ORDER BY created_at DESC, id DESC LIMIT %(most)s
+"""
+
+
+def newest_transfer_ids(investor_id: int, most: int) -> list[UUID]:
+    """Return the ids of the investor's newest transfers and refunds, at most `most`."""
+    with connection.cursor() as cursor:
+        cursor.execute(_NEWEST, {"investor_id": investor_id, "most": most})
+        return [row[0] for row in cursor.fetchall()]
 
 
 def transfers_of(reservation_ids: Collection[UUID], using: str = DEFAULT_DB_ALIAS) -> dict[UUID, list[TransferRow]]:

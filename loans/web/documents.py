@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.forms import PasswordChangeForm
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.debug import sensitive_post_parameters
@@ -40,9 +40,8 @@ def money(request: HttpRequest, investor: Investor) -> HttpResponse:
 @account_page(*READS)
 def message_list(request: HttpRequest, investor: Investor) -> HttpResponse:
     """List the e-mails to the investor, newest first."""
-    theirs = Q(reservation__investor=investor) | Q(waiting_entry__investor=investor) | Q(watch_notice__watch__investor=investor)
     related = ("transition", "reservation__loan", "waiting_entry__loan", "watch_notice__watch__loan")
-    deliveries = Delivery.objects.filter(theirs, endpoint=None).select_related(*related)
+    deliveries = Delivery.objects.filter(investor=investor, endpoint=None).select_related(*related)
     newest = deliveries.order_by("-id")[:NEWEST_SHOWN]
     subjects = [(delivery, _subject_of(delivery)) for delivery in newest]
     context = {"section": "messages", "subjects": subjects, "newest_shown": NEWEST_SHOWN, "email": investor.user.email}

@@ -2,7 +2,7 @@
 
 The pages are the start page, each list as it stands and with each choice of its filters, searches, the newest row of each list, the rows
 with the most that belongs to them, and what each staff action asks or shows before it is confirmed. The script prints the milliseconds
-and the queries of each page, the slowest first, and each slow query with its plan.
+and the queries of each page as it is timed, then all of them, the slowest first, and each slow query with its plan.
 
 The databases are made anew and dropped at the end. `--keep` leaves them for another run, which takes them as they are; `--only` times the
 pages whose names contain this text.
@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -90,7 +91,8 @@ def time_pages(url: str, only: str) -> dict[str, Timing]:
         timings[name] = _time(client, Page(name, "/admin/"), at_once=True)
     for page in [*_pages(boss)]:
         if only in page.name:
-            timings[page.name] = _time(client, page)
+            timings[page.name] = timing = _time(client, page)
+            print(f"{timing.milliseconds:6.0f} ms {timing.queries:4} queries  {page.name}", file=sys.stderr, flush=True)  # noqa: T201
     return timings
 
 

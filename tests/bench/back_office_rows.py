@@ -67,9 +67,11 @@ INSERT INTO loans_transition (at, loan_id, reservation_id, transfer_id, event, f
             WHERE kind BETWEEN 4 AND 29
     ) AS happened WHERE event_at <= now() ORDER BY event_at;
 
-INSERT INTO loans_delivery (transition_id, reservation_id, status, attempts, created_at, next_attempt_at, ended_at, last_error)
-    SELECT id, reservation_id, CASE WHEN id % 5000 = 0 THEN 'waiting' ELSE 'sent' END, 1, at, CASE WHEN id % 5000 = 0 THEN now() END,
-        CASE WHEN id % 5000 > 0 THEN at END, '' FROM loans_transition WHERE event = 'reserved';
+INSERT INTO loans_delivery (investor_id, transition_id, reservation_id, status, attempts, created_at, next_attempt_at, ended_at,
+        last_error)
+    SELECT investor_id, transition.id, reservation_id, CASE WHEN transition.id % 5000 = 0 THEN 'waiting' ELSE 'sent' END, 1, at,
+        CASE WHEN transition.id % 5000 = 0 THEN now() END, CASE WHEN transition.id % 5000 > 0 THEN at END, ''
+    FROM loans_transition AS transition JOIN loans_reservation ON loans_reservation.id = reservation_id WHERE event = 'reserved';
 INSERT INTO loans_bankevent (id, type, source, reference, amount, occurred_at, recorded_at, outcome, transfer_id, number)
     SELECT 'evt-' || reference, 'transfer.cleared', 'notice', reference, amount, created_at, created_at, 'funded', id, 1
     FROM loans_transfer WHERE direction = 'inbound' AND status = 'cleared';
@@ -100,8 +102,9 @@ INSERT INTO loans_webhookendpoint (investor_id, url, secret, enabled)
 INSERT INTO loans_watch (loan_id, investor_id, since, known_at)
     SELECT 10 * (1 + n % ({LOANS} / 10)), 2 + n / ({LOANS} / 10), now(), now() FROM generate_series(0, 20000) n;
 INSERT INTO loans_watchnotice (id, watch_id, event, available, at) SELECT gen_random_uuid(), id, 'available', 1000, now() FROM loans_watch;
-INSERT INTO loans_delivery (watch_notice_id, status, attempts, created_at, ended_at, last_error)
-    SELECT id, 'sent', 1, at, at, '' FROM loans_watchnotice;
+INSERT INTO loans_delivery (investor_id, watch_notice_id, status, attempts, created_at, ended_at, last_error)
+    SELECT investor_id, notice.id, 'sent', 1, at, at, ''
+    FROM loans_watchnotice AS notice JOIN loans_watch AS watch ON watch.id = watch_id;
 INSERT INTO loans_paymentfile (created_at, refund_count, total, content)
     SELECT now() - n * interval '1 day', 100, 300000, repeat('refund,', 1000) FROM generate_series(1, 300) n;
 INSERT INTO loans_statementimport (file_name, sha256, format, state, progress, progress_at, attempts, detail, requested_by, requested_at,

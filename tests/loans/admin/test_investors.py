@@ -12,7 +12,7 @@ from django.utils import timezone
 from loans.admin import tables
 from loans.models import Delivery, Investor, Loan, Transfer, User, WebhookEndpoint
 from loans.notifications import outbox
-from loans.selectors.investor_overview import newest_transfer_ids
+from loans.selectors.transfers import newest_transfer_ids
 from loans.services.named_tokens import create_named_token
 from loans.services.staff_overrides import cancel_by_staff
 from peerloans.web.wording_filters import deadline
@@ -107,7 +107,7 @@ def test_messages_are_counted_by_their_outcome_and_those_about_waiting_lists_too
     waiting(loan, 1_000, now=timezone.now(), investor=kim)
     outbox.fan_out_all()
     messages = table(superuser, kim, "Messages")
-    assert messages.title.startswith("Messages: 0 sent, 1 on the way, none could not be delivered.")
+    assert messages.title.startswith("Messages: 0 sent, 1 on the way, 0 could not be delivered.")
     Delivery.objects.filter(waiting_entry__investor=kim).update(status="given_up", next_attempt_at=None, ended_at=timezone.now())
     assert table(superuser, kim, "Messages").title.startswith("Messages: 0 sent, 0 on the way, 1 could not be delivered.")
 
@@ -132,7 +132,7 @@ def test_the_link_to_a_whole_list_leads_to_exactly_the_investors_rows(
 
 def investor_ids_of(rows: Any) -> Iterator[int]:
     for row in rows:
-        owner = row.subject if isinstance(row, Delivery) else row.reservation if isinstance(row, Transfer) else row
+        owner = row.reservation if isinstance(row, Transfer) else row
         yield owner.investor_id
 
 

@@ -45,7 +45,13 @@ def given_up() -> Delivery:
     reservation = reserved(LoanFactory())
     transition = reservation.transitions.get()
     return Delivery.objects.create(
-        transition=transition, reservation=reservation, status=DeliveryStatus.GIVEN_UP, created_at=NOON, ended_at=NOON, attempts=19
+        investor=reservation.investor,
+        transition=transition,
+        reservation=reservation,
+        status=DeliveryStatus.GIVEN_UP,
+        created_at=NOON,
+        ended_at=NOON,
+        attempts=19,
     )
 
 

@@ -308,7 +308,9 @@ def test_messages_are_the_investors_own_with_their_outcome(signed_in: Client, in
     now = timezone.now()
     for reservation in (factories.reserved(loan, "5000", investor=investor, now=now), factories.reserved(loan, "3000", now=now)):
         transition = Transition.objects.get(reservation=reservation)
-        Delivery.objects.create(transition=transition, reservation=reservation, created_at=now, status="sent", ended_at=now)
+        Delivery.objects.create(
+            investor=reservation.investor, transition=transition, reservation=reservation, created_at=now, status="sent", ended_at=now
+        )
     page = text(signed_in.get("/account/messages/"))
     assert page.count("You reserved part of loan PL-0001") == 1
     assert "sent " in page
