@@ -7,6 +7,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten
 from django.core.exceptions import PermissionDenied
+from django.db.models import prefetch_related_objects
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -208,6 +209,8 @@ class LoanAdmin(SearchAsPrinted, RelatedTablesAdmin, StaffActionsAdmin):
     def chart_context(self, obj: Loan) -> dict[str, Any]:
         offer = loan_offer(obj.reference)
         queue = loan_queue(offer)
+        shown = queue[:ROWS_SHOWN]
+        prefetch_related_objects([entry.reservation for entry in shown], "investor")
         outlooks = queue_outlooks(offer, ROWS_SHOWN) if queue else {}
         (overbooking,) = overbooking_evidence([offer]) if offer.loan.status not in ENDED_LOAN_STATUSES else (None,)
         not_opened = offer.loan.status in {LoanStatus.DRAFT, LoanStatus.UPCOMING}
@@ -223,7 +226,7 @@ class LoanAdmin(SearchAsPrinted, RelatedTablesAdmin, StaffActionsAdmin):
             "overbooking": overbooking,
             "overbooking_chart": overbooking_chart(overbooking) if overbooking else "",
             "overbooking_changes": overbooking_changes(obj),
-            "queue": [(entry, outlooks.get(entry.reservation.number)) for entry in queue[:ROWS_SHOWN]],
+            "queue": [(entry, outlooks.get(entry.reservation.number)) for entry in shown],
             "queue_length": len(queue),
             "queue_more_url": list_url("reservation", obj.reference) if len(queue) > ROWS_SHOWN else None,
         }

@@ -163,12 +163,13 @@ class FilledLoan:
         cents = int(self._remaining * 100)
         room_cents = max(0, int((limits.limit(self._remaining, rate) - self._claimed) * 100))
         count, rest_cents = divmod(room_cents, self._typical_cents)
+        fewest, weights = binomial(count, self._probability)
         chance_over = unfilled_cents = 0.0
         for more_cents, share in ((0, 1 - self._probability), (rest_cents, self._probability)) if rest_cents else ((0, 1.0),):
-            for paid_count, weight in binomial(count, self._probability):
-                left_cents = cents - paid_count * self._typical_cents - more_cents
-                chance_over += weight * share * self._paid.chance_above(left_cents)
-                unfilled_cents += weight * share * self._paid.expected_below(left_cents)
+            most_left_cents = cents - more_cents - fewest * self._typical_cents
+            over, unfilled = self._paid.averages(most_left_cents, self._typical_cents, weights)
+            chance_over += share * over
+            unfilled_cents += share * unfilled
         paid_cents = self._paid.mean + room_cents * self._probability
         return _in_dollars(min(1.0, chance_over), unfilled_cents, paid_cents, cents, self._paid.error)
 

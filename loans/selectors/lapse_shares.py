@@ -3,6 +3,7 @@
 Both are read for all loans at once and remembered for a while, since they change slowly and a million reservations take time to read.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -12,7 +13,7 @@ from django.core.cache import cache
 from django.db import connection
 
 from loans.domain.overbooking import DAYS_COUNTED, KEPT, LAPSED, LapseCount, LapseShare, LoanLapses
-from loans.domain.states import LIVE, ReservationEvent, ReservationState
+from loans.domain.states import ReservationEvent, ReservationState
 from peerloans.database.clock import database_now
 
 REMEMBERED_SECONDS = 600
@@ -66,19 +67,19 @@ def lapse_shares(loan_ids: Iterable[int], now: datetime | None) -> dict[int, Loa
     `now` is None for the present. The counts may be up to ten minutes old.
     """
     at = database_now(now)
-    counts = _remembered("lapse-counts", at, lambda: _lapse_counts(at))
-    of_all = {state: LapseCount(0, 0) for state in LIVE}
+    wanted = set(loan_ids)
     own: dict[tuple[int, str], LapseCount] = {}
-    for loan_id, state, lapsed, kept in counts:
-        own[loan_id, state] = LapseCount(lapsed, kept)
-        of_all[state] = LapseCount(of_all[state].lapsed + lapsed, of_all[state].kept + kept)
+    lapsed_of_all, kept_of_all = Counter[str](), Counter[str]()
+    for loan_id, state, lapsed, kept in _remembered("lapse-counts", at, lambda: _lapse_counts(at)):
+        lapsed_of_all[state] += lapsed
+        kept_of_all[state] += kept
+        if loan_id in wanted:
+            own[loan_id, state] = LapseCount(lapsed, kept)
 
     def share(loan_id: int, state: ReservationState) -> LapseShare:
-        return LapseShare(own.get((loan_id, state), LapseCount(0, 0)), of_all[state])
+        return LapseShare(own.get((loan_id, state), LapseCount(0, 0)), LapseCount(lapsed_of_all[state], kept_of_all[state]))
 
-    return {
-        loan_id: LoanLapses(share(loan_id, ReservationState.RESERVED), share(loan_id, ReservationState.PENDING)) for loan_id in loan_ids
-    }
+    return {loan_id: LoanLapses(share(loan_id, ReservationState.RESERVED), share(loan_id, ReservationState.PENDING)) for loan_id in wanted}
 
 
 def typical_amount(minimum: Decimal, now: datetime | None) -> Decimal:

@@ -72,8 +72,9 @@ def allocations_due(loan: Loan, queue: Sequence[Reservation], at: datetime) -> l
 
 def loan_queue(offer: LoanOffer) -> list[QueueEntry]:
     """Return the loan's queue at the instant of the offer, next first."""
-    live = reservations_in_queue([offer.loan.pk]).exclude(expires_at__lte=offer.at)
-    reservations = list(live.select_related("investor", "loan"))
+    reservations = list(reservations_in_queue([offer.loan.pk]).exclude(expires_at__lte=offer.at))
+    for reservation in reservations:
+        reservation.loan = offer.loan
     amounts: dict[UUID, Decimal] = {}
     if offer.loan.status == LoanStatus.OPEN:
         amounts = {allocation.reservation.pk: allocation.amount for allocation in allocations_due(offer.loan, reservations, offer.at)}

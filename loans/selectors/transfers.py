@@ -36,15 +36,15 @@ _TRANSFERS_OF = Prepared(
 )
 
 
-# In one statement with its LIMIT, PostgreSQL may walk the newest transfers of all investors instead, and read most of them for an
-# investor whose many reservations are old. OFFSET 0 keeps it from that.
+# The transfers of each reservation are read from their index. Left to itself, PostgreSQL reads all transfers for an investor with many
+# reservations, or walks the newest transfers of all investors; OFFSET 0 keeps it from both.
 _NEWEST = """
-    SELECT id FROM (
-        SELECT transfer.id, transfer.created_at
-        FROM loans_reservation JOIN loans_transfer AS transfer ON reservation_id = loans_reservation.id
-        WHERE investor_id = %(investor_id)s OFFSET 0
-    ) AS own
-    ORDER BY created_at DESC, id DESC LIMIT %(most)s
+    SELECT of_reservation.id
+    FROM loans_reservation, LATERAL (
+        SELECT id, created_at FROM loans_transfer WHERE reservation_id = loans_reservation.id OFFSET 0
+    ) AS of_reservation
+    WHERE investor_id = %(investor_id)s
+    ORDER BY of_reservation.created_at DESC, of_reservation.id DESC LIMIT %(most)s
 """
 
 
