@@ -169,7 +169,7 @@ class StaffAction:
         if isinstance(row, ApprovalRequest):
             return row.state == self.event
         if isinstance(row, ReviewItem):
-            return row.resolved_at is None
+            return row.resolved_at is None and not row.asks_for_approval
         return not self.event or self.event in possible_events(self.target.state_table, getattr(row, self.target.state_field))
 
 

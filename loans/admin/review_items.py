@@ -55,6 +55,7 @@ NEXT_ACTS: dict[str, tuple[str, dict[str, list[str]]]] = {
         "Look whether the loan closes late enough to be filled again. Extend its closing if not.",
         {"loan": ["extend", "close_at_settled"]},
     ),
+    "opening_missed": ("Announce the loan for another time, or open it with a later closing.", {"loan": ["announce", "open"]}),
     "refund_bounced": ("Ask the investor for another account, and give it to the bank. The refund is due again.", {}),
     "refund_differs": ("Compare with the bank what it paid out, and to whom.", {}),
     "loss": ("The money was refunded before the bank took it back. Claim it from the investor.", {}),

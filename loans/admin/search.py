@@ -49,8 +49,9 @@ def _loan_written(text: str) -> int | None:
 class SearchAsPrinted(admin.ModelAdmin):
     """A list whose search knows how loans, reservations and transfers are printed.
 
-    `to_loan`, `to_reservation` and `to_transfer` are the lookups that lead there from a row; None where there is no such way. With
-    `to_investor`, all other words are looked for in loans and investors, by indexes alone; without, in `search_fields`.
+    `to_loan` and `to_investor` are the lookups that lead there from a row. `to_reservation` and `to_transfer` are the beginnings of
+    lookups, as "reservation__", and empty where the row is one itself. None means that there is no such way. With `to_investor`, all other
+    words are looked for in loans and investors, by indexes alone; without, in `search_fields`.
     """
 
     to_loan: str | None = None

@@ -43,7 +43,7 @@ class Token(NamedTuple):
     username: str
     is_active: bool
     generation: int
-    scopes: Collection[str] | None  # None in the database, where the token of a log-in has no name: it has all scopes
+    scopes: Collection[str] | None  # None only as it is read: the token of a log-in has no row of a named token. It gets all scopes.
     investor_id: int | None
     investor_name: str | None
     accredited_until: date | None

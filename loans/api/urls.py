@@ -25,7 +25,7 @@ register_converter(AnyCaseUUID, "any-uuid")
 
 app_name = "api"
 urlpatterns = [
-    # What is called most comes first, since a route is compared with all those above it.
+    # This one comes first, since it is called most: a route is compared with all those above it.
     path("loans/<slug:reference>/reservations/", reservations.ReservationCreate.as_view(), name="reservation-create"),
     path("auth/token/", log_in.TokenCreate.as_view(), name="token-create"),
     path("auth/logout/", log_in.TokenRevoke.as_view(), name="token-revoke"),

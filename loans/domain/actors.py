@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from loans.domain.errors import NotPermitted
+
 
 @dataclass(frozen=True)
 class Actor:
@@ -19,3 +21,14 @@ class Actor:
 
 SYSTEM = Actor("system")
 BANK = Actor("bank")
+
+
+def user_of(actor: Actor) -> int:
+    """Return the id of the signed-in user who acts.
+
+    Raises:
+        NotPermitted: the actor is no user.
+    """
+    if actor.user_id is None:
+        raise NotPermitted("Only a member of staff can do this.")
+    return actor.user_id

@@ -23,7 +23,7 @@ def refund_reference(refund_id: UUID) -> str:
 
 
 def _digits(row_id: UUID) -> str:
-    # Random, since transfers have ids of version 4. An id of version 7 begins with the time.
+    # These digits have to be random, so transfers have ids of version 4. Those of version 7 that are made in one millisecond begin alike.
     return row_id.hex[:12].upper()
 
 

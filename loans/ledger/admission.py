@@ -37,13 +37,13 @@ from peerloans.database.prepared import Prepared
 REMAINING = "(amount - settled)"
 LIMIT = "trunc((amount - settled) * (1 + overbooking_rate), 2)"
 MEETS_MINIMUM = f"(%(amount)s >= minimum OR ({REMAINING} < minimum AND %(amount)s = {REMAINING}))"
-FITS = f"(%(amount)s + waiting_dollars <= {REMAINING} AND %(amount)s + waiting_dollars <= {LIMIT} - claimed)"
-# The rules of loans/domain/investor_limits.py in SQL: `fits` says whether the investor may hold the new reservation too. Since
+FITS_LOAN = f"(%(amount)s + waiting_dollars <= {REMAINING} AND %(amount)s + waiting_dollars <= {LIMIT} - claimed)"
+# The rules of loans/domain/investor_limits.py in SQL: `within_limits` says whether the investor may hold the new reservation too. Since
 # `unfunded` is an upper bound (Investor.unfunded_at_most), it may be false without need; the caller then counts anew and tries again.
-# Each range of instants has two ends (peerloans/database/prepared.py says why).
-COUNTED = """
+# `let_go_at < 'infinity'` gives the range two ends, so that PostgreSQL keeps the plan (peerloans/database/prepared.py).
+INVESTOR_USE = """
     SELECT at, version, unfunded_at_most + %(amount)s AS unfunded,
-        unfunded_at_most + %(amount)s <= unfunded_limit AND lapsed + let_go < let_go_limit AS fits
+        unfunded_at_most + %(amount)s <= unfunded_limit AND lapsed + let_go < let_go_limit AS within_limits
     FROM loans_investor, (SELECT COALESCE(%(now)s::timestamptz, statement_timestamp()) AS at) AS present, LATERAL (
         SELECT count(*) AS lapsed FROM loans_reservation
         WHERE investor_id = %(investor_id)s AND expires_at <= at AND expires_at > at - %(let_go_within)s::interval
@@ -56,11 +56,13 @@ COUNTED = """
 LIMIT_ON_LOAN = "GREATEST(minimum, trunc(amount * investor_share, 2))"
 # The investor's unfunded dollars on the loan are no more than those on all loans, and no more than what all investors claim of the loan. So
 # they are added up only where both of these are above the limit.
-FITS_INVESTOR = f"""
-    (SELECT fits FROM counted) AND (LEAST((SELECT unfunded FROM counted), claimed + %(amount)s) <= {LIMIT_ON_LOAN} OR %(amount)s + (
-        SELECT COALESCE(sum(own.amount), 0) FROM loans_reservation AS own
-        WHERE own.investor_id = %(investor_id)s AND own.loan_id = loans_loan.id AND own.expires_at > (SELECT at FROM counted)
-    ) <= {LIMIT_ON_LOAN})
+WITHIN_LIMITS_OF_INVESTOR = f"""
+    (SELECT within_limits FROM investor_use) AND (
+        LEAST((SELECT unfunded FROM investor_use), claimed + %(amount)s) <= {LIMIT_ON_LOAN} OR %(amount)s + (
+            SELECT COALESCE(sum(own.amount), 0) FROM loans_reservation AS own
+            WHERE own.investor_id = %(investor_id)s AND own.loan_id = loans_loan.id AND own.expires_at > (SELECT at FROM investor_use)
+        ) <= {LIMIT_ON_LOAN}
+    )
 """
 
 _ADMIT = Prepared(
@@ -76,19 +78,19 @@ _ADMIT = Prepared(
         -- Delete an answer that no longer counts, so that the new one can be inserted.
         DELETE FROM loans_idempotencykey
         WHERE user_id = %(user_id)s AND key = %(key)s AND created_at <= clock_timestamp() - %(kept_for)s RETURNING id
-    ), counted AS MATERIALIZED ({COUNTED}), admitted AS (
+    ), investor_use AS MATERIALIZED ({INVESTOR_USE}), admitted AS (
         -- Decide, lock the loan and count the reservation. PostgreSQL checks the conditions again on the locked row, if another
         -- transaction has changed it. RETURNING reads the clock when the loan is locked: that is the reservation's instant.
         UPDATE loans_loan
         SET claimed = claimed + %(amount)s, last_number = last_number + 1, version = version + 1
         WHERE reference = %(reference)s AND status = 'open' AND COALESCE(%(now)s::timestamptz, clock_timestamp()) < closes_at
-            AND {MEETS_MINIMUM} AND {FITS} AND {MAY_BUY} AND {FITS_INVESTOR}
+            AND {MEETS_MINIMUM} AND {FITS_LOAN} AND {MAY_BUY} AND {WITHIN_LIMITS_OF_INVESTOR}
             AND (SELECT is_ours FROM key) AND NOT EXISTS (SELECT FROM answered)
         RETURNING id AS loan_id, last_number AS number, COALESCE(%(now)s::timestamptz, clock_timestamp()) AS at
     ), investor AS (
         -- Then lock the investor, and add the dollars; no row, if another transaction has changed the version since it was read.
         UPDATE loans_investor SET unfunded_at_most = unfunded_at_most + %(amount)s, version = loans_investor.version + 1
-        FROM admitted, counted WHERE loans_investor.id = %(investor_id)s AND loans_investor.version = counted.version
+        FROM admitted, investor_use WHERE loans_investor.id = %(investor_id)s AND loans_investor.version = investor_use.version
         RETURNING loans_investor.id
     ), reserved AS (
         -- The reservation, with the next number of the loan's queue. If no row of the investor was changed, this fails (the column is

@@ -18,7 +18,6 @@ from loans.models import Loan, Reservation, Transfer, Transition
 
 _LOAN_COUNTERS = ("waiting_dollars", "waiting_entries", "last_number")
 _LOAN_PROGRESS = ("id", "status", "amount", "opens_at", "closes_at", "settled", "claimed", *_LOAN_COUNTERS, "lottery_secret")
-_LOAN_COLUMNS = (*_LOAN_PROGRESS, *Loan.FACTS)
 _RESERVATION_COLUMNS = (
     "id",
     "state",

@@ -30,7 +30,7 @@ def send_after_commit(task: str, loan_id: int) -> None:
 
 
 @contextmanager
-def going_on_after_failure(loan_id: int, failure: str, now: datetime | None) -> Iterator[None]:
+def skip_loan_on_failure(loan_id: int, failure: str, now: datetime | None) -> Iterator[None]:
     """Let a job go on with other loans where the block fails for this one.
 
     Where the loan is busy, has changed since it was listed, or the database cannot be reached, that is only logged: the next run looks at

@@ -2,12 +2,12 @@
 
 The row of a loan is the lock for the loan, its reservations, their transfers and its history: nothing writes any of them without
 it. The row of an investor is the lock for what counts in the investor's limits: a transaction that adds to what counts also raises the
-version of the row. The line of the standing orders has an advisory lock, which every change of an order holds.
+version of the row. The queue of the standing orders has an advisory lock, which every change of an order holds.
 
-To avoid deadlocks, an Idempotency-Key is locked before any loan, then loans in the order of their ids, then the line, then investors in
-the order of their ids. A batch of reservations (loans/services/batches.py) and the preview of a staff action on several rows lock all their
-loans first, and then investors row by row. Where that is a deadlock with another request, PostgreSQL ends one of the two, which is refused
-as Busy; a waiting list that was to be served is left to its job. A wait for a lock ends after PostgreSQL's `lock_timeout`.
+To avoid deadlocks, an Idempotency-Key is locked before any loan, then loans in the order of their ids, then the standing orders, then
+investors in the order of their ids. A batch of reservations (loans/services/batches.py) and the preview of a staff action on several rows
+lock all their loans first, and then investors row by row. Where that is a deadlock with another request, PostgreSQL ends one of the two,
+which is refused as Busy; a waiting list that was to be served is left to its job. A wait for a lock ends after PostgreSQL's `lock_timeout`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,8 +29,8 @@ KEY_LOCK = "hashtextextended(%(user_id)s::bigint || ' ' || %(key)s, 0)"
 """SQL: the number of the advisory lock of an Idempotency-Key. If two keys have the same number, one request waits for the other."""
 
 
-_LINE_LOCK = 7_264_001
-"""The number of the advisory lock of the line of standing orders. The numbers of other advisory locks are 64-bit hashes."""
+_STANDING_ORDERS_LOCK = 7_264_001
+"""The number of the advisory lock of the queue of standing orders. The numbers of other advisory locks are 64-bit hashes."""
 
 
 class LockedLoans(NamedTuple):
@@ -123,24 +123,36 @@ def lock_loans(
     """
     loans = list(Loan.objects.raw(statement, [value, now]))
     if not loans:
-        raise NotFound(f"There is no {'reservation' if reservation_id else 'loan'} {value}.")
+        named = f"reservation {value}" if reservation_id else f"loan {value}" if reference else "such loan"
+        raise NotFound(f"There is no {named}.")
     return LockedLoans(loans, loans[0].at)  # type: ignore[attr-defined]
 
 
-def lock_line() -> None:
-    """Lock the line of the standing orders until the end of the transaction. Lock the loans before.
+def wait_for_loans(loan_ids: Sequence[int], now: datetime | None) -> None:
+    """Wait until no transaction holds one of these loans that holds it now, without holding them. Call it outside a transaction.
+
+    Raises:
+        NotFound, Busy.
+    """
+    with short_transaction():
+        lock_loans(loan_ids=loan_ids, now=now)
+
+
+def lock_standing_orders() -> None:
+    """Lock the queue of the standing orders until the end of the transaction. Lock the loans before.
 
     Raises:
         OperationalError: the lock does not come in time; `short_transaction` translates it to Busy.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LINE_LOCK])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_STANDING_ORDERS_LOCK])
 
 
 def recount_unfunded(investor_id: int, at: datetime) -> None:
     """Lock the investor until the end of the transaction, and count the unfunded dollars anew. Lock the loans before.
 
-    Each reservation adds its dollars to the stored number (`Investor.unfunded_at_most`), and nothing subtracts them until this counts.
+    Each reservation adds its dollars to the stored number (`Investor.unfunded_at_most`), and nothing subtracts them until this counts. A
+    reservation has a deadline only while it is live and not funded.
 
     Raises:
         OperationalError: the lock does not come in time; `short_transaction` translates it to Busy.
@@ -166,10 +178,11 @@ def lock_investors(investor_ids: Iterable[int]) -> None:
         cursor.execute("SELECT FROM loans_investor WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE", [list(investor_ids)])
 
 
-def add_to_unfunded(dollars: Mapping[int, Decimal]) -> None:
-    """Lock the investors, and add these dollars to their unfunded ones, by investor's id. Lock the loans before.
+def add_to_limits(dollars: Mapping[int, Decimal]) -> None:
+    """Lock the investors, and count more in their limits: these unfunded dollars, by investor's id. Lock the loans before.
 
-    With 0 dollars only the version of the investor's row changes, so that an admission that has read it before is tried again.
+    It is 0 dollars where a reservation was let go. Then only the version of the investor's row changes, so that an admission that has
+    read it before is tried again.
 
     Raises:
         OperationalError: a lock does not come in time; `short_transaction` translates it to Busy.

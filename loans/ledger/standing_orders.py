@@ -97,7 +97,7 @@ def due_outcomes(loan: Loan, at: datetime) -> list[Outcome[StandingOrder]]:
     Raises:
         OperationalError: a lock does not come in time; `locks.short_transaction` translates it to Busy.
     """
-    locks.lock_line()
+    locks.lock_standing_orders()
     orders = line(loan, at)
     if investor_ids := matching_investors(orders):
         locks.lock_investors(investor_ids)

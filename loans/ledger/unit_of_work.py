@@ -1,6 +1,7 @@
 """Change loans, reservations, transfers and waiting lists under lock, and write all changes together with their history.
 
-Only this module, `admission` and `expiry` write states, totals and history. Amounts are dollars.
+States, totals and history are written here; only `admission` and `expiry` have statements of their own. Standing orders have their own
+history (loans/ledger/standing_orders.py). Amounts are dollars.
 """
 
 import logging
@@ -55,7 +56,8 @@ from peerloans.wording import deadline_text, dollars_text
 logger = logging.getLogger(__name__)
 
 DELIVER_TASK = "loans.tasks.deliver"
-# After these events more counts in the limits of the reservation's investor. One that lapses counts without an event, by its deadline.
+# After these events more counts in the limits of the reservation's investor: its dollars, or one more reservation that was let go. One that
+# lapses counts without an event, by its deadline.
 ADDING_TO_LIMITS = {
     ReservationEvent.CANCELED_BY_INVESTOR,
     ReservationEvent.REINSTATED_RESERVED,
@@ -145,15 +147,15 @@ def serve_standing_orders(loan: Loan, at: datetime) -> None:
         if result.amount:
             serving.reserve_for_order(result.order, loan, result.amount)
     serving.write()
-    locks.add_to_unfunded(serving.added_to_limits)
+    locks.add_to_limits(serving.added_to_limits)
     record_outcomes(loan, results, at)
 
 
 def serve_lists_of(loans: Sequence[Loan], at: datetime, *, added_to_limits: Mapping[int, Decimal]) -> None:
     """Make reservations for those who wait for the loans, as far as dollars are available. The caller holds the loans' locks.
 
-    First add to the unfunded dollars of the investors in `added_to_limits`, by investor's id: what the caller has changed. These investors
-    and those to serve are locked together, in the order of their ids. If a lock of one to serve does not come in time, a job serves the
+    The investors to serve are locked together with those in whose limits the caller's changes count more (`added_to_limits`), in the order
+    of their ids. So these limits are changed here, first. If a lock of one to serve does not come in time, a job serves the
     lists later, so that the caller's change is not undone.
 
     Raises:
@@ -169,13 +171,15 @@ def serve_lists_of(loans: Sequence[Loan], at: datetime, *, added_to_limits: Mapp
             investor_ids = set()
             for loan in loans:
                 send_after_commit(SERVE_TASK, loan.pk)
-    locks.add_to_unfunded(added_to_limits)
-    for loan in loans if investor_ids else ():
+    locks.add_to_limits(added_to_limits)
+    if not investor_ids:
+        return
+    for loan in loans:
         serving = UnitOfWork([loan], at, actor=SYSTEM, reason="", expired=0)
         for entry, amount in due_placements(loan, at, investor_ids):
-            serving.place(entry, amount)
+            serving.reserve_for_entry(entry, amount)
         serving.write()
-        locks.add_to_unfunded(serving.added_to_limits)
+        locks.add_to_limits(serving.added_to_limits)
 
 
 class UnitOfWork:
@@ -207,7 +211,7 @@ class UnitOfWork:
         (loan,) = self.loans.values()
         return loan
 
-    def reservation(self, reservation_id: UUID, investor_id: int | None = None) -> Reservation:
+    def read_reservation(self, reservation_id: UUID, investor_id: int | None = None) -> Reservation:
         """Read a reservation from the database, each time as a new object. It must be of a locked loan, which is not checked.
 
         Call it once for each reservation: changes of two objects of the same row would overwrite each other. With `investor_id`, it
@@ -347,7 +351,7 @@ class UnitOfWork:
         return sorted(due, key=lambda refund: (refund.created_at, refund.pk), reverse=True)
 
     def lose(self, reservation: Reservation, amount: Decimal) -> None:
-        """Count dollars that are gone beyond what was received, and open a review item."""
+        """Count dollars that were paid out and are not there any more, and open a review item."""
         reservation.lost += amount
         self._record_reservation(reservation, ReservationEvent.LOST, reservation.state, amount)
         detail = f"{dollars_text(amount)} is lost: the payment was taken back after it had been refunded, or a refund was paid twice."
@@ -426,7 +430,7 @@ class UnitOfWork:
         self._record_entry(entry, WaitingListEvent.JOINED, "", amount, facts=Jsonb(facts))
         return entry
 
-    def place(self, entry: WaitingListEntry, amount: Decimal) -> None:
+    def reserve_for_entry(self, entry: WaitingListEntry, amount: Decimal) -> None:
         """Make a reservation of `amount` dollars for an entry that waits. The caller holds the lock of its investor."""
         reservation = self._reserve(self.loans[entry.loan_id], entry.investor_id, amount)
         self.end_waiting(entry, WaitingListEvent.PLACED, reservation)

@@ -785,6 +785,7 @@ class Migration(migrations.Migration):
                             ("payment_returned", "Payment returned"),
                             ("return_differs", "Return differs"),
                             ("loan_reopened", "Loan reopened"),
+                            ("opening_missed", "Opening missed"),
                             ("refund_bounced", "Refund bounced"),
                             ("refund_differs", "Refund differs"),
                             ("loss", "Loss"),

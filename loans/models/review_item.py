@@ -29,6 +29,7 @@ class ReviewItem(models.Model):
         "payment_returned",
         "return_differs",
         "loan_reopened",
+        "opening_missed",
         "refund_bounced",
         "refund_differs",
         "loss",
@@ -74,6 +75,11 @@ class ReviewItem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()}: {self.detail}"
+
+    @property
+    def asks_for_approval(self) -> bool:
+        """Whether approving or rejecting a request resolves it, and nothing else does."""
+        return self.kind == "approval_requested"
 
     @property
     def dollars(self) -> Decimal | None:

@@ -14,7 +14,9 @@ from peerloans.database import replica
 PUBLIC_LOANS: QuerySet[Loan] = (
     Loan.objects.filter(status__in=PUBLIC_STATUSES).order_by("-opens_at").annotate(remaining=F("amount") - F("settled"))  # type: ignore[no-redef]
 )
-"""The upcoming, open and funded loans, newest first, each with the dollars that are `remaining`. Read them as rows."""
+"""The upcoming, open and funded loans, newest first, each with the dollars that are `remaining`. Read them as rows.
+
+The lists of the API begin with it, the pages with `public_loans`."""
 
 
 def public_loans() -> QuerySet[Loan]:

@@ -43,13 +43,13 @@ def last_event(reservation: Reservation) -> str | None:
     return own.order_by("-id").values_list("event", flat=True).first()
 
 
-def deadline_in_history(reservation: Reservation) -> datetime | None:
+def last_deadline(reservation: Reservation) -> datetime | None:
     """Return the last deadline that history records. The reservation's own `expires_at` is empty once it is canceled."""
     with_deadline = Transition.objects.filter(reservation=reservation, transfer=None, deadline__isnull=False)
     return with_deadline.order_by("-id").values_list("deadline", flat=True).first()
 
 
-def deadline_when_canceled(reservation: Reservation) -> datetime | None:
+def deadline_at_cancellation(reservation: Reservation) -> datetime | None:
     """Return the deadline that a canceled reservation had just before; None where its money had been received, so that it had none."""
     own = Transition.objects.filter(reservation=reservation, transfer=None).exclude(event__in=LOSSES)
     before = own.exclude(to_state=ReservationState.CANCELED).order_by("-id").values_list("deadline", flat=True)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.utils.dateparse import parse_datetime
 
-from loans.domain.actors import Actor
+from loans.domain.actors import Actor, user_of
 from loans.domain.errors import IllegalTransition, NotFound, NotPermitted
 from loans.ledger import locks
 from loans.ledger.review_items import mark_resolved, open_review_item
@@ -23,7 +23,8 @@ from loans.services.staff_overrides import record_money
 from peerloans.database.clock import database_now
 from peerloans.wording import instant_text
 
-# The acts that may need approval, by the names of their staff actions.
+# The acts that may need approval, by the names of their staff actions. To answer that a possible duplicate is another payment needs none:
+# the bank reported its amount and its reference.
 SERVICES: Mapping[str, Callable[..., object]] = {
     "record_money": record_money,
     "assign": assign_bank_event,
@@ -52,8 +53,7 @@ def request_approval(
         Busy.
         NotPermitted: the actor is no user.
     """
-    if actor.user_id is None:
-        raise NotPermitted("Only a member of staff can request it.")
+    user_id = user_of(actor)
     with locks.short_transaction():
         locks.lock_loans(loan_ids=[loan_id], now=now)
         waiting = ApprovalRequest.objects.filter(description=description, loan_id=loan_id, state="waiting").first()
@@ -68,7 +68,7 @@ def request_approval(
             loan_id=loan_id,
             reason=reason,
             shows_reason=actor.shows_reason,
-            requested_by_id=actor.user_id,
+            requested_by_id=user_id,
             requested_at=at,
             review_item=ReviewItem.objects.get(kind="approval_requested", loan=loan_id, detail=description, resolved_at=None),
         )

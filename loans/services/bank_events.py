@@ -1,15 +1,16 @@
 """Record what the bank reports about money, from notices, statements and staff, and let the books follow.
 
-A `Notice` is what was received; a `BankEvent` is the row that stores it. Notices may arrive late, twice and in any order: each time, the
-position of the transfer is computed anew from all its reports (loans/domain/bank_reports.py), and loans/services/transfers.py changes the
-transfer and its reservation by the difference.
+A `Notice` is what was received; a `BankEvent` is the row that stores it. To record a notice is to store it and, where it names a transfer
+of ours, to book it: to note the transfer in the row, and to let the money follow. Notices may arrive late, twice and in any order. So each
+time the position of the transfer is computed anew from all its reports (loans/domain/bank_reports.py), and loans/services/transfers.py
+changes the transfer and its reservation by the difference.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
 from typing import Literal
 from uuid import UUID
 
@@ -121,9 +122,9 @@ def assign_bank_event(*, bank_event_id: str, reference: str, actor: Actor, reaso
         bank_event = _bank_event(bank_event_id, lock=True)
         if bank_event.transfer_id == transfer.pk:
             return bank_event
-        refuse_without_approval(actor, bank_event.amount, settings.APPROVAL_ABOVE_DOLLARS)
         if bank_event.transfer_id:
             raise IllegalTransition("It is booked under another transfer already.", state=bank_event.outcome)
+        refuse_without_approval(actor, bank_event.amount, settings.APPROVAL_ABOVE_DOLLARS)
         _book(work, bank_event, transfer.pk)
         resolve_items_about(bank_event, user_id=actor.user_id, note=f"Assigned to {transfer.reference}. {reason}".strip(), at=work.at)
         return bank_event
@@ -158,12 +159,11 @@ def _answer(bank_event_id: str, answer: str, note: str, *, actor: Actor, reason:
         bank_event = _bank_event(bank_event_id, lock=True)
         if bank_event.answer == answer:
             return bank_event
-
-        def store_answer() -> None:
+        with _money_following(work, bank_event, transfer.pk) as effect_before:
+            if effect_before != Effect.DOUBTFUL:
+                raise IllegalTransition("It is no possible duplicate.", state=bank_event.outcome)
             bank_event.answer = answer
             bank_event.save(update_fields=["answer"])
-
-        _apply(work, bank_event, transfer.pk, store_answer, must_be_doubtful=True)
         resolve_items_about(bank_event, user_id=actor.user_id, note=f"{note} {reason}".strip(), at=work.at)
         return bank_event
 
@@ -216,27 +216,23 @@ def _open_unknown_reference_item(bank_event: BankEvent, at: datetime) -> None:
 # --- Book ----------------------------------------------------------------------------------------------------------------
 def _book(work: UnitOfWork, bank_event: BankEvent, transfer_id: UUID) -> None:
     """Book an event for the first time, under this transfer."""
-
-    def store_transfer() -> None:
+    with _money_following(work, bank_event, transfer_id):
         bank_event.transfer_id = transfer_id
         bank_event.number = BankEvent.objects.filter(transfer=transfer_id).count() + 1
         bank_event.confirms = confirmed_report(bank_event)
         bank_event.save(update_fields=["transfer", "number", "confirms"])
 
-    _apply(work, bank_event, transfer_id, store_transfer)
 
+@contextmanager
+def _money_following(work: UnitOfWork, bank_event: BankEvent, transfer_id: UUID) -> Iterator[Effect | None]:
+    """Let the block change the event's row; then bring the transfer and its reservation from the position before to that after.
 
-def _apply(
-    work: UnitOfWork, bank_event: BankEvent, transfer_id: UUID, change: Callable[[], None], *, must_be_doubtful: bool = False
-) -> None:
-    """Make the change to the event's row, and bring the transfer and its reservation from the position before it to that after it."""
-    transfer = Transfer.objects.select_related("reservation__loan").get(pk=transfer_id)
-    position = partial(position_of_inbound, minimum=work.loan.minimum) if transfer.direction == Direction.INBOUND else position_of_refund
-    before = position(transfer)
-    if must_be_doubtful and before.effects.get(bank_event.pk) != Effect.DOUBTFUL:
-        raise IllegalTransition("It is no possible duplicate.", state=bank_event.outcome)
-    change()
-    after = position(transfer)
+    The block gets the effect that the event had before; None where it was not booked. The event's outcome is stored.
+    """
+    transfer = Transfer.objects.select_related("reservation__loan").get(pk=transfer_id)  # anew, since its loan is locked now
+    before = _position(transfer, work)
+    yield before.effects.get(bank_event.pk)
+    after = _position(transfer, work)
     if isinstance(before, InboundPosition) and isinstance(after, InboundPosition):
         bank_event.outcome = apply_inbound_position(work, transfer, before, after, bank_event)
     elif isinstance(before, RefundPosition) and isinstance(after, RefundPosition):
@@ -248,6 +244,12 @@ def _apply(
             f"With this {dollars_text(bank_event.amount)}, more would have moved for one reservation than {dollars_text(MAX_DOLLARS)}."
         )
     bank_event.save(update_fields=["outcome"])
+
+
+def _position(transfer: Transfer, work: UnitOfWork) -> InboundPosition | RefundPosition:
+    if transfer.direction == Direction.INBOUND:
+        return position_of_inbound(transfer, minimum=work.loan.minimum)
+    return position_of_refund(transfer)
 
 
 def _resolve_explained(work: UnitOfWork, bank_event: BankEvent, before: Mapping[str, Effect], after: Mapping[str, Effect]) -> None:

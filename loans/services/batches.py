@@ -26,8 +26,8 @@ def reserve_many(
 ) -> list[Reservation | Problem]:
     """Decide each order by itself, in the order given, and return its reservation or its refusal in that order.
 
-    All loans are locked first, in the order of their ids, so that two batches never wait for each other. What an order reserves counts
-    for those after it.
+    All loans are locked first, in the order of their ids, so that two batches cannot be a deadlock over their loans. What an order reserves
+    counts for those after it.
 
     Raises:
         Busy: a lock did not come in time; nothing is reserved.

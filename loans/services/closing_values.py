@@ -26,8 +26,8 @@ _INSERT_CLOSING_VALUES = """
         SELECT to_state, amount FROM loans_transition
         WHERE loan_id = loan.id AND reservation_id IS NULL AND waiting_entry_id IS NULL AND at <= %(closing_time)s ORDER BY id DESC LIMIT 1
     ) AS offered
-    -- Each reservation's state, amount and deadline: its own last transition. The amount of one that leads to `settled` is what has
-    -- settled. A loss is not a change of state.
+    -- Each reservation's state, amount and deadline: its own last transition. Where that leads to `settled`, its amount is what has
+    -- settled. The events `lost` and `recovered` change no state.
     CROSS JOIN LATERAL (
         SELECT COALESCE(sum(amount) FILTER (WHERE to_state = 'settled'), 0) AS settled,
             COALESCE(
@@ -62,10 +62,9 @@ def record_due_closing_values(now: datetime | None = None, *, batch: int = LOANS
 
 
 def _record(loan_ids: list[int], day: date, now: datetime | None) -> int:
-    # To lock the loans and let them go waits for the transactions that hold them now: one of these may have an instant before the end of
-    # the day and commit after it. A transaction that locks a loan later has a later instant, so the statement needs no lock.
-    with locks.short_transaction():
-        locks.lock_loans(loan_ids=loan_ids, now=now)
+    # A transaction that holds a loan now may have an instant before the end of the day and commit after it. One that locks the loan later
+    # has a later instant.
+    locks.wait_for_loans(loan_ids, now)
     with connection.cursor() as cursor:
         cursor.execute(_INSERT_CLOSING_VALUES, {"loan_ids": loan_ids, "day": day, "closing_time": closing_time(day)})
         new: int = cursor.rowcount

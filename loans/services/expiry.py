@@ -7,7 +7,7 @@ from django.db import Error
 
 from loans.domain.actors import SYSTEM
 from loans.ledger.expiry import BEFORE_ALL, expire_oldest
-from loans.ledger.jobs import going_on_after_failure
+from loans.ledger.jobs import skip_loan_on_failure
 from loans.ledger.unit_of_work import unit_of_work
 from loans.selectors.loans import loans_with_lapsed_reservations
 from peerloans.database.clock import database_now
@@ -43,7 +43,7 @@ def expire_due(now: datetime | None = None, *, batch: int = BATCH) -> int:
 
 def _expire_one_loan(loan_id: int, now: datetime | None) -> int:
     with (
-        going_on_after_failure(loan_id, "Its lapsed reservations could not be canceled", now),
+        skip_loan_on_failure(loan_id, "Its lapsed reservations could not be canceled", now),
         unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work,
     ):
         return work.expired

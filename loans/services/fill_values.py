@@ -1,7 +1,5 @@
 """Keep, of loans with a long history, what was settled, pending and reserved at the end of each minute in which something happened.
 
-A minute in which a batch ends gets a second value from the next batch; both are true at their instants.
-
 The page of a loan draws its fill curve from these values and from the history after them. A loan's transitions become visible in the
 order of their ids, since each is written under the loan's lock. So values up to the last visible one never change.
 """
@@ -9,7 +7,8 @@ order of their ids, since each is written under the loan's lock. So values up to
 from django.db import connection
 
 LEAST_NEW = 1_000  # transitions of a loan; fewer are read for its page
-BATCH_TRANSITIONS = 20_000  # of one loan, in one statement
+# Of one loan, in one statement. A minute in which a batch ends gets a second value from the next batch; both are true at their instants.
+BATCH_TRANSITIONS = 20_000
 MOST_BATCHES = 500  # ten million transitions; the next run continues
 
 # The transitions that change what is settled, pending or reserved: those of the loan and of its reservations. A loss changes no state.
@@ -23,7 +22,7 @@ _LOANS_WITH_NEW_HISTORY = f"""
         ) AND {_OF_THE_CURVE} ORDER BY id OFFSET %(least_new)s - 1 LIMIT 1
     ) ORDER BY id
 """
-# The same run twice, or two at once, insert the same values: each row holds the sums up to its own transition.
+# The same run twice, or two at once, insert the same values: each row holds the sums up to its own transition, and is there once for it.
 _INSERT_VALUES = f"""
     WITH kept AS MATERIALIZED (
         -- The last values, or zeros.

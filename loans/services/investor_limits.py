@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from loans.domain.actors import Actor
+from loans.domain.actors import Actor, user_of
 from loans.domain.errors import IllegalTransition, Invalid, NotFound, NotPermitted
 from loans.domain.limits import MAX_DOLLARS
 from loans.domain.reservation_money import ZERO_DOLLARS
@@ -22,30 +22,32 @@ def change_investor_limits(
 
     Raises:
         Invalid: a limit is negative or too large.
-        IllegalTransition: the limits are so already, or the actor is not signed in.
-        NotPermitted: they are the actor's own.
+        IllegalTransition: the limits are so already.
+        NotPermitted: they are the actor's own, or the actor is no user.
         NotFound, Busy.
     """
-    if actor.user_id is None:
-        raise IllegalTransition("Sign in to change an investor's limits.")
+    user_id = user_of(actor)
     with locks.short_transaction():
         investor = Investor.objects.select_for_update(no_key=True).filter(pk=investor_id).first()
         if not investor:
             raise NotFound(f"There is no investor {investor_id}.")
-        if investor.user_id == actor.user_id:
+        if investor.user_id == user_id:
             raise NotPermitted("These are your own limits. Ask another member of staff.")
-        before = _in_words(investor)
-        investor.unfunded_limit = investor.unfunded_limit if unfunded_limit is None else unfunded_limit
-        investor.let_go_limit = investor.let_go_limit if let_go_limit is None else let_go_limit
+        before = (investor.unfunded_limit, investor.let_go_limit)
+        after = (
+            investor.unfunded_limit if unfunded_limit is None else unfunded_limit,
+            investor.let_go_limit if let_go_limit is None else let_go_limit,
+        )
+        investor.unfunded_limit, investor.let_go_limit = after
         if not (0 <= investor.unfunded_limit <= MAX_DOLLARS and 0 <= investor.let_go_limit <= MAX_LET_GO):
             raise Invalid(f"Choose from 0 to {MAX_DOLLARS} dollars, and from 0 to {MAX_LET_GO} reservations.")
-        if (after := _in_words(investor)) == before:
-            raise IllegalTransition(f"The limits are {after} already.")
+        if after == before:
+            raise IllegalTransition(f"The limits are {_in_words(*after)} already.")
         investor.save(update_fields=["unfunded_limit", "let_go_limit"])
-        locks.add_to_unfunded({investor_id: ZERO_DOLLARS})  # an admission that has read the former limits must read again
-        log_admin_action(actor.user_id, investor, f"Changed the limits from {before} to {after}: {reason}")
+        locks.add_to_limits({investor_id: ZERO_DOLLARS})  # an admission that has read the former limits must read again
+        log_admin_action(user_id, investor, f"Changed the limits from {_in_words(*before)} to {_in_words(*after)}: {reason}")
         return investor
 
 
-def _in_words(investor: Investor) -> str:
-    return f"{investor.unfunded_limit:.2f} dollars and {investor.let_go_limit} let go"
+def _in_words(unfunded_limit: Decimal, let_go_limit: int) -> str:
+    return f"{unfunded_limit:.2f} dollars and {let_go_limit} let go"

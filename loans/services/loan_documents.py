@@ -23,7 +23,7 @@ def add_document(*, loan_id: int, title: str, content: bytes, user_id: int, now:
         raise Invalid(fault)
     sha256 = hashlib.sha256(content).hexdigest()
     with short_transaction():
-        # The bytes are stored before the lock, so that no reservation waits for them. A refusal takes them back.
+        # The bytes are stored before the lock, so that no reservation waits for them. A refusal undoes the whole transaction.
         document, is_new = LoanDocument.objects.get_or_create(
             loan_id=loan_id,
             sha256=sha256,
@@ -36,7 +36,7 @@ def add_document(*, loan_id: int, title: str, content: bytes, user_id: int, now:
         (loan,), _ = lock_loans(loan_ids=[loan_id])
         if loan.status == LoanStatus.WITHDRAWN:
             raise Invalid(f"{loan.reference} is withdrawn, so nobody would see its documents.")
-        if documents_of(loan_id).count() > MOST_DOCUMENTS:
+        if documents_of(loan_id).count() > MOST_DOCUMENTS:  # with the new one
             raise Invalid(f"A loan has at most {MOST_DOCUMENTS} documents. Remove one first.")
     return document, True
 

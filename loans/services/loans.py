@@ -8,10 +8,11 @@ from cbsa.lookup import keep_dataset_in_use, market_of
 from loans.domain.actors import SYSTEM, Actor
 from loans.domain.errors import IllegalTransition, Invalid
 from loans.domain.overbooking import OverbookingPolicy
-from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState
+from loans.domain.states import LIVE, LOAN_TRANSITIONS, LoanEvent, LoanStatus, ReservationEvent, ReservationState, state_after
 from loans.ledger import locks
-from loans.ledger.jobs import going_on_after_failure
+from loans.ledger.jobs import skip_loan_on_failure
 from loans.ledger.lottery_seed import changes_drawing_a_seed, changes_revealing_the_seed
+from loans.ledger.review_items import open_review_item
 from loans.ledger.unit_of_work import UnitOfWork, insert_draft, unit_of_work
 from loans.models import Loan, Reservation
 from loans.selectors.lapse_shares import warm_lapse_shares
@@ -20,7 +21,7 @@ from loans.selectors.queue import reservations_in_queue
 from loans.services.overbooking import follow_evidence
 from loans.services.settlement import apply_rule, cancel_live_reservations
 from peerloans.database.clock import database_now
-from peerloans.wording import deadline_text
+from peerloans.wording import deadline_text, instant_text
 
 TIME_OPEN = timedelta(weeks=3)
 
@@ -37,7 +38,7 @@ def create_loan(loan: Loan, *, actor: Actor, now: datetime | None = None) -> Loa
 
 
 def edit_loan(*, reference: str, facts: Mapping[str, Any], actor: Actor, now: datetime | None = None) -> Loan:
-    """Change the amount and the facts of a draft, the fields in `Loan.FACTS`. Values that stay the same are not recorded.
+    """Change the amount of a draft and what else is written about it (`Loan.FACTS`). Values that stay the same are not recorded.
 
     Raises:
         Invalid: `facts` names another field.
@@ -93,20 +94,28 @@ def announce_loan(
 def open_announced_loans(now: datetime | None = None) -> int:
     """Open each announced loan whose opening has come, the earliest first, and return how many were opened.
 
-    Each loan is a transaction of its own. One that fails does not stop the others; see `going_on_after_failure`.
+    Each loan is a transaction of its own. One that fails does not stop the others; see `skip_loan_on_failure`. One whose closing has come
+    too, since no job ran in time, is not opened: a review item asks staff to announce it again.
     """
-    opened = 0
-    for loan_id in loans_due_to_open(database_now(now)):
-        warm_lapse_shares(now)
-        with (
-            going_on_after_failure(loan_id, "It could not be opened", now),
-            unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work,
-        ):
-            loan = work.loan
-            if loan.status == LoanStatus.UPCOMING and loan.opens_at and loan.opens_at <= work.at:  # It may have been moved meanwhile.
-                _open(work, loan, loan.closes_at or work.at + TIME_OPEN)
-                opened += 1
-    return opened
+    return sum([_open_announced(loan_id, now) for loan_id in loans_due_to_open(database_now(now))])
+
+
+def _open_announced(loan_id: int, now: datetime | None) -> bool:
+    warm_lapse_shares(now)
+    with (
+        skip_loan_on_failure(loan_id, "It could not be opened", now),
+        unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work,
+    ):
+        loan = work.loan
+        if loan.status != LoanStatus.UPCOMING or not loan.opens_at or loan.opens_at > work.at:
+            return False  # Meanwhile it has been opened, or its opening was moved.
+        if loan.closes_at and loan.closes_at <= work.at:
+            detail = f"No job ran between its opening and its closing, {deadline_text(loan.closes_at)}. Announce it again."
+            open_review_item("opening_missed", detail, at=work.at, loan_id=loan.pk)
+            return False
+        _open(work, loan, loan.closes_at or work.at + TIME_OPEN)
+        return True
+    return False  # It failed.
 
 
 def _open(work: UnitOfWork, loan: Loan, closes_at: datetime) -> None:
@@ -154,7 +163,7 @@ def extend_loan(*, reference: str, closes_at: datetime, actor: Actor, reason: st
 
 def _refuse_unless_after(closes_at: datetime, at: datetime) -> None:
     if closes_at <= at:
-        raise Invalid(f"Choose a closing time after {at}.")
+        raise Invalid(f"Choose a closing time after {instant_text(at)}.")
 
 
 def withdraw_loan(*, reference: str, actor: Actor, reason: str, now: datetime | None = None) -> Loan:
@@ -186,18 +195,17 @@ def close_loan_at_settled(*, reference: str, actor: Actor, reason: str, now: dat
     """
     with unit_of_work(reference=reference, actor=actor, reason=reason, now=now) as work:
         loan = work.loan
-        is_open = loan.status == LoanStatus.OPEN
-        if is_open and loan.closes_at and work.at < loan.closes_at:
+        if loan.status == LoanStatus.FUNDED:
+            return loan
+        state_after(LOAN_TRANSITIONS, LoanStatus(loan.status), LoanEvent.CLOSED_AT_SETTLED)  # refuses a loan that is not open
+        if loan.closes_at and work.at < loan.closes_at:
             raise IllegalTransition(f"{loan.reference} still takes reservations, until {deadline_text(loan.closes_at)}.", state=loan.status)
         queue = list(reservations_in_queue([loan.pk]))
-        if is_open:
-            apply_rule(work, loan, queue)
-        if loan.status == LoanStatus.FUNDED:  # It was before, or the rule has just settled all of it.
+        apply_rule(work, loan, queue)
+        if not loan.remaining:  # The rule has funded it just now.
             return loan
-        if is_open and not loan.settled:
+        if not loan.settled:
             raise IllegalTransition(f"Nothing of {loan.reference} has settled; withdraw it instead.", state=loan.status)
-        work.change_loan(
-            loan, LoanEvent.CLOSED_AT_SETTLED, amount=loan.settled, **changes_revealing_the_seed(loan)
-        )  # refuses a loan that is not open
+        work.change_loan(loan, LoanEvent.CLOSED_AT_SETTLED, amount=loan.settled, **changes_revealing_the_seed(loan))
         cancel_live_reservations(work, queue, ReservationEvent.LOAN_FUNDED)
         return loan

@@ -43,7 +43,7 @@ def resolve_loan_markets(now: datetime | None = None, *, batch: int = BATCH_LOAN
 
 
 def _market_changes(dataset_id: int | None = None) -> Iterator[_MarketChange]:
-    """Return the loans whose market in the dataset is another one; None is the dataset in use."""
+    """Yield a change for each loan whose market in the dataset is another one; None is the dataset in use."""
     loans = list(Loan.objects.values_list("id", "reference", "zip", "market_cbsa", "market_msa"))
     markets = markets_of({zip_code for _, _, zip_code, _, _ in loans}, dataset_id)
     for loan_id, reference, zip_code, cbsa, msa in loans:
@@ -53,10 +53,11 @@ def _market_changes(dataset_id: int | None = None) -> Iterator[_MarketChange]:
 
 
 def _resolve(loan_ids: Sequence[int], now: datetime | None) -> int:
-    # Imported here, since it takes 0.1 s and most imports of ZIP data change the market of no loan.
+    # `import_cbsa` imports this module. Importing the unit of work takes 0.1 s, and most imports of ZIP data change the market of no loan.
     from loans.ledger.unit_of_work import unit_of_work
 
     changed = 0
+    # NotFound: others hold all of these loans.
     with suppress(NotFound), unit_of_work(loan_ids=loan_ids, actor=SYSTEM, skip_locked=True, now=now) as work:
         # Look once more under lock: the ZIP, or the dataset in use, may be another one by now.
         keep_dataset_in_use()

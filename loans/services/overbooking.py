@@ -9,7 +9,7 @@ from loans.domain.errors import Invalid
 from loans.domain.limits import MAX_DOLLARS
 from loans.domain.overbooking import OverbookingPolicy
 from loans.domain.states import ENDED_LOAN_STATUSES, LoanEvent
-from loans.ledger.jobs import going_on_after_failure
+from loans.ledger.jobs import skip_loan_on_failure
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Loan
 from loans.selectors.lapse_shares import warm_lapse_shares
@@ -43,6 +43,8 @@ def set_overbooking(
         "overbooking_cap": overbooking_cap,
     }
     if overbooking_policy == OverbookingPolicy.EVIDENCE:
+        if overbooking_rate is not None:
+            raise Invalid("Leave the rate empty: the evidence sets it.")
         warm_lapse_shares(now)  # while no lock is held
     with unit_of_work(reference=reference, actor=actor, reason=reason, now=now) as work:
         loan = work.loan
@@ -51,8 +53,6 @@ def set_overbooking(
             work.change_loan(loan, LoanEvent.OVERBOOKING_SET, **changes)
             _refuse_out_of_range(loan)
         if overbooking_policy == OverbookingPolicy.EVIDENCE:
-            if overbooking_rate is not None:
-                raise Invalid("Leave the rate empty: the evidence sets it.")
             follow_evidence(work, loan)
         return loan
 
@@ -92,12 +92,14 @@ def set_overbooking_by_evidence(now: datetime | None = None) -> int:
     Raises:
         SoftTimeLimitExceeded: the job has run too long; no loan is the cause.
     """
-    changed = 0
-    for loan_id in open_loans_by_evidence():
-        warm_lapse_shares(now)
-        with (
-            going_on_after_failure(loan_id, "Its overbooking could not be set", now),
-            unit_of_work(loan_ids=[loan_id], actor=SYSTEM, reason="Nightly, by evidence.", now=now) as work,
-        ):
-            changed += follow_evidence(work, work.loan)
-    return changed
+    return sum([_set_one_by_evidence(loan_id, now) for loan_id in open_loans_by_evidence()])
+
+
+def _set_one_by_evidence(loan_id: int, now: datetime | None) -> bool:
+    warm_lapse_shares(now)
+    with (
+        skip_loan_on_failure(loan_id, "Its overbooking could not be set", now),
+        unit_of_work(loan_ids=[loan_id], actor=SYSTEM, reason="Nightly, by evidence.", now=now) as work,
+    ):
+        return follow_evidence(work, work.loan)
+    return False  # It failed.

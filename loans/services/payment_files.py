@@ -12,7 +12,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from loans.domain.actors import Actor
-from loans.domain.errors import IllegalTransition, Invalid
+from loans.domain.errors import IllegalTransition, Invalid, NotFound
 from loans.domain.states import Direction, TransferEvent
 from loans.ledger.unit_of_work import unit_of_work
 from loans.models import PaymentFile, Transfer
@@ -26,7 +26,7 @@ COLUMNS = ("reference", "amount", "currency", "investor", "loan", "payment_refer
 def send_refunds(*, refund_ids: Sequence[UUID], actor: Actor, reason: str, now: datetime | None = None) -> PaymentFile:
     """Write these due refunds into a new payment file, and mark them sent, all or none. The file is stored, to be downloaded again.
 
-    A refund that is sent is not due any more, so it gets into a second file only if it bounced, or was paid in part.
+    A refund that is sent is not due any more. If it bounces or is paid in part, it is due again and can get into another file.
 
     Raises:
         Invalid: there are none, or more than MOST_SENT_AT_ONCE.
@@ -36,6 +36,8 @@ def send_refunds(*, refund_ids: Sequence[UUID], actor: Actor, reason: str, now: 
     if not 0 < len(refund_ids) <= MOST_SENT_AT_ONCE:
         raise Invalid(f"Choose from 1 to {MOST_SENT_AT_ONCE} refunds.")
     loan_ids = sorted(set(Transfer.objects.filter(pk__in=refund_ids).values_list("reservation__loan_id", flat=True)))
+    if not loan_ids:
+        raise NotFound("There are no such refunds.")
     with unit_of_work(loan_ids=loan_ids, actor=actor, reason=reason, now=now) as work:
         refunds = refunds_to_send(refund_ids)
         if len(refunds) < len(set(refund_ids)):

@@ -16,7 +16,7 @@ from loans.domain.states import Direction
 from loans.ledger import locks
 from loans.models import Transfer
 from loans.services.bank_events import NoticeType, record_bank_event
-from loans.services.staff_overrides import notice_of_staff
+from loans.services.staff_overrides import notice_by_staff
 
 
 def mark_refund_paid(
@@ -49,10 +49,10 @@ def _record_by_hand(
     with locks.short_transaction():
         refund = _refund_under_lock(transfer_id, now)
         expected = refund.outstanding if kind == "refund.paid" else refund.moved
-        amount = expected or refund.amount  # A refund that is paid or void may be reported all the same.
+        # A refund that is paid or void may be reported all the same.
+        notice = notice_by_staff(notice_id, kind, refund, None, occurred_at, default=expected or refund.amount)
         if kind == "refund.paid":
-            refuse_without_approval(actor, amount, settings.APPROVAL_ABOVE_DOLLARS)
-        notice = notice_of_staff(notice_id, kind, refund, None, occurred_at, default=amount)
+            refuse_without_approval(actor, notice.amount, settings.APPROVAL_ABOVE_DOLLARS)
         return record_bank_event(notice, actor=actor, reason=reason, now=now)
 
 

@@ -1,6 +1,6 @@
 """Refuse what the rules do not allow, in the words that an investor reads: for reservations, waiting lists, standing orders and staff.
 
-Each function checks one condition and raises the error of `loans/domain/errors.py` that names it.
+Each function raises the error of `loans/domain/errors.py` that names the first of its conditions that does not hold.
 """
 
 from datetime import datetime
@@ -12,7 +12,7 @@ from loans.domain.investor_limits import LET_GO, UNFUNDED, ExceededLimit
 from loans.domain.states import LoanStatus, ReservationEvent
 from loans.models import Loan, Reservation
 from loans.selectors.offers import InvestorOffer, LoanOffer, may_buy
-from loans.selectors.reservations import deadline_in_history
+from loans.selectors.reservations import last_deadline
 from peerloans.wording import deadline_text, dollars_text
 
 
@@ -109,6 +109,6 @@ def refuse_expired(reservation: Reservation) -> None:
         ReservationExpired: its cause is `expired`.
     """
     if reservation.cause == ReservationEvent.EXPIRED:
-        expired_at = deadline_in_history(reservation)
+        expired_at = last_deadline(reservation)
         expired = f" at {deadline_text(expired_at)}" if expired_at else ""
         raise ReservationExpired(f"This reservation expired{expired}. Make a new one.", expired_at=expired_at, state=reservation.state)

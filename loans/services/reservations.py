@@ -82,7 +82,7 @@ def reserve(
         if key and admission.key_in_use:
             # When the other request has ended, the next attempt finds its answer, or decides.
             locks.wait_for_key(key)
-        # Still refused: other requests took what was available. The next attempt reads a new offer.
+        # Else other requests took what was available. The next attempt reads a new offer.
     raise Busy("Many investors are reserving this loan. Try again in a moment.")
 
 
@@ -106,6 +106,7 @@ def _admit_under_lock(
         (loan,), at = locks.lock_loans(reference=reference, now=now)
         unclaimed = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
         expire_lapsed([loan], at, needed=amount + loan.waiting_dollars - unclaimed)
+        # This investor is locked together with those to serve, in the order of ids; nothing more counts in the limits yet.
         serve_lists_of([loan], at, added_to_limits={investor_id: ZERO_DOLLARS} if loan.waiting_entries else {})
         locks.recount_unfunded(investor_id, at)
         available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
@@ -127,7 +128,7 @@ def start_transfer(
         ReservationExpired, IllegalTransition, Busy.
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
-        reservation = work.reservation(reservation_id, investor_id)
+        reservation = work.read_reservation(reservation_id, investor_id)
         transfer = current_transfer(reservation)
         if reservation.state in {ReservationState.PENDING, ReservationState.SETTLED} and transfer and transfer.method == method:
             return reservation
@@ -146,7 +147,7 @@ def cancel_reservation(*, reservation_id: UUID, actor: Actor, investor_id: int, 
         ReservationExpired, IllegalTransition, Busy.
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, now=now) as work:
-        reservation = work.reservation(reservation_id, investor_id)
+        reservation = work.read_reservation(reservation_id, investor_id)
         if reservation.cause == ReservationEvent.CANCELED_BY_INVESTOR:
             return reservation
         refuse_expired(reservation)

@@ -3,8 +3,8 @@
 from datetime import datetime
 from uuid import UUID
 
-from loans.domain.actors import Actor
-from loans.domain.errors import IllegalTransition, Invalid, NotFound, NotPermitted
+from loans.domain.actors import Actor, user_of
+from loans.domain.errors import IllegalTransition, Invalid, NotFound
 from loans.ledger import locks
 from loans.ledger.review_items import add_comment, mark_resolved, set_owner
 from loans.models import ReviewItem
@@ -24,7 +24,7 @@ def take_review_item(*, review_item_id: int, owner_shown: int | None, actor: Act
         NotFound, NotPermitted, Busy.
     """
     with locks.short_transaction():
-        user_id, review_item = _user(actor), _lock_open(review_item_id)
+        user_id, review_item = user_of(actor), _lock_open(review_item_id)
         if review_item.owner_id == user_id:
             return review_item
         if review_item.owner_id != owner_shown:
@@ -42,7 +42,7 @@ def give_back_review_item(*, review_item_id: int, actor: Actor, now: datetime | 
         NotFound, NotPermitted, Busy.
     """
     with locks.short_transaction():
-        user_id, review_item = _user(actor), _lock_open(review_item_id)
+        user_id, review_item = user_of(actor), _lock_open(review_item_id)
         if review_item.owner_id is None:
             return review_item
         if review_item.owner_id != user_id:
@@ -63,19 +63,21 @@ def comment_on_review_item(*, review_item_id: int, comment_id: UUID, text: str, 
     if not text or len(text) > MOST_CHARACTERS:
         raise Invalid(f"Write a comment of at most {MOST_CHARACTERS:,} characters.")
     with locks.short_transaction():
-        add_comment(_lock(review_item_id), user_id=_user(actor), text=text, at=database_now(now), comment_id=comment_id)
+        add_comment(_lock(review_item_id), user_id=user_of(actor), text=text, at=database_now(now), comment_id=comment_id)
 
 
 def resolve_review_item(*, review_item_id: int, actor: Actor, reason: str, now: datetime | None = None) -> ReviewItem:
     """Resolve a review item. `reason` says what was done about it.
 
     Raises:
-        IllegalTransition: it has been resolved before.
-        NotFound, Busy.
+        IllegalTransition: it has been resolved before, or it asks for an approval, which resolves it.
+        NotFound, NotPermitted, Busy.
     """
     with locks.short_transaction():
-        review_item = _lock_open(review_item_id)
-        mark_resolved(review_item, user_id=actor.user_id, note=reason, at=database_now(now))
+        user_id, review_item = user_of(actor), _lock_open(review_item_id)
+        if review_item.asks_for_approval:
+            raise IllegalTransition("Approve or reject what was requested. That resolves it.")
+        mark_resolved(review_item, user_id=user_id, note=reason, at=database_now(now))
         return review_item
 
 
@@ -91,9 +93,3 @@ def _lock(review_item_id: int) -> ReviewItem:
     if not review_item:
         raise NotFound(f"There is no review item {review_item_id}.")
     return review_item
-
-
-def _user(actor: Actor) -> int:
-    if actor.user_id is None:
-        raise NotPermitted("Only a member of staff can do this.")
-    return actor.user_id

@@ -10,8 +10,8 @@ from django.db import transaction
 from django_celery_beat.models import PeriodicTask
 from kombu.exceptions import OperationalError
 
-from loans.domain.actors import Actor
-from loans.domain.errors import Busy, IllegalTransition, NotFound
+from loans.domain.actors import Actor, user_of
+from loans.domain.errors import Busy, NotFound
 from peerloans.admin.audit_log import log_admin_action
 
 
@@ -20,14 +20,13 @@ def run_scheduled_job(*, job_id: int, actor: Actor, reason: str) -> PeriodicTask
 
     Raises:
         NotFound: there is no such job.
-        IllegalTransition: the actor is not signed in.
+        NotPermitted: the actor is no user.
         Busy: the broker does not answer. The request stays in the audit log.
     """
     job = PeriodicTask.objects.filter(pk=job_id).first()
     if not job:
         raise NotFound(f"There is no job {job_id}.")
-    if actor.user_id is None:
-        raise IllegalTransition("Sign in to run a job.")
+    user_id = user_of(actor)
 
     def send() -> None:
         try:
@@ -36,6 +35,6 @@ def run_scheduled_job(*, job_id: int, actor: Actor, reason: str) -> PeriodicTask
             raise Busy("The broker does not answer, so no worker has it; try again in a moment.") from error
 
     with transaction.atomic():
-        log_admin_action(actor.user_id, job, f"Asked to run now: {reason}")
+        log_admin_action(user_id, job, f"Asked to run now: {reason}")
         transaction.on_commit(send)
     return job

@@ -11,7 +11,7 @@ from loans.domain.actors import SYSTEM, Actor
 from loans.domain.approvals import refuse_without_approval
 from loans.domain.errors import IllegalTransition
 from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState
-from loans.ledger.jobs import going_on_after_failure
+from loans.ledger.jobs import skip_loan_on_failure
 from loans.ledger.lottery_seed import changes_revealing_the_seed
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Loan, Reservation
@@ -44,9 +44,9 @@ def settle_due(now: datetime | None = None) -> int:
 def settle_one_loan(loan_id: int, now: datetime | None = None) -> int:
     """Apply one loan's rule, and return how many reservations were decided; 0 where that fails.
 
-    See `going_on_after_failure` for what becomes of an error.
+    See `skip_loan_on_failure` for what becomes of an error.
     """
-    with going_on_after_failure(loan_id, "It could not be settled", now):
+    with skip_loan_on_failure(loan_id, "It could not be settled", now):
         return settle_loans([loan_id], now=now)
     return 0
 
@@ -104,15 +104,16 @@ def settle_ahead_of_turn(*, reservation_id: UUID, actor: Actor, reason: str, now
         NotFound, ReservationExpired, Busy, ApprovalNeeded.
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
-        reservation = work.reservation(reservation_id)
+        reservation = work.read_reservation(reservation_id)
         if reservation.state == ReservationState.SETTLED:
             return reservation
         refuse_expired(reservation)
-        refuse_without_approval(actor, min(reservation.amount, work.loan.remaining), settings.APPROVAL_ABOVE_DOLLARS)
         if reservation.state == ReservationState.PENDING and not reservation.funded_at:
             raise IllegalTransition("Its money has not been received, so it cannot be settled.", state=reservation.state)
         loan = work.loan
-        work.change_reservation(reservation, ReservationEvent.SETTLED, settled_amount=min(reservation.amount, loan.remaining), rule="staff")
+        amount = min(reservation.amount, loan.remaining)
+        work.change_reservation(reservation, ReservationEvent.SETTLED, settled_amount=amount, rule="staff")
+        refuse_without_approval(actor, amount, settings.APPROVAL_ABOVE_DOLLARS)
         # Nothing is written yet, so the database still has this reservation as pending. Leave it out, or it would be canceled.
         _fund_if_sold_out(work, loan, reservations_in_queue([loan.pk]).exclude(pk=reservation.pk))
         return reservation

@@ -54,7 +54,7 @@ WRITE = {
     *(f"django_celery_beat.add_{model}" for model in ("crontabschedule", "intervalschedule")),
 }
 
-# The permissions of the staff actions (loans/admin/actions.py), which this layer does not import.
+# The permissions of the staff actions (loans/admin/actions.py), which this layer does not import. A test holds the two together.
 ACT = {
     "django_celery_beat.run_periodictask",
     "loans.accept_transfer",

@@ -35,7 +35,7 @@ def cancel_by_staff(*, reservation_id: UUID, actor: Actor, reason: str, now: dat
         NotFound, ReservationExpired, IllegalTransition, Busy.
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
-        reservation = work.reservation(reservation_id)
+        reservation = work.read_reservation(reservation_id)
         if reservation.cause != ReservationEvent.CANCELED_BY_STAFF:
             refuse_expired(reservation)
             work.change_reservation(reservation, ReservationEvent.CANCELED_BY_STAFF)
@@ -54,7 +54,7 @@ def extend_reservation(
         NotFound, Busy.
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
-        reservation = work.reservation(reservation_id)
+        reservation = work.read_reservation(reservation_id)
         if reservation.expires_at == expires_at:
             return reservation
         refuse_expired(reservation)
@@ -70,7 +70,7 @@ def extend_reservation(
 def accept_amount(*, reservation_id: UUID, actor: Actor, reason: str, now: datetime | None = None) -> Reservation:
     """Lower the amount of a reservation to the smaller amount that waits for it, so that it is funded. A repeat changes nothing.
 
-    That is what was received, less what the bank has paid out again by refunds that were void.
+    That is what was received, less what the bank paid out by refunds although they were void.
 
     Raises:
         IllegalTransition: no smaller amount waits.
@@ -78,11 +78,11 @@ def accept_amount(*, reservation_id: UUID, actor: Actor, reason: str, now: datet
         NotFound, ReservationExpired, Busy.
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
-        reservation = work.reservation(reservation_id)
+        reservation = work.read_reservation(reservation_id)
         refuse_expired(reservation)
         transfer = current_transfer(reservation)
         if reservation.funded_at and transfer and transfer.amount == reservation.amount and _was_accepted(reservation):
-            return reservation
+            return reservation  # A repeat: this amount was accepted before.
         if not transfer or reservation.waiting_money <= 0 or reservation.state != ReservationState.PENDING or reservation.funded_at:
             raise IllegalTransition("No smaller amount waits to be accepted.", state=reservation.state)
         accepted, minimum = reservation.waiting_money, work.loan.minimum
@@ -115,7 +115,7 @@ def reinstate_reservation(*, reservation_id: UUID, actor: Actor, reason: str, no
         NotFound, Busy.
     """
     with unit_of_work(reservation_id=reservation_id, actor=actor, reason=reason, now=now) as work:
-        reservation = work.reservation(reservation_id)
+        reservation = work.read_reservation(reservation_id)
         if reservation.state in LIVE and last_event(reservation) in {
             ReservationEvent.REINSTATED_RESERVED,
             ReservationEvent.REINSTATED_PENDING,
@@ -169,7 +169,7 @@ def record_money(
     """
     with locks.short_transaction():
         transfer = _transfer_under_lock(reservation_id, now)
-        notice = notice_of_staff(notice_id, "transfer.cleared", transfer, amount, occurred_at, default=transfer.amount)
+        notice = notice_by_staff(notice_id, "transfer.cleared", transfer, amount, occurred_at, default=transfer.amount)
         refuse_without_approval(actor, notice.amount, settings.APPROVAL_ABOVE_DOLLARS)
         return record_bank_event(notice, actor=actor, reason=reason, now=now)
 
@@ -196,7 +196,7 @@ def reverse_payment(
     """
     with locks.short_transaction():
         transfer = _transfer_under_lock(reservation_id, now)
-        notice = notice_of_staff(notice_id, "transfer.failed", transfer, amount, occurred_at, default=transfer.moved or transfer.amount)
+        notice = notice_by_staff(notice_id, "transfer.failed", transfer, amount, occurred_at, default=transfer.moved or transfer.amount)
         if not is_bank_event_recorded(notice):
             if not transfer.moved:
                 raise IllegalTransition(
@@ -208,10 +208,10 @@ def reverse_payment(
         return record_bank_event(notice, actor=actor, reason=reason, now=now)
 
 
-def notice_of_staff(
+def notice_by_staff(
     notice_id: UUID, kind: NoticeType, transfer: Transfer, amount: Decimal | None, occurred_at: datetime, *, default: Decimal
 ) -> Notice:
-    """Return the notice by which staff record what the bank would report. `notice_id` is that of the form.
+    """Return the notice by which staff record what the bank would report. `notice_id` is the form's: the form sent twice is one notice.
 
     Without an amount it is about `default` dollars; if this form has been sent before, about as many as were recorded then.
     """

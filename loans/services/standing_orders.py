@@ -65,7 +65,7 @@ def create_standing_order(
         cap=refuse_extra_decimals(cap),
     )
     with locks.short_transaction():
-        locks.lock_line()
+        locks.lock_standing_orders()
         at = database_now(now)
         refuse_unless_accredited(may_buy(investor.pk, at))
         if StandingOrder.objects.filter(investor=investor).exclude(state=StandingOrderState.ENDED).count() >= MOST_ORDERS:
@@ -110,7 +110,7 @@ def _change(
     order_id: UUID, investor: Investor, event: StandingOrderEvent, state: StandingOrderState, now: datetime | None
 ) -> StandingOrder:
     with locks.short_transaction():
-        locks.lock_line()
+        locks.lock_standing_orders()
         order = order_of_investor(investor.pk, order_id)
         if order.state != state:
             change_order(order, event, actor=Actor("investor", investor.user_id), at=database_now(now))

@@ -21,7 +21,8 @@ State = StatementImport.State
 RUNNING = (State.CHECKING, State.BOOKING)
 CANCELABLE = (State.CHECKING, State.CHECKED)
 
-UNTAKEN_FOR, SILENT_FOR = timedelta(minutes=1), timedelta(minutes=6)  # the second is longer than a task may run
+UNTAKEN_FOR = timedelta(minutes=1)  # No worker has taken the import.
+SILENT_FOR = timedelta(minutes=6)  # Its worker has reported no progress; longer than a task may run.
 PROGRESS_SECONDS = 1.0
 MOST_ATTEMPTS = 3
 DISPATCHED_AT_ONCE = 20

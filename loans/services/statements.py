@@ -142,7 +142,7 @@ class _Recorded:
         key = (notice.type, notice.reference, notice.amount)
         if event := _take_near(self.by_other_sources[key], notice.occurred_at):
             return "known", f"from the bank's event {event.pk}"
-        # The id of a line's event begins with the format of its statement (loans/statement_formats/lines.py).
+        # The id of a line's event begins with `statement-` and the format (loans/statement_formats/lines.py).
         own_format = notice.id.rpartition("-")[0] + "-"
         others = [line for line in self.by_statements[key] if not line.pk.startswith(own_format)]
         if line := _take_near(others, notice.occurred_at):

@@ -15,11 +15,12 @@ from loans.ledger.jobs import SETTLE_TASK, send_after_commit
 from loans.ledger.unit_of_work import UnitOfWork
 from loans.models import BankEvent, Reservation, Transfer
 from loans.selectors.bank_events import paid_by_void_refunds, position_of_inbound, was_paid_while_void
-from loans.selectors.reservations import deadline_in_history, deadline_when_canceled
+from loans.selectors.reservations import deadline_at_cancellation, last_deadline
 from loans.selectors.transfers import current_transfer
 from peerloans.wording import deadline_text, dollars_text, instant_text
 
-_ENDS = {PaymentState.FAILED: ReservationEvent.TRANSFER_FAILED, PaymentState.RETURNED: ReservationEvent.PAYMENT_RETURNED}
+# By what became of the payment: the event that cancels its reservation.
+_CANCELING_EVENTS = {PaymentState.FAILED: ReservationEvent.TRANSFER_FAILED, PaymentState.RETURNED: ReservationEvent.PAYMENT_RETURNED}
 
 
 # --- Inbound -------------------------------------------------------------------------------------------------------------
@@ -45,23 +46,23 @@ def apply_inbound_position(
 def _change_inbound_transfer(
     work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition, bank_event: BankEvent
 ) -> None:
-    """Change the transfer's money and status. What arrives and is taken back by the same event is recorded as both.
+    """Change the transfer's money and status.
 
-    An event may change what earlier ones mean. So, beside what arrives with it, money may be taken back, or count again.
+    An event may change what earlier ones mean. So, beside what arrives with it, money may be taken back, or count again. Each of these is
+    recorded by itself.
     """
     arrived = (
         bank_event.amount if bank_event.type == "transfer.cleared" and after.effects.get(bank_event.pk) == Effect.COUNTS else ZERO_DOLLARS
     )
-    counts_again = after.received - before.received - arrived
-    taken_back = -counts_again
+    of_earlier = after.received - before.received - arrived  # more than 0: counts again; less: taken back
     if after.state == PaymentState.FAILED and before.state != PaymentState.FAILED:
         work.change_transfer(transfer, TransferEvent.FAILED, transfer.amount, occurred_at=bank_event.occurred_at)
-    for cleared in (arrived, counts_again):
+    for cleared in (arrived, of_earlier):
         if cleared > 0:
             work.change_transfer(transfer, TransferEvent.CLEARED, cleared, occurred_at=bank_event.occurred_at)
-    if taken_back > 0:
-        event = TransferEvent.RETURNED if taken_back == transfer.moved else TransferEvent.RETURNED_IN_PART
-        work.change_transfer(transfer, event, taken_back, occurred_at=bank_event.occurred_at)
+    if of_earlier < 0:
+        event = TransferEvent.RETURNED if -of_earlier == transfer.moved else TransferEvent.RETURNED_IN_PART
+        work.change_transfer(transfer, event, -of_earlier, occurred_at=bank_event.occurred_at)
 
 
 def _change_reservation_and_refunds(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition) -> None:
@@ -83,16 +84,17 @@ def _change_reservation(work: UnitOfWork, transfer: Transfer, before: InboundPos
     """Revive, cancel or fund the reservation whose money is expected by this transfer, or change its amount."""
     reservation = transfer.reservation
     if reservation.state == ReservationState.CANCELED and reservation.cause in CANCELED_BY_BANK:
-        if after.state not in _ENDS:
+        if after.state not in _CANCELING_EVENTS:
             _revive(work, reservation, after)
-        elif (_ENDS[after.state], after.amount) != (reservation.cause, reservation.amount):
-            work.change_reservation(reservation, _ENDS[after.state], amount=after.amount)
+        elif (_CANCELING_EVENTS[after.state], after.amount) != (reservation.cause, reservation.amount):
+            work.change_reservation(reservation, _CANCELING_EVENTS[after.state], amount=after.amount)
     elif reservation.state == ReservationState.SETTLED and after.left >= reservation.settled_amount:
         pass  # What it bought is paid for, whatever else was returned.
     elif reservation.state in {ReservationState.PENDING, ReservationState.SETTLED}:
-        if after.state in _ENDS:
+        if after.state in _CANCELING_EVENTS:
+            # A settled one keeps its amount. Its history says how much of it had settled.
             amount = after.amount if reservation.state == ReservationState.PENDING else reservation.amount
-            work.change_reservation(reservation, _ENDS[after.state], amount=amount)
+            work.change_reservation(reservation, _CANCELING_EVENTS[after.state], amount=amount)
         elif after.state == PaymentState.SHORT:
             _unfund(work, reservation, after)
         else:
@@ -108,10 +110,10 @@ def _revive(work: UnitOfWork, reservation: Reservation, position: InboundPositio
 
     It stays canceled where its deadline has passed, its loan has no place for it any more, or its money has been sent back.
     """
-    deadline = deadline_in_history(reservation)
+    deadline = last_deadline(reservation)
     is_funded = position.state == PaymentState.FUNDED
-    # A reservation that had been funded had no deadline any more: its clock stood still.
-    has_time = (deadline and deadline > work.at) or (is_funded and deadline_when_canceled(reservation) is None)
+    # A reservation that was funded when it was canceled had no deadline that could pass since then.
+    has_time = (deadline and deadline > work.at) or (is_funded and deadline_at_cancellation(reservation) is None)
     # Refunds that are still due can be voided, and lost dollars are not here.
     money_here = reservation.waiting_money - reservation.lost + work.dollars_of_due_refunds(reservation)
     if has_time and _fits(work, position.amount) and money_here >= (position.amount if is_funded else position.left):
@@ -128,7 +130,7 @@ def _unfund(work: UnitOfWork, reservation: Reservation, position: InboundPositio
     """
     if not reservation.funded_at:
         return
-    deadline = deadline_in_history(reservation)
+    deadline = last_deadline(reservation)
     if reservation.state == ReservationState.PENDING and deadline and deadline > work.at:
         grows = position.amount - reservation.amount
         amount = position.amount if grows <= 0 or _fits(work, grows) else reservation.amount
@@ -202,7 +204,7 @@ def _outcome_of_clearing(
 def _open_late_money_item(work: UnitOfWork, transfer: Transfer, bank_event: BankEvent) -> None:
     reservation = transfer.reservation
     late = f"{dollars_text(bank_event.amount)} for {transfer.reference} was received late."
-    expired_at = deadline_in_history(reservation) if reservation.cause == ReservationEvent.EXPIRED else None
+    expired_at = last_deadline(reservation) if reservation.cause == ReservationEvent.EXPIRED else None
     if expired_at and bank_event.occurred_at < expired_at:
         # The money cleared in time and only the notice was late. Staff may reinstate the reservation, which voids the refund.
         detail = f"{late} It cleared at {instant_text(bank_event.occurred_at)}, in time: the deadline was {deadline_text(expired_at)}."
@@ -261,16 +263,18 @@ def apply_refund_position(work: UnitOfWork, refund: Transfer, before: RefundPosi
         return "refund_differs"
     if more_paid > 0:
         return _pay(work, refund, more_paid, bank_event.occurred_at)
-    failed = bank_event.type == "refund.failed" and after.bounced and after.effects.get(bank_event.pk) != Effect.SUPERSEDED
-    if more_paid < 0 or failed:
+    # A refund that was never paid can come back, too: then no dollars move.
+    came_back = bank_event.type == "refund.failed" and after.bounced and after.effects.get(bank_event.pk) != Effect.SUPERSEDED
+    if more_paid < 0 or came_back:
         return _bounce(work, refund, -more_paid, bank_event.occurred_at)
-    return "superseded"
+    return "superseded"  # An older report than those that count.
 
 
 def _change_refund(work: UnitOfWork, refund: Transfer, event: TransferEvent, amount: Decimal, occurred_at: datetime) -> None:
     """Apply the event to a refund. What is paid beyond the amount that was due is lost, until it comes back.
 
-    Of a void refund nothing was due: its reservation loses money that it counted on, and changes before anything counts as lost.
+    The money of a void refund belongs to its reservation again. If the bank pays such a refund all the same, the reservation is decided
+    anew without that money. Only what is missing then is lost.
     """
     reservation = refund.reservation
     if refund.status == TransferStatus.VOID or was_paid_while_void(refund):

@@ -13,7 +13,7 @@ from loans.domain.actors import SYSTEM, Actor
 from loans.domain.errors import IllegalTransition, Invalid, NotFound
 from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import WaitingListEvent, WaitingListState
-from loans.ledger.jobs import going_on_after_failure
+from loans.ledger.jobs import skip_loan_on_failure
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Investor, Loan, WaitingListEntry
 from loans.selectors.investor_limits import exceeded_limit
@@ -60,7 +60,7 @@ def join_waiting_list(
 def _refuse_to_wait(loan: Loan, investor_id: int, amount: Decimal, least: Decimal, at: datetime) -> None:
     if loan.opens_at is None:
         raise NotFound(f"There is no loan {loan.reference}.")
-    refuse_unless_open(LoanOffer(loan, at, loan.claimed, lapsed=ZERO_DOLLARS))
+    refuse_unless_open(LoanOffer(loan, at, loan.claimed, lapsed=ZERO_DOLLARS))  # A unit of work has no lapsed reservations.
     refuse_unless_accredited(may_buy(investor_id, at))
     refuse_more_than_asked(least, amount)
     if amount > loan.remaining:
@@ -113,9 +113,9 @@ def serve_waiting_lists(now: datetime | None = None) -> int:
 def serve_waiting_list(loan_id: int, now: datetime | None = None) -> int:
     """Serve one loan's list, and return how many entries became reservations; 0 where that fails.
 
-    See `going_on_after_failure` for what becomes of an error.
+    See `skip_loan_on_failure` for what becomes of an error.
     """
-    with going_on_after_failure(loan_id, "Its waiting list could not be served", now):
+    with skip_loan_on_failure(loan_id, "Its waiting list could not be served", now):
         with unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work:
             waited = work.loan.waiting_entries
         return waited - work.loan.waiting_entries

@@ -22,7 +22,7 @@ from peerloans.database.clock import database_now
 AVAILABLE = f"({UNCLAIMED}) - loan.waiting_dollars"
 """SQL: what one reservation could take of an open `loan`, or less than 0."""
 _IS_AVAILABLE = f"(status = 'open' AND closes_at > %(at)s AND {AVAILABLE} >= LEAST(minimum, amount - settled))"
-# A lock that changes of a loan respect, since they lock its row. Taken before the investor's, as everywhere.
+# It holds off what staff and jobs change of the loan, but no new reservation. The loan comes before the investor, as everywhere.
 _HOLD_LOAN = "SELECT id, status FROM loans_loan WHERE reference = %s FOR KEY SHARE"
 _BEGIN = f"""
     INSERT INTO loans_watchedloan (loan_id, is_available) SELECT id, {_IS_AVAILABLE} FROM loans_loan AS loan WHERE id = %(loan_id)s
@@ -37,7 +37,7 @@ _LOCK = "SELECT FROM loans_watchedloan WHERE loan_id = ANY(%(loan_ids)s) ORDER B
 # A statement after the lock, so that it decides by what is committed by then.
 _NOTE = f"""
     UPDATE loans_watchedloan AS watched SET
-        is_available = NOT watched.is_available,
+        is_available = {_IS_AVAILABLE},
         available_since = CASE WHEN watched.is_available THEN available_since ELSE %(at)s END
     FROM loans_loan AS loan WHERE loan.id = loan_id AND loan_id = ANY(%(loan_ids)s) AND watched.is_available <> {_IS_AVAILABLE}
 """
@@ -78,7 +78,7 @@ def stop_watching(*, investor_id: int, reference: str, now: datetime | None = No
     own.update(ended_at=database_now(now))
 
 
-def look_at_loan(*, investor_id: int, reference: str, now: datetime | None = None) -> bool:
+def note_that_seen(*, investor_id: int, reference: str, now: datetime | None = None) -> bool:
     """Return whether the investor watches the loan; if so, note that they know what it offers now. Call it before the offer is read.
 
     Raises:

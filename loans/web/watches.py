@@ -9,7 +9,7 @@ from django.urls import reverse
 from loans.domain.errors import Busy, NotFound
 from loans.models import Investor
 from loans.selectors.watches import watches_of
-from loans.services.watches import look_at_loan, stop_watching, watch_loan
+from loans.services.watches import note_that_seen, stop_watching, watch_loan
 from loans.web.account import READS, account_page, investor_of
 from loans.web.loan_cards import loan_cards
 from loans.web.paging import WATCHES_PER_PAGE, page_number
@@ -51,7 +51,7 @@ def watch_state(request: HttpRequest, reference: str) -> str:
     if investor is None:
         return "unknown"
     with contextlib.suppress(Busy):  # Then they have not seen it, and may get an e-mail about what they know.
-        return "yes" if look_at_loan(investor_id=investor.pk, reference=reference) else "no"
+        return "yes" if note_that_seen(investor_id=investor.pk, reference=reference) else "no"
     return "yes"
 
 

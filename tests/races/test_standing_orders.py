@@ -34,7 +34,7 @@ def opening(loan: Loan) -> Call:
 def meet_in_line(lock: bool, monkeypatch: pytest.MonkeyPatch) -> Callable[[Call, Call], list[Any]]:
     """Run the second call when the first, an opening, has decided on the line and not yet written. The twin does not lock the line."""
     if not lock:
-        monkeypatch.setattr(locks, "lock_line", lambda: None)
+        monkeypatch.setattr(locks, "lock_standing_orders", lambda: None)
         monkeypatch.setattr(locks, "lock_investors", lambda investor_ids: None)
     decided, second_done, decide = threading.Event(), threading.Event(), standing_orders.due_outcomes
     first = threading.local()

@@ -15,7 +15,16 @@ from loans.domain.idempotency import Key
 from loans.domain.investor_limits import Unfunded, exceeded_limit, loan_limit
 from loans.domain.limits import available, limit, meets_minimum
 from loans.ledger import admission
-from loans.ledger.admission import COUNTED, FITS, FITS_INVESTOR, LIMIT, MEETS_MINIMUM, REMAINING, Admission, admit_reservation
+from loans.ledger.admission import (
+    FITS_LOAN,
+    INVESTOR_USE,
+    LIMIT,
+    MEETS_MINIMUM,
+    REMAINING,
+    WITHIN_LIMITS_OF_INVESTOR,
+    Admission,
+    admit_reservation,
+)
 from loans.models import IdempotencyKey, Investor, Loan, Reservation, Transition
 from loans.selectors.waiting_list import MAY_RESERVE
 from tests.factories import HOURS_24, NOON, InvestorFactory, LoanFactory, fresh
@@ -44,7 +53,7 @@ def test_the_limits_in_sql_are_those_in_python(loan, settled, claimed, waiting, 
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT {REMAINING}, {LIMIT}, {MEETS_MINIMUM}, {FITS}
+            SELECT {REMAINING}, {LIMIT}, {MEETS_MINIMUM}, {FITS_LOAN}
             FROM (SELECT %(loan)s::numeric(14, 2) AS amount, %(settled)s::numeric(14, 2) AS settled,
                 %(claimed)s::numeric(14, 2) AS claimed, %(rate)s::numeric(5, 4) AS overbooking_rate, %(minimum)s::numeric(14, 2) AS minimum,
                 %(waiting)s::numeric(14, 2) AS waiting_dollars
@@ -86,7 +95,9 @@ def test_the_limits_of_an_investor_in_sql_are_those_in_python(unfunded, let_go, 
         Reservation.objects.bulk_create([*live, *ended])
         values = {"amount": amount, "investor_id": investor.pk, "now": NOON, "let_go_within": HOURS_24, "loan": loan.pk}
         with connection.cursor() as cursor:
-            cursor.execute(f"WITH counted AS ({COUNTED}) SELECT {FITS_INVESTOR} FROM loans_loan WHERE id = %(loan)s", values)
+            cursor.execute(
+                f"WITH investor_use AS ({INVESTOR_USE}) SELECT {WITHIN_LIMITS_OF_INVESTOR} FROM loans_loan WHERE id = %(loan)s", values
+            )
             (fits,) = cursor.fetchone()
             # The same limits for those who wait: the most that the investor may reserve.
             cursor.execute(

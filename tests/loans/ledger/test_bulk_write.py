@@ -12,7 +12,7 @@ from loans.models import Loan, Reservation, Transfer, Transition
 from tests.factories import LoanFactory, inbound, pending
 
 WRITTEN: dict[type[models.Model], tuple[str, ...]] = {
-    Loan: bulk_write._LOAN_COLUMNS,
+    Loan: (*bulk_write._LOAN_PROGRESS, *Loan.FACTS),
     Reservation: bulk_write._RESERVATION_COLUMNS,
     Transfer: bulk_write._TRANSFER_COLUMNS,
     Transition: bulk_write._TRANSITION_COLUMNS,

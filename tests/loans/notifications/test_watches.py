@@ -14,7 +14,7 @@ from loans.notifications.deliveries import deliver_due
 from loans.notifications.watches import notify_watchers
 from loans.services.loans import announce_loan, extend_loan, open_announced_loans, withdraw_loan
 from loans.services.reservations import cancel_reservation
-from loans.services.watches import look_at_loan, stop_watching, watch_loan
+from loans.services.watches import note_that_seen, stop_watching, watch_loan
 from tests.factories import NOON, STAFF, DraftFactory, InvestorFactory, LoanFactory, fresh, reserved, waiting
 
 pytestmark = pytest.mark.django_db
@@ -33,7 +33,7 @@ def watching(loan: Loan, *, now: datetime = NOON, **fields: Any) -> Investor:
 
 
 def look(investor: Investor, loan: Loan, now: datetime) -> None:
-    assert look_at_loan(investor_id=investor.pk, reference=loan.reference, now=now)
+    assert note_that_seen(investor_id=investor.pk, reference=loan.reference, now=now)
 
 
 def full_loan(**fields: Any) -> tuple[Loan, Reservation]:

@@ -16,6 +16,7 @@ from loans.services.bank_events import assign_bank_event, record_bank_event
 from loans.services.investor_limits import change_investor_limits
 from loans.services.loans import withdraw_loan
 from loans.services.refunds import mark_refund_paid
+from loans.services.review_items import resolve_review_item
 from loans.services.settlement import settle_ahead_of_turn
 from loans.services.staff_overrides import cancel_by_staff, record_money
 from tests.factories import NOON, STAFF, InvestorFactory, LoanFactory, UserFactory, fresh, funded, inbound, notice, pending, reserved
@@ -117,6 +118,16 @@ def test_the_same_request_again_is_one() -> None:
         act=request.act, arguments={}, description="an act", loan_id=request.loan_id, actor=requester, reason="again", now=NOON
     )
     assert again == request
+
+
+def test_only_the_decision_resolves_the_item_of_a_request() -> None:
+    request, _ = requested("record_money")
+    item = ReviewItem.objects.get(kind="approval_requested")
+    with pytest.raises(IllegalTransition, match="Approve or reject"):
+        resolve_review_item(review_item_id=item.pk, actor=member_of_staff(), reason="done", now=NOON)
+    approver = member_of_staff()
+    reject(request_id=request.pk, actor=approver, reason="no", now=NOON)
+    assert fresh(item).resolved_by_id == approver.user_id
 
 
 @pytest.mark.parametrize("through", ["user", "approver"])

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from loans.domain.errors import IllegalTransition, Invalid
+from loans.domain.errors import IllegalTransition, Invalid, NotFound
 from loans.models import PaymentFile, Transfer, Transition
 from loans.services.payment_files import MOST_SENT_AT_ONCE, send_refunds
 from loans.services.staff_overrides import cancel_by_staff
@@ -54,3 +54,8 @@ def test_one_refund_that_is_not_due_keeps_all_from_being_sent() -> None:
     with pytest.raises(IllegalTransition):
         send_refunds(refund_ids=[due.pk, sent.pk], actor=STAFF, reason="a test", now=LATER)
     assert (fresh(due).status, PaymentFile.objects.count()) == ("due", 1)
+
+
+def test_refunds_that_are_gone_are_named_in_the_refusal() -> None:
+    with pytest.raises(NotFound, match="There are no such refunds"):
+        send_refunds(refund_ids=[uuid4()], actor=STAFF, reason="a test", now=NOON)

@@ -10,6 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from loans.domain.errors import BelowMinimum, IllegalTransition, Invalid, LoanNotOpen, NotAccredited, NotFound
 from loans.domain.overbooking import OverbookingPolicy
 from loans.domain.standing_orders import MOST_ORDERS
+from loans.ledger.unit_of_work import UnitOfWork
 from loans.models import Investor, Loan, Reservation, ReviewItem, StandingOrder, StandingOrderTransition, Transition, User
 from loans.selectors.standing_orders import forecast_opening, line_positions, preview, recent_openings, used_dollars
 from loans.services.closing_values import record_due_closing_values
@@ -275,6 +276,25 @@ def test_an_announced_loan_is_upcoming_and_takes_no_reservation_until_the_job_op
     assert [row.event for row in Transition.objects.filter(loan=loan)] == ["created", "announced", "opened", "reserved"]
 
 
+def test_a_job_that_runs_after_the_closing_opens_nothing_and_asks_staff() -> None:
+    standing_order(10_000)
+    loan = announce_loan(reference=DraftFactory().reference, opens_at=NOON + HOUR, closes_at=NOON + 2 * HOUR, now=NOON, **BY_STAFF)
+    for _ in range(2):
+        assert open_announced_loans(NOON + 2 * HOUR) == 0
+    assert (fresh(loan).status, loan.reservations.count()) == ("upcoming", 0)
+    assert ReviewItem.objects.get().kind == "opening_missed"
+    announce_loan(reference=loan.reference, opens_at=NOON + 4 * HOUR, now=NOON + 3 * HOUR, **BY_STAFF)
+    assert open_announced_loans(NOON + 4 * HOUR) == 1
+
+
+def test_a_loan_whose_opening_cannot_be_written_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    loan = announced()
+    with monkeypatch.context() as patch:
+        patch.setattr(UnitOfWork, "write", lambda _: 1 / 0)
+        assert open_announced_loans(NOON + HOURS_24) == 0
+    assert (fresh(loan).status, ReviewItem.objects.get().kind) == ("upcoming", "job_failed")
+
+
 def test_an_opening_is_moved_and_a_repeat_changes_nothing() -> None:
     loan = announced()
     again: dict[str, Any] = {"reference": loan.reference, "opens_at": NOON + 2 * HOURS_24, "now": NOON} | BY_STAFF
@@ -325,7 +345,7 @@ def test_the_rate_by_evidence_is_set_at_the_opening() -> None:
 
 def test_a_loan_that_cannot_be_opened_is_listed_and_does_not_stop_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     bad, good = announced(), announced()
-    Loan.objects.filter(pk=bad.pk).update(closes_at=NOON, settlement_rule="lottery", lottery_commitment="x")
+    Loan.objects.filter(pk=bad.pk).update(settlement_rule="lottery", lottery_commitment="x")
 
     from loans.services import loans as service
 

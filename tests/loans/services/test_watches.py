@@ -11,7 +11,7 @@ from loans.domain.watches import MOST_WATCHES
 from loans.models import Investor, Loan, Watch
 from loans.selectors.watches import is_watched, watches_of
 from loans.services.loans import withdraw_loan
-from loans.services.watches import look_at_loan, stop_watching, watch_loan
+from loans.services.watches import note_that_seen, stop_watching, watch_loan
 from tests.factories import HOURS_24, NOON, STAFF, DraftFactory, InvestorFactory, LoanFactory
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +29,7 @@ def many_watches(investor: Investor, number: int) -> None:
 
 def test_a_repeat_changes_nothing_and_stopping_ends_it() -> None:
     loan, kim = LoanFactory(), InvestorFactory()
-    assert not look_at_loan(investor_id=kim.pk, reference=loan.reference, now=NOON)
+    assert not note_that_seen(investor_id=kim.pk, reference=loan.reference, now=NOON)
     for later in (0, 1):
         watch_loan(investor_id=kim.pk, reference=loan.reference, now=NOON + later * HOURS_24)
     watch = Watch.objects.get()
