@@ -63,11 +63,15 @@ class SearchAsPrinted(admin.ModelAdmin):
         named = self._rows_named(search_term)
         if named is not None:
             return queryset.filter(named), self.to_transfer is not None
+        return self.search_words(request, queryset, search_term)
+
+    def search_words(self, request: HttpRequest, queryset: QuerySet[Any], text: str) -> tuple[QuerySet[Any], bool]:
+        """Find the rows by a text that names nothing as pages print it. Return them, and whether one may be among them twice."""
         if self.to_investor is None:
-            return super().get_search_results(request, queryset, search_term)
-        for word in words_of(search_term):
+            return super().get_search_results(request, queryset, text)
+        for word in words_of(text):
             queryset = queryset.filter(self._rows_with(word))
-        return queryset if words_of(search_term) or not search_term else queryset.none(), False
+        return queryset if words_of(text) or not text else queryset.none(), False
 
     def row_named(self, queryset: QuerySet[Any], text: str) -> Model | None:
         """Return the reservation or transfer that the text names in full, where this is the list of such rows; None else."""

@@ -1,9 +1,12 @@
 """Name who acts. History records the actor of each transition."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from loans.domain.errors import NotPermitted
+
+ActorKind = Literal["investor", "staff", "bank", "system"]
+ACTOR_KINDS: tuple[ActorKind, ...] = get_args(ActorKind)
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,7 @@ class Actor:
     `shows_reason`: the investor may read the actor's reason. `approver_id`: the user who approved what `user_id` requested.
     """
 
-    kind: Literal["investor", "staff", "bank", "system"]
+    kind: ActorKind
     user_id: int | None = None
     shows_reason: bool = False
     approver_id: int | None = None

@@ -1851,6 +1851,20 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="transition",
+            index=models.Index(
+                condition=models.Q(
+                    ("event__in", ["cleared", "expired", "funded", "initiated", "reserved", "settled", "transfer_started"]), _negated=True
+                ),
+                fields=["event", "id"],
+                name="transition_of_rare_event",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="transition",
+            index=models.Index(condition=models.Q(("actor", "staff")), fields=["user", "id"], name="transition_by_staff"),
+        ),
+        migrations.AddIndex(
+            model_name="transition",
             index=django.contrib.postgres.indexes.BrinIndex(autosummarize=True, fields=["at"], name="transition_at"),
         ),
         migrations.AddIndex(

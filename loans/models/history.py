@@ -5,14 +5,27 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Func, Q
 
+from loans.domain.actors import ACTOR_KINDS
 from loans.domain.overbooking import KEPT, LAPSED
-from loans.domain.states import LIVE
+from loans.domain.states import LIVE, ReservationEvent, TransferEvent
 from loans.models.append_only import AppendOnly
 from loans.models.fields import TransactionId, dollars
 from loans.models.loan import Loan
 from loans.models.reservation import Reservation
 from loans.models.transfer import Transfer
 from loans.models.waiting_list import WaitingListEntry
+
+COMMON_EVENTS = sorted(
+    [
+        ReservationEvent.RESERVED,
+        ReservationEvent.TRANSFER_STARTED,
+        ReservationEvent.FUNDED,
+        ReservationEvent.SETTLED,
+        ReservationEvent.EXPIRED,
+        TransferEvent.INITIATED,
+        TransferEvent.CLEARED,
+    ]
+)
 
 
 class Transition(models.Model):
@@ -56,6 +69,9 @@ class Transition(models.Model):
             models.Index(
                 fields=["waiting_entry", "txid", "id"], condition=Q(waiting_entry__isnull=False), name="transition_of_waiting_entry"
             ),
+            # For the search: what few transitions have, and what staff did. The newest of a common event are found from the end of history.
+            models.Index(fields=["event", "id"], condition=~Q(event__in=COMMON_EVENTS), name="transition_of_rare_event"),
+            models.Index(fields=["user", "id"], condition=Q(actor="staff"), name="transition_by_staff"),
             BrinIndex(fields=["at"], name="transition_at", autosummarize=True),
             # How reservations left reserved, and pending until their money was here. Lapse shares are counted from it alone.
             models.Index(
@@ -66,7 +82,7 @@ class Transition(models.Model):
             ),
         ]
         constraints = [
-            models.CheckConstraint(name="transition_actor_known", condition=Q(actor__in=["investor", "staff", "bank", "system"])),
+            models.CheckConstraint(name="transition_actor_known", condition=Q(actor__in=ACTOR_KINDS)),
             AppendOnly(name="append_only"),
         ]
 

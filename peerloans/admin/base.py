@@ -1,5 +1,6 @@
 """Define what the project's admin pages share: saved views and a CSV export of each list, no deleting, and read-only pages."""
 
+from functools import cache
 from typing import Any
 
 from django.contrib import admin
@@ -14,12 +15,14 @@ from django.utils import timezone
 
 from peerloans.admin import csv_export
 from peerloans.admin.audit_log import log_admin_action
+from peerloans.admin.long_lists import LongList, LongListPaginator
 from peerloans.admin.saved_views import SavedViewsAdmin
 from peerloans.web.wording_filters import deadline, instant
 
 DEADLINES = {"expires_at", "closes_at", "deadline"}
 
 
+@cache
 def instant_column(name: str) -> Any:
     """Return a column of a list that shows the instant of this name as all pages write it."""
     write = deadline if name in DEADLINES else instant
@@ -38,6 +41,13 @@ class CsvExportAdmin(SavedViewsAdmin):
     change_list_template = "admin/list.html"
     csv_exclude: tuple[str, ...] = ()
     """Names of secret fields, which are left out of the CSV."""
+
+    show_full_result_count = False
+    list_per_page = 50
+    paginator = LongListPaginator
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[LongList]:
+        return LongList
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         instants = {field.name for field in self.opts.fields if isinstance(field, models.DateTimeField)}
@@ -71,9 +81,6 @@ class CsvExportAdmin(SavedViewsAdmin):
 
 class NoDeleteAdmin(CsvExportAdmin):
     """A model whose rows are never deleted."""
-
-    show_full_result_count = False
-    list_per_page = 50
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

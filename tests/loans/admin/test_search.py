@@ -3,8 +3,10 @@
 import pytest
 from django.test import Client
 
-from loans.models import Reservation, ReviewItem
-from tests.factories import LoanFactory, inbound, money_fails, pending
+from loans.domain.actors import Actor
+from loans.models import Reservation, ReviewItem, Transition, User
+from loans.services.staff_overrides import cancel_by_staff
+from tests.factories import NOON, LoanFactory, inbound, money_fails, pending
 
 pytestmark = pytest.mark.django_db
 LISTS = ("reservation", "transfer", "transition", "reviewitem")
@@ -54,3 +56,12 @@ def test_the_beginning_of_a_loans_reference_a_user_name_and_an_e_mail(admin_clie
 
 def test_what_is_printed_nowhere_is_not_found(admin_client: Client, reservation: Reservation) -> None:
     assert [found_rows(admin_client, name, "PL-9999 #1") for name in LISTS] == [0, 0, 0, 0]
+
+
+def test_history_by_an_event_a_kind_of_actor_and_a_user(admin_client: Client, admin_user: User, reservation: Reservation) -> None:
+    investor = reservation.investor.user.username
+    cancel_by_staff(reservation_id=pending(reservation.loan).pk, actor=Actor("staff", admin_user.pk), reason="a test", now=NOON)
+    found = {term: found_rows(admin_client, "transition", term) for term in ("reserved", "canceled_by_staff", "bank", admin_user.username)}
+    assert found == {"reserved": 3, "canceled_by_staff": 1, "bank": 2, admin_user.username: 1}
+    assert found_rows(admin_client, "transition", investor) == Transition.objects.filter(user__username=investor).count() > 0
+    assert found_rows(admin_client, "transition", "canceled_by") == 0
