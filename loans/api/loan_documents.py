@@ -7,7 +7,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from loans.models import Loan
-from loans.selectors.loan_documents import documents_of
+from loans.selectors.loan_documents import listed_documents
 
 
 class LoanDocumentSerializer(serializers.Serializer[Any]):
@@ -28,5 +28,5 @@ def loan_documents(request: Request, loan: Loan) -> list[dict[str, Any]]:
             "size": document.size,
             "added_at": document.added_at,
         }
-        for document in documents_of(loan.pk)
+        for document in listed_documents(loan.pk)
     ]
