@@ -287,6 +287,7 @@ REST_FRAMEWORK = {
     # Requests per second, minute, hour or day, as in 100/s. Empty: unlimited.
     "DEFAULT_THROTTLE_RATES": {
         "user": env.rate("THROTTLE", default="6000/m"),
+        "download": env.rate("THROTTLE_DOWNLOAD", default="60/m"),
         "login": env.rate("THROTTLE_LOGIN", default="60/m"),
     },
     "NUM_PROXIES": PROXIES,

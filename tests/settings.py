@@ -6,7 +6,7 @@ os.environ.setdefault("EMAIL_URL", "memorymail://")
 os.environ.setdefault("EMAIL_FROM", "peerloans <loans@example.org>")
 os.environ["DEBUG"] = "1"  # so that what the environment does not name is embedded
 
-os.environ["THROTTLE"] = os.environ["THROTTLE_LOGIN"] = ""
+os.environ["THROTTLE"] = os.environ["THROTTLE_DOWNLOAD"] = os.environ["THROTTLE_LOGIN"] = ""
 
 from peerloans.devserver import embedded
 from peerloans.settings import *  # noqa: F403

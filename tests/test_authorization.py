@@ -100,6 +100,8 @@ OPEN = {
     "api/v1/reservations/<any-uuid:reservation_id>/transfer/": ("401 405 405 403 403 403 403", "401 400 400 403 403 403 403"),
     "api/v1/reservations/<any-uuid:reservation_id>/cancel/": ("401 405 405 403 403 403 403", "401 200 404 403 403 403 403"),
     "api/v1/loans/<slug:reference>/waiting-list/": ("401 405 405 403 403 403 403", "401 400 400 403 403 403 403"),
+    "api/v1/loans/<slug:reference>/watch/": ("401 405 405 403 403 403 403", "401 405 405 403 403 403 403"),
+    "api/v1/watches/": ("401 200 200 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/waiting-list/": ("401 200 200 403 403 403 403", "401 405 405 403 403 403 403"),
     "api/v1/waiting-list/<any-uuid:entry_id>/leave/": ("401 405 405 403 403 403 403", "401 404 404 403 403 403 403"),
     "api/v1/standing-orders/": ("401 200 200 403 403 403 403", "401 400 400 403 403 403 403"),
@@ -131,6 +133,9 @@ OPEN = {
     "account/log-out/": ("405 " * 7, "302 " * 7),  # the last, since it ends the session
 }
 
+# --- The addresses that answer PUT and DELETE, too: both for each of PEOPLE. All others refuse them. --------------------------
+CHANGED = {"api/v1/loans/<slug:reference>/watch/": ("401 200 200 403 403 403 403", "401 204 204 403 403 403 403")}
+
 # --- The API: the scope that a token needs to get, and to post ("-" where it needs none, or the method is not allowed) -----------
 SCOPES = {
     "api/v1/auth/token/": "- -",
@@ -156,6 +161,8 @@ SCOPES = {
     "api/v1/reservations/<any-uuid:reservation_id>/transfer/": "- reserve",
     "api/v1/reservations/<any-uuid:reservation_id>/cancel/": "- reserve",
     "api/v1/loans/<slug:reference>/waiting-list/": "- reserve",
+    "api/v1/loans/<slug:reference>/watch/": "- -",
+    "api/v1/watches/": "read -",
     "api/v1/waiting-list/": "read -",
     "api/v1/waiting-list/<any-uuid:entry_id>/leave/": "- reserve",
     "api/v1/standing-orders/": "read reserve",
@@ -341,10 +348,13 @@ def test_outside_of_the_admin(reservation: Reservation, name: str) -> None:
         headers = {"Authorization": f"Bearer {AuthToken.objects.create(user)[1]}"} if user else {}
         path = filled(address, reservation)
         got, posted = (int(statuses.split()[PEOPLE.index(name)]) for statuses in both)
+        refused = {404} if got == 404 == posted else {401, 403, 405}
         assert client.get(path, headers=headers, follow=not path.startswith(("/api", "/ziptocbsa", "/cbsa"))).status_code == got, address
-        for method in (client.put, client.patch, client.delete):
-            refused = {404} if got == 404 == posted else {401, 403, 405}
-            assert method(path, headers=headers).status_code in refused, address
+        put, deleted = (
+            ({int(statuses.split()[PEOPLE.index(name)])} for statuses in CHANGED[address]) if address in CHANGED else (refused, refused)
+        )
+        for method, expected in ((client.put, put), (client.patch, refused), (client.delete, deleted)):
+            assert method(path, headers=headers).status_code in expected, address
         assert client.post(path, "{}", content_type="application/json", headers=headers).status_code == posted, address
 
 

@@ -22,6 +22,7 @@ from standardwebhooks.webhooks import Webhook
 from loans.api import examples
 from loans.models import NamedToken, Reservation, Transfer, WebhookEndpoint
 from loans.notifications.messages import message_body
+from loans.services.loan_documents import add_document
 from peerloans.database.clock import database_now
 from tests.factories import NOON, InvestorFactory, LoanFactory, UserFactory, reserved
 from tests.loans.api.test_api_page import bank
@@ -171,6 +172,45 @@ for body in BatchCreate(orders=[order, order], all_or_nothing=True), BatchCreate
         print(refused.problem.code, refused.problem.index or 0, "Give dollars" in str(refused))
 """
     assert run(client_folder, program).splitlines() == ["not_found", "not_found 0 False", "invalid 0 True"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_loans_are_watched_and_documents_fetched(client_folder: Path, live_server: Any) -> None:
+    InvestorFactory(user=UserFactory(username="investor1", password=make_password("demo")))
+    loan = LoanFactory(now=None)
+    add_document(loan_id=loan.pk, title="Appraisal", content=b"%PDF-1.7 a page", user_id=UserFactory().pk)
+    program = f"""
+from types import NoneType
+import httpx
+from peerloans_client.api.loans import loan_detail
+from peerloans_client.api.watches import stop_watching, watch_list, watch_loan
+from peerloans_client.connection import Refused, log_in, take
+from peerloans_client.models import LoanDetail, PaginatedWatchList, Watch
+me = log_in("{live_server.url}", "investor1", "demo")
+for _ in range(2):
+    print(take(Watch, watch_loan.sync("{loan.reference}", client=me)).loan)
+print([watch.loan for watch in take(PaginatedWatchList, watch_list.sync(client=me)).results])
+for _ in range(2):
+    print(take(NoneType, stop_watching.sync("{loan.reference}", client=me)))
+print(take(PaginatedWatchList, watch_list.sync(client=me)).results)
+for call in watch_loan, stop_watching:
+    try:
+        take(NoneType, call.sync("PL-9999", client=me))
+    except Refused as refused:
+        print(refused.problem.code)
+(document,) = take(LoanDetail, loan_detail.sync("{loan.reference}", client=me)).documents
+print(document.title, document.size, httpx.get(document.url).text)
+"""
+    printed = [loan.reference] * 2 + [
+        f"['{loan.reference}']",
+        "None",
+        "None",
+        "[]",
+        "not_found",
+        "not_found",
+        "Appraisal 15 %PDF-1.7 a page",
+    ]
+    assert run(client_folder, program).splitlines() == printed
 
 
 def test_values_that_this_version_does_not_know_are_passed_on(client_folder: Path) -> None:

@@ -168,7 +168,7 @@ zip_table = call(
     OpenApiTypes.STR,
     media_type="text/csv",
     parameters=[IN_VINTAGE],
-    refusals=REFUSALS | {400: "`invalid`", 404: "`unknown_vintage`, with `vintages`"},
+    refusals=REFUSALS | LIMITED | {400: "`invalid`", 404: "`unknown_vintage`, with `vintages`"},
 )
 area_detail = call(
     "cbsa_retrieve",

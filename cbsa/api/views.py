@@ -36,6 +36,7 @@ from cbsa.table import COLUMNS, table_rows
 from peerloans.api.caching import CrossOriginView, PublicView, allow_any_origin
 from peerloans.api.request_body import body_of
 from peerloans.api.strict_fields import refuse_unknown_parameters
+from peerloans.api.throttling import DownloadThrottle
 
 SHOWN_CHARACTERS = 20  # of what is no ZIP
 
@@ -44,7 +45,7 @@ class ZipToCbsaView(CrossOriginView):
     """Public reads. Caches may keep an answer and ask whether it still holds."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Skip what DRF does first: these calls have no log-in and one media type, and only POST is throttled."""
+        """Skip what DRF does first: these calls have no log-in and one media type, and only POST counts towards a limit."""
         if request.method == "POST":
             self.check_throttles(request)
 
@@ -179,6 +180,11 @@ class ZipHistory(PublicView):
 
 
 class ZipTable(ZipToCbsaView):
+    throttle_classes = (DownloadThrottle,)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        self.check_throttles(request)
+
     @schema.zip_table
     def get(self, request: Request) -> HttpResponseBase:
         refuse_unknown_parameters(request, ["vintage"])

@@ -25,6 +25,14 @@ LOAN_DETAILS = {
     "available": "10000.00",
     "rule": "fifo",
     "lottery": None,
+    "documents": [
+        {
+            "title": "Appraisal",
+            "url": "https://loans.example.org/loans/PL-0001/documents/7/",
+            "size": 183_204,
+            "added_at": "2026-03-02T15:00:00Z",
+        }
+    ],
 }
 WEBHOOK_ENDPOINT = {
     "id": 7,
@@ -110,6 +118,7 @@ WAITING = {
     "ended_at": None,
 }
 LEFT = WAITING | {"state": "left", "list_position": None, "dollars_before": None, "ended_at": "2026-03-03T15:00:00Z"}
+WATCH = {"loan": "PL-0001", "since": "2026-03-02T15:00:00Z"}
 STANDING_ORDER = {
     "id": "b2c7e5de-1a5b-4d59-8a3e-3f3c2a9d7e10",
     "states": ["CA", "WA"],

@@ -7,7 +7,7 @@ from django_filters import rest_framework as filters
 from rest_framework.request import Request
 
 from loans.domain.states import ReservationState, StandingOrderState, WaitingListState
-from loans.models import Reservation, StandingOrder, WaitingListEntry
+from loans.models import Reservation, StandingOrder, WaitingListEntry, Watch
 from loans.models.fields import choices
 from peerloans.api.strict_fields import refuse_ambiguous_parameters, refuse_unknown_parameters
 
@@ -41,6 +41,14 @@ class WaitingListFilter(filters.FilterSet):
 
     class Meta:
         model = WaitingListEntry
+        fields: ClassVar[list[str]] = []
+
+
+class WatchFilter(filters.FilterSet):
+    loan = filters.CharFilter("loan__reference", max_length=20, label="The loan's reference.")
+
+    class Meta:
+        model = Watch
         fields: ClassVar[list[str]] = []
 
 

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 
 from loans import remaining_cache
 from loans.api.filters import StrictFilterBackend
+from loans.api.loan_documents import loan_documents
 from loans.api.serializers import LoanDetailSerializer, LoanSerializer
 from loans.domain.errors import NotFound
 from loans.domain.states import PUBLIC_STATUSES
@@ -56,4 +57,4 @@ class LoanDetail(PublicView):
         if loan.status not in PUBLIC_STATUSES:
             raise NotFound(f"There is no loan {reference}.")
         remaining = remaining_cache.Remaining(loan.remaining, offer.at, loan.version)
-        return Response(LoanDetailSerializer((loan, remaining, offer.available)).data)
+        return Response(LoanDetailSerializer((loan, remaining, offer.available, loan_documents(request, loan))).data)

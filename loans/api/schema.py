@@ -116,6 +116,9 @@ OPERATIONS = {
     ),
     "WaitingListMine": Operation("waiting list", None, {"200": examples.WAITING}),
     "WaitingListLeave": Operation("waiting list", {}, {"200": examples.LEFT}, ("illegal_transition",)),
+    "WatchList": Operation("watches", None, {"200": examples.WATCH}),
+    "WatchLoan": Operation("watches", {}, {"200": examples.WATCH}, ("busy",)),
+    "StopWatching": Operation("watches", None, {}),
     "StandingOrderList": Operation("standing orders", None, {"200": examples.STANDING_ORDER}),
     "StandingOrderCreate": Operation(
         "standing orders",
@@ -263,7 +266,7 @@ class ApiSchema(AutoSchema):
     def problems(self, row: Operation) -> list[str]:
         """Return the codes of all problems that the operation may answer."""
         codes = [*row.problems, "server_error", "unavailable"]
-        if self.method == "POST":
+        if self.method in {"POST", "PUT"}:
             codes += ["invalid", "too_large", "unsupported_media_type"]
         if self.is_list:
             codes += ["invalid"]

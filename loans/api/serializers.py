@@ -15,6 +15,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field, inline_serializer
 from rest_framework import serializers
 
+from loans.api.loan_documents import LoanDocumentSerializer
 from loans.domain.investor_limits import KINDS_OF_LIMITS
 from loans.domain.limits import CENT, FIRST_YEAR, LAST_YEAR
 from loans.domain.loan_terms import BorrowerType
@@ -342,17 +343,18 @@ def _lottery(loan: Any) -> dict[str, Any] | None:
 
 
 class LoanDetailSerializer(LoanSerializer):
-    """A loan, with what is available at this moment and how it is shared out."""
+    """A loan, with what is available at this moment, how it is shared out, and its documents."""
 
     description = serializers.CharField(help_text="Plain text, paragraphs with an empty line between them; empty if there is none.")
     available = MoneyField(help_text="The most that one new reservation may take now.")
     rule = serializers.ChoiceField(list(RULES), help_text="The settlement rule.")
     lottery = LotterySerializer(allow_null=True, help_text="With the rule `lottery`, else null.")
+    documents = LoanDocumentSerializer(many=True, help_text="In the order in which they were added.")
 
-    def to_representation(self, loan_with_remaining_and_available: Any) -> dict[str, Any]:
-        loan, remaining, available = loan_with_remaining_and_available
+    def to_representation(self, loan_with_remaining_available_and_documents: Any) -> dict[str, Any]:
+        loan, remaining, available, documents = loan_with_remaining_available_and_documents
         more = {"description": loan.description, "available": available, "rule": loan.settlement_rule, "lottery": _lottery(loan)}
-        return super().to_representation((loan, remaining)) | more
+        return super().to_representation((loan, remaining)) | more | {"documents": documents}
 
 
 class TransferSerializer(serializers.Serializer):

@@ -13,6 +13,7 @@ from loans.api.events import EventList
 from loans.api.outlooks import OutlookDetail
 from loans.api.portfolio import PortfolioDetail
 from loans.api.waiting_list import WaitingListJoin, WaitingListLeave, WaitingListMine
+from loans.api.watches import WatchedLoan, WatchList
 
 
 class AnyCaseUUID(UUIDConverter):
@@ -46,6 +47,7 @@ urlpatterns = [
     path("loans/<slug:reference>/", loans.LoanDetail.as_view(), name="loan-detail"),
     path("loans/<slug:reference>/allotment/", AllotmentDetail.as_view(), name="allotment-detail"),
     path("loans/<slug:reference>/waiting-list/", WaitingListJoin.as_view(), name="waiting-list-join"),
+    path("loans/<slug:reference>/watch/", WatchedLoan.as_view(), name="watched-loan"),
     path("reservations/", reservations.ReservationList.as_view(), name="reservation-list"),
     path("reservations/batch/", BatchCreate.as_view(), name="batch-create"),
     path("reservations/<any-uuid:reservation_id>/", reservations.ReservationDetail.as_view(), name="reservation-detail"),
@@ -55,6 +57,7 @@ urlpatterns = [
     path("reservations/<any-uuid:reservation_id>/cancel/", reservations.ReservationCancel.as_view(), name="reservation-cancel"),
     path("waiting-list/", WaitingListMine.as_view(), name="waiting-list"),
     path("waiting-list/<any-uuid:entry_id>/leave/", WaitingListLeave.as_view(), name="waiting-list-leave"),
+    path("watches/", WatchList.as_view(), name="watch-list"),
     path("standing-orders/", orders.StandingOrders.as_view(), name="standing-order-list"),
     path("standing-orders/preview/", orders.StandingOrderPreview.as_view(), name="standing-order-preview"),
     path("standing-orders/<any-uuid:order_id>/", orders.StandingOrderDetail.as_view(), name="standing-order-detail"),

@@ -44,7 +44,8 @@ class LoanPlan:
     `opens` is the day on which it opens, None for a draft that stays one; a loan whose day is to come is announced. It closes at 5 p.m.
     of the day `closes`. Each reservation is a day, thousands of dollars, and a story from stories.py; they are made in the order of
     their days, and within a day of this list. `waiting` are the entries of its waiting list: a day, thousands of dollars, and the least
-    thousands that they take. `facts` are further fields of the loan.
+    thousands that they take. `documents` are the titles of its documents, which staff add to the draft. The first investor watches the
+    loan from the day `watched` on, if it names one. `facts` are further fields of the loan.
     """
 
     title: str
@@ -56,6 +57,8 @@ class LoanPlan:
     closes: int = 8
     reservations: tuple[tuple[int, int, Callable[[Story], Scene]], ...] = ()
     waiting: tuple[tuple[int, int, int], ...] = ()
+    documents: tuple[str, ...] = ()
+    watched: int | None = None
     by_staff: Callable[[Play, str], Scene] | None = None
     facts: dict[str, object] = field(default_factory=dict)
 
@@ -98,6 +101,7 @@ PLANS = (
         thousands=480,
         opens=-12,
         closes=7,
+        documents=("Appraisal",),
         reservations=(
             (-12, 100, pays),
             (-12, 60, pays),
@@ -165,6 +169,7 @@ PLANS = (
         thousands=200,
         opens=-15,
         closes=-1,
+        watched=0,
         reservations=((-14, 40, pays), (-12, 50, pays), (-9, 20, transfer_fails), (-3, 30, starts_transfer)),
     ),
     LoanPlan(
@@ -250,6 +255,7 @@ PLANS = (
         thousands=180,
         opens=-1,
         closes=14,
+        documents=("Appraisal", "Purchase contract"),
         reservations=((-1, 10, starts_transfer), (0, 12, reserves), (0, 8, reserves), (0, 20, is_extended_by_staff)),
     ),
     LoanPlan(
@@ -315,5 +321,6 @@ PLANS = (
         thousands=360,
         opens=2,
         closes=14,
+        watched=-3,
     ),
 )

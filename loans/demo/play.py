@@ -46,7 +46,7 @@ class Play:
     def __init__(self, now: datetime, staff_id: int) -> None:
         self.now = self.at = now
         self.moment = Moment(FIRST_DAY, 0)
-        self.staff = Actor("staff", staff_id)
+        self.staff_id, self.staff = staff_id, Actor("staff", staff_id)
         today = new_york_day(now)
         self._midnight = datetime.combine(today, time(), NEW_YORK).astimezone(UTC)
         self._days = [*last_ended_banking_days(self._midnight, -FIRST_DAY), today, *banking_days_after(today, LAST_DAY)]

@@ -17,6 +17,7 @@ from django.db.models.functions import Concat
 
 from loans import remaining_cache
 from loans.demo.descriptions import DESCRIPTIONS
+from loans.demo.documents import demo_document
 from loans.demo.plans import PLANS, STANDING_ORDERS, LoanPlan, OrderPlan
 from loans.demo.play import Moment, Play, Scene
 from loans.demo.stories import Story
@@ -27,9 +28,11 @@ from loans.notifications import outbox
 from loans.selectors.daily_figures import forget_daily_figures
 from loans.selectors.loans import all_loan_ids
 from loans.services.closing_values import record_due_closing_values
+from loans.services.loan_documents import add_document
 from loans.services.loans import announce_loan, create_loan, open_loan
 from loans.services.standing_orders import create_standing_order
 from loans.services.waiting_list import join_waiting_list
+from loans.services.watches import watch_loan
 
 PASSWORD = "demo"  # noqa: S105  of a developer's own machine; the command refuses any other
 UNFUNDED_LIMIT = Decimal(1_000_000)  # the twenty investors of the demo hold as much as many more would
@@ -101,6 +104,9 @@ def _add_loan(play: Play, plan: LoanPlan, reference: str, created: Moment, inves
         moment = Moment(day, 8 * 60 + position * 30 + play.random_number(0, 29))
         play.add(moment, story(Story(play, reference, investor, Decimal(thousands * 1000))))
 
+    if plan.watched is not None:
+        play.do(Moment(plan.watched, 9 * 60), lambda: watch_loan(investor_id=investors[0].pk, reference=reference, now=play.at))
+
     # The last investors wait, so that the random ones stay who they are.
     for position, ((day, thousands, least), investor) in enumerate(zip(plan.waiting, reversed(investors), strict=False)):
         amounts = {"amount": Decimal(thousands * 1000), "at_least": Decimal(least * 1000)}
@@ -138,6 +144,8 @@ def _create_and_open(play: Play, plan: LoanPlan, reference: str) -> Scene:
         **plan.facts,
     )
     create_loan(loan, actor=play.staff, now=play.at)
+    for title in plan.documents:
+        add_document(loan_id=loan.pk, title=title, content=demo_document(loan, title), user_id=play.staff_id, now=play.at)
     if plan.opens is None:
         return
     yield play.moment.later(minutes=20)

@@ -14,7 +14,7 @@ from loans.domain.errors import Invalid, NotFound
 from loans.domain.states import PUBLIC_STATUSES
 from loans.domain.watches import MOST_WATCHES
 from loans.ledger.locks import lock_investors, short_transaction
-from loans.models import Watch
+from loans.models import Loan, Watch
 from loans.selectors.offers import UNCLAIMED
 from loans.selectors.watches import watches_of
 from peerloans.database.clock import database_now
@@ -43,7 +43,7 @@ _NOTE = f"""
 """
 
 
-def watch_loan(*, investor_id: int, reference: str, now: datetime | None = None) -> None:
+def watch_loan(*, investor_id: int, reference: str, now: datetime | None = None) -> Watch:
     """Let the investor watch the loan. A repeat only notes that the investor knows what the loan offers now.
 
     Raises:
@@ -70,12 +70,19 @@ def watch_loan(*, investor_id: int, reference: str, now: datetime | None = None)
             watch.since = at if watch.ended_at else watch.since
             watch.known_at, watch.emailed_at, watch.ended_at = at, None, None
             watch.save(update_fields=["since", "known_at", "emailed_at", "ended_at"])
+    return watch
 
 
 def stop_watching(*, investor_id: int, reference: str, now: datetime | None = None) -> None:
-    """End the investor's watch of the loan. A repeat changes nothing, and so does a loan that is not watched."""
-    own = Watch.objects.filter(investor=investor_id, loan__reference=reference, ended_at=None)
-    own.update(ended_at=database_now(now))
+    """End the investor's watch of the loan. A repeat changes nothing, and so does a loan that is not watched.
+
+    Raises:
+        NotFound: the investor has never watched it, and there is no such loan or only staff see it.
+    """
+    own = Watch.objects.filter(investor=investor_id, loan__reference=reference)
+    if not own.exists() and not Loan.objects.filter(reference=reference, status__in=PUBLIC_STATUSES).exists():
+        raise NotFound(f"There is no loan {reference}.")
+    own.filter(ended_at=None).update(ended_at=database_now(now))
 
 
 def note_that_seen(*, investor_id: int, reference: str, now: datetime | None = None) -> bool:

@@ -11,9 +11,11 @@ from loans.domain.errors import NotFound
 from loans.selectors.allotment import LoanAllotment, loan_allotment
 from loans.selectors.offers import loan_offer
 from peerloans.api.caching import public_page
+from peerloans.web.downloads import limited_download
 
 
 @public_page
+@limited_download
 def allotment_csv(request: HttpRequest, reference: str) -> HttpResponse:
     """Return the size bands of the allotment as CSV, and a last row for all reservations."""
     try:

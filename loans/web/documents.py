@@ -18,6 +18,7 @@ from loans.selectors.portfolio import portfolio
 from loans.web.account import READS, account_page
 from peerloans.csv_cells import escape_formula
 from peerloans.database.clock import database_now
+from peerloans.web.downloads import limited_download
 
 NEWEST_SHOWN = 100  # refunds and messages; older ones are on the pages of their reservations
 STATEMENT_COLUMNS = ("loan", "title", "number", "amount", "annual_rate_percent", "term_months", "settled_at")
@@ -85,6 +86,7 @@ def statement(request: HttpRequest, investor: Investor) -> HttpResponse:
 
 
 @account_page(*READS)
+@limited_download
 def statement_csv(request: HttpRequest, investor: Investor) -> HttpResponse:
     """Return what settled as CSV. Amounts are dollars, instants UTC."""
     headers = {"Content-Disposition": 'attachment; filename="settled.csv"'}

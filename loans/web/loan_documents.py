@@ -8,9 +8,11 @@ from django.views.decorators.http import require_safe
 from loans.domain.states import PUBLIC_STATUSES
 from loans.models import Loan, LoanDocument
 from loans.selectors.loan_documents import LARGEST_ID, content_of, document_of
+from peerloans.web.downloads import limited_download
 
 
 @require_safe
+@limited_download
 def loan_document(request: HttpRequest, reference: str, document_id: int) -> HttpResponse:
     """Answer with a document of a public loan. Caches may keep it if they ask each time whether it is still there."""
     loan = Loan.objects.filter(reference=reference, status__in=PUBLIC_STATUSES).first()

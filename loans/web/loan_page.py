@@ -15,7 +15,7 @@ from loans.domain.settlement_rules import RULES_IN_WORDS
 from loans.domain.states import PUBLIC_STATUSES, LoanStatus
 from loans.models import Loan, Reservation
 from loans.selectors.allotment import loan_allotment
-from loans.selectors.loan_documents import documents_of
+from loans.selectors.loan_documents import listed_documents
 from loans.selectors.offers import LoanOffer, loan_offer
 from loans.web.allotments import allotment_context
 from loans.web.loan_cards import Earnings, LoanCard
@@ -63,7 +63,7 @@ def _loan_page(request: HttpRequest, offer: LoanOffer, *, is_preview: bool = Fal
     context = {
         "is_preview": is_preview,
         "watched": watched,
-        "documents": list(documents_of(offer.loan.pk)),
+        "documents": listed_documents(offer.loan.pk),
         "card": LoanCard(offer, offer.loan.remaining),
         "earnings": Earnings.of(offer.loan),
         "hours_to_start": TIME_TO_START_TRANSFER // timedelta(hours=1),

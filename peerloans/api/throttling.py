@@ -1,6 +1,6 @@
 """Limit how often a caller may ask, in fixed windows of time. Without Redis there is no limit.
 
-The rates and their defaults are the settings THROTTLE and THROTTLE_LOGIN in peerloans/settings.py.
+The rates and their defaults are the settings THROTTLE, THROTTLE_DOWNLOAD and THROTTLE_LOGIN in peerloans/settings.py.
 
 Redis counts the requests of all processes. Each process reports to it once for every hundredth of the limit and counts by
 itself in between, so most requests need no Redis. A caller who is served by several processes may therefore exceed the limit
@@ -93,6 +93,12 @@ class CallerThrottle(Throttle):
 
     def caller_of(self, request: Any) -> str | None:
         return f"user {request.user.pk}" if request.user and request.user.pk else f"address {address_of(request)}"
+
+
+class DownloadThrottle(CallerThrottle):
+    """Limit the files that each user gets, and each address of visitors: one may take as long as a hundred other requests."""
+
+    scope = "download"
 
 
 class LogInThrottle(Throttle):

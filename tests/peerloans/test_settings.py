@@ -112,6 +112,7 @@ WRONG = [
     ("DATABASE_STATEMENT_SECONDS", "30s"),
     ("DATABASE_POOLED_BY_TRANSACTION", "maybe"),
     ("THROTTLE", "abc"),
+    ("THROTTLE_DOWNLOAD", "60 a minute"),
     ("THROTTLE_LOGIN", "60"),
     ("SESSION_IDLE_MINUTES", "an hour"),
     ("SESSION_HOURS", "0"),

@@ -45,6 +45,12 @@ class Caller:
         headers = self.headers | ({"Idempotency-Key": key} if key else {}) | (headers or {})
         return self.client.post(f"/api/v1/{path}", text, content_type="application/json", headers=headers)
 
+    def put(self, path: str, body: str = "") -> Any:
+        return self.client.put(f"/api/v1/{path}", body, content_type="application/json", headers=self.headers)
+
+    def delete(self, path: str) -> Any:
+        return self.client.delete(f"/api/v1/{path}", headers=self.headers)
+
 
 @pytest.fixture
 def new_user(db: None) -> Callable[..., User]:

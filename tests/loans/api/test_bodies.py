@@ -8,6 +8,8 @@ from rest_framework.serializers import Serializer
 from loans.api import serializers
 from loans.models import Loan, Transfer
 from loans.services.bank_events import Notice, record_bank_event
+from loans.services.loan_documents import add_document
+from tests.factories import UserFactory
 from tests.loans.api.conftest import Caller
 
 
@@ -17,9 +19,12 @@ def names(serializer_class: type[Serializer]) -> list[str]:
 
 def test_loans(anyone: Caller, loan: Loan) -> None:
     Loan.objects.update(market_cbsa="31080", market_msa="Los Angeles-Long Beach-Anaheim, CA")
+    add_document(loan_id=loan.pk, title="Appraisal", content=b"%PDF-1.7", user_id=UserFactory().pk)
     (row,) = anyone.get("loans/").json()["results"]
     assert list(row) == names(serializers.LoanSerializer)
-    assert list(anyone.get(f"loans/{loan.reference}/").json()) == names(serializers.LoanDetailSerializer)
+    detail = anyone.get(f"loans/{loan.reference}/").json()
+    assert list(detail) == names(serializers.LoanDetailSerializer)
+    assert list(detail["documents"][0]) == names(serializers.LoanDocumentSerializer)
     assert list(row["property"]) == names(serializers.PropertySerializer)
     assert list(row["market"]) == names(serializers.MarketSerializer)
 

@@ -32,7 +32,7 @@ def test_a_loan_has_exactly_these_fields(anyone: Caller, loan: Loan) -> None:
     (row,) = anyone.get("loans/").json()["results"]
     one = anyone.get(f"loans/{loan.reference}/").json()
     assert set(row) == FIELDS
-    assert set(one) == FIELDS | {"description", "available", "rule", "lottery"}
+    assert set(one) == FIELDS | {"description", "available", "rule", "lottery", "documents"}
     assert row["property"] == {"address": "1 Ocean Drive", "city": "Manhattan Beach", "state": "CA", "zip": "90266"}
     assert (row["amount"], row["annual_rate"], row["minimum"], row["market"]) == ("100000.00", "8.50", "1000.00", None)
     assert (one["remaining"], one["available"]) == ("100000.00", "100000.00")
@@ -57,6 +57,8 @@ CALLS_ON_A_LOAN: dict[str, tuple[Callable[[Caller, str], Any], int]] = {
     "reserve nothing": (lambda caller, reference: caller.post(f"loans/{reference}/reservations/", {}), 400),
     "search": (lambda caller, reference: caller.get("loans/", search=reference), 200),
     "filter by status": (lambda caller, reference: caller.get("loans/", status="draft", search=reference), 400),
+    "watch": (lambda caller, reference: caller.put(f"loans/{reference}/watch/"), 404),
+    "stop watching": (lambda caller, reference: caller.delete(f"loans/{reference}/watch/"), 404),
     "own reservations": (lambda caller, reference: caller.get("reservations/", loan=reference), 200),
     "allotment": (lambda caller, reference: caller.get(f"loans/{reference}/allotment/"), 404),
     "allotment as CSV": (lambda caller, reference: caller.client.get(f"/loans/{reference}/allotment.csv"), 404),

@@ -130,7 +130,7 @@ class Provoking:
         return self.reserve("6000.00", key="a"), {}
 
     def throttled(self) -> Refused:
-        self.monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": "1/d", "login": None})
+        self.monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": "1/d", "download": None, "login": None})
         self.investor.get("portfolio/")
         return self.investor.get("portfolio/"), {}
 

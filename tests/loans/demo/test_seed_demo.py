@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
@@ -18,15 +19,19 @@ from loans import remaining_cache
 from loans.audit.reconciliation import find_breaches
 from loans.audit.verify_history import verify_loan_history
 from loans.demo import scenario
+from loans.demo.documents import pdf_page
 from loans.demo.play import FIRST_DAY
 from loans.domain.actors import Actor
 from loans.domain.business_calendar import NEW_YORK, is_banking_day, last_ended_banking_days, new_york_day
 from loans.domain.states import LIVE, Direction, LoanStatus, ReservationState, TransferStatus
-from loans.models import Delivery, Investor, Loan, Reservation, ReviewItem, Transfer, Transition, User
+from loans.models import Delivery, Investor, Loan, LoanDocument, Reservation, ReviewItem, Transfer, Transition, User, Watch, WatchedLoan
 from loans.notifications import outbox
+from loans.notifications.watches import notify_watchers
 from loans.selectors.loans import all_loan_ids
 from loans.services.bank_events import Notice, record_bank_event
+from loans.services.loans import extend_loan
 from loans.services.reservations import cancel_reservation
+from loans.services.watches import note_availability
 
 pytestmark = pytest.mark.django_db
 ZERO = Decimal(0)
@@ -65,8 +70,15 @@ def test_it_shows_every_state_and_leaves_something_to_try(settings: Settings) ->
     assert Investor.objects.exclude(user__email="").count() == 20
     assert remaining_cache.compare(all_loan_ids()).drift == []
 
-    assert outbox.fan_out() == 0  # investors are not notified of what was played, but of what comes
+    assert outbox.fan_out() == notify_watchers() == 0  # investors are not notified of what was played, but of what comes
     assert not Delivery.objects.exists()
+
+    watches = Watch.objects.filter(investor=users["investor1"].investor).values_list("loan__reference", flat=True)
+    assert list(watches) == ["PL-0005", "PL-0018"]
+    extend_loan(reference="PL-0005", closes_at=timezone.now() + timedelta(days=9), actor=Actor("staff"), reason="More time to sell it")
+    assert notify_watchers() == 1
+    assert Delivery.objects.get().watch_notice.loan.reference == "PL-0005"
+    Delivery.objects.all().delete()
 
     reserved = Reservation.objects.filter(state=ReservationState.RESERVED, expires_at__gt=timezone.now()).first()
     assert reserved
@@ -83,6 +95,24 @@ def test_it_shows_every_state_and_leaves_something_to_try(settings: Settings) ->
         run_seed_demo(settings)
     assert refusal.value.returncode == 1
     assert (Loan.objects.count(), Transition.objects.count(), Dataset.objects.count()) == before
+
+
+@pytest.mark.parametrize("lines", [[], ["Appraisal"], ["(a) \\ ((b", "Café – 60 %", ""]])
+def test_a_document_is_a_pdf_whose_objects_are_where_its_table_says(lines: list[str]) -> None:
+    pdf = pdf_page(lines)
+    assert pdf.startswith(b"%PDF-1.4\n")
+    assert pdf.endswith(b"%%EOF\n")
+    start = int(pdf.split(b"startxref\n")[1].split(b"\n")[0])
+    table = pdf[start:].splitlines(keepends=True)
+    assert table[:3] == [b"xref\n", b"0 6\n", b"0000000000 65535 f \n"]
+    for number, entry in enumerate(table[3:8], start=1):
+        assert len(entry) == 20
+        assert pdf[int(entry[:10]) :].startswith(b"%d 0 obj\n" % number)
+    assert table[8] == b"trailer\n"
+    (length,), (stream,) = re.findall(rb"/Length (\d+)", pdf), re.findall(rb"stream\n(.*)\nendstream", pdf, re.DOTALL)
+    assert int(length) == len(stream)
+    shown = [re.sub(r"\\(.)", r"\1", line) for line in re.findall(r"^\((.*)\) Tj T\*$", stream.decode("cp1252"), re.MULTILINE)]
+    assert shown == lines
 
 
 @pytest.mark.parametrize(
@@ -142,6 +172,10 @@ def story_at(in_new_york: datetime) -> list[tuple[str, ...]]:
         ]
         story = list(history.values_list("loan__reference", "event", "to_state", "amount", "actor"))
         story += ReviewItem.objects.order_by("loan__reference", "id").values_list("loan__reference", "kind")
+        note_availability(None, now)
+        story += WatchedLoan.objects.order_by("loan").values_list("loan__reference", "is_available", "available_since")
+        story += Watch.objects.order_by("loan").values_list("loan__reference", "investor__name")
+        story += LoanDocument.objects.order_by("id").values_list("loan__reference", "title", "sha256")
         assert_the_money_adds_up(now)
         transaction.set_rollback(True)
     return story

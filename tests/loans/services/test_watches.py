@@ -46,7 +46,8 @@ def test_nobody_watches_a_loan_that_only_staff_see() -> None:
     for reference in (DraftFactory().reference, "LN-NONE"):
         with pytest.raises(NotFound):
             watch_loan(investor_id=kim.pk, reference=reference, now=NOON)
-        stop_watching(investor_id=kim.pk, reference=reference, now=NOON)
+        with pytest.raises(NotFound):
+            stop_watching(investor_id=kim.pk, reference=reference, now=NOON)
     assert not Watch.objects.exists()
 
 
@@ -57,6 +58,8 @@ def test_a_withdrawn_loan_drops_out() -> None:
     assert not watches_of(kim.pk).exists()
     with pytest.raises(NotFound):
         watch_loan(investor_id=kim.pk, reference=loan.reference, now=NOON)
+    stop_watching(investor_id=kim.pk, reference=loan.reference, now=NOON)
+    assert Watch.objects.get().ended_at == NOON
 
 
 def test_one_more_than_the_most_is_refused_and_withdrawn_ones_do_not_count() -> None:

@@ -91,6 +91,7 @@ def test_only_ones_own_loans_are_listed(client: Client, investor: Investor, loan
 def test_what_the_public_does_not_see_is_not_found(client: Client, investor: Investor, reference: str) -> None:
     DraftFactory(reference="PL-0002")
     assert client.post(f"/account/watch/{reference}/").status_code == 404
+    assert client.post(f"/account/watch/{reference}/stop/").status_code == 404
     assert client.get(f"/loans/{reference}/").status_code == 404
     assert not Watch.objects.exists()
 

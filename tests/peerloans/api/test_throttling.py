@@ -10,15 +10,18 @@ import time_machine
 from django.contrib.auth.hashers import make_password
 from django.test import Client
 
+from loans.services.loan_documents import add_document
 from peerloans.api import throttling
-from tests.factories import UserFactory
+from tests.factories import InvestorFactory, LoanFactory, UserFactory
 
+PDF = b"%PDF-1.7\nOne page.\n%%EOF\n"
 LOG_IN = "/api/v1/auth/token/"
 
 
 @pytest.fixture
 def rates(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    return lambda **limits: monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", {"user": None, "login": None} | limits)
+    unlimited = {"user": None, "download": None, "login": None}
+    return lambda **limits: monkeypatch.setattr(throttling.Throttle, "THROTTLE_RATES", unlimited | limits)
 
 
 def log_in(username: str, address: str = "10.0.0.1", *, right: bool = False, **headers: str) -> Any:
@@ -90,6 +93,30 @@ def test_the_bank_and_lists_of_zips_are_counted_by_address(db: None, rates: Call
             Client(REMOTE_ADDR=address).post(path, '{"zips": ["90266"]}', content_type="application/json").status_code for _ in range(3)
         ]
         assert statuses == [status, status, 429]
+
+
+@time_machine.travel("2026-03-02T15:00:50Z", tick=False)
+def test_files_are_counted_together_by_address_of_visitors_and_by_user(db: None, rates: Callable[..., None]) -> None:
+    rates(download="2/m")
+    loan, investor = LoanFactory(), InvestorFactory()
+    document, _ = add_document(loan_id=loan.pk, title="Appraisal", content=PDF, user_id=investor.user_id)
+    pdf = f"/loans/{loan.reference}/documents/{document.pk}/"
+
+    visitor = Client(REMOTE_ADDR="10.8.0.1")
+    assert [visitor.get(pdf).content for _ in range(2)] == [PDF, PDF]
+    refused = visitor.get(pdf)
+    assert (refused.status_code, refused.headers["Retry-After"], refused.headers["Cache-Control"]) == (429, "10", "no-store")
+    assert "Try again in 10 seconds." in refused.content.decode()
+    assert visitor.get(f"/loans/{loan.reference}/allotment.csv").status_code == 429
+    csv = visitor.get("/ziptocbsa.csv")
+    assert (csv.json()["code"], csv.headers["Retry-After"]) == ("throttled", "10")
+    assert visitor.get(f"/loans/{loan.reference}/").status_code == 200
+
+    assert Client(REMOTE_ADDR="10.8.0.2").get(pdf).status_code == 200
+    visitor.force_login(investor.user)
+    assert [visitor.get(path).status_code for path in (pdf, "/account/statement.csv", pdf)] == [200, 200, 429]
+    with time_machine.travel("2026-03-02T15:01:00Z"):
+        assert visitor.get(pdf).content == PDF
 
 
 def test_without_redis_there_is_no_limit(db: None, rates: Callable[..., None], settings: Any, caplog: Any) -> None:
