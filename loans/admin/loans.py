@@ -30,17 +30,17 @@ from loans.admin.tables import (
 from loans.admin.what_if import what_if_page
 from loans.charts import closing_values_chart, fill_curve_chart, funding_bar, overbooking_chart
 from loans.domain.actors import Actor
-from loans.domain.limits import CENT, LEAST_MINIMUM, MAX_DOLLARS
+from loans.domain.dollars import CENT, MAX_DOLLARS
+from loans.domain.loan_limits import LEAST_MINIMUM
 from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LIEN_POSITION, MAX_LTV, MAX_TERM_MONTHS
 from loans.domain.settlement_rules import RULES
 from loans.domain.states import ENDED_LOAN_STATUSES, PUBLIC_STATUSES, LoanStatus, WaitingListState
 from loans.models import Loan, StandingOrderTransition, Transfer, Transition, WaitingListEntry
 from loans.selectors.closing_values import closing_values
-from loans.selectors.dashboard import market_overbooking
 from loans.selectors.loan_documents import documents_of
 from loans.selectors.loans import next_reference
 from loans.selectors.offers import loan_offer
-from loans.selectors.overbooking import overbooking_changes, overbooking_evidence
+from loans.selectors.overbooking import market_overbooking, overbooking_changes, overbooking_evidence
 from loans.selectors.queue import loan_funding, loan_queue
 from loans.selectors.reservation_outlook import queue_outlooks
 from loans.selectors.standing_orders import forecast_opening

@@ -10,8 +10,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.errors import IllegalTransition
-from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import (
     CANCELED_BY_BANK,
     INBOUND_STATUSES,

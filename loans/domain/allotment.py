@@ -9,8 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from loans.domain.limits import CENT
-from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.dollars import CENT, ZERO_DOLLARS
 from loans.domain.settlement_rules import lottery_ticket
 
 BAND_STARTS = tuple(map(Decimal, (0, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000)))

@@ -1,7 +1,7 @@
 """Define the refusals of the loan rules.
 
 Each class has a stable code for programs. Its docstring names the entries of `data`, which tell the caller what is possible instead.
-The service that refuses writes the sentence that people read; those of the rules for investors are in loans/services/refusals.py.
+The service that refuses writes the sentence that people read; those of the rules for investors are in loans/services/refusal_wording.py.
 peerloans/api/error_statuses.py gives each code its HTTP status.
 
 Where a docstring says `Raises: NotFound, Busy.` without more, these have the meaning that they have here.

@@ -13,8 +13,8 @@ from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
-from loans.domain import limits
-from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain import loan_limits
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.states import ReservationState
 
 POINTS = 120
@@ -97,7 +97,7 @@ def fill_curve(
                 sums[step.state] += step.amount
                 reservations[step.reservation] = step.state, step.amount
             step = next(steps, None)
-        limit = limits.limit(amount - sums[SETTLED], overbooking_rate)
+        limit = loan_limits.limit(amount - sums[SETTLED], overbooking_rate)
         curve.append(FillPoint(instant, sums[SETTLED], sums[PENDING], sums[RESERVED], amount, limit))
     return curve
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 from typing import NamedTuple
 
-from loans.domain.limits import CENT
+from loans.domain.dollars import CENT
 
 DEFAULT_UNFUNDED_LIMIT = Decimal("250000.00")  # dollars, over all loans
 DEFAULT_LET_GO_LIMIT = 10

@@ -4,7 +4,7 @@ A live reservation is paid with a probability that comes from the shares of rese
 (`payment_probability`), independently of the others. What lapses is not reserved again. Dollars have two places; shares,
 probabilities and rates are fractions, as 0.20.
 
-How many dollars a rate lets through is decided in loans/domain/limits.py, with the default rate.
+How many dollars a rate lets through is decided in loans/domain/loan_limits.py, with the default rate.
 """
 
 import math
@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from statistics import NormalDist
 
-from loans.domain import limits
+from loans.domain import loan_limits
 from loans.domain.paid_dollars import PaidDollars, binomial, paid_dollars
 from loans.domain.states import ReservationEvent, ReservationState
 
@@ -161,7 +161,7 @@ class FilledLoan:
     def outlook(self, rate: Decimal) -> LoanOutlook:
         """Return the outlook of the loan filled up to its limit at this overbooking rate."""
         cents = int(self._remaining * 100)
-        room_cents = max(0, int((limits.limit(self._remaining, rate) - self._claimed) * 100))
+        room_cents = max(0, int((loan_limits.limit(self._remaining, rate) - self._claimed) * 100))
         count, rest_cents = divmod(room_cents, self._typical_cents)
         fewest, weights = binomial(count, self._probability)
         chance_over = unfilled_cents = 0.0

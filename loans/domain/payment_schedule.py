@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from decimal import ROUND_HALF_UP, Decimal
 from typing import NamedTuple
 
-from loans.domain.limits import CENT
-from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.dollars import CENT, ZERO_DOLLARS
 
 MONTHS_IN_YEAR = 12
 

@@ -10,8 +10,8 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from loans.domain import limits
-from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain import loan_limits
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.settlement_rules import DEFAULT_RULE, RULES, Allocation, LoanToSettle
 from loans.domain.states import LIVE, RESERVATION_TRANSITIONS, LoanStatus, ReservationEvent, ReservationState
 
@@ -44,8 +44,8 @@ class PlayedLoan:
     """A loan in a play. Its methods return whether what they stand for was possible; if not, they change nothing."""
 
     amount: Decimal = ZERO_DOLLARS
-    minimum: Decimal = limits.LEAST_MINIMUM
-    overbooking_rate: Decimal = limits.DEFAULT_OVERBOOKING_RATE
+    minimum: Decimal = loan_limits.LEAST_MINIMUM
+    overbooking_rate: Decimal = loan_limits.DEFAULT_OVERBOOKING_RATE
     rule: str = DEFAULT_RULE
     status: str = LoanStatus.DRAFT
     closes_at: datetime | None = None
@@ -72,7 +72,7 @@ class PlayedLoan:
         if self.status != LoanStatus.OPEN:
             return ZERO_DOLLARS
         claimed = sum((reservation.amount for reservation in self.live.values()), ZERO_DOLLARS)
-        return limits.available(self.remaining, self.overbooking_rate, claimed)
+        return loan_limits.available(self.remaining, self.overbooking_rate, claimed)
 
     # --- The clock --------------------------------------------------------------------------------------------------
     def pass_time(self, at: datetime) -> bool:
@@ -86,7 +86,7 @@ class PlayedLoan:
     def reserve(self, key: UUID, number: int, amount: Decimal, expires_at: datetime | None, at: datetime) -> bool:
         """Admit a reservation. One that is not admitted is kept as canceled, with the cause REFUSED."""
         reservation = self.reservations[key] = PlayedReservation(number, amount, expires_at)
-        if amount <= self.available(at) and limits.meets_minimum(amount, self.minimum, self.remaining):
+        if amount <= self.available(at) and loan_limits.meets_minimum(amount, self.minimum, self.remaining):
             self.live[key] = reservation
             return True
         reservation.state, reservation.cause, reservation.expires_at = ReservationState.CANCELED, REFUSED, None

@@ -14,8 +14,8 @@ from decimal import Decimal
 from random import Random
 from typing import NamedTuple
 
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.paid_dollars import paid_dollars
-from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.settlement_rules import RULES, LoanToSettle, Rule, fifo
 
 WORK = 20_000  # Scenarios times reservations: what fits in some hundredths of a second.

@@ -4,7 +4,7 @@ A rule is a pure function from a loan's live reservations, in queue order, to th
 names its rule. To add one, write the function and list it in RULES with its description for investors.
 
 loans/services/settlement.py applies the allocations, and funds the loan when nothing remains of it. How much of a reservation's money has
-been received is decided in loans/domain/bank_reports.py, what of it is refunded or waits in loans/domain/reservation_money.py, and
+been received is decided in loans/domain/payments.py, what of it is refunded or waits in loans/domain/refunds.py, and
 what becomes of late money in loans/services/transfers.py.
 
 docs/settlement.md explains the rules to investors and settles the same eight reservations by each of them.
@@ -17,7 +17,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
 
-from loans.domain.limits import CENT, LEAST_MINIMUM
+from loans.domain.dollars import CENT
+from loans.domain.loan_limits import LEAST_MINIMUM
 
 
 class QueuedReservation(Protocol):

@@ -10,8 +10,8 @@ from decimal import ROUND_DOWN, Decimal
 from enum import StrEnum
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from loans.domain import limits
-from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain import loan_limits
+from loans.domain.dollars import CENT, ZERO_DOLLARS
 
 DEFAULT_AUTOMATED_SHARE = Decimal("0.5000")  # of a loan's amount, which its opening gives to standing orders at most
 MOST_ORDERS = 10  # of one investor that have not ended, so that nobody fills the line alone
@@ -68,7 +68,7 @@ def unmet_criterion(criteria: Criteria, loan: LoanTerms) -> Obstacle | None:
 
 def automated_dollars(amount: Decimal, automated_share: Decimal) -> Decimal:
     """Return how many dollars of a loan its opening gives to standing orders at most, rounded down to the cent."""
-    return (amount * automated_share).quantize(limits.CENT, ROUND_DOWN)
+    return (amount * automated_share).quantize(CENT, ROUND_DOWN)
 
 
 AnyOrder = TypeVar("AnyOrder")
@@ -143,4 +143,4 @@ def _obstacle(each: OrderInLine[AnyOrder], dollars: Decimal, amount: Decimal, mi
 
 
 def _is_accepted(dollars: Decimal, each: OrderInLine[AnyOrder], amount: Decimal, minimum: Decimal) -> bool:
-    return dollars >= each.at_least and limits.meets_minimum(dollars, minimum, amount)
+    return dollars >= each.at_least and loan_limits.meets_minimum(dollars, minimum, amount)

@@ -18,8 +18,8 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.played_loan import REFUSED, PlayedLoan, PlayedReservation
-from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import LIVE, LOSSES, LoanEvent, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 
 

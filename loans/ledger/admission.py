@@ -32,8 +32,8 @@ from loans.models.fields import uuid7
 from loans.selectors.offers import MAY_BUY
 from peerloans.database.prepared import Prepared
 
-# The rules of loans/domain/limits.py in SQL, over the columns of loans_loan. MAY_BUY, from the selectors, says who may buy; it reads the
-# parameters `investor_id` and `now`.
+# The rules of loans/domain/loan_limits.py in SQL, over the columns of loans_loan. MAY_BUY, from the selectors, says who may buy; it reads
+# the parameters `investor_id` and `now`.
 REMAINING = "(amount - settled)"
 LIMIT = "trunc((amount - settled) * (1 + overbooking_rate), 2)"
 MEETS_MINIMUM = f"(%(amount)s >= minimum OR ({REMAINING} < minimum AND %(amount)s = {REMAINING}))"

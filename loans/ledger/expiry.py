@@ -22,7 +22,7 @@ _EXPIRE = """
     canceled AS (
         -- Cancel them, unless another transaction has changed one since `lapsed` read it, which may have been before the loan was
         -- locked. Nothing of these reservations has settled, so received + lost = refunded + waiting
-        -- (loans/domain/reservation_money.py). Of the waiting money, as much as was lost is recovered, and the rest is refunded.
+        -- (loans/domain/refunds.py). Of the waiting money, as much as was lost is recovered, and the rest is refunded.
         UPDATE loans_reservation AS reservation
         SET state = 'canceled', cause = 'expired', expires_at = NULL, let_go_at = lapsed.expires_at,
             refunded = lapsed.received + lapsed.lost - recovered, lost = lapsed.lost - recovered

@@ -18,9 +18,10 @@ from django.db import transaction
 from psycopg.types.json import Jsonb
 
 from loans import remaining_cache
-from loans.domain import reservation_money
+from loans.domain import refunds
 from loans.domain.actors import SYSTEM, Actor
 from loans.domain.deadlines import start_deadline
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.errors import Busy, NotFound, NotPermitted
 from loans.domain.payment_reference import refund_reference, transfer_reference
 from loans.domain.states import (
@@ -268,7 +269,7 @@ class UnitOfWork:
         to_state = state_after(RESERVATION_TRANSITIONS, from_state, event)
         canceled = to_state == ReservationState.CANCELED
         if canceled:
-            changes |= {"settled_amount": reservation_money.ZERO_DOLLARS, "expires_at": None, "funded_at": None}
+            changes |= {"settled_amount": ZERO_DOLLARS, "expires_at": None, "funded_at": None}
 
         _count_in_totals(reservation, loan, sign=-1)
         reservation.state, reservation.cause = to_state, event if canceled else ""
@@ -277,7 +278,7 @@ class UnitOfWork:
             setattr(reservation, field, value)
         _count_in_totals(reservation, loan, sign=1)
         if event in ADDING_TO_LIMITS:
-            unfunded = reservation.amount if reservation.expires_at else reservation_money.ZERO_DOLLARS
+            unfunded = reservation.amount if reservation.expires_at else ZERO_DOLLARS
             self._add_to_limits(reservation.investor_id, unfunded)
         self._changed_loans[loan.pk] = loan
 
@@ -296,7 +297,7 @@ class UnitOfWork:
 
         Then void due refunds of as many dollars as were lost, since that money stays with us: so many dollars are recovered.
         """
-        adjustment = reservation_money.refund_adjustment(
+        adjustment = refunds.refund_adjustment(
             reservation.state, funded=reservation.funded_at is not None, amount=reservation.amount, waiting=reservation.waiting_money
         )
         if adjustment > 0:
@@ -322,7 +323,7 @@ class UnitOfWork:
 
     def dollars_of_due_refunds(self, reservation: Reservation) -> Decimal:
         """Return the dollars of the reservation's refunds that can still be voided."""
-        return sum((refund.outstanding for refund in self._due_refunds(reservation)), reservation_money.ZERO_DOLLARS)
+        return sum((refund.outstanding for refund in self._due_refunds(reservation)), ZERO_DOLLARS)
 
     def void_refunds(self, reservation: Reservation, amount: Decimal) -> Decimal:
         """Void due refunds, the newest first, until `amount` dollars are covered. Return the dollars that they do not cover.
@@ -335,7 +336,7 @@ class UnitOfWork:
             amount -= refund.outstanding
             self.change_transfer(refund, TransferEvent.VOIDED_IN_PART if refund.moved else TransferEvent.VOIDED, refund.outstanding)
         if amount < 0:
-            excess, amount = -amount, reservation_money.ZERO_DOLLARS
+            excess, amount = -amount, ZERO_DOLLARS
             self.refund(reservation, excess)
         return amount
 
@@ -490,7 +491,7 @@ class UnitOfWork:
         self._record(loan, event, from_state, entry.state, amount, waiting_entry_id=entry.pk, facts=facts)
 
     def _add_to_limits(self, investor_id: int, unfunded: Decimal) -> None:
-        self.added_to_limits[investor_id] = self.added_to_limits.get(investor_id, reservation_money.ZERO_DOLLARS) + unfunded
+        self.added_to_limits[investor_id] = self.added_to_limits.get(investor_id, ZERO_DOLLARS) + unfunded
 
     # --- History: each changed row is noted together with its transition ------------------------------------------------
     def _record_reservation(

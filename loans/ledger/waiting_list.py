@@ -3,8 +3,8 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from loans.domain import limits
-from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain import loan_limits
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.states import LoanStatus
 from loans.domain.waiting_list import Placement, Waiting, placements
 from loans.ledger.jobs import SERVE_TASK, send_after_commit
@@ -37,7 +37,7 @@ def due_placements(loan: Loan, at: datetime, investor_ids: Collection[int]) -> l
 def _servable(loan: Loan, at: datetime) -> list[Waiting[WaitingListEntry]]:
     if not loan.waiting_entries or loan.status != LoanStatus.OPEN or not loan.closes_at or loan.closes_at <= at:
         return []
-    available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
+    available = loan_limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
     if available == ZERO_DOLLARS:
         return []
     return servable_entries(loan, available, at, MOST_SERVED)

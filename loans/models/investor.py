@@ -6,8 +6,8 @@ from django.contrib.postgres.search import SearchVector
 from django.db import models
 from django.db.models import Q
 
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.investor_limits import DEFAULT_LET_GO_LIMIT, DEFAULT_UNFUNDED_LIMIT
-from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.models.fields import dollars
 
 

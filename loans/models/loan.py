@@ -7,8 +7,9 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.investor_limits import DEFAULT_INVESTOR_SHARE
-from loans.domain.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
+from loans.domain.loan_limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
 from loans.domain.loan_terms import (
     MAX_ANNUAL_RATE,
     MAX_DESCRIPTION,
@@ -19,7 +20,6 @@ from loans.domain.loan_terms import (
     BorrowerType,
 )
 from loans.domain.overbooking import DEFAULT_CAP, DEFAULT_RISK, OverbookingPolicy
-from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.settlement_rules import DEFAULT_RULE
 from loans.domain.standing_orders import DEFAULT_AUTOMATED_SHARE
 from loans.domain.states import PUBLIC_STATUSES, LoanStatus

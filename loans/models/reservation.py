@@ -5,8 +5,8 @@ from decimal import Decimal
 from django.db import models
 from django.db.models import F, Q
 
-from loans.domain import reservation_money
-from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain import refunds
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.states import LETTING_GO, LIVE, ReservationState
 from loans.models.fields import choices, dollars, uuid7
 from loans.models.investor import Investor
@@ -94,6 +94,4 @@ class Reservation(models.Model):
     @property
     def waiting_money(self) -> Decimal:
         """Money that was received and is neither settled nor refunded, in dollars."""
-        return reservation_money.waiting_money(
-            received=self.received, lost=self.lost, refunded=self.refunded, settled_amount=self.settled_amount
-        )
+        return refunds.waiting_money(received=self.received, lost=self.lost, refunded=self.refunded, settled_amount=self.settled_amount)

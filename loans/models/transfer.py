@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.states import INBOUND_STATUSES, REFUND_STATUSES, Direction, TransferStatus
 from loans.models.fields import choices, dollars
 from loans.models.reservation import Reservation
@@ -20,7 +20,7 @@ ANSWERS = ("same", "another")
 class Transfer(models.Model):
     """Money that moves for a reservation: inbound from the investor, or a refund. Amounts are dollars, instants UTC.
 
-    An inbound transfer is all money under one reference, in one payment or several; loans/domain/bank_reports.py says how they count.
+    An inbound transfer is all money under one reference, in one payment or several; loans/domain/payments.py says how they count.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

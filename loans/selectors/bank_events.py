@@ -6,9 +6,9 @@ from decimal import Decimal
 
 from django.db.models import F, Q, QuerySet, Sum, Value
 
-from loans.domain.bank_reports import InboundPosition, RefundPosition, Report, inbound_position, refund_position
 from loans.domain.business_calendar import banking_days_after, new_york_day
-from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.dollars import ZERO_DOLLARS
+from loans.domain.payments import InboundPosition, RefundPosition, Report, inbound_position, refund_position
 from loans.domain.states import LIVE, Direction, TransferEvent, TransferStatus
 from loans.models import BankEvent, Reservation, Transfer, Transition
 

@@ -10,7 +10,7 @@ from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import TruncDate
 
 from loans.domain.business_calendar import NEW_YORK, new_york_day
-from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.states import LIVE, ReservationEvent, ReservationState
 from loans.models import Transition
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from loans.domain import limits
+from loans.domain import loan_limits
 from loans.domain.errors import NotFound
 from loans.domain.states import LoanStatus
 from loans.models import Loan
@@ -30,7 +30,7 @@ MAY_BUY = """
 UNCLAIMED = """
     LEAST(loan.amount - loan.settled, trunc((loan.amount - loan.settled) * (1 + loan.overbooking_rate), 2) - loan.claimed)
 """
-"""SQL: the dollars of a `loan` that are not claimed, as `limits.available` computes them without its waiting list; or less than 0.
+"""SQL: the dollars of a `loan` that are not claimed, as `loan_limits.available` computes them without its waiting list; or less than 0.
 
 Reservations that have lapsed count as claimed until they are swept.
 """
@@ -82,7 +82,7 @@ class LoanOffer:
     @property
     def limit(self) -> Decimal:
         """Return how many dollars may be claimed at once."""
-        return limits.limit(self.loan.remaining, self.loan.overbooking_rate)
+        return loan_limits.limit(self.loan.remaining, self.loan.overbooking_rate)
 
     @property
     def available(self) -> Decimal:
@@ -93,7 +93,7 @@ class LoanOffer:
         """Return how many dollars one new reservation could take if `claimed` dollars were live."""
         if not self.takes_reservations:
             return Decimal("0.00")
-        return limits.available(self.loan.remaining, self.loan.overbooking_rate, claimed, self.loan.waiting_dollars)
+        return loan_limits.available(self.loan.remaining, self.loan.overbooking_rate, claimed, self.loan.waiting_dollars)
 
 
 @dataclass(frozen=True)

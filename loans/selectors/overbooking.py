@@ -1,4 +1,4 @@
-"""Read what the evidence says of a loan's overbooking: its outlook as it stands, at its rate, and at the rate that is recommended."""
+"""Read what the evidence says of the overbooking of one loan or all open ones: as they stand, and at their and the recommended rates."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,9 +7,11 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 
+from django.core.cache import cache
+
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.errors import NotFound
 from loans.domain.overbooking import RATES, FilledLoan, LoanLapses, LoanOutlook
-from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import ENDED_LOAN_STATUSES, LoanEvent, LoanStatus, ReservationState
 from loans.models import Loan, Transition
 from loans.selectors.lapse_shares import lapse_shares, typical_amount
@@ -19,6 +21,8 @@ from loans.selectors.queue import reservations_in_queue
 MAX_OPEN_LOANS = 200  # are shown together; each takes some hundredths of a second
 CURVE_RATES = RATES[::5]  # in steps of 2.5 %
 CHANGES_SHOWN = 5
+MARKET_SECONDS = 600  # two hundred open loans take some seconds
+MARKET_KEY = "market-overbooking"
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,65 @@ def evidence_of_loans(
     if unknown := sorted(set(references) - ids.keys()):
         raise NotFound(f"There is no draft or open loan {', '.join(unknown)}.")
     return overbooking_evidence(loan_offers(list(ids.values()), now), risk)
+
+
+@dataclass(frozen=True)
+class LoanOverbooking:
+    """What the evidence says of an open loan, filled up to its limit at its rate. Dollars are averages."""
+
+    pk: int
+    reference: str
+    rate: Decimal
+    recommended_rate: Decimal
+    chance_over_now: float
+    chance_over: float
+    over: float
+    unfilled: float
+
+
+@dataclass(frozen=True)
+class MarketOverbooking:
+    """What the evidence says of the open loans, riskiest first, and their sums."""
+
+    rows: Sequence[LoanOverbooking]
+
+    @property
+    def loans_over(self) -> float:
+        """Of so many of the loans, on average, somebody is turned away."""
+        return sum(row.chance_over for row in self.rows)
+
+    @property
+    def over(self) -> float:
+        """The dollars that are turned away, on average."""
+        return sum(row.over for row in self.rows)
+
+    @property
+    def unfilled(self) -> float:
+        """The dollars that stay unsold, on average."""
+        return sum(row.unfilled for row in self.rows)
+
+
+def market_overbooking(now: datetime) -> MarketOverbooking:
+    """Return what the evidence says of the open loans. Up to ten minutes old."""
+    rows = cache.get_or_set(MARKET_KEY, lambda: _market_overbooking(now), MARKET_SECONDS) or []
+    return MarketOverbooking([LoanOverbooking(*row) for row in rows])
+
+
+def _market_overbooking(now: datetime) -> list[tuple[int, str, Decimal, Decimal, float, float, float, float]]:
+    rows = [
+        (
+            evidence.loan.pk,
+            evidence.loan.reference,
+            evidence.loan.overbooking_rate,
+            evidence.recommended_rate,
+            evidence.present.chance_over,
+            evidence.filled.chance_over,
+            evidence.filled.expected_over,
+            evidence.filled.expected_unfilled,
+        )
+        for evidence in evidence_of_loans(now=now)
+    ]
+    return sorted(rows, key=lambda row: -row[5])
 
 
 def overbooking_changes(loan: Loan) -> list[Transition]:

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import F, Q, Sum
 
-from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.states import ReservationState, TransferStatus
 from loans.models import Reservation, Transfer
 

@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
 
-from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.settlement_rules import RULES, Allocation, LoanToSettle
 from loans.domain.states import LIVE, LoanStatus, ReservationState
 from loans.models import Loan, Reservation

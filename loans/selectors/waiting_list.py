@@ -60,7 +60,7 @@ def servable_entries(loan: Loan, available: Decimal, at: datetime, most: int) ->
         cursor.execute(_SERVABLE, values)
         rows = cursor.fetchall()
     entries = [(WaitingListEntry.from_db(DEFAULT_DB_ALIAS, _ENTRY_COLUMNS, columns), may_reserve) for may_reserve, *columns in rows]
-    return [Waiting(entry, entry.amount, entry.at_least, may_reserve) for entry, may_reserve in entries]
+    return [Waiting(entry, entry.number, entry.amount, entry.at_least, may_reserve) for entry, may_reserve in entries]
 
 
 def loans_with_room_for_waiting(now: datetime | None = None) -> list[int]:

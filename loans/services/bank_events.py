@@ -2,7 +2,7 @@
 
 A `Notice` is what was received; a `BankEvent` is the row that stores it. To record a notice is to store it and, where it names a transfer
 of ours, to book it: to note the transfer in the row, and to let the money follow. Notices may arrive late, twice and in any order. So each
-time the position of the transfer is computed anew from all its reports (loans/domain/bank_reports.py), and loans/services/transfers.py
+time the position of the transfer is computed anew from all its reports (loans/domain/payments.py), and loans/services/transfers.py
 changes the transfer and its reservation by the difference.
 """
 
@@ -18,10 +18,10 @@ from django.conf import settings
 
 from loans.domain.actors import BANK, Actor
 from loans.domain.approvals import refuse_without_approval
-from loans.domain.bank_reports import Effect, InboundPosition, RefundPosition
+from loans.domain.dollars import MAX_DOLLARS
 from loans.domain.errors import IllegalTransition, Invalid, NotFound
-from loans.domain.limits import MAX_DOLLARS
 from loans.domain.payment_reference import reference_in
+from loans.domain.payments import Effect, InboundPosition, RefundPosition
 from loans.domain.states import Direction
 from loans.ledger import locks
 from loans.ledger.review_items import open_review_item, resolve_items_about
@@ -82,7 +82,7 @@ def record_bank_event(notice: Notice, *, actor: Actor = BANK, reason: str = "", 
     may have text around it; one that no transfer has opens a review item too.
 
     Raises:
-        Invalid: with it, the money of one reservation would exceed limits.MAX_DOLLARS. The event is not recorded.
+        Invalid: with it, the money of one reservation would exceed MAX_DOLLARS. The event is not recorded.
         Busy.
     """
     transfer = _transfer_named(notice.reference, notice.type)
@@ -111,7 +111,7 @@ def assign_bank_event(*, bank_event_id: str, reference: str, actor: Actor, reaso
     Raises:
         NotFound: there is no such event, or no transfer of the event's direction with the reference.
         IllegalTransition: the event is booked under another transfer.
-        Invalid: the money of the reservation would exceed limits.MAX_DOLLARS.
+        Invalid: the money of the reservation would exceed MAX_DOLLARS.
         Busy, ApprovalNeeded.
     """
     type_ = _bank_event(bank_event_id).type
@@ -146,7 +146,7 @@ def answer_another_payment(*, bank_event_id: str, actor: Actor, reason: str, now
     Raises:
         NotFound, Busy.
         IllegalTransition: the event is no possible duplicate.
-        Invalid: the money of the reservation would exceed limits.MAX_DOLLARS.
+        Invalid: the money of the reservation would exceed MAX_DOLLARS.
     """
     return _answer(bank_event_id, "another", "It is another payment.", actor=actor, reason=reason, now=now)
 

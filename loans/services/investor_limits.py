@@ -3,9 +3,8 @@
 from decimal import Decimal
 
 from loans.domain.actors import Actor, user_of
+from loans.domain.dollars import MAX_DOLLARS, ZERO_DOLLARS
 from loans.domain.errors import IllegalTransition, Invalid, NotFound, NotPermitted
-from loans.domain.limits import MAX_DOLLARS
-from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.ledger import locks
 from loans.models import Investor
 from peerloans.admin.audit_log import log_admin_action

@@ -5,8 +5,8 @@ from decimal import Decimal
 from typing import Any
 
 from loans.domain.actors import SYSTEM, Actor
+from loans.domain.dollars import MAX_DOLLARS
 from loans.domain.errors import Invalid
-from loans.domain.limits import MAX_DOLLARS
 from loans.domain.overbooking import OverbookingPolicy
 from loans.domain.states import ENDED_LOAN_STATUSES, LoanEvent
 from loans.ledger.jobs import skip_loan_on_failure

@@ -1,6 +1,6 @@
 """Let staff record by hand that a refund was paid or came back.
 
-How much of a reservation is refunded is decided in loans/domain/reservation_money.py. Refunds are sent to the bank by
+How much of a reservation is refunded is decided in loans/domain/refunds.py. Refunds are sent to the bank by
 loans/services/payment_files.py.
 """
 

@@ -5,12 +5,12 @@ from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
-from loans.domain import limits
+from loans.domain import loan_limits
 from loans.domain.actors import Actor
 from loans.domain.deadlines import money_deadline
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.errors import Busy
 from loans.domain.idempotency import AnsweredBefore, Key
-from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import ReservationEvent, ReservationState
 from loans.ledger import locks
 from loans.ledger.admission import Admission, admit_reservation
@@ -20,7 +20,7 @@ from loans.models import Investor, Reservation
 from loans.selectors.investor_limits import exceeded_limit
 from loans.selectors.offers import investor_offer
 from loans.selectors.transfers import current_transfer
-from loans.services.refusals import (
+from loans.services.refusal_wording import (
     refuse_beyond_limit,
     refuse_expired,
     refuse_more_than_asked,
@@ -68,7 +68,7 @@ def reserve(
             admission = admit(amount=amount, now=now)
         if admission.refused:
             offer = investor_offer(investor.pk, reference, now)
-            taken = limits.dollars_to_take(amount, least, offer.available)
+            taken = loan_limits.dollars_to_take(amount, least, offer.available)
             refuse_unless_offered(offer, taken, least)
             refuse_beyond_limit(exceeded_limit(investor.pk, offer.loan, taken, now), reference)
             # The offer allows it, and the admission refused. It counts lapsed reservations until they are canceled, and has only an
@@ -104,13 +104,13 @@ def _admit_under_lock(
         if key:
             locks.hold_key(key)  # The lock order (see locks.py): the key before the loan.
         (loan,), at = locks.lock_loans(reference=reference, now=now)
-        unclaimed = limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
+        unclaimed = loan_limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
         expire_lapsed([loan], at, needed=amount + loan.waiting_dollars - unclaimed)
         # This investor is locked together with those to serve, in the order of ids; nothing more counts in the limits yet.
         serve_lists_of([loan], at, added_to_limits={investor_id: ZERO_DOLLARS} if loan.waiting_entries else {})
         locks.recount_unfunded(investor_id, at)
-        available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
-        return admit(amount=limits.dollars_to_take(amount, least, available), now=at)
+        available = loan_limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
+        return admit(amount=loan_limits.dollars_to_take(amount, least, available), now=at)
 
 
 def start_transfer(

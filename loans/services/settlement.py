@@ -17,7 +17,7 @@ from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
 from loans.models import Loan, Reservation
 from loans.selectors.loans import loans_with_waiting_money
 from loans.selectors.queue import allocations_due, reservations_in_queue
-from loans.services.refusals import refuse_expired
+from loans.services.refusal_wording import refuse_expired
 
 BATCH_LOANS = 50  # Enough to save round trips, few enough to hold their locks only for a short time.
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Q
 
-from loans.domain import limits
+from loans.domain import loan_limits
 from loans.domain.actors import Actor
 from loans.domain.approvals import refuse_without_approval
 from loans.domain.deadlines import money_deadline, start_deadline
@@ -24,7 +24,7 @@ from loans.models import BankEvent, Reservation, Transfer
 from loans.selectors.reservations import last_event
 from loans.selectors.transfers import current_transfer
 from loans.services.bank_events import Notice, NoticeType, is_bank_event_recorded, record_bank_event
-from loans.services.refusals import refuse_expired, refuse_unless_investor_may_buy
+from loans.services.refusal_wording import refuse_expired, refuse_unless_investor_may_buy
 from peerloans.wording import deadline_text, dollars_text, instant_text
 
 
@@ -142,7 +142,7 @@ def _refuse_unless_reinstatable(work: UnitOfWork, reservation: Reservation) -> N
         is_open = loan.status == LoanStatus.OPEN
         why = f"it closed at {deadline_text(loan.closes_at)}" if is_open and loan.closes_at else f"it is {loan.status}"
         raise LoanNotOpen(f"{loan.reference} takes no reservations: {why}.", loan_status=loan.status)
-    available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
+    available = loan_limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
     if reservation.amount > available:
         raise OverLimit(f"{dollars_text(reservation.amount)} is more than the {dollars_text(available)} available.", available=available)
     refunds = reservation.transfers.filter(direction=Direction.REFUND)

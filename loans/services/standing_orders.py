@@ -10,7 +10,7 @@ from uuid import UUID
 
 from loans.domain.actors import Actor
 from loans.domain.errors import BelowMinimum, Invalid
-from loans.domain.limits import LEAST_MINIMUM
+from loans.domain.loan_limits import LEAST_MINIMUM
 from loans.domain.standing_orders import MOST_ORDERS
 from loans.domain.states import StandingOrderEvent, StandingOrderState
 from loans.ledger import locks
@@ -19,7 +19,7 @@ from loans.ledger.standing_orders import change_order, insert_order
 from loans.models import Investor, StandingOrder
 from loans.selectors.offers import may_buy
 from loans.selectors.standing_orders import order_of_investor
-from loans.services.refusals import refuse_more_than_asked, refuse_unless_accredited
+from loans.services.refusal_wording import refuse_more_than_asked, refuse_unless_accredited
 from peerloans.database.clock import database_now
 from peerloans.wording import dollars_text
 

@@ -16,9 +16,9 @@ from decimal import Decimal
 from typing import Literal
 
 from loans.domain.business_calendar import new_york_day
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.errors import Busy, Invalid, StatementRefused
 from loans.domain.payment_reference import reference_in
-from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import Direction, ReservationState, TransferStatus
 from loans.models import BankEvent, Transfer
 from loans.selectors.bank_events import are_near

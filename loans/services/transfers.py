@@ -1,15 +1,15 @@
 """Change a transfer or a refund, and its reservation, from one position by the bank's reports to the next: also for late money.
 
-A position says how much money has moved (loans/domain/bank_reports.py). The reservation follows the money, never the other way round:
+A position says how much money has moved (loans/domain/payments.py). The reservation follows the money, never the other way round:
 what happened at the bank is recorded whatever the state of the reservation.
 """
 
 from datetime import datetime
 from decimal import Decimal
 
-from loans.domain import limits
-from loans.domain.bank_reports import Effect, InboundPosition, PaymentState, RefundPosition
-from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain import loan_limits
+from loans.domain.dollars import ZERO_DOLLARS
+from loans.domain.payments import Effect, InboundPosition, PaymentState, RefundPosition
 from loans.domain.states import CANCELED_BY_BANK, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 from loans.ledger.jobs import SETTLE_TASK, send_after_commit
 from loans.ledger.unit_of_work import UnitOfWork
@@ -153,7 +153,7 @@ def _change_amount(work: UnitOfWork, reservation: Reservation, amount: Decimal) 
 def _fits(work: UnitOfWork, amount: Decimal) -> bool:
     """Return whether the open loan has so many dollars free. Its closing does not matter: reservations that were live then go on."""
     loan = work.loan
-    available = limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
+    available = loan_limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)
     return loan.status == LoanStatus.OPEN and amount <= available
 
 

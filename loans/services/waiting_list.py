@@ -10,8 +10,8 @@ from decimal import Decimal
 from uuid import UUID
 
 from loans.domain.actors import SYSTEM, Actor
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.errors import IllegalTransition, Invalid, NotFound
-from loans.domain.reservation_money import ZERO_DOLLARS
 from loans.domain.states import WaitingListEvent, WaitingListState
 from loans.ledger.jobs import skip_loan_on_failure
 from loans.ledger.unit_of_work import UnitOfWork, unit_of_work
@@ -19,7 +19,7 @@ from loans.models import Investor, Loan, WaitingListEntry
 from loans.selectors.investor_limits import exceeded_limit
 from loans.selectors.offers import LoanOffer, may_buy
 from loans.selectors.waiting_list import entry_of_investor, loans_with_room_for_waiting
-from loans.services.refusals import (
+from loans.services.refusal_wording import (
     refuse_below_minimum,
     refuse_beyond_limit,
     refuse_more_than_asked,

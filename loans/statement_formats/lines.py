@@ -14,8 +14,9 @@ from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 from loans.domain.business_calendar import NEW_YORK
+from loans.domain.dollars import CENT, MAX_DOLLARS
 from loans.domain.errors import StatementRefused
-from loans.domain.limits import CENT, FIRST_YEAR, LAST_YEAR, MAX_DOLLARS
+from loans.domain.loan_limits import FIRST_YEAR, LAST_YEAR
 
 MOST_LINES = 10_000
 """Of one file. A worker books about 100 in a second, and a task may run for four minutes."""
@@ -122,7 +123,7 @@ def parse_amount(text: str) -> Decimal:
     """Return the dollars, such as -1234.56 for `-1,234.56`, `-$1234.56` or `(1,234.56)`.
 
     Raises:
-        Unreadable: it is no such amount, has parts of a cent, or is larger than limits.MAX_DOLLARS.
+        Unreadable: it is no such amount, has parts of a cent, or is larger than MAX_DOLLARS.
     """
     stripped = text.strip()
     in_parentheses = stripped.startswith("(") and stripped.endswith(")")

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.debug import sensitive_post_parameters
 
-from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.states import Direction, ReservationEvent, ReservationState
 from loans.models import Delivery, Investor, Reservation, Transfer, Transition
 from loans.notifications.messages import message_of

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 
-from loans.domain.limits import CENT
+from loans.domain.dollars import CENT
 from loans.domain.loan_terms import MAX_ANNUAL_RATE, MAX_LTV, MAX_TERM_MONTHS
 from loans.domain.scopes import Scope
 from loans.selectors.loans import loan_markets

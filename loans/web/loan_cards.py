@@ -7,7 +7,7 @@ from decimal import Decimal
 from django.template.defaultfilters import floatformat
 
 from loans import remaining_cache
-from loans.domain import limits
+from loans.domain import loan_limits
 from loans.domain.payment_schedule import Payment, payment_schedule, total_interest
 from loans.domain.standing_orders import automated_dollars
 from loans.models import Loan
@@ -54,7 +54,7 @@ class LoanCard:
 
     @property
     def limit(self) -> Decimal:
-        return limits.limit(self.remaining, self.loan.overbooking_rate)
+        return loan_limits.limit(self.remaining, self.loan.overbooking_rate)
 
     @property
     def description(self) -> str:

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from loans.domain import limits
+from loans.domain import loan_limits
 from loans.domain.actors import Actor
 from loans.domain.deadlines import start_deadline
 from loans.domain.errors import IdempotencyKeyReused, NotFound
@@ -141,7 +141,7 @@ def _accepted_amount(problem: Problem | None, offer: InvestorOffer) -> Decimal |
         return None
     amount: Decimal | None = problem.data.get("minimum", problem.data.get("available"))
     loan = offer.loan
-    if amount and amount <= offer.available and limits.meets_minimum(amount, loan.minimum, loan.remaining):
+    if amount and amount <= offer.available and loan_limits.meets_minimum(amount, loan.minimum, loan.remaining):
         return amount
     return None
 

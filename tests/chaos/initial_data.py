@@ -11,7 +11,7 @@ from knox.models import AuthToken
 
 from loans.domain.actors import SYSTEM
 from loans.domain.investor_limits import DEFAULT_INVESTOR_SHARE
-from loans.domain.limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
+from loans.domain.loan_limits import DEFAULT_OVERBOOKING_RATE, LEAST_MINIMUM
 from loans.domain.overbooking import DEFAULT_CAP, DEFAULT_RISK, OverbookingPolicy
 from loans.domain.settlement_rules import RULES
 from loans.models import Investor, Loan, User

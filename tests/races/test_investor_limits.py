@@ -71,7 +71,7 @@ def held_up(row: Loan | Investor, *calls: Call, meanwhile: Call = lambda: None) 
 def lock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether the investor's version is compared, and changed by what counts more. The twin of a test runs without."""
     if not request.param:
-        compared = " AND loans_investor.version = counted.version"
+        compared = " AND loans_investor.version = investor_use.version"
         assert compared in admission._ADMIT
         monkeypatch.setattr(admission, "_ADMIT", Prepared(admission._ADMIT.replace(compared, "")))
     return bool(request.param)

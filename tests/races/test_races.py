@@ -14,7 +14,7 @@ import pytest
 from django.db import transaction
 from django.db.models import F, Sum
 
-from loans.domain import limits
+from loans.domain import loan_limits
 from loans.domain.actors import Actor
 from loans.domain.errors import OverLimit
 from loans.domain.states import LIVE
@@ -262,7 +262,7 @@ def read_then_write(barrier: Barrier) -> Callable[..., Admission]:
 
 def over_the_limit(loan: Loan) -> Decimal:
     loan.refresh_from_db()
-    return loan.claimed - limits.limit(loan.remaining, loan.overbooking_rate)
+    return loan.claimed - loan_limits.limit(loan.remaining, loan.overbooking_rate)
 
 
 def test_32_investors_who_want_the_last_300_reservations_fill_the_loan_exactly() -> None:

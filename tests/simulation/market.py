@@ -14,7 +14,7 @@ from functools import cache
 from statistics import median
 from typing import NamedTuple
 
-from loans.domain import limits
+from loans.domain import loan_limits
 from loans.domain.overbooking import DAYS_COUNTED, DEFAULT_CAP, LapseCount, LapseShare, LoanLapses, recommended_rate
 from loans.domain.states import ReservationState
 
@@ -165,7 +165,7 @@ class Market:
         """Set the rate and let investors reserve half of the limit. The phases that end within the week become evidence."""
         rate = FORMER_RATE if loan.day < 0 else self.opening_rate(loan.day, loan.dollars)
         ended = self._ended[loan.day + WEEK_DAYS - 1]
-        for investor in _reserve(loan, int(limits.limit(Decimal(loan.dollars), rate) / 2)):
+        for investor in _reserve(loan, int(loan_limits.limit(Decimal(loan.dollars), rate) / 2)):
             started = investor.starts >= loan.shares.reserved
             for counts in (ended, loan.own):
                 counts.reserved.add(not started)
@@ -185,7 +185,7 @@ class Market:
         remaining, late = Decimal(loan.dollars - loan.paid), sum(investor.dollars for investor in loan.late)
         rate = FORMER_RATE if loan.day < 0 else self._closing_rate(loan, remaining)
         ended = self._ended[loan.day + 2 * WEEK_DAYS - 1]
-        for investor in _reserve(loan, int(limits.limit(remaining, rate)) - late):
+        for investor in _reserve(loan, int(loan_limits.limit(remaining, rate)) - late):
             started = investor.starts >= loan.shares.reserved
             ended.reserved.add(not started)
             if started:

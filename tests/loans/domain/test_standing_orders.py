@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loans.domain import limits
+from loans.domain import loan_limits
 from loans.domain.standing_orders import Obstacle, OrderInLine, automated_dollars, outcomes, unmet_criterion
 
 D = Decimal
@@ -114,7 +114,7 @@ def test_what_holds_for_every_line(rows, share, minimum, may_reserve) -> None:
     left, reservable = share, dict(may_reserve)
     for each, result in zip(line, results, strict=True):
         most = min(each.amount, each.under_cap, reservable.get(each.investor_id, D(0)), left)
-        fits = not each.unmet and most >= each.at_least and limits.meets_minimum(most, minimum, D(20_000))
+        fits = not each.unmet and most >= each.at_least and loan_limits.meets_minimum(most, minimum, D(20_000))
         assert result.amount == (most if fits else 0)
         assert (result.obstacle is None) == fits
         assert result.obstacle == each.unmet or not each.unmet

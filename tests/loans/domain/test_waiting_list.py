@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loans.domain import limits
+from loans.domain import loan_limits
 from loans.domain.waiting_list import Placement, Waiting, placements
 
 D = Decimal
@@ -32,14 +32,14 @@ MUCH = 999_999
 )
 def test_who_is_served_of_a_loan_without_overbooking(available: int, entries: list[tuple[int, ...]], served: dict[int, int]) -> None:
     """An entry: the amount, the least that it takes, and what its investor may reserve."""
-    line = [Waiting(number, *map(D, entry)) for number, entry in enumerate(entries, 1)]
+    line = [Waiting(number, number, *map(D, entry)) for number, entry in enumerate(entries, 1)][::-1]
     loan: dict[str, Any] = {"remaining": D(100_000), "overbooking_rate": D(0), "claimed": D(100_000 - available), "minimum": D(1_000)}
     assert placements(line, **loan) == [Placement(number, D(amount)) for number, amount in served.items()]
 
 
 def test_the_closing_piece_is_served() -> None:
     """$600 remain, less than the minimum: only exactly that is accepted."""
-    line = [Waiting(1, D(1_000), D(1_000), D(MUCH)), Waiting(2, D(1_000), D(500), D(MUCH)), Waiting(3, D(600), D(600), D(MUCH))]
+    line = [Waiting(1, 1, D(1_000), D(1_000), D(MUCH)), Waiting(2, 2, D(1_000), D(500), D(MUCH)), Waiting(3, 3, D(600), D(600), D(MUCH))]
     served = placements(line, remaining=D(600), overbooking_rate=D("0.2"), claimed=D(0), minimum=D(1_000))
     assert served == [Placement(2, D(600))]
 
@@ -50,14 +50,14 @@ entries = st.lists(st.tuples(dollars, dollars, st.one_of(st.just(D(MUCH)), st.ju
 
 @given(entries, dollars, st.sampled_from([D("0"), D("0.2"), D("0.5")]), dollars, dollars)
 def test_never_more_than_there_is_in_order_and_nobody_passed_over_who_would_have_fitted(rows, remaining, rate, claimed, minimum) -> None:
-    line = [Waiting(number, max(one, other), min(one, other), most) for number, (one, other, most) in enumerate(rows)]
+    line = [Waiting(number, number, max(one, other), min(one, other), most) for number, (one, other, most) in enumerate(rows)]
     placed = placements(line, remaining=remaining, overbooking_rate=rate, claimed=claimed, minimum=minimum)
     assert [entry for entry, _ in placed] == sorted({entry for entry, _ in placed})
     amounts = dict(placed)
     for each in line:
-        most = min(each.amount, limits.available(remaining, rate, claimed), each.may_reserve)
-        fits = most >= each.at_least and limits.meets_minimum(most, minimum, remaining)
+        most = min(each.amount, loan_limits.available(remaining, rate, claimed), each.may_reserve)
+        fits = most >= each.at_least and loan_limits.meets_minimum(most, minimum, remaining)
         assert amounts.get(each.entry) == (most if fits else None)
         claimed += amounts.get(each.entry, D(0))
     if placed:
-        assert claimed <= limits.limit(remaining, rate)
+        assert claimed <= loan_limits.limit(remaining, rate)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loans.domain.dollars import MAX_DOLLARS
 from loans.domain.errors import StatementRefused
-from loans.domain.limits import MAX_DOLLARS
 from loans.statement_formats import lines
 from loans.statement_formats.detection import MOST_BYTES, read_statement
 from tests.loans.statement_formats.files import WRITERS, XML_HEADER, Payment, ofx

@@ -1,4 +1,4 @@
-"""Compute how many dollars a new reservation may take.
+"""Compute how many dollars of a loan a new reservation may take. How many one investor may hold: loans/domain/investor_limits.py.
 
 - remaining: the loan's amount minus what has settled.
 - claimed: the amounts of the loan's live reservations, added up.
@@ -12,13 +12,10 @@ reservation in; tests/loans/ledger/test_admission.py holds the two together.
 
 from decimal import ROUND_DOWN, Decimal
 
-from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.dollars import CENT, ZERO_DOLLARS
 
-CENT = Decimal("0.01")
 LEAST_MINIMUM = Decimal("1000.00")
 DEFAULT_OVERBOOKING_RATE = Decimal("0.20")
-MAX_DOLLARS = Decimal("999999999999.99")
-"""The most that an amount, or the sum of the money of one reservation, may be: what the columns hold."""
 FIRST_YEAR, LAST_YEAR = 2000, 2199  # of every instant that is typed or reported; year 9999 overflows in another time zone
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loans.domain.reservation_money import refund_adjustment, waiting_money
+from loans.domain.refunds import refund_adjustment, waiting_money
 from loans.domain.states import ReservationState
 
 D = Decimal

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loans.domain.limits import available, limit, meets_minimum
+from loans.domain.loan_limits import available, limit, meets_minimum
 
 D = Decimal
 

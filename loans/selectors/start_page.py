@@ -9,12 +9,11 @@ from datetime import datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.core.cache import cache
 from django.db.models import Count, F, Min, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from loans.domain.business_calendar import NEW_YORK, end_of_day, new_york_day
-from loans.domain.reservation_money import ZERO_DOLLARS
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.states import (
     LIVE,
     LOSSES,
@@ -29,12 +28,9 @@ from loans.models import Delivery, Reservation, ReviewItem, Transfer, Transition
 from loans.models.notification import DeliveryStatus
 from loans.selectors.loans import market_loans
 from loans.selectors.offers import loan_offers
-from loans.selectors.overbooking import evidence_of_loans
 from loans.selectors.queue import LoanFunding
 
 LOANS_SHOWN = 8
-OVERBOOKING_SECONDS = 600  # two hundred open loans take some seconds
-OVERBOOKING_KEY = "market-overbooking"
 
 
 @dataclass(frozen=True)
@@ -114,65 +110,6 @@ def _totals(rows: QuerySet[Transition], kinds: Sequence[tuple[str, Q]]) -> list[
     sums = {f"dollars{number}": Sum("amount", filter=condition, default=ZERO_DOLLARS) for number, (_, condition) in enumerate(kinds)}
     values = rows.aggregate(**counts, **sums)
     return [Total(label, values[f"count{number}"], values[f"dollars{number}"]) for number, (label, _) in enumerate(kinds)]
-
-
-@dataclass(frozen=True)
-class LoanOverbooking:
-    """What the evidence says of an open loan, filled up to its limit at its rate. Dollars are averages."""
-
-    pk: int
-    reference: str
-    rate: Decimal
-    recommended_rate: Decimal
-    chance_over_now: float
-    chance_over: float
-    over: float
-    unfilled: float
-
-
-@dataclass(frozen=True)
-class MarketOverbooking:
-    """What the evidence says of the open loans, riskiest first, and their sums."""
-
-    rows: Sequence[LoanOverbooking]
-
-    @property
-    def loans_over(self) -> float:
-        """Of so many of the loans, on average, somebody is turned away."""
-        return sum(row.chance_over for row in self.rows)
-
-    @property
-    def over(self) -> float:
-        """The dollars that are turned away, on average."""
-        return sum(row.over for row in self.rows)
-
-    @property
-    def unfilled(self) -> float:
-        """The dollars that stay unsold, on average."""
-        return sum(row.unfilled for row in self.rows)
-
-
-def market_overbooking(now: datetime) -> MarketOverbooking:
-    """Return what the evidence says of the open loans. Up to ten minutes old."""
-    rows = cache.get_or_set(OVERBOOKING_KEY, lambda: _market_overbooking(now), OVERBOOKING_SECONDS) or []
-    return MarketOverbooking([LoanOverbooking(*row) for row in rows])
-
-
-def _market_overbooking(now: datetime) -> list[tuple[int, str, Decimal, Decimal, float, float, float, float]]:
-    rows = [
-        (
-            evidence.loan.pk,
-            evidence.loan.reference,
-            evidence.loan.overbooking_rate,
-            evidence.recommended_rate,
-            evidence.present.chance_over,
-            evidence.filled.chance_over,
-            evidence.filled.expected_over,
-            evidence.filled.expected_unfilled,
-        )
-        for evidence in evidence_of_loans(now=now)
-    ]
-    return sorted(rows, key=lambda row: -row[5])
 
 
 def open_loans(now: datetime) -> list[LoanFunding]:

@@ -7,7 +7,7 @@ from itertools import combinations, permutations, product
 
 import pytest
 
-from loans.domain.bank_reports import Report, inbound_position, refund_position
+from loans.domain.payments import Report, inbound_position, refund_position
 from tests.factories import NOON
 
 EXPECTED, MINIMUM = Decimal(5_000), Decimal(1_000)

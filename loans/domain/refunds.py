@@ -1,4 +1,4 @@
-"""Account for the money of one reservation: what has settled, what is refunded, and what waits.
+"""Decide what of a reservation's money is refunded, and account for it: what has settled, what is refunded, and what waits.
 
 For every reservation, at every moment: received + lost = settled + refunded + waiting.
 
@@ -11,9 +11,8 @@ settle, all that remained of the loan, and $400 more are refunded: 1,500 + 0 = 6
 
 from decimal import Decimal
 
+from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.states import ReservationState
-
-ZERO_DOLLARS = Decimal("0.00")
 
 
 def waiting_money(*, received: Decimal, lost: Decimal, refunded: Decimal, settled_amount: Decimal) -> Decimal:

@@ -6,7 +6,7 @@ Each function raises the error of `loans/domain/errors.py` that names the first 
 from datetime import datetime
 from decimal import Decimal
 
-from loans.domain import limits
+from loans.domain import loan_limits
 from loans.domain.errors import BelowMinimum, Invalid, InvestorLimit, LoanNotOpen, NotAccredited, OverLimit, ReservationExpired
 from loans.domain.investor_limits import LET_GO, UNFUNDED, ExceededLimit
 from loans.domain.states import LoanStatus, ReservationEvent
@@ -60,7 +60,7 @@ def refuse_unless_accredited(may_buy: bool) -> None:
 
 def refuse_below_minimum(loan: Loan, amount: Decimal) -> None:
     """Refuse an amount that the loan does not accept as a reservation. Raises: BelowMinimum."""
-    if not limits.meets_minimum(amount, loan.minimum, loan.remaining):
+    if not loan_limits.meets_minimum(amount, loan.minimum, loan.remaining):
         if loan.remaining < loan.minimum:
             raise BelowMinimum(f"Reserve exactly {dollars_text(loan.remaining)}, all that remains.", minimum=loan.remaining)
         raise BelowMinimum(f"Reserve at least {dollars_text(loan.minimum)}.", minimum=loan.minimum)
