@@ -1,12 +1,17 @@
 """List the statements of the services with their shard keys (tests/bench/shard_keys.py)."""
 
 import inspect
+import json
 import pkgutil
+import re
+from collections import Counter
 from importlib import import_module
 
 import pytest
+from django.db import connection, transaction
 
 from loans import services
+from tests.bench.services_once import Recorder, play
 from tests.bench.shard_keys import layout_by_loan, make_report, schema_obstacles
 from tests.bench.shard_routes import Catalog, Route, route
 
@@ -15,6 +20,7 @@ pytestmark = pytest.mark.django_db
 LOAN, RESERVATION, HISTORY, TRANSFER = "loans_loan", "loans_reservation", "loans_transition", "loans_transfer"
 JOINED = f"{LOAN} AS loan JOIN {RESERVATION} AS reservation ON reservation.loan_id = loan.id"
 NEW_HISTORY = f"INSERT INTO {HISTORY} (loan_id, at, event, from_state, to_state, rule, actor, reason)"
+NEW_WATCH = "INSERT INTO loans_watch (loan_id, investor_id, since, known_at)"
 RESERVED = "now(), 'reserved', '', 'reserved', '', 'system', ''"
 
 
@@ -46,8 +52,10 @@ def routed(sql: str) -> Route:
         ("some shards", f"SELECT id FROM {LOAN} WHERE id = ANY('{{5, 6}}')"),
         ("one shard", f"SELECT id FROM {LOAN} WHERE id = ANY('{{5}}'::smallint[])"),
         ("one shard", f"SELECT id FROM {LOAN} WHERE id IN (5)"),
+        ("each shard", f"SELECT loan.id FROM {JOINED} WHERE loan.id = ANY('{{5}}')"),
         ("some shards", f"SELECT id FROM {LOAN} WHERE id IN (5, 6)"),
         ("one shard", f"{NEW_HISTORY} VALUES (5, {RESERVED}), (5, {RESERVED})"),
+        ("one shard", f"{NEW_WATCH} VALUES (5, 1, now(), now()) ON CONFLICT (investor_id, loan_id) DO UPDATE SET since = EXCLUDED.since"),
         ("all shards", f"{NEW_HISTORY} SELECT 6, {RESERVED} FROM {LOAN} WHERE id = 5"),
         ("each shard", f"{NEW_HISTORY} SELECT id, {RESERVED} FROM {LOAN}"),
         (
@@ -72,7 +80,7 @@ def test_a_route_says_by_what_the_rows_are_found_and_what_is_in_the_way() -> Non
     assert routed(f"SELECT id FROM {LOAN} WHERE id = 5 FOR UPDATE").obstacles == []
     with_clock = routed(f"UPDATE {LOAN} SET closes_at = clock_timestamp() WHERE id = 5")
     assert (with_clock.why, with_clock.obstacles) == ("by loans_loan.id", ["volatile function in a write"])
-    assert routed("UPDATE loans_investor SET version = 1 WHERE id = 5").obstacles == ["writes loans_investor on every node"]
+    assert routed("UPDATE loans_investor SET version = 1 WHERE id = 5").obstacles == ["write on every node: loans_investor"]
     assert routed("SELECT pg_advisory_xact_lock(1)").obstacles == ["advisory lock"]
 
 
@@ -81,15 +89,15 @@ def test_the_layout_and_its_obstacles_are_those_of_the_schema() -> None:
     assert (layout.keys[LOAN], layout.keys[RESERVATION], layout.keys[HISTORY]) == ("id", "loan_id", "loan_id")
     assert TRANSFER in layout.without_key
     assert "loans_investor" not in layout.without_key | layout.keys.keys()
-    found = {(each.rule, each.table, each.name) for each in schema_obstacles(layout)}
+    obstacles = {(each.rule, each.table, each.name) for each in schema_obstacles(layout)}
     assert {
         ("no column of the loan", TRANSFER, ""),
         ("unique without the loan", TRANSFER, "loans_transfer_reference_key"),
         ("primary key without the loan", RESERVATION, "loans_reservation_pkey"),
         ("trigger", HISTORY, "append_only"),
         ("transaction number", HISTORY, "txid"),
-    } <= found
-    names = {name for _, _, name in found}
+    } <= obstacles
+    names = {name for _, _, name in obstacles}
     assert not names & {"loans_loan_pkey", "closing_value_once"}, "these have the loan's id"
 
 
@@ -112,6 +120,35 @@ def test_each_service_and_each_list_of_the_api_is_called_and_its_statements_list
     called = {name.split(",")[0] for name in report["services"]}
     assert _services() - called == WITHIN_OTHERS
     assert called == {line["service"].split(",")[0] for line in report["statements"]}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_postgresql_leaves_out_the_same_partitions_as_the_routes() -> None:
+    """Tables that are partitioned by the hash of the same keys, 16 times each, show which shards a plan reads."""
+    record = Recorder()
+    play(record)
+    layout, catalog = layout_by_loan(), Catalog()
+    routes = [(each.sql, route(each.sql, layout, catalog)) for each in record.statements.values() if "ON CONFLICT" not in each.text]
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("CREATE SCHEMA shards; SET LOCAL search_path = shards, public")
+        for table, key in layout.keys.items():
+            cursor.execute(f"CREATE TABLE shards.{table} (LIKE public.{table}) PARTITION BY HASH ({key})")
+            for number in range(16):
+                values = f"FOR VALUES WITH (MODULUS 16, REMAINDER {number})"
+                cursor.execute(f"CREATE TABLE shards.{table}_{number} PARTITION OF shards.{table} {values}")
+        cursor.execute(f"ALTER TABLE shards.{LOAN} ADD PRIMARY KEY (id)")
+        compared = Counter[str]()
+        for sql, expected in routes:
+            if expected.kind not in {"one shard", "each shard", "all shards"}:
+                continue
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {sql.replace('%', '%%')}", ())
+            partitions = re.findall(r'"Relation Name": "(loans_[a-z]+)_([0-9]+)"', str(json.dumps(cursor.fetchone()[0])))
+            if partitions:  # none, where PostgreSQL sees that no row can be found
+                numbers = {number for _, number in partitions}
+                assert (len(numbers) == 1) == (expected.kind == "one shard"), (sql, partitions)
+                compared[expected.kind] += 1
+        transaction.set_rollback(True)
+    assert min(compared.values()) > 5, compared
 
 
 def _services() -> set[str]:

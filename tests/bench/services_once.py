@@ -233,8 +233,8 @@ def _work_of_staff(record: Recorder, staff: Actor) -> None:
     colleague = Actor("staff", make.UserFactory(is_staff=True, is_superuser=True).pk)
     for decide in (approvals.approve, approvals.reject):
         reservation = make.funded(_loan(), now=timezone.now())
-        asked = {"act": "settle_ahead", "arguments": {"reservation_id": reservation.pk}, "loan_id": reservation.loan_id}
-        request = record(approvals.request_approval, **asked, description=str(reservation.pk), actor=staff, reason="a test")
+        values = {"act": "settle_ahead", "arguments": {"reservation_id": reservation.pk}, "loan_id": reservation.loan_id}
+        request = record(approvals.request_approval, **values, description=str(reservation.pk), actor=staff, reason="a test")
         record(decide, request_id=request.pk, actor=colleague, reason="a test")
     item = ReviewItem.objects.filter(resolved_at=None).latest("id").pk
     record(review_items.take_review_item, review_item_id=item, owner_shown=None, actor=staff)
@@ -289,7 +289,7 @@ def _read(record: Recorder, staff: Actor) -> None:
     make.waiting(_full_loan(), DOLLARS, now=None, investor=investor)
     order = make.standing_order(now=None, investor=investor)
     endpoint = endpoints.add_endpoint(investor_id=investor.pk, url="https://example.org/")
-    endpoints.set_enabled(investor_id=investor.pk, endpoint_id=endpoint.pk, enabled=False)  # nothing is sent there
+    endpoints.set_enabled(investor_id=investor.pk, endpoint_id=endpoint.pk, enabled=False)  # so that no message goes there
     _, secret = AuthToken.objects.create(investor.user)
     client = Client(headers={"Authorization": f"Bearer {secret}"})
     for path in (

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DATABASE = "peerloans_shard_keys"
 LOANS = "loans_loan"
+SHOWN = 90  # characters of a statement
 
 _FOREIGN_KEYS = """
     SELECT conrelid::regclass::text, confrelid::regclass::text, attname, attnotnull
@@ -114,9 +115,20 @@ def statement_lines(statements: "list[Statement]", layout: "Layout") -> list[Lin
     catalog = Catalog()
     lines = []
     for statement in statements:
-        found: Route = route(statement.sql, layout, catalog)
+        shard_route: Route = route(statement.sql, layout, catalog)
         text = _SEVERAL.sub(r"\1, …", " ".join(statement.text.split()))
-        lines.append(Line(statement.service, statement.place, found.kind, found.tables, found.why, found.need, found.obstacles, text))
+        lines.append(
+            Line(
+                statement.service,
+                statement.place,
+                shard_route.kind,
+                shard_route.tables,
+                shard_route.why,
+                shard_route.need,
+                shard_route.obstacles,
+                text,
+            )
+        )
     return lines
 
 
@@ -151,7 +163,7 @@ def make_report() -> dict[str, Any]:
         "schema": [asdict(obstacle) for obstacle in obstacles],
         "routes": {door: Counter(line.route for line in each) for door, each in doors.items()},
         "needs": Counter(line.need for line in doors["all"] if line.need),
-        "refused": Counter(obstacle for line in doors["all"] for obstacle in line.obstacles),
+        "refused": Counter(obstacle.split(":")[0] for line in doors["all"] for obstacle in line.obstacles),
         "rules": Counter(obstacle.rule for obstacle in obstacles),
     }
 
@@ -177,8 +189,8 @@ def _text(report: dict[str, Any]) -> Iterator[str]:
             service = line["service"]
             yield f"\n{service}"
         obstacles = "".join(f" [{obstacle}]" for obstacle in line["obstacles"])
-        yield f"  {line['route']:<16} {line['place']}"
-        yield f"                   {', '.join(line['tables'])}: {line['why']}{obstacles}"
+        yield f"  {line['route']:<16} {line['place']}: {line['text'][:SHOWN]}"
+        yield f"  {'':<16} {', '.join(line['tables'])}: {line['why']}{obstacles}"
     yield "\nOf the schema"
     for obstacle in report["schema"]:
         yield f"  {obstacle['rule']:<28} {obstacle['table']} {obstacle['name']} {obstacle['detail']}"
@@ -209,9 +221,12 @@ def main() -> None:
                 import django
 
                 django.setup()
+                from django.core.cache import cache
+
                 from peerloans.celery import app
 
                 app.conf.broker_url = "memory://"  # no worker is there to run what services send
+                cache.delete_pattern("*")  # what an earlier run left there would spare statements
                 report = make_report()
             finally:
                 server.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")

@@ -162,6 +162,7 @@ class Equalities:
         self.catalog = catalog
         self.sources: dict[Element, set[Element]] = {}
         self.unions: dict[Element, list[Element | None]] = {}
+        self.listed: dict[Element, set[Element]] = {}  # of columns that are compared with an array, which PostgreSQL takes no further
         self.scopes: dict[int, Scope] = {}
         self._add(tree, None)
         for scope in self.scopes.values():
@@ -221,7 +222,9 @@ class Equalities:
             self._equate(left, right, scope, only)
         elif condition.kind == "SCALARARRAYOPEXPR" and condition["opno"] in self.catalog.equals and condition["useOr"] == "true":
             column, values = condition["args"]
-            self._equate(self.element(column, scope), self._of_array(values), scope, only)
+            target = self.element(column, scope)
+            if target and only is None:
+                self.listed.setdefault(target, set()).add(self._of_array(values))
         elif condition.kind == "SUBLINK" and condition["subLinkType"] == ANY_SUBLINK:
             test, inner = condition["testexpr"], self.scopes[id(condition["subselect"])]
             if isinstance(test, Node) and test.kind == "OPEXPR" and test["opno"] in self.catalog.equals:
@@ -294,12 +297,8 @@ class Equalities:
         self.unions[union] = arms
         return union
 
-    def _of_array(self, array: Any) -> Element | None:
+    def _of_array(self, array: Node) -> Element:
         """Return the one value of an array, or that there are several."""
-        if not isinstance(array, Node):
-            return None
-        if array.kind == "ARRAYEXPR" and len(array["elements"]) == 1:
-            return ("value", array["elements"][0].get("constvalue"))
         if array.kind == "CONST" and array["constisnull"] != "true":
             octets = [int(octet) % 256 for octet in array["constvalue"].strip("[] ").split()]
             dimensions, length = (int.from_bytes(octets[start : start + 4], "little") for start in (4, 16))
@@ -310,25 +309,25 @@ class Equalities:
 
     # --- Conclusions ------------------------------------------------------------------------------------------------------
     @cached_property
-    def _reached(self) -> dict[Element, set[Element]]:
+    def _closure(self) -> dict[Element, set[Element]]:
         elements = {*self.sources, *self.unions, *(each for sources in self.sources.values() for each in sources)}
         elements |= {arm for arms in self.unions.values() for arm in arms if arm}
-        reached = {element: {element} for element in elements}
+        closure = {element: {element} for element in elements}
         changed = True
         while changed:
             changed = False
             for element in elements:
-                more = set().union(*(reached[source] for source in self.sources.get(element, ())))
+                more = set().union(*(closure[source] for source in self.sources.get(element, ())))
                 if arms := self.unions.get(element):
-                    more |= set.intersection(*(reached[arm] if arm else set() for arm in arms))
-                if not more <= reached[element]:
-                    reached[element] |= more
+                    more |= set.intersection(*(closure[arm] if arm else set() for arm in arms))
+                if not more <= closure[element]:
+                    closure[element] |= more
                     changed = True
-        return reached
+        return closure
 
     def values_of(self, column: Element) -> set[Element]:
         """Return all that has the value of this column, itself included."""
-        return self._reached.get(column, {column})
+        return self._closure.get(column, {column}) | self.listed.get(column, set())
 
 
 Place = tuple[str, Scope, str]  # a table where a query names it: the query, and the table's number in it
@@ -344,33 +343,33 @@ def route(sql: str, layout: Layout, catalog: Catalog) -> Route:
         (catalog.tables[entry["relid"]], scope, str(number))
         for scope in equalities.scopes.values()
         for number, entry in enumerate(scope.entries, 1)
-        if entry["rtekind"] == RELATION and entry["relid"] in catalog.tables
+        if entry["rtekind"] == RELATION and entry["relid"] in catalog.tables and not _is_excluded(scope.query, str(number))
     ]
     # What has the value of each table's key; nothing, where the table has none.
-    reached: dict[Place, set[Element]] = {}
+    key_values: dict[Place, set[Element]] = {}
     for place in used:
         table, scope, number = place
         if table in layout.keys:
-            reached[place] = equalities.values_of(("column", scope.number, number, catalog.numbers[table, layout.keys[table]]))
+            key_values[place] = equalities.values_of(("column", scope.number, number, catalog.numbers[table, layout.keys[table]]))
         elif table in layout.without_key:
-            reached[place] = set()
-    found = Route(_kind(layout, reached, bool(used)), sorted({table for table, _, _ in used}))
-    if found.kind in {NO_COLUMN, EACH_SHARD, ALL_SHARDS}:
-        found_by = {place: _found_by(place, equalities, catalog, layout) for place in reached if not _has_value(reached[place])}
-        found.why = "; ".join(sorted({f"{place[0]} by {', '.join(sorted(columns)) or 'no value'}" for place, columns in found_by.items()}))
-        found.need = _need(set().union(*found_by.values()))
-    elif reached:
-        found.why = "by " + ", ".join(sorted({f"{table}.{layout.keys[table]}" for table, _, _ in reached}))
-    found.obstacles = list(_obstacles(tree, found, layout, catalog))
-    return found
+            key_values[place] = set()
+    answer = Route(_kind(layout, key_values, bool(used)), sorted({table for table, _, _ in used}))
+    if answer.kind in {NO_COLUMN, EACH_SHARD, ALL_SHARDS}:
+        found_by = {place: _found_by(place, equalities, catalog, layout) for place in key_values if not _has_value(key_values[place])}
+        answer.why = "; ".join(sorted({_words(place, columns) for place, columns in found_by.items()}))
+        answer.need = _need(set().union(*found_by.values()))
+    elif key_values:
+        answer.why = "by " + ", ".join(sorted({f"{table}.{layout.keys[table]}" for table, _, _ in key_values}))
+    answer.obstacles = list(_obstacles(tree, answer, layout, catalog))
+    return answer
 
 
-def _kind(layout: Layout, reached: Mapping[Place, set[Element]], has_tables: bool) -> str:
-    if not reached:
+def _kind(layout: Layout, key_values: Mapping[Place, set[Element]], has_tables: bool) -> str:
+    if not key_values:
         return REFERENCE if has_tables else NO_TABLE
-    if any(table in layout.without_key for table, _, _ in reached):
+    if any(table in layout.without_key for table, _, _ in key_values):
         return NO_COLUMN
-    kinds = {element[0] for element in set.intersection(*reached.values())}
+    kinds = {element[0] for element in set.intersection(*key_values.values())}
     return ONE_SHARD if "value" in kinds else SOME_SHARDS if "list" in kinds else EACH_SHARD if kinds else ALL_SHARDS
 
 
@@ -378,17 +377,34 @@ def _has_value(elements: set[Element]) -> bool:
     return any(element[0] in {"value", "list"} for element in elements)
 
 
+def _is_excluded(query: Node, number: str) -> bool:
+    """Return whether this is EXCLUDED, by which ON CONFLICT names the row that was not inserted."""
+    conflict = query["onConflict"]
+    return isinstance(conflict, Node) and conflict["exclRelIndex"] == number
+
+
+def _is_new(place: Place) -> bool:
+    _, scope, number = place
+    return scope.query["commandType"] == INSERT and scope.query["resultRelation"] == number
+
+
 def _found_by(place: Place, equalities: Equalities, catalog: Catalog, layout: Layout) -> set[str]:
     """Return the columns with a value by which the rows of a table are found, since its key has none; of new rows, none."""
     table, scope, number = place
-    if scope.query["commandType"] == INSERT and scope.query["resultRelation"] == number:
-        return set()
-    return {
-        name
-        for (known, name), column in catalog.numbers.items()
-        if known == table and name != layout.keys.get(table)
-        if _has_value(equalities.values_of(("column", scope.number, number, column)))
-    }
+    return (
+        set()
+        if _is_new(place)
+        else {
+            name
+            for (known, name), column in catalog.numbers.items()
+            if known == table and name != layout.keys.get(table)
+            if _has_value(equalities.values_of(("column", scope.number, number, column)))
+        }
+    )
+
+
+def _words(place: Place, columns: set[str]) -> str:
+    return f"new rows of {place[0]}" if _is_new(place) else f"{place[0]} by {', '.join(sorted(columns)) or 'no value'}"
 
 
 def _need(found_by: set[str]) -> str:
@@ -402,7 +418,7 @@ def _need(found_by: set[str]) -> str:
     return "rows of all loans, or only what its tables join"
 
 
-def _obstacles(tree: Node, found: Route, layout: Layout, catalog: Catalog) -> Iterator[str]:
+def _obstacles(tree: Node, answer: Route, layout: Layout, catalog: Catalog) -> Iterator[str]:
     """Yield what Citus refuses in a statement, or does in another way, even where it goes to one shard."""
     queries = [node for node in walk(tree) if node.kind == "QUERY"]
     commands = {query["commandType"] for query in queries}
@@ -418,12 +434,12 @@ def _obstacles(tree: Node, found: Route, layout: Layout, catalog: Catalog) -> It
     if any("advisory" in name for name in called):
         yield "advisory lock"
     if written - distributed:
-        yield f"writes {', '.join(sorted(written - distributed))} on every node"
-    if not distributed.intersection(found.tables):
+        yield f"write on every node: {', '.join(sorted(written - distributed))}"
+    if not distributed.intersection(answer.tables):
         return
     if any(query["commandType"] == INSERT for query in queries if query is not tree):
         yield "INSERT in WITH"
     if called and (commands & {UPDATE, DELETE} or (commands & WRITES and _nodes(tree["cteList"]))):
         yield "volatile function in a write"
-    if any(_nodes(query["rowMarks"]) for query in queries) and found.kind != ONE_SHARD:
+    if any(_nodes(query["rowMarks"]) for query in queries) and answer.kind != ONE_SHARD:
         yield "FOR UPDATE of several shards"
