@@ -146,7 +146,7 @@ def _wait_and_watch(record: Recorder, staff: Actor) -> None:
     _make_room(full)
     record(waiting_list.serve_waiting_lists)
     watched = _full_loan()
-    for service in (watches.watch_loan, watches.look_at_loan):
+    for service in (watches.watch_loan, watches.note_that_seen):
         record(service, investor_id=investor.pk, reference=watched.reference)
     _make_room(watched)
     record.call("notifications.watches.notify_watchers", tasks.notify_watchers)
