@@ -1,4 +1,8 @@
-"""Name the refusals of ZIP questions and of imports."""
+"""Name the refusals of ZIP questions and of imports.
+
+Their sentences are written where they are raised: of a ZIP in cbsa/rules.py and cbsa/lookup.py, of an area in cbsa/areas.py, of an import
+in cbsa/imports/.
+"""
 
 from typing import Any
 

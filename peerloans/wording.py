@@ -32,6 +32,12 @@ def dollars_text(amount: Decimal) -> str:
     return f"{sign}${abs(amount):,.2f}"
 
 
+def whole_dollars_text(amount: Decimal | float) -> str:
+    """Return the amount with its sign and separators, rounded to dollars: "$275,000"."""
+    sign = "-" if amount < 0 else ""
+    return f"{sign}${abs(amount):,.0f}"
+
+
 def percent_text(percent: Decimal) -> str:
     """Return percents without needless zeros: 8.50 as "8.5 %"."""
     return f"{percent.quantize(TENTH_OF_A_BASIS_POINT).normalize():f} %"

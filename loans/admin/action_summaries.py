@@ -122,7 +122,7 @@ def _clauses(action: StaffAction, previews: Sequence[Preview]) -> list[str]:
         if words := WORDS.get((kind, transition.event)):
             tally = tallies[words]
             tally.keys.add(key)
-            tally.dollars += transition.amount or Decimal(0)
+            tally.dollars += _dollars(transition)
     opened = sum(len(each.review_items) for each in previews)
     return [
         *([_filled(action.in_total, len(previews))] if action.in_total else []),
@@ -130,6 +130,13 @@ def _clauses(action: StaffAction, previews: Sequence[Preview]) -> list[str]:
         *([_filled(("{count} review item opens", "{count} review items open"), opened)] if opened else []),
         *_available(previews),
     ]
+
+
+def _dollars(transition: Transition) -> Decimal:
+    """Return the dollars of a transition. Of a refund that bounced before it was paid, none have moved: then those that are due."""
+    if transition.transfer and transition.event == TransferEvent.BOUNCED and not transition.amount:
+        return transition.transfer.outstanding
+    return transition.amount or Decimal(0)
 
 
 def _subject(transition: Transition) -> tuple[str, object]:

@@ -49,8 +49,18 @@ class TransitionAdmin(SearchAsPrinted, ReadOnlyAdmin):
         if word in ACTOR_KINDS:
             return queryset.filter(actor=word), False
         if user := User.objects.filter(username=word).first():
-            return queryset.filter(Q(actor="staff") | Q(reservation__investor__user=user), user=user), False
+            return queryset.filter(_by_staff(user) if user.is_staff else _by_investor(user)), False
         return queryset.none() if word else queryset, False
+
+
+def _by_staff(user: User) -> Q:
+    return Q(actor="staff", user=user)
+
+
+def _by_investor(user: User) -> Q:
+    own = (Q(reservation__investor__user=user), Q(waiting_entry__investor__user=user))
+    reserved, waited = (Transition.objects.filter(condition).order_by().values("pk") for condition in own)
+    return Q(pk__in=reserved.union(waited, all=True), user=user)
 
 
 @admin.register(ClosingValue)

@@ -9,10 +9,12 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from loans.admin.investor_filter import investor_filter
+from loans.admin.search import SearchAsPrinted
 from loans.models import Delivery, WebhookEndpoint
 from loans.models.notification import DeliveryStatus
 from loans.notifications import webhooks
 from loans.notifications.deliveries import retry_given_up
+from loans.selectors.search import investor_ids
 from peerloans import safe_http
 from peerloans.admin.base import NoDeleteAdmin, ReadOnlyAdmin
 
@@ -72,7 +74,7 @@ class FailingFilter(admin.SimpleListFilter):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnlyAdmin):
+class DeliveryAdmin(SearchAsPrinted, ReadOnlyAdmin):
     """E-mails and webhooks: sent, waiting, or given up."""
 
     list_display = [
@@ -97,9 +99,15 @@ class DeliveryAdmin(ReadOnlyAdmin):
         "endpoint",
     ]
     list_filter = [investor_filter(lambda pk: Q(investor=pk)), FailingFilter, "status"]
-    search_fields = ["reservation__loan__reference__istartswith", "investor__name", "endpoint__url"]
+    search_fields = ["investor__name"]
+    search_help_text = "A loan's reference, a reservation such as PL-0010 #6, or an investor's name, user name or e-mail"
+    to_loan, to_investor, to_reservation = "transition__loan", "investor", "transition__reservation__"
     ordering = ["-id"]
     actions = ["send_again"]
+
+    def rows_with(self, word: str) -> Q:
+        """Return the condition of the rows whose investor the word begins to name. Loans are found by their whole reference."""
+        return Q(investor__in=investor_ids(word))
 
     @admin.display(description="to")
     def recipient(self, delivery: Delivery) -> str:

@@ -70,7 +70,7 @@ class SearchAsPrinted(admin.ModelAdmin):
         if self.to_investor is None:
             return super().get_search_results(request, queryset, text)
         for word in words_of(text):
-            queryset = queryset.filter(self._rows_with(word))
+            queryset = queryset.filter(self.rows_with(word))
         return queryset if words_of(text) or not text else queryset.none(), False
 
     def row_named(self, queryset: QuerySet[Any], text: str) -> Model | None:
@@ -96,7 +96,7 @@ class SearchAsPrinted(admin.ModelAdmin):
         beginning = beginning_of_reference(text)
         return Q(**{f"{self.to_transfer}reference__startswith": beginning}) if beginning and self.to_transfer is not None else None
 
-    def _rows_with(self, word: str) -> Q:
+    def rows_with(self, word: str) -> Q:
         """Return the condition of the rows whose loan or investor the word begins to name."""
         of_loan = Q(**{f"{self.to_loan}__in": loan_ids(word)}) if self.to_loan is not None else Q()
         return of_loan | Q(**{f"{self.to_investor}__in": investor_ids(word)})

@@ -1,7 +1,8 @@
 """Divide what remains of a loan among its live reservations.
 
 A rule is a pure function from a loan's live reservations, in queue order, to the allocations that are due now. Each loan
-names its rule. To add one, write the function and list it in RULES with its description for investors.
+names its rule. To add one, write the function and list it in RULES with its description for investors. What becomes of a loan that has
+closed with dollars left is decided by staff (loans/services/loans.py).
 
 loans/services/settlement.py applies the allocations, and funds the loan when nothing remains of it. How much of a reservation's money has
 been received is decided in loans/domain/payments.py, what of it is refunded or waits in loans/domain/refunds.py, and

@@ -1,8 +1,10 @@
 """Decide which entries of a loan's waiting list become reservations, and of how many dollars.
 
-What frees dollars serves the list before anybody else may reserve, in the order of joining. How many dollars are available is decided in
-loans/domain/loan_limits.py. loans/ledger/unit_of_work.py serves the list; it serves standing orders only when a loan opens
-(loans/domain/standing_orders.py). Amounts are dollars with two places.
+What frees dollars serves the list before anybody else may reserve, in the order of joining. The query that reads the first entries has the
+same order (loans/selectors/waiting_list.py). How many dollars are available is decided in loans/domain/loan_limits.py.
+
+loans/ledger/unit_of_work.py serves the list; it serves standing orders only when a loan opens (loans/domain/standing_orders.py). Amounts
+are dollars with two places.
 """
 
 from collections.abc import Iterable

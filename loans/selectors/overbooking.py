@@ -17,6 +17,7 @@ from loans.models import Loan, Transition
 from loans.selectors.lapse_shares import lapse_shares, typical_amount
 from loans.selectors.offers import LoanOffer, loan_offers
 from loans.selectors.queue import reservations_in_queue
+from peerloans.wording import whole_dollars_text
 
 MAX_OPEN_LOANS = 200  # are shown together; each takes some hundredths of a second
 CURVE_RATES = RATES[::5]  # in steps of 2.5 %
@@ -84,11 +85,11 @@ class OverbookingEvidence:
         else:
             other = (
                 f"At {percent(self.recommended_rate)}: {_of_100(self.recommended)}, "
-                f"{_dollars(self.recommended.expected_unfilled)} stay unsold."
+                f"{whole_dollars_text(self.recommended.expected_unfilled)} stay unsold."
             )
         return (
             f"If you keep {percent(self.loan.overbooking_rate)}: {_of_100(filled)} such loans turn somebody away who has paid, "
-            f"by {_dollars(filled.expected_over)} on average; {_dollars(filled.expected_unfilled)} stay unsold. {other}"
+            f"by {whole_dollars_text(filled.expected_over)} on average; {whole_dollars_text(filled.expected_unfilled)} stay unsold. {other}"
         )
 
     def numbers(self, rate: Decimal) -> dict[str, str]:
@@ -235,7 +236,3 @@ def percent(rate: Decimal) -> str:
 def _of_100(expected: LoanOutlook) -> str:
     loans = f"{100 * expected.chance_over:.0f}"
     return "fewer than 1 of 100" if loans == "0" and expected.chance_over else f"{loans} of 100"
-
-
-def _dollars(amount: float) -> str:
-    return f"${amount:,.0f}"

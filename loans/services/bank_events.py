@@ -17,7 +17,7 @@ from uuid import UUID
 from django.conf import settings
 
 from loans.domain.actors import BANK, Actor
-from loans.domain.approvals import refuse_without_approval
+from loans.domain.approval_limit import refuse_without_approval
 from loans.domain.dollars import MAX_DOLLARS
 from loans.domain.errors import IllegalTransition, Invalid, NotFound
 from loans.domain.payment_reference import reference_in

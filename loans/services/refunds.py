@@ -10,7 +10,7 @@ from uuid import UUID
 from django.conf import settings
 
 from loans.domain.actors import Actor
-from loans.domain.approvals import refuse_without_approval
+from loans.domain.approval_limit import refuse_without_approval
 from loans.domain.errors import IllegalTransition, NotFound
 from loans.domain.states import Direction
 from loans.ledger import locks

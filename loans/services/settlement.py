@@ -8,7 +8,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 
 from loans.domain.actors import SYSTEM, Actor
-from loans.domain.approvals import refuse_without_approval
+from loans.domain.approval_limit import refuse_without_approval
 from loans.domain.errors import IllegalTransition
 from loans.domain.states import LIVE, LoanEvent, LoanStatus, ReservationEvent, ReservationState
 from loans.ledger.jobs import skip_loan_on_failure

@@ -13,7 +13,7 @@ from django.db.models import Q
 
 from loans.domain import loan_limits
 from loans.domain.actors import Actor
-from loans.domain.approvals import refuse_without_approval
+from loans.domain.approval_limit import refuse_without_approval
 from loans.domain.deadlines import money_deadline, start_deadline
 from loans.domain.errors import IllegalTransition, Invalid, LoanNotOpen, OverLimit
 from loans.domain.states import LIVE, Direction, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus

@@ -12,6 +12,7 @@ from loans.selectors.allotment import LoanAllotment, loan_allotment
 from loans.selectors.offers import loan_offer
 from peerloans.api.caching import public_page
 from peerloans.web.downloads import limited_download
+from peerloans.wording import dollars_text, instant_text
 
 
 @public_page
@@ -42,15 +43,15 @@ def _facts(allotment: LoanAllotment) -> Iterator[tuple[str, str]]:
     if figures.last_number is not None:
         yield "Last number in the queue that was served", f"{figures.last_number:,}"
     if figures.last_payment_at is not None:
-        yield "Last payment that was served", f"{figures.last_payment_at:%b %-d, %Y, %H:%M} UTC"
+        yield "Last payment that was served", instant_text(figures.last_payment_at, year=True)
     if figures.base is not None:
-        yield "Each got first", f"${figures.base:,.2f}"
+        yield "Each got first", dollars_text(figures.base)
         yield "Then, of what was asked for beyond that", f"{figures.percent} %"
     elif figures.percent is not None:
         yield "Each got of its amount", f"{figures.percent} %"
     if figures.largest_award is not None:
-        yield "The most that one reservation got", f"${figures.largest_award:,.2f}"
+        yield "The most that one reservation got", dollars_text(figures.largest_award)
     if figures.last_ticket is not None:
         yield "Last ticket that was served", figures.last_ticket
     if allotment.basis.settled_ahead_count:
-        yield "Settled ahead of turn by staff", f"${allotment.basis.settled_ahead:,.2f}"
+        yield "Settled ahead of turn by staff", dollars_text(allotment.basis.settled_ahead)

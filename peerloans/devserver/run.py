@@ -20,17 +20,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import django
 import psutil
-from django.apps import apps
-from django.conf import settings
-from django.core.management import call_command
-from django.db import OperationalError, connection, connections
-from django.db.migrations.exceptions import InconsistentMigrationHistory
-from django.db.migrations.loader import MigrationLoader
 
 from peerloans.devserver import embedded
+from peerloans.environment import is_true
 
+PROJECT = Path(__file__).parents[2]
 MARK = "PEERLOANS_RUN"
 STOP_SECONDS = 10
 SOON_SECONDS = 10
@@ -59,7 +54,7 @@ class Part:
         self.started = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", *self.command.split()],
-            cwd=Path(__file__).parents[2],
+            cwd=PROJECT,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -95,6 +90,10 @@ class Part:
             os.killpg(self.process.pid, signal.SIGKILL)
 
 
+def in_debug() -> bool:
+    return is_true(os.environ["DEBUG"])
+
+
 def say(line: str, name: str = "run") -> None:
     with contextlib.suppress(OSError):  # the terminal may be gone, and the parts must still be stopped
         print(f"{name:>6} | {line}", flush=True)  # noqa: T201
@@ -113,7 +112,8 @@ def main() -> None:
         check_port(port)
         say("starting PostgreSQL and Redis …")
         with embedded.running():
-            migrate()
+            say("applying migrations …")
+            change_database("migrate")
             run(port)
 
 
@@ -163,35 +163,11 @@ def check_port(port: int) -> None:
         raise SystemExit(f"Port {port} cannot be used ({error}). Choose another: PORT=9000 make run") from None
 
 
-def migrate() -> None:
-    """Bring the database up to date."""
-    say("applying migrations …")
-    django.setup()
-    try:
-        check_migrations()
-        call_command("migrate", verbosity=0)
-    except OperationalError as error:
-        raise SystemExit(f"The database does not answer: {error}") from None
-
-
-def check_migrations() -> None:
-    """Exit if the database has migrations that this version of the code does not know, or lacks one that others build on."""
-    loader = MigrationLoader(connection)
-    unknown = {key for key in loader.applied_migrations if key[0] in {"cbsa", "loans"}} - loader.disk_migrations.keys()
-    with contextlib.suppress(InconsistentMigrationHistory):
-        loader.check_consistent_history(connection)
-        if not unknown:
-            return
-    advice = "name an empty one in DATABASE_URL" if "DATABASE_URL" in os.environ else "`make reset` deletes it with all its data"
-    raise SystemExit(f"The database was made by another version of this code, which this version cannot upgrade: {advice}.")
-
-
-def fill_empty_database() -> None:
-    """Play the demo if the database has no loans."""
-    if settings.DEBUG and not apps.get_model("loans", "Loan").objects.exists():
-        say("playing three weeks of demo data …")
-        call_command("seed_demo")
-    connections.close_all()
+def change_database(step: str) -> None:
+    """Run a step of peerloans/devserver/database.py. Raises: SystemExit where it fails; it says why itself."""
+    status = subprocess.run([sys.executable, "-m", "peerloans.devserver.database", step], cwd=PROJECT).returncode
+    if status:
+        raise SystemExit(status)
 
 
 def run(port: int) -> None:
@@ -203,7 +179,7 @@ def run(port: int) -> None:
         shutil.rmtree(counted, ignore_errors=True)
         say("starting the web server …")
         parts.append(Part("web", web(port), DATABASE_STATEMENT_SECONDS="30", PROMETHEUS_MULTIPROC_DIR=str(counted)))
-        fill_empty_database()  # uses one core while the web server starts on the other
+        change_database("fill")  # uses one core while the web server starts on the other
         while "MAKELEVEL" not in os.environ or os.getppid() == parent:
             if not shown and answers(port):
                 shown = True
@@ -223,7 +199,7 @@ def run(port: int) -> None:
 def background(port: int) -> dict[str, str]:
     """Return the commands of the parts that no request waits for, by name."""
     commands = {"worker": WORKER, "beat": BEAT}
-    if settings.DEBUG:
+    if in_debug():
         commands["bank"] = f"manage sandbox_bank --from-now --site http://127.0.0.1:{port}"
     return commands
 
@@ -248,7 +224,7 @@ def show(port: int) -> None:
     say(f"peerloans is up: {site}/")
     say(f"  API docs   {site}/api/docs/")
     say(f"  admin      {site}/admin/")
-    if settings.DEBUG:
+    if in_debug():
         say("  log in as  staff, investor1 … investor20; password demo")
     say(f"  try        curl {site}/ziptocbsa/90266")
     say("Ctrl-C stops it; the data stays.")

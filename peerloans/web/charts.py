@@ -17,6 +17,8 @@ from django.utils.safestring import SafeString
 from django.utils.text import slugify
 from django.utils.timezone import localtime
 
+from peerloans.wording import dollars_text
+
 Number = Decimal | int | float
 SIDE = 1000
 TICKS = 5  # under the time axis
@@ -171,7 +173,7 @@ def short_text(value: Number, unit: str = "") -> str:
 
 
 def _full_text(value: Number, unit: str) -> str:
-    return _with_unit(f"{value:,.2f}" if unit == "$" else f"{value:,}", unit)
+    return dollars_text(Decimal(value)) if unit == "$" else _with_unit(f"{value:,}", unit)
 
 
 def _with_unit(text: str, unit: str) -> str:

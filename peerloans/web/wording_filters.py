@@ -42,6 +42,12 @@ def deadline_with_year(at: datetime) -> str:
 
 
 @register.filter
+def whole_dollars(amount: Decimal | float) -> str:
+    """Write an amount of dollars without cents."""
+    return wording.whole_dollars_text(amount)
+
+
+@register.filter
 def dollars(amount: Decimal | float | None) -> str:
     """Write an amount of dollars."""
     return NOTHING if amount is None else wording.dollars_text(Decimal(amount))

@@ -12,6 +12,7 @@ from loans.domain.settlement_rules import RULES
 from loans.domain.what_if import Change, StaffAct
 from loans.selectors.what_if import WhatIf, what_if
 from peerloans.errors import Problem
+from peerloans.wording import instant_text
 
 ASSUMED = (
     "Reservations that were refused at the time are not known. A reservation that ended when the loan was funded is taken to do nothing"
@@ -101,4 +102,4 @@ def _change_line(change: Change) -> str:
 def _staff_line(act: StaffAct) -> str:
     whose = f"number {act.number}" if act.number else "the loan"
     outcome = "" if act.possible else "; this would not have been possible"
-    return f"  By staff, {act.at:%Y-%m-%d %H:%M}: {whose}: {act.event.replace('_', ' ')}{outcome}."
+    return f"  By staff, {instant_text(act.at, year=True)}: {whose}: {act.event.replace('_', ' ')}{outcome}."

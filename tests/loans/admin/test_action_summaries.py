@@ -11,6 +11,7 @@ from django.utils import timezone
 from loans.admin.actions import StaffAction
 from loans.models import ApprovalRequest, Loan, Reservation, ReviewItem, Transfer, Transition
 from loans.selectors.offers import loan_offer
+from loans.services.payment_files import send_refunds
 from loans.services.staff_overrides import cancel_by_staff
 from tests.factories import STAFF, DraftFactory, InvestorFactory, LoanFactory, fresh, pending, waiting
 from tests.loans.admin.test_actions import (
@@ -80,6 +81,14 @@ def test_a_refund_that_is_paid_in_total(operator: Client) -> None:
     assert (
         summary(Page(operator, find(Transfer, "mark_paid"), Transfer.objects.get(direction="refund"))) == "1 refund of $5,000.00 is paid."
     )
+
+
+def test_a_refund_that_bounces_before_it_was_paid(operator: Client) -> None:
+    cancel_by_staff(reservation_id=funded_now().pk, actor=STAFF, reason=REASON)
+    refund = Transfer.objects.get(direction="refund")
+    send_refunds(refund_ids=[refund.pk], actor=STAFF, reason=REASON)
+    page = Page(operator, find(Transfer, "mark_bounced"), refund)
+    assert summary(page) == "1 refund of $5,000.00 is due again; 1 review item opens."
 
 
 # --- Several rows, one after the other ---------------------------------------------------------------------------------------

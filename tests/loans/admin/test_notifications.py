@@ -74,3 +74,14 @@ def test_sending_again_needs_a_permission(client: Client) -> None:
     send_again(client, delivery)
     delivery.refresh_from_db()
     assert delivery.status == DeliveryStatus.GIVEN_UP
+
+
+def test_deliveries_are_found_by_what_they_are_about_and_by_their_investor(admin_client: Client) -> None:
+    delivery, other = given_up(), given_up()
+    reservation = delivery.reservation
+    assert reservation
+    for term in (str(reservation), reservation.loan.reference, delivery.investor.user.username[:9], delivery.investor.user.email):
+        found = admin_client.get(reverse("admin:loans_delivery_changelist"), {"q": term}).context["cl"].result_list
+        assert delivery in found
+        assert other not in found or term == delivery.investor.user.username[:9]
+    assert not admin_client.get(reverse("admin:loans_delivery_changelist"), {"q": "nothing-like-this"}).context["cl"].result_list

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from peerloans.devserver import run
+from peerloans.devserver import database
 from tests.peerloans.devserver.test_embedded import MEMBER, leave, sockets_of, start
 
 
@@ -21,19 +21,19 @@ def test_a_database_with_an_unknown_migration_is_refused(monkeypatch: pytest.Mon
         monkeypatch.setenv("DATABASE_URL", database_url)
     MigrationRecorder(connection).record_applied("loans", "0099_of_another_version")
     with pytest.raises(SystemExit, match=f"made by another version of this code.*{advice}"):
-        run.migrate()
+        database.migrate()
 
 
 @pytest.mark.django_db
 def test_a_database_with_an_inconsistent_history_is_refused() -> None:
     MigrationRecorder(connection).record_unapplied("loans", "0001_initial")
     with pytest.raises(SystemExit, match="made by another version of this code"):
-        run.migrate()
+        database.migrate()
 
 
 @pytest.mark.django_db
 def test_the_database_of_this_version_is_accepted() -> None:
-    run.check_migrations()
+    database.check_migrations()
 
 
 def reset(var: Path) -> tuple[str, int]:

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from loans.domain.actors import Actor
 from loans.domain.errors import ApprovalNeeded
+from peerloans.wording import dollars_text
 
 
 def refuse_without_approval(actor: Actor, amount: Decimal, limit: Decimal) -> None:
@@ -17,4 +18,5 @@ def refuse_without_approval(actor: Actor, amount: Decimal, limit: Decimal) -> No
     """
     is_alone = actor.kind == "staff" and actor.user_id is not None and actor.approver_id is None
     if is_alone and amount > limit:
-        raise ApprovalNeeded(f"{amount} dollars are more than one person may move alone. A second person has to approve it.", limit=limit)
+        detail = f"{dollars_text(amount)} is more than one person may move alone. A second person has to approve it."
+        raise ApprovalNeeded(detail, limit=limit)
