@@ -9,9 +9,8 @@ import argparse
 import json
 import os
 import re
-import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -79,12 +78,8 @@ class Line:
 
     service: str
     place: str
-    route: str
-    tables: list[str]
-    why: str
-    need: str
-    obstacles: list[str]
     text: str
+    route: "Route"
 
 
 def layout_by_loan() -> "Layout":
@@ -109,27 +104,16 @@ def schema_obstacles(layout: "Layout") -> list[Obstacle]:
     return [Obstacle(*row) for row in _rows(_OBSTACLES, {"tables": tables, "keys": [layout.keys.get(table) for table in tables]})]
 
 
-def statement_lines(statements: "list[Statement]", layout: "Layout") -> list[Line]:
+def statement_lines(statements: "Iterable[Statement]", layout: "Layout") -> list[Line]:
+    """Return the statements that touch a table or meet an obstacle, each with its route. The length of a list makes no difference."""
     from tests.bench.shard_routes import Catalog, route
 
     catalog = Catalog()
-    lines = []
-    for statement in statements:
-        shard_route: Route = route(statement.sql, layout, catalog)
-        text = _SEVERAL.sub(r"\1, …", " ".join(statement.text.split()))
-        lines.append(
-            Line(
-                statement.service,
-                statement.place,
-                shard_route.kind,
-                shard_route.tables,
-                shard_route.why,
-                shard_route.need,
-                shard_route.obstacles,
-                text,
-            )
-        )
-    return lines
+    lines = [
+        Line(each.service, each.place, _SEVERAL.sub(r"\1, …", " ".join(each.text.split())), route(each.sql, layout, catalog))
+        for each in statements
+    ]
+    return [line for line in lines if line.route.tables or line.route.obstacles]
 
 
 def _rows(sql: str, values: Any = ()) -> list[Any]:
@@ -147,7 +131,7 @@ def make_report() -> dict[str, Any]:
     record = Recorder()
     play(record)
     layout = layout_by_loan()
-    lines = [line for line in statement_lines(list(record.statements.values()), layout) if line.tables or line.obstacles]
+    lines = statement_lines(record.statements.values(), layout)
     obstacles = schema_obstacles(layout)
     doors = {
         "services": _widest(lines, "services."),
@@ -161,9 +145,9 @@ def make_report() -> dict[str, Any]:
         "services": record.services,
         "statements": [asdict(line) for line in lines],
         "schema": [asdict(obstacle) for obstacle in obstacles],
-        "routes": {door: Counter(line.route for line in each) for door, each in doors.items()},
-        "needs": Counter(line.need for line in doors["all"] if line.need),
-        "refused": Counter(obstacle.split(":")[0] for line in doors["all"] for obstacle in line.obstacles),
+        "routes": {door: Counter(line.route.kind for line in each) for door, each in doors.items()},
+        "needs": Counter(line.route.need for line in doors["all"] if line.route.need),
+        "refused": Counter(obstacle.split(":")[0] for line in doors["all"] for obstacle in line.route.obstacles),
         "rules": Counter(obstacle.rule for obstacle in obstacles),
     }
 
@@ -174,7 +158,7 @@ def _widest(lines: "list[Line]", door: str = "") -> "list[Line]":
 
     widths = list(ROUTES)
     by_text: dict[tuple[str, str], Line] = {}
-    for line in sorted(lines, key=lambda line: widths.index(line.route)):
+    for line in sorted(lines, key=lambda line: widths.index(line.route.kind)):
         if line.service.startswith(door):
             by_text[line.place, line.text] = line
     return list(by_text.values())
@@ -188,17 +172,18 @@ def _text(report: dict[str, Any]) -> Iterator[str]:
         if line["service"] != service:
             service = line["service"]
             yield f"\n{service}"
-        obstacles = "".join(f" [{obstacle}]" for obstacle in line["obstacles"])
-        yield f"  {line['route']:<16} {line['place']}: {line['text'][:SHOWN]}"
-        yield f"  {'':<16} {', '.join(line['tables'])}: {line['why']}{obstacles}"
+        route = line["route"]
+        obstacles = "".join(f" [{obstacle}]" for obstacle in route["obstacles"])
+        yield f"  {route['kind']:<16} {line['place']}: {line['text'][:SHOWN]}"
+        yield f"  {'':<16} {', '.join(route['tables'])}: {route['why']}{obstacles}"
     yield "\nOf the schema"
     for obstacle in report["schema"]:
         yield f"  {obstacle['rule']:<28} {obstacle['table']} {obstacle['name']} {obstacle['detail']}"
     yield f"\n{len(report['services'])} calls; different statements by where they would go:"
     doors = report["routes"]
     yield f"  {'':<18}" + "".join(f"{door:>10}" for door in doors)
-    for route, meaning in ROUTES.items():
-        yield f"  {route:<18}" + "".join(f"{counts[route]:>10}" for counts in doors.values()) + f"  {meaning}"
+    for kind, meaning in ROUTES.items():
+        yield f"  {kind:<18}" + "".join(f"{counts[kind]:>10}" for counts in doors.values()) + f"  {meaning}"
     for name in ("needs", "refused", "rules"):
         yield f"\n{name}:"
         for what, count in report[name].most_common():
@@ -235,5 +220,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.setrecursionlimit(10_000)
     main()
