@@ -1,6 +1,6 @@
 """Template tags of the back office's start page: what it shows, as far as the reader may see it.
 
-loans/selectors/start_page.py reads the figures; templates/admin/index.html puts the parts in order.
+loans/selectors/staff_figures.py reads the figures; templates/admin/index.html puts the parts in order.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from django_celery_beat.models import PeriodicTask
 from loans import charts
 from loans.domain.states import Direction, LoanStatus, ReservationState, TransferStatus
 from loans.models import Delivery, Loan, Reservation, ReviewItem, StatementImport, Transfer
-from loans.selectors import start_page
+from loans.selectors import staff_figures
 from loans.selectors.closing_values import closing_totals
 from loans.selectors.daily_figures import daily_figures, weekly_exits
 from peerloans import job_runs
@@ -64,7 +64,7 @@ class Tile:
     """What waits, with the words for one row and for several, and the address of the list that shows it."""
 
     label: str
-    waiting: start_page.Waiting
+    waiting: staff_figures.Waiting
     noun: str
     address: str
     is_late: bool = False
@@ -79,18 +79,18 @@ def tiles(context: dict[str, Any]) -> list[Tile]:
     shown = []
     if request.user.has_perm("loans.view_reservation"):
         address = _list_address(Reservation, state__exact=ReservationState.PENDING, deadline="none")
-        shown.append(Tile("Money waits for its turn", start_page.funded_waiting(), "reservation", address))
+        shown.append(Tile("Money waits for its turn", staff_figures.funded_waiting(), "reservation", address))
         address = _list_address(Reservation, deadline="today")
-        shown.append(Tile("Lapses tonight", start_page.lapsing_tonight(now), "reservation", address, since_words="next"))
+        shown.append(Tile("Lapses tonight", staff_figures.lapsing_tonight(now), "reservation", address, since_words="next"))
     if request.user.has_perm("loans.view_reviewitem"):
-        items = start_page.review_items_older_than(REVIEW_WITHIN, now)
+        items = staff_figures.review_items_older_than(REVIEW_WITHIN, now)
         address = _list_address(ReviewItem, resolved_at__isempty=1, opened_at__lt=(now - REVIEW_WITHIN).isoformat())
         shown.append(Tile("In review for over two days", items, "item", address, items.count > 0))
     if request.user.has_perm("loans.view_transfer"):
         address = _list_address(Transfer, direction__exact=Direction.REFUND, status__exact=TransferStatus.DUE)
-        shown.append(Tile("Refunds to send", start_page.refunds_due(), "refund", address))
+        shown.append(Tile("Refunds to send", staff_figures.refunds_due(), "refund", address))
     if request.user.has_perm("loans.view_delivery"):
-        failing = start_page.deliveries_failing()
+        failing = staff_figures.deliveries_failing()
         shown.append(Tile("Messages failing", failing, "message", _list_address(Delivery, failing="yes"), failing.count > 0))
     return shown
 
@@ -104,10 +104,10 @@ def today(context: dict[str, Any]) -> dict[str, Any]:
     if request.user.has_perm("loans.view_reservation"):
         days = daily_figures(now)
         parts["flow"] = charts.daily_flow_chart(days[-DAYS_OF_FLOW:])
-        parts["happened"] = start_page.totals_today(now)
+        parts["happened"] = staff_figures.totals_today(now)
         parts["lapsed_shares"] = charts.lapsed_shares_chart(weekly_exits(days))
     if request.user.has_perm("loans.view_loan"):
-        parts["loans"] = [(funding.offer, charts.funding_bar(funding, key=False)) for funding in start_page.open_loans(now)]
+        parts["loans"] = [(funding.offer, charts.funding_bar(funding, key=False)) for funding in staff_figures.open_loans(now)]
         parts["closing_totals"] = charts.closing_totals_chart(closing_totals(now))
     return parts
 
