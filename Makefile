@@ -80,7 +80,10 @@ browser: .venv/.tools ## the tests in a real browser, and what it saw, in var/sc
 pictures: browser ## renew docs/pictures by what the browser saw
 	@mkdir -p docs/pictures
 	cp var/screenshots/investor-refused.png var/screenshots/investor-pay.png var/screenshots/investor-settled.png docs/pictures/
-	cp var/screenshots/investor-order-new.png var/screenshots/investor-order.png docs/pictures/
+	cp var/screenshots/investor-order-new.png var/screenshots/investor-order.png var/screenshots/investor-loan.png docs/pictures/
+	cp var/screenshots/staff-loan.png var/screenshots/staff-saved-view.png docs/pictures/
+	cp var/screenshots/staff-invite-wide-light.png docs/pictures/staff-invite.png
+	cp var/screenshots/account-watches-wide-light.png docs/pictures/investor-watches.png
 	cp var/screenshots/staff-start.png var/screenshots/staff-preview.png var/screenshots/staff-done.png docs/pictures/
 
 .PHONY: check

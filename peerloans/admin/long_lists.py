@@ -48,3 +48,4 @@ class LongList(ChangeList):
         super().get_results(request)
         if self.paginator.is_cut:
             self.sortable_by = ()
+            self.add_facets = self.is_facets_optional = False  # The counts beside the filters count all rows for each.

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from pytest_django.fixtures import Settings
 
 from loans.demo import sandbox_bank
-from loans.models import Investor, Reservation
+from loans.models import Investor, Loan, Reservation
 from loans.notifications.deliveries import deliver_due
 from loans.services.bank_events import record_bank_event
 from loans.services.loans import announce_loan
@@ -216,6 +216,9 @@ def test_a_program_is_let_in_by_keyboard_alone(page: Page, investor: Investor, l
 
 def test_the_demo_can_be_walked_through(demo: None, page: Page) -> None:
     busiest = Investor.objects.annotate(count=Count("reservations")).latest("count").user
+    page.set_viewport_size(PICTURE)  # type: ignore[arg-type]
+    page.goto(f"/loans/{Loan.objects.filter(status='open').latest('claimed').reference}/")
+    shoot(page, "investor-loan", full_page=False)
     page.goto("/account/")
     page.get_by_label("User name").fill(busiest.username)
     page.get_by_label("Password").fill("demo")

@@ -84,6 +84,17 @@ def test_the_steps_of_the_handbook(demo: None, staff: Page) -> None:
     expect(staff.get_by_text("Resolve: done for")).to_be_visible()
     assert ReviewItem.objects.get(pk=review_item.pk).note == "Accepted what came."
 
+    loan = Loan.objects.filter(status="open").order_by("-claimed")[0]
+    staff.goto(reverse("admin:loans_loan_change", args=[loan.pk]))
+    expect(staff.get_by_role("heading", name="Queue", exact=False).first).to_be_visible()
+    shoot(staff, "staff-loan", full_page=False)
+    staff.goto("/admin/loans/reservation/?state__exact=pending")
+    staff.get_by_text("Save this view").click()
+    staff.get_by_label("Name", exact=True).fill("Money to come")
+    staff.keyboard.press("Enter")
+    expect(staff.get_by_role("link", name="Money to come")).to_be_visible()
+    shoot(staff, "staff-saved-view", full_page=False)
+
 
 def test_a_statement_from_its_upload_to_its_report(staff: Page) -> None:
     now = timezone.now()
