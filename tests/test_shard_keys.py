@@ -142,7 +142,7 @@ def test_postgresql_leaves_out_the_same_partitions_as_the_routes() -> None:
             if expected.kind not in {"one shard", "each shard", "all shards"}:
                 continue
             cursor.execute(f"EXPLAIN (FORMAT JSON) {sql.replace('%', '%%')}", ())
-            partitions = re.findall(r'"Relation Name": "(loans_[a-z]+)_([0-9]+)"', str(json.dumps(cursor.fetchone()[0])))
+            partitions = re.findall(r'"Relation Name": "(loans_[a-z]+)_([0-9]+)"', json.dumps(cursor.fetchone()[0]))
             if partitions:  # none, where PostgreSQL sees that no row can be found
                 numbers = {number for _, number in partitions}
                 assert (len(numbers) == 1) == (expected.kind == "one shard"), (sql, partitions)

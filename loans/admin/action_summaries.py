@@ -133,7 +133,7 @@ def _clauses(action: StaffAction, previews: Sequence[Preview]) -> list[str]:
 
 
 def _dollars(transition: Transition) -> Decimal:
-    """Return the dollars of a transition. Of a refund that bounced before it was paid, none have moved: then those that are due."""
+    """Return the dollars that a transition is about. Where a refund bounced before it was paid, none have moved: then the dollars due."""
     if transition.transfer and transition.event == TransferEvent.BOUNCED and not transition.amount:
         return transition.transfer.outstanding
     return transition.amount or Decimal(0)

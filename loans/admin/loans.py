@@ -40,7 +40,7 @@ from loans.selectors.closing_values import closing_values
 from loans.selectors.loan_documents import documents_of
 from loans.selectors.loans import next_reference
 from loans.selectors.offers import loan_offer
-from loans.selectors.overbooking import market_overbooking, overbooking_changes, overbooking_evidence
+from loans.selectors.overbooking import open_loans_overbooking, overbooking_changes, overbooking_evidence
 from loans.selectors.queue import loan_funding, loan_queue
 from loans.selectors.reservation_outlook import queue_outlooks
 from loans.selectors.standing_orders import forecast_opening
@@ -156,9 +156,9 @@ class LoanAdmin(SearchAsPrinted, RelatedTablesAdmin, StaffActionsAdmin):
             raise PermissionDenied
         context = self.admin_site.each_context(request) | {
             "title": "Overbooking of the open loans, by evidence",
-            "overbooking": market_overbooking(database_now(None)),
+            "overbooking": open_loans_overbooking(database_now(None)),
         }
-        return TemplateResponse(request, "admin/loans/market_overbooking.html", context)
+        return TemplateResponse(request, "admin/loans/open_loans_overbooking.html", context)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> Any:
         if CLONE not in request.GET:

@@ -99,11 +99,16 @@ class DeliveryAdmin(SearchAsPrinted, ReadOnlyAdmin):
         "endpoint",
     ]
     list_filter = [investor_filter(lambda pk: Q(investor=pk)), FailingFilter, "status"]
-    search_fields = ["investor__name"]
+    search_fields = ["investor__name"]  # only shows the field: SearchAsPrinted searches
     search_help_text = "A loan's reference, a reservation such as PL-0010 #6, or an investor's name, user name or e-mail"
     to_loan, to_investor, to_reservation = "transition__loan", "investor", "transition__reservation__"
     ordering = ["-id"]
     actions = ["send_again"]
+
+    def rows_of_loan(self, loan_id: int) -> Q:
+        """Return the condition of the messages about the loan: of its history, and to its watchers. An index finds each of the two."""
+        ids = Delivery.objects.order_by().values_list("pk", flat=True)
+        return Q(pk__in=ids.filter(transition__loan=loan_id).union(ids.filter(watch_notice__watch__loan=loan_id)))
 
     def rows_with(self, word: str) -> Q:
         """Return the condition of the rows whose investor the word begins to name. Loans are found by their whole reference."""

@@ -15,7 +15,7 @@ from django.utils.timesince import timesince
 
 from loans.admin.action_pages import StaffActionsAdmin
 from loans.admin.actions import StaffAction, actions_on
-from loans.admin.search import SearchAsPrinted, of_investor
+from loans.admin.search import SearchAsPrinted
 from loans.admin.tables import RelatedTablesAdmin, Table, bank_events_table, history_table, transfers_table
 from loans.domain.actors import Actor
 from loans.domain.states import Direction
@@ -123,9 +123,12 @@ class ReviewItemAdmin(SearchAsPrinted, RelatedTablesAdmin, ReadOnlyAdmin, StaffA
     list_select_related = ["loan", "reservation__loan", "bank_event", "owner", "resolved_by"]
     list_filter = [("resolved_at", admin.EmptyFieldListFilter), OwnerFilter, "kind", "opened_at"]
     ordering = [F("resolved_at").desc(nulls_first=True), "opened_at", "id"]
-    search_fields = ["loan__reference__istartswith", "detail", *of_investor("reservation__investor")]
+    search_fields = ["detail"]
     search_help_text = "A loan's or a transfer's reference, a reservation such as PL-0010 #6, a part of the detail, or an investor"
-    to_loan, to_reservation, to_transfer = "loan", "reservation__", "reservation__transfers__"
+    to_loan, to_investor, to_reservation, to_transfer = "loan", "reservation__investor", "reservation__", "reservation__transfers__"
+
+    def rows_with(self, word: str) -> Q:
+        return super().rows_with(word) | Q(detail__icontains=word)
 
     # --- The list ---------------------------------------------------------------------------------------------------------
     @admin.display(description="about")

@@ -41,7 +41,7 @@ def loan_references(text: str) -> list[str]:
     return [each for reference in written for each in (reference, reference.upper())]
 
 
-def _loan_written(text: str) -> int | None:
+def _id_of_loan_written(text: str) -> int | None:
     """Return the id of the loan that the text names; None if there is none."""
     return Loan.objects.filter(reference__in=loan_references(text)).values_list("pk", flat=True).first() if text.strip() else None
 
@@ -51,7 +51,8 @@ class SearchAsPrinted(admin.ModelAdmin):
 
     `to_loan` and `to_investor` are the lookups that lead there from a row. `to_reservation` and `to_transfer` are the beginnings of
     lookups, as "reservation__", and empty where the row is one itself. None means that there is no such way. With `to_investor`, all other
-    words are looked for in loans and investors, by indexes alone; without, in `search_fields`.
+    words are looked for in loans and investors, by indexes alone; without, in `search_fields`. Some lists override `search_words` or
+    `rows_with`.
     """
 
     to_loan: str | None = None
@@ -62,7 +63,8 @@ class SearchAsPrinted(admin.ModelAdmin):
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
         named = self._rows_named(search_term)
         if named is not None:
-            return queryset.filter(named), self.to_transfer is not None
+            several_transfers = self.to_transfer is not None and self.to_transfer.endswith("transfers__")  # of one reservation
+            return queryset.filter(named), several_transfers
         return self.search_words(request, queryset, search_term)
 
     def search_words(self, request: HttpRequest, queryset: QuerySet[Any], text: str) -> tuple[QuerySet[Any], bool]:
@@ -85,16 +87,20 @@ class SearchAsPrinted(admin.ModelAdmin):
         printed = _RESERVATION.fullmatch(text)
         if printed and self.to_reservation is not None:
             loan, number = printed.groups()
-            return Q(**{f"{self.to_reservation}loan": _loan_written(loan), f"{self.to_reservation}number": int(number)})
+            return Q(**{f"{self.to_reservation}loan": _id_of_loan_written(loan), f"{self.to_reservation}number": int(number)})
         if self.to_reservation is not None and _UUID.fullmatch(text):
             return Q(**{f"{self.to_reservation}pk": UUID(text.strip())})
         reference = reference_in(text)
         if reference and self.to_transfer is not None:
             return Q(**{f"{self.to_transfer}reference": reference})
-        if self.to_loan is not None and (loan_id := _loan_written(text)):
-            return Q(**{self.to_loan: loan_id})
+        if self.to_loan is not None and (loan_id := _id_of_loan_written(text)):
+            return self.rows_of_loan(loan_id)
         beginning = beginning_of_reference(text)
         return Q(**{f"{self.to_transfer}reference__startswith": beginning}) if beginning and self.to_transfer is not None else None
+
+    def rows_of_loan(self, loan_id: int) -> Q:
+        """Return the condition of the loan's rows."""
+        return Q(**{str(self.to_loan): loan_id})
 
     def rows_with(self, word: str) -> Q:
         """Return the condition of the rows whose loan or investor the word begins to name."""

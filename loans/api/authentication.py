@@ -43,7 +43,7 @@ class Token(NamedTuple):
     username: str
     is_active: bool
     generation: int
-    scopes: Collection[str] | None  # None only as it is read: the token of a log-in has no row of a named token. It gets all scopes.
+    scopes: Collection[str] | None  # None in the database for the token of a log-in; `_read` replaces it by all scopes.
     investor_id: int | None
     investor_name: str | None
     accredited_until: date | None

@@ -16,7 +16,7 @@ class BankEventCreate(APIView):
     """Report, as the bank, what became of a transfer or a refund.
 
     Sign it as [Standard Webhooks](https://www.standardwebhooks.com/) prescribes. The same event again changes nothing. The status
-    is 202 if the reference is not ours: the event is recorded for staff.
+    is 202 if staff have to decide: the reference is not ours, or it may be a duplicate.
     """
 
     authentication_classes = ()  # the signature authenticates the bank

@@ -13,7 +13,7 @@ from loans.api.events import EventList
 from loans.api.outlooks import OutlookDetail
 from loans.api.portfolio import PortfolioDetail
 from loans.api.waiting_list import WaitingListJoin, WaitingListLeave, WaitingListMine
-from loans.api.watches import WatchedLoan, WatchList
+from loans.api.watches import LoanWatch, WatchList
 
 
 class AnyCaseUUID(UUIDConverter):
@@ -47,7 +47,7 @@ urlpatterns = [
     path("loans/<slug:reference>/", loans.LoanDetail.as_view(), name="loan-detail"),
     path("loans/<slug:reference>/allotment/", AllotmentDetail.as_view(), name="allotment-detail"),
     path("loans/<slug:reference>/waiting-list/", WaitingListJoin.as_view(), name="waiting-list-join"),
-    path("loans/<slug:reference>/watch/", WatchedLoan.as_view(), name="watched-loan"),
+    path("loans/<slug:reference>/watch/", LoanWatch.as_view(), name="watched-loan"),
     path("reservations/", reservations.ReservationList.as_view(), name="reservation-list"),
     path("reservations/batch/", BatchCreate.as_view(), name="batch-create"),
     path("reservations/<any-uuid:reservation_id>/", reservations.ReservationDetail.as_view(), name="reservation-detail"),

@@ -47,7 +47,7 @@ class WatchList(ConditionalView, generics.ListAPIView[Watch]):
         return watches.select_related("loan").only("since", "loan__reference").order_by("-since")
 
 
-class WatchedLoan(ConditionalView):
+class LoanWatch(ConditionalView):
     operations = {"PUT": "WatchLoan", "DELETE": "StopWatching"}
 
     @extend_schema(request=EmptySerializer, responses=WatchSerializer)

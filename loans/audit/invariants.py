@@ -286,6 +286,18 @@ INVARIANTS = [
         """,
     ),
     Invariant(
+        "A message goes to the investor whom it concerns",
+        """
+        SELECT COALESCE(reservation.loan_id, entry.loan_id, watch.loan_id), reservation.id, concerned.id, delivery.investor_id
+        FROM loans_delivery delivery LEFT JOIN loans_reservation reservation ON reservation.id = delivery.reservation_id
+        LEFT JOIN loans_waitinglistentry entry ON entry.id = delivery.waiting_entry_id
+        LEFT JOIN loans_watchnotice notice ON notice.id = delivery.watch_notice_id LEFT JOIN loans_watch watch ON watch.id = notice.watch_id
+        LEFT JOIN loans_webhookendpoint endpoint ON endpoint.id = delivery.endpoint_id,
+        LATERAL (SELECT COALESCE(reservation.investor_id, entry.investor_id, watch.investor_id) AS id) AS concerned
+        WHERE delivery.investor_id <> concerned.id OR endpoint.investor_id <> concerned.id
+        """,
+    ),
+    Invariant(
         "What has moved for a reservation is what the bank's reports about it add up to",
         # A report counts where it confirms no other, staff have not called it the same payment, and it did not change nothing.
         """

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from loans.models import Loan
+from peerloans.wording import whole_dollars_text
 
 
 def demo_document(loan: Loan, title: str) -> bytes:
@@ -16,8 +17,8 @@ def demo_document(loan: Loan, title: str) -> bytes:
             f"{loan.reference}, {loan.title}",
             f"{loan.address}, {loan.city}, {loan.state} {loan.zip}",
             "",
-            f"Amount: ${loan.amount:,.0f}",
-            f"Value of the property: ${value:,.0f}",
+            f"Amount: {whole_dollars_text(loan.amount)}",
+            f"Value of the property: {whole_dollars_text(value)}",
             f"Loan to value: {loan.ltv:.1f} %",
             f"Interest: {loan.annual_rate} % per year, for {loan.term_months} months",
             "",

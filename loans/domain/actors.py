@@ -33,5 +33,5 @@ def user_of(actor: Actor) -> int:
         NotPermitted: the actor is no user.
     """
     if actor.user_id is None:
-        raise NotPermitted("Only a member of staff can do this.")
+        raise NotPermitted("Only a signed-in user can do this.")
     return actor.user_id

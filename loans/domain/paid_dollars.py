@@ -94,11 +94,13 @@ class PaidDollars:
         Each amount is `step` less than the one before. Most amounts of a large loan lie above all that may be paid, or
         below it. Summed at once, these take a quarter of the time.
         """
-        above = min(len(weights), max(0, math.floor((largest - self._most) / step) + 1))
-        below = min(len(weights), max(above, math.floor((largest - self._least) / step) + 1))
-        chance = sum(weights[below:])
-        shortfall = (largest + self._most_above_mean - self._most) * sum(weights[:above]) - step * sum(map(mul, range(above), weights))
-        for position in range(above, below):
+        first_within = min(len(weights), max(0, math.floor((largest - self._most) / step) + 1))
+        first_below = min(len(weights), max(first_within, math.floor((largest - self._least) / step) + 1))
+        chance = sum(weights[first_below:])
+        sum_above = sum(weights[:first_within])
+        steps_above = sum(map(mul, range(first_within), weights))
+        shortfall = (largest + self._most_above_mean - self._most) * sum_above - step * steps_above
+        for position in range(first_within, first_below):
             cents, weight = largest - position * step, weights[position]
             chance += weight * self.chance_above(cents)
             shortfall += weight * self.expected_below(cents)

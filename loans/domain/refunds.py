@@ -1,4 +1,4 @@
-"""Decide what of a reservation's money is refunded, and account for it: what has settled, what is refunded, and what waits.
+"""Account for the money of one reservation, and decide what of it is refunded.
 
 For every reservation, at every moment: received + lost = settled + refunded + waiting.
 

@@ -2,9 +2,9 @@
 
 The row of a loan is the lock for the loan, its reservations, their transfers and its history: nothing writes any of them without
 it. The row of an investor is the lock for what counts in the investor's limits: a transaction that adds to what counts also raises the
-version of the row. The queue of the standing orders has an advisory lock, which every change of an order holds.
+version of the row. The line of standing orders has an advisory lock, which every change of an order holds.
 
-To avoid deadlocks, an Idempotency-Key is locked before any loan, then loans in the order of their ids, then the standing orders, then
+To avoid deadlocks, an Idempotency-Key is locked before any loan, then loans in the order of their ids, then the line, then
 investors in the order of their ids. A batch of reservations (loans/services/batches.py) and the preview of a staff action on several rows
 lock all their loans first, and then investors row by row. Where that is a deadlock with another request, PostgreSQL ends one of the two,
 which is refused as Busy; a waiting list that was to be served is left to its job. A wait for a lock ends after PostgreSQL's `lock_timeout`.
@@ -30,7 +30,7 @@ KEY_LOCK = "hashtextextended(%(user_id)s::bigint || ' ' || %(key)s, 0)"
 
 
 _STANDING_ORDERS_LOCK = 7_264_001
-"""The number of the advisory lock of the queue of standing orders. The numbers of other advisory locks are 64-bit hashes."""
+"""The number of the advisory lock of the line of standing orders. Those of Idempotency-Keys are 64-bit hashes."""
 
 
 class LockedLoans(NamedTuple):
@@ -128,18 +128,18 @@ def lock_loans(
     return LockedLoans(loans, loans[0].at)  # type: ignore[attr-defined]
 
 
-def wait_for_loans(loan_ids: Sequence[int], now: datetime | None) -> None:
-    """Wait until no transaction holds one of these loans that holds it now, without holding them. Call it outside a transaction.
+def wait_for_loans(loan_ids: Sequence[int]) -> None:
+    """Wait until the transactions that now hold one of these loans have ended. Call it outside a transaction.
 
     Raises:
         NotFound, Busy.
     """
     with short_transaction():
-        lock_loans(loan_ids=loan_ids, now=now)
+        lock_loans(loan_ids=loan_ids)
 
 
 def lock_standing_orders() -> None:
-    """Lock the queue of the standing orders until the end of the transaction. Lock the loans before.
+    """Lock the line of standing orders until the end of the transaction. Lock the loans before.
 
     Raises:
         OperationalError: the lock does not come in time; `short_transaction` translates it to Busy.

@@ -1,7 +1,7 @@
 """Change loans, reservations, transfers and waiting lists under lock, and write all changes together with their history.
 
-States, totals and history are written here; only `admission` and `expiry` have statements of their own. Standing orders have their own
-history (loans/ledger/standing_orders.py). Amounts are dollars.
+Only this module, by `bulk_write`, and `admission` and `expiry` write states, totals and history. Standing orders have a history of their
+own (loans/ledger/standing_orders.py). Amounts are dollars.
 """
 
 import logging
@@ -156,8 +156,8 @@ def serve_lists_of(loans: Sequence[Loan], at: datetime, *, added_to_limits: Mapp
     """Make reservations for those who wait for the loans, as far as dollars are available. The caller holds the loans' locks.
 
     The investors to serve are locked together with those in whose limits the caller's changes count more (`added_to_limits`), in the order
-    of their ids. So these limits are changed here, first. If a lock of one to serve does not come in time, a job serves the
-    lists later, so that the caller's change is not undone.
+    of their ids. So the caller's additions are written here, before the lists are served. If a lock of one to serve does not come in time,
+    a job serves the lists later, so that the caller's change is not undone.
 
     Raises:
         OperationalError: a lock of an investor in `added_to_limits` does not come in time.
@@ -343,12 +343,12 @@ class UnitOfWork:
     def _due_refunds(self, reservation: Reservation) -> list[Transfer]:
         """Return the reservation's due refunds as they are in this unit of work, the newest first."""
         stored = Transfer.objects.filter(reservation=reservation, direction=Direction.REFUND, status=TransferStatus.DUE)
-        refunds = {refund.pk: refund for refund in stored} | {
+        by_id = {refund.pk: refund for refund in stored} | {
             pk: transfer for pk, transfer in self._changed_transfers.items() if transfer.reservation_id == reservation.pk
         }
-        for refund in refunds.values():
+        for refund in by_id.values():
             refund.reservation = reservation
-        due = [refund for refund in refunds.values() if refund.status == TransferStatus.DUE]
+        due = [refund for refund in by_id.values() if refund.status == TransferStatus.DUE]
         return sorted(due, key=lambda refund: (refund.created_at, refund.pk), reverse=True)
 
     def lose(self, reservation: Reservation, amount: Decimal) -> None:

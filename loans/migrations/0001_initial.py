@@ -1441,6 +1441,7 @@ class Migration(migrations.Migration):
             model_name="fillvalue",
             constraint=models.UniqueConstraint(fields=("loan", "transition_id"), name="fill_value_once"),
         ),
+        migrations.AddIndex(model_name="closingvalue", index=models.Index(fields=["-day", "-loan"], name="closing_value_newest")),
         migrations.AddConstraint(
             model_name="closingvalue",
             constraint=models.UniqueConstraint(fields=("loan", "day"), name="closing_value_once"),

@@ -69,7 +69,7 @@ class Transition(models.Model):
             models.Index(
                 fields=["waiting_entry", "txid", "id"], condition=Q(waiting_entry__isnull=False), name="transition_of_waiting_entry"
             ),
-            # For the search: what few transitions have, and what staff did. The newest of a common event are found from the end of history.
+            # For the search: one of rare events, and one of what staff did. The newest of a common event are found from the end of history.
             models.Index(fields=["event", "id"], condition=~Q(event__in=COMMON_EVENTS), name="transition_of_rare_event"),
             models.Index(fields=["user", "id"], condition=Q(actor="staff"), name="transition_by_staff"),
             BrinIndex(fields=["at"], name="transition_at", autosummarize=True),

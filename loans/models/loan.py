@@ -247,6 +247,7 @@ class ClosingValue(models.Model):
     class Meta:
         ordering = ["day"]
         constraints = [models.UniqueConstraint(fields=["loan", "day"], name="closing_value_once")]
+        indexes = [models.Index(fields=["-day", "-loan"], name="closing_value_newest")]
 
     def __str__(self) -> str:
         return f"{self.loan_id} {self.day}"

@@ -70,7 +70,3 @@ class WatchNotice(models.Model):
     @property
     def loan_id(self) -> int:
         return self.watch.loan_id
-
-    @property
-    def investor(self) -> Investor:
-        return self.watch.investor

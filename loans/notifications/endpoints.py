@@ -100,7 +100,7 @@ def endpoint_of(investor_id: int, endpoint_id: int, *, lock: bool = False) -> We
 
 def deliveries_to(endpoint: WebhookEndpoint) -> QuerySet[Delivery]:
     """Return the deliveries to the endpoint, newest first."""
-    # The endpoint has no index of its own. That of its investor is one.
+    # Deliveries have no index by endpoint. The condition on the investor lets that of the investor be used.
     return Delivery.objects.filter(investor=endpoint.investor_id, endpoint=endpoint).select_related("transition").order_by("-id")
 
 

@@ -1,4 +1,4 @@
-"""Read what the evidence says of the overbooking of one loan or all open ones: as they stand, and at their and the recommended rates."""
+"""Read what the evidence says of the overbooking of one loan or of all open ones: at their present rates, and at the recommended ones."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ from peerloans.wording import whole_dollars_text
 MAX_OPEN_LOANS = 200  # are shown together; each takes some hundredths of a second
 CURVE_RATES = RATES[::5]  # in steps of 2.5 %
 CHANGES_SHOWN = 5
-MARKET_SECONDS = 600  # two hundred open loans take some seconds
-MARKET_KEY = "market-overbooking"
+REMEMBERED_SECONDS = 600  # since two hundred open loans take some seconds to compute
+OPEN_LOANS_KEY = "overbooking-of-open-loans"
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class LoanOverbooking:
 
 
 @dataclass(frozen=True)
-class MarketOverbooking:
+class OpenLoansOverbooking:
     """What the evidence says of the open loans, riskiest first, and their sums."""
 
     rows: Sequence[LoanOverbooking]
@@ -199,13 +199,13 @@ class MarketOverbooking:
         return sum(row.unfilled for row in self.rows)
 
 
-def market_overbooking(now: datetime) -> MarketOverbooking:
+def open_loans_overbooking(now: datetime) -> OpenLoansOverbooking:
     """Return what the evidence says of the open loans. Up to ten minutes old."""
-    rows = cache.get_or_set(MARKET_KEY, lambda: _market_overbooking(now), MARKET_SECONDS) or []
-    return MarketOverbooking([LoanOverbooking(*row) for row in rows])
+    rows = cache.get_or_set(OPEN_LOANS_KEY, lambda: _compute_open_loans(now), REMEMBERED_SECONDS) or []
+    return OpenLoansOverbooking([LoanOverbooking(*row) for row in rows])
 
 
-def _market_overbooking(now: datetime) -> list[tuple[int, str, Decimal, Decimal, float, float, float, float]]:
+def _compute_open_loans(now: datetime) -> list[tuple[int, str, Decimal, Decimal, float, float, float, float]]:
     rows = [
         (
             evidence.loan.pk,

@@ -46,10 +46,12 @@ OUTCOMES = (
     "return_differs",  # A return of more than was received. It changes nothing; staff decide.
     "paid",  # A refund was paid.
     "bounced",  # A refund came back, and is due again.
-    "refund_differs",  # A refund was paid or came back that is void, or with another amount. It is recorded, and staff get a review item.
+    # A void refund was paid, or another amount than was due: that counts. Or more came back than had been paid: that changes nothing.
+    "refund_differs",
     "unknown_reference",  # No transfer has the reference; staff assign it.
 )
 AWAITING_STAFF = {"possible_duplicate", "unknown_reference"}
+_ANSWERS = {"same": "the same payment", "another": "another payment"}
 
 NoticeType = Literal["transfer.cleared", "transfer.failed", "refund.paid", "refund.failed"]
 Source = Literal["notice", "statement", "staff"]
@@ -78,8 +80,8 @@ class Notice:
 def record_bank_event(notice: Notice, *, actor: Actor = BANK, reason: str = "", now: datetime | None = None) -> str:
     """Record the notice, let the books follow, and return the outcome, one of OUTCOMES.
 
-    A repeated notice gets its first outcome and moves no money; if it differs from the first one, it opens a review item. Its reference
-    may have text around it; one that no transfer has opens a review item too.
+    A repeated notice gets the outcome that the first one has by now, and moves no money; if it differs, it opens a review item. Its
+    reference may have text around it; one that no transfer has opens a review item too.
 
     Raises:
         Invalid: with it, the money of one reservation would exceed MAX_DOLLARS. The event is not recorded.
@@ -91,6 +93,8 @@ def record_bank_event(notice: Notice, *, actor: Actor = BANK, reason: str = "", 
             at = database_now(now)
             bank_event, is_new = _store(notice, at)
             if is_new:
+                bank_event.outcome = "unknown_reference"
+                bank_event.save(update_fields=["outcome"])
                 _open_unknown_reference_item(bank_event, at)
             return bank_event.outcome
     with unit_of_work(reservation_id=transfer.reservation_id, actor=actor, reason=reason, now=now) as work:
@@ -137,7 +141,7 @@ def answer_same_payment(*, bank_event_id: str, actor: Actor, reason: str, now: d
         NotFound, Busy.
         IllegalTransition: the event is no possible duplicate.
     """
-    return _answer(bank_event_id, "same", "It is the same payment.", actor=actor, reason=reason, now=now)
+    return _answer(bank_event_id, "same", actor=actor, reason=reason, now=now)
 
 
 def answer_another_payment(*, bank_event_id: str, actor: Actor, reason: str, now: datetime | None = None) -> BankEvent:
@@ -148,10 +152,10 @@ def answer_another_payment(*, bank_event_id: str, actor: Actor, reason: str, now
         IllegalTransition: the event is no possible duplicate.
         Invalid: the money of the reservation would exceed MAX_DOLLARS.
     """
-    return _answer(bank_event_id, "another", "It is another payment.", actor=actor, reason=reason, now=now)
+    return _answer(bank_event_id, "another", actor=actor, reason=reason, now=now)
 
 
-def _answer(bank_event_id: str, answer: str, note: str, *, actor: Actor, reason: str, now: datetime | None) -> BankEvent:
+def _answer(bank_event_id: str, answer: str, *, actor: Actor, reason: str, now: datetime | None) -> BankEvent:
     transfer = _bank_event(bank_event_id).transfer
     if not transfer:
         raise IllegalTransition("It is no possible duplicate: it names no known transfer.", state="unknown_reference")
@@ -159,12 +163,14 @@ def _answer(bank_event_id: str, answer: str, note: str, *, actor: Actor, reason:
         bank_event = _bank_event(bank_event_id, lock=True)
         if bank_event.answer == answer:
             return bank_event
+        if bank_event.answer:
+            raise IllegalTransition(f"It has been answered already: it is {_ANSWERS[bank_event.answer]}.", state=bank_event.outcome)
         with _money_following(work, bank_event, transfer.pk) as effect_before:
             if effect_before != Effect.DOUBTFUL:
                 raise IllegalTransition("It is no possible duplicate.", state=bank_event.outcome)
             bank_event.answer = answer
             bank_event.save(update_fields=["answer"])
-        resolve_items_about(bank_event, user_id=actor.user_id, note=f"{note} {reason}".strip(), at=work.at)
+        resolve_items_about(bank_event, user_id=actor.user_id, note=f"It is {_ANSWERS[answer]}. {reason}".strip(), at=work.at)
         return bank_event
 
 
@@ -200,11 +206,9 @@ def _store(notice: Notice, at: datetime) -> tuple[BankEvent, bool]:
 
 
 def _open_unknown_reference_item(bank_event: BankEvent, at: datetime) -> None:
-    bank_event.outcome = "unknown_reference"
-    bank_event.save(update_fields=["outcome"])
     meant = "; ".join(
-        f"{transfer.reference} ({transfer.amount}, {transfer.reservation.investor.name}, {transfer.reservation.loan.reference})"
-        for transfer in candidates_for(bank_event)
+        f"{each.reference} ({dollars_text(each.amount)}, {each.reservation.investor.name}, {each.reservation.loan.reference})"
+        for each in candidates_for(bank_event)
     )
     detail = (
         f"{bank_event.type} of {dollars_text(bank_event.amount)} names {bank_event.reference}, which is none of our transfers "

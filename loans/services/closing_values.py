@@ -63,8 +63,8 @@ def record_due_closing_values(now: datetime | None = None, *, batch: int = LOANS
 
 def _record(loan_ids: list[int], day: date, now: datetime | None) -> int:
     # A transaction that holds a loan now may have an instant before the end of the day and commit after it. One that locks the loan later
-    # has a later instant.
-    locks.wait_for_loans(loan_ids, now)
+    # has a later instant. So it is enough to wait for the first kind; the statement needs no lock.
+    locks.wait_for_loans(loan_ids)
     with connection.cursor() as cursor:
         cursor.execute(_INSERT_CLOSING_VALUES, {"loan_ids": loan_ids, "day": day, "closing_time": closing_time(day)})
         new: int = cursor.rowcount

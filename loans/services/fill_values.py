@@ -22,7 +22,8 @@ _LOANS_WITH_NEW_HISTORY = f"""
         ) AND {_OF_THE_CURVE} ORDER BY id OFFSET %(least_new)s - 1 LIMIT 1
     ) ORDER BY id
 """
-# The same run twice, or two at once, insert the same values: each row holds the sums up to its own transition, and is there once for it.
+# The same run twice, or two at once, insert the same values: each row holds the sums up to its own transition, and
+# a unique constraint keeps one row for each.
 _INSERT_VALUES = f"""
     WITH kept AS MATERIALIZED (
         -- The last values, or zeros.

@@ -8,6 +8,7 @@ from loans.domain.errors import IllegalTransition, Invalid, NotFound, NotPermitt
 from loans.ledger import locks
 from loans.models import Investor
 from peerloans.admin.audit_log import log_admin_action
+from peerloans.wording import dollars_text
 
 MAX_LET_GO = 1_000
 
@@ -39,7 +40,7 @@ def change_investor_limits(
         )
         investor.unfunded_limit, investor.let_go_limit = after
         if not (0 <= investor.unfunded_limit <= MAX_DOLLARS and 0 <= investor.let_go_limit <= MAX_LET_GO):
-            raise Invalid(f"Choose from 0 to {MAX_DOLLARS} dollars, and from 0 to {MAX_LET_GO} reservations.")
+            raise Invalid(f"Choose from $0 to {dollars_text(MAX_DOLLARS)}, and from 0 to {MAX_LET_GO:,} reservations.")
         if after == before:
             raise IllegalTransition(f"The limits are {_in_words(*after)} already.")
         investor.save(update_fields=["unfunded_limit", "let_go_limit"])
@@ -49,4 +50,4 @@ def change_investor_limits(
 
 
 def _in_words(unfunded_limit: Decimal, let_go_limit: int) -> str:
-    return f"{unfunded_limit:.2f} dollars and {let_go_limit} let go"
+    return f"{dollars_text(unfunded_limit)} and {let_go_limit:,} let go"

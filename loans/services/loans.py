@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import QuerySet
+
 from cbsa.lookup import keep_dataset_in_use, market_of
 from loans.domain.actors import SYSTEM, Actor
 from loans.domain.errors import IllegalTransition, Invalid
@@ -21,7 +23,7 @@ from loans.selectors.queue import reservations_in_queue
 from loans.services.overbooking import follow_evidence
 from loans.services.settlement import apply_rule, cancel_live_reservations
 from peerloans.database.clock import database_now
-from peerloans.wording import deadline_text, instant_text
+from peerloans.wording import deadline_text
 
 TIME_OPEN = timedelta(weeks=3)
 
@@ -58,7 +60,7 @@ def edit_loan(*, reference: str, facts: Mapping[str, Any], actor: Actor, now: da
 
 
 def _market(zip_code: str) -> tuple[str, str]:
-    keep_dataset_in_use()
+    keep_dataset_in_use()  # Else a dataset that is just coming into use might miss this loan.
     return market_of(zip_code) or ("", "")
 
 
@@ -101,21 +103,25 @@ def open_announced_loans(now: datetime | None = None) -> int:
 
 
 def _open_announced(loan_id: int, now: datetime | None) -> bool:
-    warm_lapse_shares(now)
-    with (
-        skip_loan_on_failure(loan_id, "It could not be opened", now),
-        unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work,
-    ):
-        loan = work.loan
-        if loan.status != LoanStatus.UPCOMING or not loan.opens_at or loan.opens_at > work.at:
-            return False  # Meanwhile it has been opened, or its opening was moved.
-        if loan.closes_at and loan.closes_at <= work.at:
-            detail = f"No job ran between its opening and its closing, {deadline_text(loan.closes_at)}. Announce it again."
-            open_review_item("opening_missed", detail, at=work.at, loan_id=loan.pk)
-            return False
-        _open(work, loan, loan.closes_at or work.at + TIME_OPEN)
-        return True
-    return False  # It failed.
+    with skip_loan_on_failure(loan_id, "It could not be opened", now):
+        _warm_where_evidence_decides(Loan.objects.filter(pk=loan_id), now)
+        with unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work:
+            loan = work.loan
+            if loan.status != LoanStatus.UPCOMING or not loan.opens_at or loan.opens_at > work.at:
+                return False  # Meanwhile it has been opened, or its opening was moved.
+            if loan.closes_at and loan.closes_at <= work.at:
+                detail = f"No job ran between its opening and its closing, {deadline_text(loan.closes_at)}. Announce it again."
+                open_review_item("opening_missed", detail, at=work.at, loan_id=loan.pk)
+                return False
+            _open(work, loan, loan.closes_at or work.at + TIME_OPEN)
+            return True
+    return False  # `skip_loan_on_failure` has reported why.
+
+
+def _warm_where_evidence_decides(loans: QuerySet[Loan], now: datetime | None) -> None:
+    """Read the lapse shares while no lock is held, if the rate of one of the loans follows them."""
+    if loans.filter(overbooking_policy=OverbookingPolicy.EVIDENCE).exists():
+        warm_lapse_shares(now)
 
 
 def _open(work: UnitOfWork, loan: Loan, closes_at: datetime) -> None:
@@ -133,8 +139,7 @@ def open_loan(*, reference: str, actor: Actor, closes_at: datetime | None = None
         Invalid: `closes_at` has passed.
         NotFound, IllegalTransition, Busy.
     """
-    if Loan.objects.filter(reference=reference, overbooking_policy=OverbookingPolicy.EVIDENCE).exists():
-        warm_lapse_shares(now)  # while no lock is held
+    _warm_where_evidence_decides(Loan.objects.filter(reference=reference), now)
     with unit_of_work(reference=reference, actor=actor, reason=reason, now=now) as work:
         loan = work.loan
         if loan.status != LoanStatus.OPEN:
@@ -163,7 +168,7 @@ def extend_loan(*, reference: str, closes_at: datetime, actor: Actor, reason: st
 
 def _refuse_unless_after(closes_at: datetime, at: datetime) -> None:
     if closes_at <= at:
-        raise Invalid(f"Choose a closing time after {instant_text(at)}.")
+        raise Invalid(f"Choose a closing time after {deadline_text(at)}.")
 
 
 def withdraw_loan(*, reference: str, actor: Actor, reason: str, now: datetime | None = None) -> Loan:

@@ -15,6 +15,7 @@ from loans.models import Loan
 from loans.selectors.lapse_shares import warm_lapse_shares
 from loans.selectors.loans import open_loans_by_evidence
 from loans.selectors.overbooking import evidence_under_lock
+from peerloans.wording import dollars_text
 
 
 def set_overbooking(
@@ -65,7 +66,7 @@ def _refuse_out_of_range(loan: Loan) -> None:
     if min(loan.overbooking_rate, loan.overbooking_cap) < 0:
         raise Invalid("A rate is at least 0.")
     if loan.amount * (1 + max(loan.overbooking_rate, loan.overbooking_cap)) > MAX_DOLLARS:
-        raise Invalid(f"With its overbooking, a loan has at most {MAX_DOLLARS} dollars.")
+        raise Invalid(f"With its overbooking, a loan has at most {dollars_text(MAX_DOLLARS)}.")
 
 
 def follow_evidence(work: UnitOfWork, loan: Loan) -> bool:
@@ -96,10 +97,8 @@ def set_overbooking_by_evidence(now: datetime | None = None) -> int:
 
 
 def _set_one_by_evidence(loan_id: int, now: datetime | None) -> bool:
-    warm_lapse_shares(now)
-    with (
-        skip_loan_on_failure(loan_id, "Its overbooking could not be set", now),
-        unit_of_work(loan_ids=[loan_id], actor=SYSTEM, reason="Nightly, by evidence.", now=now) as work,
-    ):
-        return follow_evidence(work, work.loan)
-    return False  # It failed.
+    with skip_loan_on_failure(loan_id, "Its overbooking could not be set", now):
+        warm_lapse_shares(now)
+        with unit_of_work(loan_ids=[loan_id], actor=SYSTEM, reason="Nightly, by evidence.", now=now) as work:
+            return follow_evidence(work, work.loan)
+    return False  # `skip_loan_on_failure` has reported why.

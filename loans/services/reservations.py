@@ -82,7 +82,7 @@ def reserve(
         if key and admission.key_in_use:
             # When the other request has ended, the next attempt finds its answer, or decides.
             locks.wait_for_key(key)
-        # Else other requests took what was available. The next attempt reads a new offer.
+        # Where no key was in use, other requests took what was available. The next attempt reads a new offer.
     raise Busy("Many investors are reserving this loan. Try again in a moment.")
 
 

@@ -48,7 +48,7 @@ def settle_one_loan(loan_id: int, now: datetime | None = None) -> int:
     """
     with skip_loan_on_failure(loan_id, "It could not be settled", now):
         return settle_loans([loan_id], now=now)
-    return 0
+    return 0  # `skip_loan_on_failure` has reported why.
 
 
 def settle_loans(loan_ids: Sequence[int], *, actor: Actor = SYSTEM, now: datetime | None = None) -> int:
@@ -113,6 +113,7 @@ def settle_ahead_of_turn(*, reservation_id: UUID, actor: Actor, reason: str, now
         loan = work.loan
         amount = min(reservation.amount, loan.remaining)
         work.change_reservation(reservation, ReservationEvent.SETTLED, settled_amount=amount, rule="staff")
+        # The change comes first, because it refuses what is not possible, which nobody could approve. Nothing is written yet.
         refuse_without_approval(actor, amount, settings.APPROVAL_ABOVE_DOLLARS)
         # Nothing is written yet, so the database still has this reservation as pending. Leave it out, or it would be canceled.
         _fund_if_sold_out(work, loan, reservations_in_queue([loan.pk]).exclude(pk=reservation.pk))

@@ -10,7 +10,7 @@ from decimal import Decimal
 from loans.domain import loan_limits
 from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.payments import Effect, InboundPosition, PaymentState, RefundPosition
-from loans.domain.states import CANCELED_BY_BANK, LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
+from loans.domain.states import LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 from loans.ledger.jobs import SETTLE_TASK, send_after_commit
 from loans.ledger.unit_of_work import UnitOfWork
 from loans.models import BankEvent, Reservation, Transfer
@@ -39,8 +39,8 @@ def apply_inbound_position(
     else:
         _change_reservation_and_refunds(work, transfer, before, after)
     if bank_event.type == "transfer.cleared":
-        return _outcome_of_clearing(work, transfer, before, after, bank_event, was_funded=was_funded)
-    return _outcome_of_failure(work, transfer, after, bank_event)
+        return _conclude_clearing(work, transfer, before, after, bank_event, was_funded=was_funded)
+    return _conclude_failure(work, transfer, after, bank_event)
 
 
 def _change_inbound_transfer(
@@ -83,7 +83,7 @@ def _change_reservation_and_refunds(work: UnitOfWork, transfer: Transfer, before
 def _change_reservation(work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition) -> None:
     """Revive, cancel or fund the reservation whose money is expected by this transfer, or change its amount."""
     reservation = transfer.reservation
-    if reservation.state == ReservationState.CANCELED and reservation.cause in CANCELED_BY_BANK:
+    if reservation.state == ReservationState.CANCELED and reservation.cause in _CANCELING_EVENTS.values():
         if after.state not in _CANCELING_EVENTS:
             _revive(work, reservation, after)
         elif (_CANCELING_EVENTS[after.state], after.amount) != (reservation.cause, reservation.amount):
@@ -173,9 +173,10 @@ def _is_current(transfer: Transfer) -> bool:
 
 
 # --- Review items, and the outcome ----------------------------------------------------------------------------------
-def _outcome_of_clearing(
+def _conclude_clearing(
     work: UnitOfWork, transfer: Transfer, before: InboundPosition, after: InboundPosition, bank_event: BankEvent, *, was_funded: bool
 ) -> str:
+    """Open the review item that follows from a clearing, if any, and return the outcome."""
     reservation = transfer.reservation
     if bank_event.confirms_id:
         return "confirmation"
@@ -213,7 +214,8 @@ def _open_late_money_item(work: UnitOfWork, transfer: Transfer, bank_event: Bank
         work.add_review_item("late_money", f"{late} It is refunded.", reservation)
 
 
-def _outcome_of_failure(work: UnitOfWork, transfer: Transfer, after: InboundPosition, bank_event: BankEvent) -> str:
+def _conclude_failure(work: UnitOfWork, transfer: Transfer, after: InboundPosition, bank_event: BankEvent) -> str:
+    """Open the review item that follows from a failure or a return, if any, and return the outcome."""
     if bank_event.confirms_id:
         return "confirmation"
     effect = after.effects.get(bank_event.pk)
@@ -236,8 +238,8 @@ def _outcome_of_failure(work: UnitOfWork, transfer: Transfer, after: InboundPosi
 
 def _open_return_item(work: UnitOfWork, transfer: Transfer, amount: Decimal) -> None:
     reservation = transfer.reservation
-    outcome = f"canceled ({reservation.cause})" if reservation.cause else f"{reservation.state} with {dollars_text(reservation.amount)}"
-    detail = f"The bank took back {dollars_text(amount)} of {transfer.reference}. The reservation is {outcome}."
+    became = f"canceled ({reservation.cause})" if reservation.cause else f"{reservation.state} with {dollars_text(reservation.amount)}"
+    detail = f"The bank took back {dollars_text(amount)} of {transfer.reference}. The reservation is {became}."
     work.add_review_item("payment_returned", detail, reservation)
 
 

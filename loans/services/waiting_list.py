@@ -119,4 +119,4 @@ def serve_waiting_list(loan_id: int, now: datetime | None = None) -> int:
         with unit_of_work(loan_ids=[loan_id], actor=SYSTEM, now=now) as work:
             waited = work.loan.waiting_entries
         return waited - work.loan.waiting_entries
-    return 0
+    return 0  # `skip_loan_on_failure` has reported why.

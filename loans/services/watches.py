@@ -77,12 +77,14 @@ def stop_watching(*, investor_id: int, reference: str, now: datetime | None = No
     """End the investor's watch of the loan. A repeat changes nothing, and so does a loan that is not watched.
 
     Raises:
-        NotFound: the investor has never watched it, and there is no such loan or only staff see it.
+        NotFound: the investor sees no such loan, and has never watched one.
+        Busy.
     """
-    own = Watch.objects.filter(investor=investor_id, loan__reference=reference)
-    if not own.exists() and not Loan.objects.filter(reference=reference, status__in=PUBLIC_STATUSES).exists():
-        raise NotFound(f"There is no loan {reference}.")
-    own.filter(ended_at=None).update(ended_at=database_now(now))
+    with short_transaction():
+        own = Watch.objects.filter(investor=investor_id, loan__reference=reference)
+        if not own.exists() and not Loan.objects.filter(reference=reference, status__in=PUBLIC_STATUSES).exists():
+            raise NotFound(f"There is no loan {reference}.")
+        own.filter(ended_at=None).update(ended_at=database_now(now))
 
 
 def note_that_seen(*, investor_id: int, reference: str, now: datetime | None = None) -> bool:

@@ -27,7 +27,7 @@ from peerloans.errors import Problem
 
 @public_page
 def loan_detail(request: HttpRequest, reference: str) -> HttpResponse:
-    """Show a loan. Only what an investor who has logged in gets is their own: whether they watch it."""
+    """Show a loan: the same to everybody, but that an investor who has logged in sees whether they watch it."""
     watched = watch_state(request, reference)  # before the offer is read, so that they are told of what changes after it
     try:
         offer = loan_offer(reference)

@@ -1,4 +1,4 @@
-"""Show lists of millions of rows in moments: count only the rows of the pages that are offered, and sort only what can be counted."""
+"""Show lists of millions of rows in moments: count only the rows of the pages that are offered, and sort only short lists by a column."""
 
 from functools import cached_property
 from typing import Any

@@ -96,7 +96,7 @@ class CallerThrottle(Throttle):
 
 
 class DownloadThrottle(CallerThrottle):
-    """Limit the files that each user gets, and each address of visitors: one may take as long as a hundred other requests."""
+    """Limit the files that each user gets, and each address of visitors. A file may take as long as a hundred other requests."""
 
     scope = "download"
 

@@ -208,11 +208,12 @@ def _preview(action: Any, rows: list[Any]) -> Page:
 
 
 def _plan(query: dict[str, str]) -> str:
-    from django.db import connection
+    from django.db import connection, transaction
 
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query['sql']}")
         plan = cursor.fetchone()[0]
+        transaction.set_rollback(True)  # ANALYZE carries out what a preview has undone
         plan = json.loads(plan) if isinstance(plan, str) else plan
     return "\n".join([f"{query['time']} s: {query['sql'][:300]}", *_nodes(plan[0]["Plan"], 1)])
 

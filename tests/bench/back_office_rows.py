@@ -19,7 +19,7 @@ INSERT INTO loans_loan (id, reference, title, address, city, state, zip, market_
         'Los Angeles-Long Beach-Anaheim, CA', 8, 24, 65, CASE WHEN n = {CROWDED} THEN 900000000 ELSE 1000000 END, 1000, 0.25, 'fifo',
         CASE WHEN n % 10 = 0 THEN 'open' ELSE 'funded' END,
         now() - n * interval '50 minutes', now() + (n - {LOANS} / 50) * interval '1 hour',
-        CASE WHEN n % 10 = 0 THEN 700000 ELSE 1000000 END, 0, 200, 200
+        CASE WHEN n % 10 = 0 THEN 0 ELSE 1000000 END, 0, 200, 200
     FROM generate_series(1, {LOANS}) n;
 
 CREATE TEMP TABLE made AS
@@ -42,8 +42,10 @@ INSERT INTO loans_reservation (id, loan_id, investor_id, number, amount, settled
         CASE WHEN kind > 25 OR kind = 1 THEN amount ELSE 0 END, CASE WHEN kind BETWEEN 26 AND 29 THEN amount ELSE 0 END, 0
     FROM made;
 
-UPDATE loans_loan SET claimed = dollars
-    FROM (SELECT loan_id, sum(amount) AS dollars FROM made WHERE kind < 4 GROUP BY loan_id) AS live WHERE live.loan_id = loans_loan.id;
+UPDATE loans_loan SET claimed = live, settled = bought FROM (
+    SELECT loan_id, COALESCE(sum(amount) FILTER (WHERE kind < 4), 0) AS live, COALESCE(sum(amount) FILTER (WHERE kind > 29), 0) AS bought
+    FROM made GROUP BY loan_id
+) AS sums WHERE sums.loan_id = loans_loan.id AND status = 'open';
 
 INSERT INTO loans_transfer (id, reservation_id, direction, method, reference, status, amount, moved, created_at, cleared_at, ended_at)
     SELECT transfer_id, id, 'inbound', 'ach', 'T-' || lpad(to_hex(n), 12, '0'),

@@ -12,7 +12,7 @@ from django_redis import get_redis_connection
 
 from loans.audit import reconciliation
 from loans.audit.reconciliation import find_breaches
-from loans.models import Loan, Reservation, ReviewItem
+from loans.models import Delivery, Loan, Reservation, ReviewItem
 from loans.services.cache_refresh import refresh_remaining_cache
 from loans.services.closing_values import record_due_closing_values
 from loans.services.settlement import settle_ahead_of_turn, settle_loans
@@ -121,6 +121,19 @@ PLANTED = {
         "full_loan",
         "waiting entries and dollars",
         ["1 with 1500.00 expected", "2 with 1500.00 found"],
+    ),
+    "a message to somebody else": (
+        lambda market: Delivery.objects.create(
+            investor=market["pending"].investor,
+            transition=market["reserved"].transitions.get(),
+            reservation=market["reserved"],
+            status="sent",
+            created_at=NOON,
+            ended_at=NOON,
+        ),
+        "reserved",
+        "A message goes to the investor whom it concerns",
+        ["expected", "found"],
     ),
     "a list of a loan that is not open": (
         set_column("status", "'draft'", "full_loan", LOAN),

@@ -48,7 +48,7 @@ def give_up(reservation: Reservation, now: datetime) -> None:
 
 
 def events() -> list[tuple[str, str]]:
-    return [(notice.investor.user.email, notice.event) for notice in WatchNotice.objects.order_by("at", "watch_id")]
+    return [(notice.watch.investor.user.email, notice.event) for notice in WatchNotice.objects.order_by("at", "watch_id")]
 
 
 def test_dollars_that_are_available_again_are_told_once() -> None:

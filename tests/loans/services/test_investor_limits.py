@@ -172,7 +172,7 @@ def test_staff_change_the_limits_of_one_investor_and_the_trail_says_why(investor
     changed = fresh(investor)
     assert (changed.unfunded_limit, changed.let_go_limit) == (50_000, 20)
     entry = LogEntry.objects.get(object_id=str(investor.pk))
-    assert entry.change_message == "Changed the limits from 20000.00 dollars and 3 let go to 50000.00 dollars and 20 let go: a known fund"
+    assert entry.change_message == "Changed the limits from $20,000.00 and 3 let go to $50,000.00 and 20 let go: a known fund"
 
 
 def test_a_limit_that_is_not_named_stays(investor: Investor) -> None:

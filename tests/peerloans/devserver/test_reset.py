@@ -5,6 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from peerloans.devserver import database
@@ -27,6 +28,16 @@ def test_a_database_with_an_unknown_migration_is_refused(monkeypatch: pytest.Mon
 @pytest.mark.django_db
 def test_a_database_with_an_inconsistent_history_is_refused() -> None:
     MigrationRecorder(connection).record_unapplied("loans", "0001_initial")
+    with pytest.raises(SystemExit, match="made by another version of this code"):
+        database.migrate()
+
+
+@pytest.mark.django_db
+def test_a_database_made_by_a_migration_that_was_edited_since_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    database.note_migrations()
+    database.check_migrations()
+    hashes = database._hashes(MigrationLoader(connection)) | {"loans.0001_initial": "edited"}
+    monkeypatch.setattr(database, "_hashes", lambda _: hashes)
     with pytest.raises(SystemExit, match="made by another version of this code"):
         database.migrate()
 
