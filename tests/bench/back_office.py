@@ -80,6 +80,7 @@ def time_pages(url: str, only: str) -> dict[str, Timing]:
     from django.test import Client
 
     from loans.models import User
+    from peerloans import urls  # noqa: F401  # registers all pages of the admin
 
     boss = User.objects.filter(username="bench-boss").first() or User.objects.create_superuser("bench-boss", password="x")
     client = Client()
