@@ -1,7 +1,7 @@
 """Name the refusals of ZIP questions and of imports.
 
-Their sentences are written where they are raised: of a ZIP in cbsa/rules.py and cbsa/lookup.py, of an area in cbsa/areas.py, of an import
-in cbsa/imports/.
+peerloans/api/error_statuses.py gives each code its HTTP status. The sentences are written where the refusals are raised: of a ZIP in
+cbsa/rules.py and cbsa/lookup.py, of an area in cbsa/areas.py, of an import in cbsa/imports/.
 """
 
 from typing import Any

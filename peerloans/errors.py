@@ -8,7 +8,7 @@ class Problem(Exception):
 
     Each kind is a subclass with a stable `code` for programs and a `title` that names the kind. `detail` describes the
     case at hand in whole sentences for people, and `data` holds the values (amounts, instants) that help to go on.
-    A problem knows nothing of HTTP: peerloans/api/problem_details.py maps its code to a status.
+    A problem knows nothing of HTTP: peerloans/api/error_statuses.py maps its code to a status.
     """
 
     code: ClassVar[str]

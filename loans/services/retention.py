@@ -18,7 +18,7 @@ ENDED_ACCESS_DATA_KEPT = timedelta(days=30)
 
 
 def delete_old_idempotency_keys(now: datetime | None = None) -> int:
-    """Delete the keys that are older than 24 hours, whose answer a repeat no longer gets. Return how many."""
+    """Delete the keys that are older than KEPT_FOR (loans/domain/idempotency.py), whose answer a repeat no longer gets. Return how many."""
     count, _ = IdempotencyKey.objects.filter(created_at__lte=database_now(now) - KEPT_FOR).delete()
     return count
 

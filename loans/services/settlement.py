@@ -113,7 +113,7 @@ def settle_ahead_of_turn(*, reservation_id: UUID, actor: Actor, reason: str, now
         loan = work.loan
         amount = min(reservation.amount, loan.remaining)
         work.change_reservation(reservation, ReservationEvent.SETTLED, settled_amount=amount, rule="staff")
-        # The change comes first, because it refuses what is not possible, which nobody could approve. Nothing is written yet.
+        # The change comes first, because it refuses what is not possible; no approval is asked for that. Nothing is written yet.
         refuse_without_approval(actor, amount, settings.APPROVAL_ABOVE_DOLLARS)
         # Nothing is written yet, so the database still has this reservation as pending. Leave it out, or it would be canceled.
         _fund_if_sold_out(work, loan, reservations_in_queue([loan.pk]).exclude(pk=reservation.pk))

@@ -28,7 +28,7 @@ from peerloans.errors import Problem
 @public_page
 def loan_detail(request: HttpRequest, reference: str) -> HttpResponse:
     """Show a loan: the same to everybody, but that an investor who has logged in sees whether they watch it."""
-    watched = watch_state(request, reference)  # before the offer is read, so that they are told of what changes after it
+    watched = watch_state(request, reference)  # before the offer is read: a change after that is news to the investor
     try:
         offer = loan_offer(reference)
     except NotFound as error:

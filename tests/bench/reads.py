@@ -26,7 +26,7 @@ OUTLOOKS = 50
 
 
 def lists(databases: Databases) -> Iterator[Figure]:
-    for path, bare, target in (("loans/", "/loans", 0.45), ("reservations/", "/reservations", 0.35)):
+    for path, bare, target in (("loans/", "/loans", 0.45), ("reservations/", "/reservations", 0.3)):
         ours = request("GET", f"/api/v1/{path}?page_size=100", token=rows.TOKEN.format(1))
         yield _gets(f"GET {path} / bare view with json", "100 rows", databases, ours, request("GET", bare), target)
 

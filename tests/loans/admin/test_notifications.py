@@ -5,7 +5,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
-from loans.models import Delivery, DeliveryStatus, WebhookEndpoint
+from loans.models import Delivery, DeliveryStatus, Watch, WatchNotice, WebhookEndpoint
 from loans.notifications import deliveries
 from tests.factories import NOON, InvestorFactory, LoanFactory, UserFactory, reserved
 
@@ -76,12 +76,21 @@ def test_sending_again_needs_a_permission(client: Client) -> None:
     assert delivery.status == DeliveryStatus.GIVEN_UP
 
 
+def test_the_messages_to_a_loans_watchers_are_found_by_the_loan(admin_client: Client) -> None:
+    watch = Watch.objects.create(loan=LoanFactory(), investor=InvestorFactory(), since=NOON, known_at=NOON)
+    notice = WatchNotice.objects.create(watch=watch, event="opened", available=1_000, at=NOON)
+    message = Delivery.objects.create(investor=watch.investor, watch_notice=notice, status="sent", created_at=NOON, ended_at=NOON)
+    given_up()
+    listed = admin_client.get(reverse("admin:loans_delivery_changelist"), {"q": watch.loan.reference}).context["cl"].result_list
+    assert list(listed) == [message]
+
+
 def test_deliveries_are_found_by_what_they_are_about_and_by_their_investor(admin_client: Client) -> None:
     delivery, other = given_up(), given_up()
     reservation = delivery.reservation
     assert reservation
     for term in (str(reservation), reservation.loan.reference, delivery.investor.user.username[:9], delivery.investor.user.email):
-        found = admin_client.get(reverse("admin:loans_delivery_changelist"), {"q": term}).context["cl"].result_list
-        assert delivery in found
-        assert other not in found or term == delivery.investor.user.username[:9]
+        listed = admin_client.get(reverse("admin:loans_delivery_changelist"), {"q": term}).context["cl"].result_list
+        assert delivery in listed
+        assert other not in listed or term == delivery.investor.user.username[:9]
     assert not admin_client.get(reverse("admin:loans_delivery_changelist"), {"q": "nothing-like-this"}).context["cl"].result_list
