@@ -10,9 +10,9 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
+from loans.domain.business_calendar import FIRST_YEAR, LAST_YEAR
 from loans.domain.deadlines import one_banking_day_later
 from loans.domain.dollars import CENT
-from loans.domain.loan_limits import FIRST_YEAR, LAST_YEAR
 from loans.domain.overbooking import OverbookingPolicy
 from peerloans.admin.forms import ReasonForm
 from peerloans.wording import deadline_text

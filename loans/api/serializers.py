@@ -16,9 +16,9 @@ from drf_spectacular.utils import extend_schema_field, inline_serializer
 from rest_framework import serializers
 
 from loans.api.loan_documents import LoanDocumentSerializer
+from loans.domain.business_calendar import FIRST_YEAR, LAST_YEAR
 from loans.domain.dollars import CENT
 from loans.domain.investor_limits import KINDS_OF_LIMITS
-from loans.domain.loan_limits import FIRST_YEAR, LAST_YEAR
 from loans.domain.loan_terms import BorrowerType
 from loans.domain.scopes import NAMED_TOKEN_SCOPES
 from loans.domain.settlement_rules import RULES

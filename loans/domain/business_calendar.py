@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NEW_YORK = ZoneInfo("America/New_York")
 CLOSING_TIME = time(18)
 """When a day's closing values are taken, in New York."""
+FIRST_YEAR, LAST_YEAR = 2000, 2199  # of every instant that is typed or reported; year 9999 overflows in another time zone
 
 
 @cache

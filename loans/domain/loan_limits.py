@@ -16,7 +16,6 @@ from loans.domain.dollars import CENT, ZERO_DOLLARS
 
 LEAST_MINIMUM = Decimal("1000.00")
 DEFAULT_OVERBOOKING_RATE = Decimal("0.20")
-FIRST_YEAR, LAST_YEAR = 2000, 2199  # of every instant that is typed or reported; year 9999 overflows in another time zone
 
 
 def limit(remaining: Decimal, overbooking_rate: Decimal) -> Decimal:

@@ -18,6 +18,13 @@ from enum import StrEnum
 from loans.domain.dollars import ZERO_DOLLARS
 
 
+class Answer(StrEnum):
+    """What staff say of a possible duplicate: it is the same payment as another report, or another payment."""
+
+    SAME = "same"
+    ANOTHER = "another"
+
+
 @dataclass(frozen=True)
 class Report:
     """What the bank, or a member of staff in its place, reports: `amount` dollars moved; with `is_failure`, did not move or came back.

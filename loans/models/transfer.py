@@ -8,13 +8,13 @@ from django.db import models
 from django.db.models import F, Q
 
 from loans.domain.dollars import ZERO_DOLLARS
+from loans.domain.payments import Answer
 from loans.domain.states import INBOUND_STATUSES, REFUND_STATUSES, Direction, TransferStatus
 from loans.models.fields import choices, dollars
 from loans.models.reservation import Reservation
 
 OPEN_STATUSES = (TransferStatus.INITIATED, TransferStatus.CLEARED, TransferStatus.DUE, TransferStatus.SENT)
 SOURCES = ("notice", "statement", "staff")
-ANSWERS = ("same", "another")
 
 
 class Transfer(models.Model):
@@ -106,7 +106,7 @@ class BankEvent(models.Model):
         "self", models.PROTECT, null=True, related_name="confirmations", help_text="A report of the same money from another source."
     )
     answer = models.CharField(
-        max_length=10, blank=True, db_default="", choices=choices(ANSWERS), help_text="What staff say of a possible duplicate."
+        max_length=10, blank=True, db_default="", choices=choices(Answer), help_text="What staff say of a possible duplicate."
     )
 
     class Meta:

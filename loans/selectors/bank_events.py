@@ -8,7 +8,7 @@ from django.db.models import F, Q, QuerySet, Sum, Value
 
 from loans.domain.business_calendar import banking_days_after, new_york_day
 from loans.domain.dollars import ZERO_DOLLARS
-from loans.domain.payments import InboundPosition, RefundPosition, Report, inbound_position, refund_position
+from loans.domain.payments import Answer, InboundPosition, RefundPosition, Report, inbound_position, refund_position
 from loans.domain.states import LIVE, Direction, TransferEvent, TransferStatus
 from loans.models import BankEvent, Reservation, Transfer, Transition
 
@@ -19,7 +19,7 @@ CANDIDATES_SHOWN = 5
 
 def reports_about(transfer: Transfer) -> list[Report]:
     """Return the reports that count for the transfer. Where the bank's notice confirms another source, the notice's time is taken."""
-    events = list(BankEvent.objects.filter(transfer=transfer).exclude(answer="same").order_by("number"))
+    events = list(BankEvent.objects.filter(transfer=transfer).exclude(answer=Answer.SAME).order_by("number"))
     time_of_notice = {event.confirms_id: event.occurred_at for event in events if event.confirms_id and event.source == "notice"}
     return [
         Report(
@@ -27,7 +27,7 @@ def reports_about(transfer: Transfer) -> list[Report]:
             is_failure=event.type.endswith(".failed"),
             amount=event.amount,
             occurred_at=time_of_notice.get(event.pk, event.occurred_at),
-            is_another_payment=event.answer == "another",
+            is_another_payment=event.answer == Answer.ANOTHER,
         )
         for event in events
         if not event.confirms_id
@@ -71,7 +71,9 @@ def confirmed_report(event: BankEvent) -> BankEvent | None:
     It has the same type, transfer and amount, and its time is at most ten banking days away. One of the same time goes before others.
     A payment that this source has reported before with the same time confirms no other: it may be a duplicate.
     """
-    same = BankEvent.objects.filter(transfer=event.transfer, type=event.type, amount=event.amount, confirms=None).exclude(answer="same")
+    same = BankEvent.objects.filter(transfer=event.transfer, type=event.type, amount=event.amount, confirms=None).exclude(
+        answer=Answer.SAME
+    )
     others = same.exclude(source=event.source).exclude(confirmations__source=event.source).exclude(pk=event.pk)
     in_order = sorted(others.prefetch_related("confirmations"), key=lambda other: (_time_of(other), other.pk))
     near = [other for other in in_order if are_near(_time_of(other), event.occurred_at)]

@@ -21,7 +21,7 @@ from loans.domain.approval_limit import refuse_without_approval
 from loans.domain.dollars import MAX_DOLLARS
 from loans.domain.errors import IllegalTransition, Invalid, NotFound
 from loans.domain.payment_reference import reference_in
-from loans.domain.payments import Effect, InboundPosition, RefundPosition
+from loans.domain.payments import Answer, Effect, InboundPosition, RefundPosition
 from loans.domain.states import Direction
 from loans.ledger import locks
 from loans.ledger.review_items import open_review_item, resolve_items_about
@@ -51,7 +51,7 @@ OUTCOMES = (
     "unknown_reference",  # No transfer has the reference; staff assign it.
 )
 AWAITING_STAFF = {"possible_duplicate", "unknown_reference"}
-_ANSWERS = {"same": "the same payment", "another": "another payment"}
+_ANSWERS = {Answer.SAME: "the same payment", Answer.ANOTHER: "another payment"}
 
 NoticeType = Literal["transfer.cleared", "transfer.failed", "refund.paid", "refund.failed"]
 Source = Literal["notice", "statement", "staff"]
@@ -141,7 +141,7 @@ def answer_same_payment(*, bank_event_id: str, actor: Actor, reason: str, now: d
         NotFound, Busy.
         IllegalTransition: the event is no possible duplicate.
     """
-    return _answer(bank_event_id, "same", actor=actor, reason=reason, now=now)
+    return _answer(bank_event_id, Answer.SAME, actor=actor, reason=reason, now=now)
 
 
 def answer_another_payment(*, bank_event_id: str, actor: Actor, reason: str, now: datetime | None = None) -> BankEvent:
@@ -152,10 +152,10 @@ def answer_another_payment(*, bank_event_id: str, actor: Actor, reason: str, now
         IllegalTransition: the event is no possible duplicate.
         Invalid: the money of the reservation would exceed MAX_DOLLARS.
     """
-    return _answer(bank_event_id, "another", actor=actor, reason=reason, now=now)
+    return _answer(bank_event_id, Answer.ANOTHER, actor=actor, reason=reason, now=now)
 
 
-def _answer(bank_event_id: str, answer: str, *, actor: Actor, reason: str, now: datetime | None) -> BankEvent:
+def _answer(bank_event_id: str, answer: Answer, *, actor: Actor, reason: str, now: datetime | None) -> BankEvent:
     transfer = _bank_event(bank_event_id).transfer
     if not transfer:
         raise IllegalTransition("It is no possible duplicate: it names no known transfer.", state="unknown_reference")
@@ -164,7 +164,7 @@ def _answer(bank_event_id: str, answer: str, *, actor: Actor, reason: str, now: 
         if bank_event.answer == answer:
             return bank_event
         if bank_event.answer:
-            raise IllegalTransition(f"It has been answered already: it is {_ANSWERS[bank_event.answer]}.", state=bank_event.outcome)
+            raise IllegalTransition(f"It has been answered already: it is {_ANSWERS[Answer(bank_event.answer)]}.", state=bank_event.outcome)
         with _money_following(work, bank_event, transfer.pk) as effect_before:
             if effect_before != Effect.DOUBTFUL:
                 raise IllegalTransition("It is no possible duplicate.", state=bank_event.outcome)

@@ -19,6 +19,7 @@ from loans.domain.business_calendar import new_york_day
 from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.errors import Busy, Invalid, StatementRefused
 from loans.domain.payment_reference import reference_in
+from loans.domain.payments import Answer
 from loans.domain.states import Direction, ReservationState, TransferStatus
 from loans.models import BankEvent, Transfer
 from loans.selectors.bank_events import are_near
@@ -124,7 +125,7 @@ class _Recorded:
         self.money = {transfer.reference: _Money(transfer) for transfer in transfers}
         self.by_other_sources: dict[tuple[str, str, Decimal], list[BankEvent]] = defaultdict(list)
         self.by_statements: dict[tuple[str, str, Decimal], list[BankEvent]] = defaultdict(list)
-        booked = BankEvent.objects.filter(transfer__reference__in=self.money.keys(), confirms=None).exclude(answer="same")
+        booked = BankEvent.objects.filter(transfer__reference__in=self.money.keys(), confirms=None).exclude(answer=Answer.SAME)
         unconfirmed = booked.exclude(pk__in=ids).exclude(confirmations__source="statement").select_related("transfer")
         for event in unconfirmed.order_by("occurred_at", "pk"):
             events = self.by_statements if event.source == "statement" else self.by_other_sources

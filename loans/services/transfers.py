@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from loans.domain import loan_limits
 from loans.domain.dollars import ZERO_DOLLARS
-from loans.domain.payments import Effect, InboundPosition, PaymentState, RefundPosition
+from loans.domain.payments import Answer, Effect, InboundPosition, PaymentState, RefundPosition
 from loans.domain.states import LoanStatus, ReservationEvent, ReservationState, TransferEvent, TransferStatus
 from loans.ledger.jobs import SETTLE_TASK, send_after_commit
 from loans.ledger.unit_of_work import UnitOfWork
@@ -248,7 +248,7 @@ def apply_refund_position(work: UnitOfWork, refund: Transfer, before: RefundPosi
     """Bring a refund and its reservation from the position `before` to `after`, and return the bank event's outcome."""
     if bank_event.confirms_id and after.paid == before.paid:
         return "confirmation"
-    if after.effects.get(bank_event.pk) == Effect.DOUBTFUL or bank_event.answer == "same":
+    if after.effects.get(bank_event.pk) == Effect.DOUBTFUL or bank_event.answer == Answer.SAME:
         detail = f"The bank reports again that it paid {dollars_text(bank_event.amount)} for refund {refund.reference}, which is paid."
         if not bank_event.answer:
             work.add_review_item("possible_duplicate", detail, refund.reservation, bank_event)

@@ -13,10 +13,9 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
-from loans.domain.business_calendar import NEW_YORK
+from loans.domain.business_calendar import FIRST_YEAR, LAST_YEAR, NEW_YORK
 from loans.domain.dollars import CENT, MAX_DOLLARS
 from loans.domain.errors import StatementRefused
-from loans.domain.loan_limits import FIRST_YEAR, LAST_YEAR
 
 MOST_LINES = 10_000
 """Of one file. A worker books about 100 in a second, and a task may run for four minutes."""

@@ -69,7 +69,7 @@ def account_page(*methods: str) -> Callable[[Callable[..., HttpResponse]], Calla
 
 
 def _answer(view: Callable[..., HttpResponse], request: HttpRequest, path: dict[str, Any]) -> HttpResponse:
-    investor = investor_of(request.user)
+    investor = investor_or_none(request.user)
     if investor is None:
         page = request.get_full_path() if request.method in READS else resolve_url("loans:account")
         return redirect_to_login(page, resolve_url("loans:log-in"))
@@ -79,7 +79,7 @@ def _answer(view: Callable[..., HttpResponse], request: HttpRequest, path: dict[
         return render(request, "404.html", status=404)
 
 
-def investor_of(user: User | AnonymousUser) -> Investor | None:
+def investor_or_none(user: User | AnonymousUser) -> Investor | None:
     """Return the user's investor; None where there is none, or a second factor is set up that the session has not shown."""
     if not isinstance(user, User) or not hasattr(user, "investor"):
         return None

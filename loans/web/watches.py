@@ -10,7 +10,7 @@ from loans.domain.errors import Busy, NotFound
 from loans.models import Investor
 from loans.selectors.watches import watches_of
 from loans.services.watches import note_that_seen, stop_watching, watch_loan
-from loans.web.account import READS, account_page, investor_of
+from loans.web.account import READS, account_page, investor_or_none
 from loans.web.loan_cards import loan_cards
 from loans.web.paging import WATCHES_PER_PAGE, page_number
 from peerloans.api.error_statuses import STATUSES
@@ -47,7 +47,7 @@ def watch_state(request: HttpRequest, reference: str) -> str:
 
     One who watches it has now seen what the loan offers.
     """
-    investor = investor_of(request.user)
+    investor = investor_or_none(request.user)
     if investor is None:
         return "unknown"
     with contextlib.suppress(Busy):  # Then they have not seen it, and may get an e-mail about what they know.
