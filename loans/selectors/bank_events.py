@@ -71,9 +71,8 @@ def confirmed_report(event: BankEvent) -> BankEvent | None:
     It has the same type, transfer and amount, and its time is at most ten banking days away. One of the same time goes before others.
     A payment that this source has reported before with the same time confirms no other: it may be a duplicate.
     """
-    same = BankEvent.objects.filter(transfer=event.transfer, type=event.type, amount=event.amount, confirms=None).exclude(
-        answer=Answer.SAME
-    )
+    alike = BankEvent.objects.filter(transfer=event.transfer, type=event.type, amount=event.amount, confirms=None)
+    same = alike.exclude(answer=Answer.SAME)
     others = same.exclude(source=event.source).exclude(confirmations__source=event.source).exclude(pk=event.pk)
     in_order = sorted(others.prefetch_related("confirmations"), key=lambda other: (_time_of(other), other.pk))
     near = [other for other in in_order if are_near(_time_of(other), event.occurred_at)]
