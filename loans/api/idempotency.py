@@ -27,7 +27,7 @@ from rest_framework.response import Response
 
 from loans.api.serializers import ReservationSerializer
 from loans.domain.errors import Busy, IdempotencyKeyReused, RequestInProgress
-from loans.domain.idempotency import KEPT_FOR, AnsweredBefore, FirstAnswer, Key
+from loans.domain.first_answer import KEPT_FOR, AnsweredBefore, FirstAnswer, Key
 from loans.ledger import locks
 from loans.selectors.reservations import reservation_as_created
 from peerloans.api import problem_details

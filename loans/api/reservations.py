@@ -27,7 +27,7 @@ from loans.api.serializers import (
     TransitionSerializer,
 )
 from loans.domain.actors import Actor
-from loans.domain.idempotency import Key
+from loans.domain.first_answer import Key
 from loans.models import Reservation, Transition
 from loans.selectors.reservations import reservation_of_investor
 from loans.selectors.transfers import TransferRow, transfers_of

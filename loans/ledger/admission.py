@@ -22,7 +22,7 @@ from psycopg.errors import NotNullViolation, UniqueViolation
 
 from loans.domain.actors import Actor
 from loans.domain.deadlines import TIME_TO_START_TRANSFER
-from loans.domain.idempotency import KEPT_FOR, FirstAnswer, Key
+from loans.domain.first_answer import KEPT_FOR, FirstAnswer, Key
 from loans.domain.investor_limits import LET_GO_WITHIN
 from loans.domain.states import ReservationState
 from loans.ledger.bulk_write import refuse_extra_decimals

@@ -21,7 +21,7 @@ from django.db import OperationalError, connection, transaction
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from loans.domain.errors import Busy, NotFound, RequestInProgress
-from loans.domain.idempotency import Key
+from loans.domain.first_answer import Key
 from loans.models import Loan
 from peerloans.errors import Problem
 

@@ -10,7 +10,7 @@ from loans.domain.actors import Actor
 from loans.domain.deadlines import money_deadline
 from loans.domain.dollars import ZERO_DOLLARS
 from loans.domain.errors import Busy
-from loans.domain.idempotency import AnsweredBefore, Key
+from loans.domain.first_answer import AnsweredBefore, Key
 from loans.domain.states import ReservationEvent, ReservationState
 from loans.ledger import locks
 from loans.ledger.admission import Admission, admit_reservation

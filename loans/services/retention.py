@@ -1,6 +1,6 @@
 """Delete what is no longer needed: old idempotency keys, ended tokens, failed log-ins and ended sessions.
 
-How long a key is kept stands in loans/domain/idempotency.py. History, the event feed, messages and bank events are kept for ever.
+How long a key is kept stands in loans/domain/first_answer.py. History, the event feed, messages and bank events are kept for ever.
 """
 
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ from axes.models import AccessAttempt
 from django.contrib.sessions.models import Session
 from knox.models import AuthToken
 
-from loans.domain.idempotency import KEPT_FOR
+from loans.domain.first_answer import KEPT_FOR
 from loans.models import IdempotencyKey
 from peerloans.database.clock import database_now, real_now
 
@@ -18,7 +18,7 @@ ENDED_ACCESS_DATA_KEPT = timedelta(days=30)
 
 
 def delete_old_idempotency_keys(now: datetime | None = None) -> int:
-    """Delete the keys that are older than KEPT_FOR (loans/domain/idempotency.py), whose answer a repeat no longer gets. Return how many."""
+    """Delete the keys older than KEPT_FOR (loans/domain/first_answer.py), whose answer a repeat no longer gets. Return how many."""
     count, _ = IdempotencyKey.objects.filter(created_at__lte=database_now(now) - KEPT_FOR).delete()
     return count
 

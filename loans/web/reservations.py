@@ -15,7 +15,7 @@ from loans.domain import loan_limits
 from loans.domain.actors import Actor
 from loans.domain.deadlines import start_deadline
 from loans.domain.errors import IdempotencyKeyReused, NotFound
-from loans.domain.idempotency import AnsweredBefore, Key
+from loans.domain.first_answer import AnsweredBefore, Key
 from loans.domain.states import LIVE, ReservationEvent, ReservationState
 from loans.models import Investor, Reservation
 from loans.notifications.messages import OF_RESERVATION

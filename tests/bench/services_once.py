@@ -20,7 +20,7 @@ from loans import tasks
 from loans.audit.history_chain import check_chain
 from loans.audit.verify_history import verify_loan_history
 from loans.domain.actors import Actor
-from loans.domain.idempotency import Key
+from loans.domain.first_answer import Key
 from loans.models import BankEvent, Reservation, ReviewItem, Transfer
 from loans.notifications import deliveries, endpoints
 from loans.services import (

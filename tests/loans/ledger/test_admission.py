@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
 
 from loans.domain.actors import Actor
-from loans.domain.idempotency import Key
+from loans.domain.first_answer import Key
 from loans.domain.investor_limits import Unfunded, exceeded_limit, loan_limit
 from loans.domain.loan_limits import available, limit, meets_minimum
 from loans.ledger import admission

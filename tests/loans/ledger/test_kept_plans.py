@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 from loans.domain.actors import Actor
-from loans.domain.idempotency import Key
+from loans.domain.first_answer import Key
 from loans.ledger import admission
 from loans.ledger.admission import admit_reservation
 from loans.models import Investor, Loan
