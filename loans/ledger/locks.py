@@ -8,6 +8,8 @@ To avoid deadlocks, an Idempotency-Key is locked before any loan, then loans in 
 investors in the order of their ids. A batch of reservations (loans/services/batches.py) and the preview of a staff action on several rows
 lock all their loans first, and then investors row by row. Where that is a deadlock with another request, PostgreSQL ends one of the two,
 which is refused as Busy; a waiting list that was to be served is left to its job. A wait for a lock ends after PostgreSQL's `lock_timeout`.
+
+Locks of other modules (of the dataset in use, of watched loans, of the chain of history) are taken after these, or alone.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
