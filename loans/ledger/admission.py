@@ -55,7 +55,8 @@ INVESTOR_USE = """
 """
 LIMIT_ON_LOAN = "GREATEST(minimum, trunc(amount * investor_share, 2))"
 # The investor's unfunded dollars on the loan are no more than those on all loans, and no more than what all investors claim of the loan. So
-# they are added up only where both of these are above the limit.
+# they are added up only where both of these are above the limit. Only a live reservation that is not fully funded has a deadline: so
+# `expires_at > at` means live and unfunded, and `expires_at <= at` lapsed and not yet swept.
 WITHIN_LIMITS_OF_INVESTOR = f"""
     (SELECT within_limits FROM investor_use) AND (
         LEAST((SELECT unfunded FROM investor_use), claimed + %(amount)s) <= {LIMIT_ON_LOAN} OR %(amount)s + (

@@ -22,7 +22,8 @@ _EXPIRE = """
     canceled AS (
         -- Cancel them, unless another transaction has changed one since `lapsed` read it, which may have been before the loan was
         -- locked. Nothing of these reservations has settled, so received + lost = refunded + waiting
-        -- (loans/domain/refunds.py). Of the waiting money, as much as was lost is recovered, and the rest is refunded.
+        -- (loans/domain/refunds.py). Of the waiting money, as much as was lost is recovered, and the rest is refunded. Then nothing
+        -- waits: refunded = received + lost, both less what is recovered.
         UPDATE loans_reservation AS reservation
         SET state = 'canceled', cause = 'expired', expires_at = NULL, let_go_at = lapsed.expires_at,
             refunded = lapsed.received + lapsed.lost - recovered, lost = lapsed.lost - recovered
@@ -126,7 +127,7 @@ class ExpiredBatch(NamedTuple):
 
 
 def expire_oldest(*, at: datetime, size: int, after: BatchEnd = BEFORE_ALL, now: datetime | None = None) -> ExpiredBatch | None:
-    """Cancel up to `size` reservations of any loans that have lapsed by `at`, earliest deadline first, after the batch before.
+    """Cancel the next `size` lapsed reservations over all loans, the earliest deadline first, going on from `after`: the batch before.
 
     `at` only selects; it is one instant for all batches of a run. `now` is the instant that history records; None is the database's
     clock once the loans are locked. Loans that another transaction holds are skipped. Return None if no lapsed reservation is left.

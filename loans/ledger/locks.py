@@ -54,7 +54,7 @@ def _translate_lock_error(errors: tuple[type[Exception], ...], problem: type[Pro
 
 
 def busy_if_late() -> AbstractContextManager[None]:
-    """Raise Busy when a lock does not come in time."""
+    """Raise Busy when a lock does not come in time, or PostgreSQL ends the transaction to break a deadlock."""
     detail = "Another request is changing the same loan or investor. Try again in a moment."
     return _translate_lock_error((LockNotAvailable, DeadlockDetected), Busy, detail)
 

@@ -1,7 +1,7 @@
 """Draw the seed of a loan's lottery, and reveal it once the lottery has run.
 
-A draw keeps the seed as a secret and publishes its SHA-256, which history records. So the seed cannot be replaced
-later, and the order of the draw cannot be foretold.
+The seed is drawn when the loan opens. It is kept as a secret, and its SHA-256 is published and recorded in history. So it cannot
+be replaced later, and nobody can foretell in which order the lottery settles.
 """
 
 import secrets

@@ -24,7 +24,7 @@ def open_review_item(
 
 
 def mark_resolved(review_item: ReviewItem, *, user_id: int | None, note: str, at: datetime) -> None:
-    """Resolve a review item; `note` says how. The same finding opens a new one."""
+    """Resolve a review item; `note` says how. If the same is found again later, a new item is opened."""
     review_item.resolved_at, review_item.resolved_by_id, review_item.note = at, user_id, note
     review_item.save(update_fields=["resolved_at", "resolved_by", "note"])
 

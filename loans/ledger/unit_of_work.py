@@ -165,6 +165,7 @@ def serve_lists_of(loans: Sequence[Loan], at: datetime, *, added_to_limits: Mapp
     investor_ids = investors_to_serve(loans, at)
     if investor_ids:
         try:
+            # A savepoint: a lock that is late undoes only this. The locks last until the caller's transaction ends.
             with locks.short_transaction():
                 locks.lock_investors(investor_ids | added_to_limits.keys())
         except Busy:
@@ -227,7 +228,8 @@ class UnitOfWork:
         return reservation
 
     def change_loan(self, loan: Loan, event: LoanEvent, *, evidence: Mapping[str, str] | None = None, **changes: Any) -> None:
-        """Apply `event` to a loan. `changes` are the new values of its amount, opens_at, closes_at or facts (`Loan.FACTS`).
+        """Apply `event` to a loan. `changes` are the new values of its amount, opens_at, closes_at or facts (`Loan.FACTS`), or
+        its lottery_secret, which history does not record.
 
         `evidence` are the numbers that decided, which history keeps beside the new values.
 
@@ -378,7 +380,8 @@ class UnitOfWork:
     def change_transfer(self, transfer: Transfer, event: TransferEvent, dollars: Decimal, *, occurred_at: datetime | None = None) -> None:
         """Apply `event` to a transfer; `dollars` are those that it is about, and `occurred_at` is the bank's time.
 
-        What was received or returned changes its reservation's `received`; what a refund takes out, its `refunded`.
+        The reservation's `received` changes by what was received or returned, and its `refunded` by as much as the refund counts more or
+        less than before (`Transfer.refunded`).
 
         Raises:
             IllegalTransition: the status of the transfer does not allow it.
@@ -537,6 +540,7 @@ class UnitOfWork:
         self._refuse_own_matter()
         loans = list(self._changed_loans.values())
         if self._changed_entries:
+            # Their reservations are inserted below. The foreign key is checked at the commit.
             WaitingListEntry.objects.bulk_create(
                 self._changed_entries.values(),
                 update_conflicts=True,
@@ -583,7 +587,7 @@ def _facts(changes: Mapping[str, Any]) -> dict[str, Any]:
 def _notify_soon() -> None:
     """Send the job that notifies investors, to run in a second, once for all commits of that second.
 
-    The schedule sends it each minute anyway. A new reservation waits for that, since sending a job would make it slower.
+    The schedule sends it each minute anyway. A reservation that `admission` has made waits for that, since sending a job would slow it.
     """
     if cache.add("deliver_soon", 1, timeout=1):
         current_app.send_task(DELIVER_TASK, countdown=1)

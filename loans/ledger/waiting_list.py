@@ -20,7 +20,10 @@ def investors_to_serve(loans: Sequence[Loan], at: datetime) -> set[int]:
 
 
 def due_placements(loan: Loan, at: datetime, investor_ids: Collection[int]) -> list[Placement[WaitingListEntry]]:
-    """Return which entries of these investors are served now. The caller holds the locks of the loan and the investors."""
+    """Return which entries of these investors are served now. The caller holds the locks of the loan and the investors.
+
+    Where more may be served than MOST_SERVED, a job goes on after the commit.
+    """
     waiting = _servable(loan, at)
     placed = placements(
         (each for each in waiting if each.entry.investor_id in investor_ids),
@@ -37,6 +40,7 @@ def due_placements(loan: Loan, at: datetime, investor_ids: Collection[int]) -> l
 def _servable(loan: Loan, at: datetime) -> list[Waiting[WaitingListEntry]]:
     if not loan.waiting_entries or loan.status != LoanStatus.OPEN or not loan.closes_at or loan.closes_at <= at:
         return []
+    # To those who wait, the list's own dollars are available too.
     available = loan_limits.available(loan.remaining, loan.overbooking_rate, loan.claimed)
     if available == ZERO_DOLLARS:
         return []

@@ -23,8 +23,8 @@ from loans.services.staff_overrides import record_money
 from peerloans.database.clock import database_now
 from peerloans.wording import instant_text
 
-# The acts that may need approval, by the names of their staff actions. To answer that a possible duplicate is another payment needs none:
-# the bank reported its amount and its reference.
+# The acts that may need approval, by the names of their staff actions. `answer_another_payment` is not among them: the bank itself
+# reported that payment's amount and reference.
 SERVICES: Mapping[str, Callable[..., object]] = {
     "record_money": record_money,
     "assign": assign_bank_event,
@@ -46,8 +46,8 @@ def request_approval(
 ) -> ApprovalRequest:
     """Ask for the approval of an act of SERVICES. A review item shows it to other staff.
 
-    `arguments` are those of the service but for actor and reason. `description` says in words what would be done, and for what; the same
-    description again, while its request waits, changes nothing.
+    `arguments` are those of the service but for actor and reason, without those that are None. `description` says in words what would be
+    done, and for what; the same description again, while its request waits, changes nothing.
 
     Raises:
         Busy.

@@ -15,7 +15,7 @@ from peerloans.wording import dollars_text
 
 logger = logging.getLogger(__name__)
 
-BATCH_SHOWN = 500  # Keys in one command to Redis: a few tens of kilobytes.
+BATCH_LOANS = 500  # Keys in one command to Redis: a few tens of kilobytes.
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Refreshed:
     complete: bool
 
 
-def refresh_remaining_cache(now: datetime | None = None, *, batch: int = BATCH_SHOWN) -> Refreshed:
+def refresh_remaining_cache(now: datetime | None = None, *, batch: int = BATCH_LOANS) -> Refreshed:
     """Rebuild the remaining value of each loan in Redis. Wrong values are listed for staff first. Stop if Redis cannot be reached."""
     loans = drifted = 0
     loan_ids = all_loan_ids()

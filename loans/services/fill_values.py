@@ -14,7 +14,7 @@ MOST_BATCHES = 500  # ten million transitions; the next run continues
 # The transitions that change what is settled, pending or reserved: those of the loan and of its reservations. A loss changes no state.
 _OF_THE_CURVE = "transfer_id IS NULL AND waiting_entry_id IS NULL AND event NOT IN ('lost', 'recovered')"
 
-# With an offset, PostgreSQL stops reading a loan's history at the transition that makes it long enough.
+# The subquery has a row if the loan has `least_new` new transitions: it skips all but the last of them, and PostgreSQL reads no further.
 _LOANS_WITH_NEW_HISTORY = f"""
     SELECT loan.id FROM loans_loan AS loan WHERE EXISTS (
         SELECT FROM loans_transition WHERE loan_id = loan.id AND id > COALESCE(
@@ -37,7 +37,8 @@ _INSERT_VALUES = f"""
             AND {_OF_THE_CURVE}
         ORDER BY id LIMIT %(size)s
     ), changes AS (
-        -- With the amount that each reservation had before: that of its previous transition, in the batch or before it.
+        -- With the amount that each reservation had before: that of its previous transition, in the batch or before it. Of the loan's
+        -- own rows it means nothing; `sums` leaves them out.
         SELECT batch.*, COALESCE(
             lag(amount) OVER (PARTITION BY reservation_id ORDER BY id),
             CASE WHEN from_state IN ('reserved', 'pending', 'settled') THEN (

@@ -132,8 +132,9 @@ def _open(work: UnitOfWork, loan: Loan, closes_at: datetime) -> None:
 def open_loan(*, reference: str, actor: Actor, closes_at: datetime | None = None, reason: str = "", now: datetime | None = None) -> Loan:
     """Open a draft or an upcoming loan for reservations until `closes_at`. If the loan is open already, change nothing.
 
-    Without `closes_at` it closes as announced, or else after three weeks. Where its overbooking policy is `evidence`, its rate follows
-    that at once. In the same transaction the standing orders are served that match (`loans/ledger/unit_of_work.py`).
+    Without `closes_at` it closes as announced, or else after three weeks. Where its overbooking policy is `evidence`, its rate is set at
+    once to what the evidence recommends. In the same transaction the standing orders are served that match
+    (`loans/ledger/unit_of_work.py`).
 
     Raises:
         Invalid: `closes_at` has passed.

@@ -49,6 +49,7 @@ def send_refunds(*, refund_ids: Sequence[UUID], actor: Actor, reason: str, now: 
             total=sum((refund.outstanding for refund in refunds), Decimal(0)),
             content=_as_csv(refunds),
         )
+        # Refunds of one reservation share one object of it: changes of two would overwrite each other.
         by_reservation = {refund.reservation_id: refund.reservation for refund in refunds}
         for refund in refunds:
             refund.reservation = by_reservation[refund.reservation_id]

@@ -49,7 +49,7 @@ def _record_by_hand(
     with locks.short_transaction():
         refund = _refund_under_lock(transfer_id, now)
         expected = refund.outstanding if kind == "refund.paid" else refund.moved
-        # A refund that is paid or void may be reported all the same.
+        # Where `expected` is 0, the notice is about the whole amount: the refund is paid once more, or came back before it was paid.
         notice = notice_by_staff(notice_id, kind, refund, None, occurred_at, default=expected or refund.amount)
         if kind == "refund.paid":
             refuse_without_approval(actor, notice.amount, settings.APPROVAL_ABOVE_DOLLARS)

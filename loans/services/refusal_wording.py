@@ -19,6 +19,8 @@ from peerloans.wording import deadline_text, dollars_text
 def refuse_unless_offered(offer: InvestorOffer, amount: Decimal, least: Decimal) -> None:
     """Refuse a reservation of `amount` dollars, of which at least `least` have to be available, if the loan does not take it.
 
+    `amount` is what it would take (`loan_limits.dollars_to_take`): where `least` is not available, it equals `least`.
+
     Raises:
         LoanNotOpen, NotAccredited, BelowMinimum, OverLimit.
     """

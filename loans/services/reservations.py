@@ -43,7 +43,7 @@ def reserve(
     """Reserve `amount` dollars of a loan for the investor, and return the reservation with its number in the queue.
 
     With `at_least`, reserve the lesser of `amount` and what is available, if that is at least so much. With a key, the key is kept with
-    the reservation, and a repeat is not decided again. Then call it outside a transaction, since it may wait for the key.
+    the reservation, and a repeat is not decided again; call it outside a transaction, since it may wait for the key.
 
     Raises:
         Invalid: `at_least` is more than `amount`.
@@ -71,9 +71,9 @@ def reserve(
             taken = loan_limits.dollars_to_take(amount, least, offer.available)
             refuse_unless_offered(offer, taken, least)
             refuse_beyond_limit(exceeded_limit(investor.pk, offer.loan, taken, now), reference)
-            # The offer allows it, and the admission refused. It counts lapsed reservations until they are canceled, and has only an
-            # upper bound of the investor's unfunded dollars; or another transaction has changed something in between. So cancel, count
-            # anew, and try once more with loan and investor locked.
+            # The offer allows it, but the admission refused: the admission counts lapsed reservations until they are canceled, and knows
+            # only an upper bound of the investor's unfunded dollars. Or another transaction has changed something in between. So cancel,
+            # count anew, and try once more with loan and investor locked.
             admission = _admit_under_lock(admit, reference, investor.pk, amount, least, key, now)
         if admission.reservation:
             return admission.reservation
@@ -106,7 +106,8 @@ def _admit_under_lock(
         (loan,), at = locks.lock_loans(reference=reference, now=now)
         unclaimed = loan_limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
         expire_lapsed([loan], at, needed=amount + loan.waiting_dollars - unclaimed)
-        # This investor is locked together with those to serve, in the order of ids; nothing more counts in the limits yet.
+        # Where entries may be served, this investor is locked together with theirs, in the order of ids: hence 0 dollars, for the lock
+        # alone. Else `recount_unfunded` locks this investor.
         serve_lists_of([loan], at, added_to_limits={investor_id: ZERO_DOLLARS} if loan.waiting_entries else {})
         locks.recount_unfunded(investor_id, at)
         available = loan_limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)

@@ -30,14 +30,14 @@ def invite_colleague(*, email: str, first_name: str, last_name: str, role: str, 
         if not group:
             raise NotFound(f"There is no role {role}.")
         _refuse_more_than_own(group, actor)
-        invited = User.objects.select_for_update().filter(Q(email__iexact=email) | Q(username__iexact=email)).first()
-        if invited and not is_invited(invited):
+        account = User.objects.select_for_update().filter(Q(email__iexact=email) | Q(username__iexact=email)).first()
+        if account and not is_invited(account):  # It has a password already.
             raise Invalid(HAS_ACCOUNT.format(email))
-        if not invited:
-            invited = _new_account(email, first_name, last_name)
-        invited.groups.set([group])
-        log_admin_action(actor.user_id, invited, f"Invited with the role {role}.")
-        return invited
+        if not account:
+            account = _new_account(email, first_name, last_name)
+        account.groups.set([group])
+        log_admin_action(actor.user_id, account, f"Invited with the role {role}.")
+        return account
 
 
 def roles_given_by(user: User) -> list[str]:

@@ -126,7 +126,7 @@ def _stalled(now: datetime | None) -> QuerySet[StatementImport]:
 def record_finished_booking(
     *, file_name: str, content: bytes, booked_by: str, statement_format: str, outcomes: list[dict[str, object]], now: datetime | None = None
 ) -> None:
-    """Record an import that the command has booked."""
+    """Record an import that `manage.py import_statement` has booked."""
     at = database_now(now)
     StatementImport.objects.create(
         file_name=file_name,

@@ -115,7 +115,10 @@ def _in_order_of_file(reported: Iterable[ReportedLine]) -> list[ReportedLine]:
 
 
 class _Recorded:
-    """What is booked under the references of a statement, and with each line that is classified, what would be booked."""
+    """The books, as far as they concern the lines of a statement.
+
+    `classify` adds each line to them, as if it were booked, so that the next line is compared with that too.
+    """
 
     def __init__(self, notices: Sequence[Notice]) -> None:
         ids = [notice.id for notice in notices]
@@ -186,7 +189,7 @@ class _Money:
             self.moved -= notice.amount
             return ""
         if self.status in {TransferStatus.INITIATED, TransferStatus.SENT} and notice.amount == self.amount:
-            return ""
+            return ""  # It failed as a whole before any money had moved.
         return f"Only {self.moved:,} has moved before."
 
 

@@ -1,4 +1,4 @@
-"""Change a transfer or a refund, and its reservation, from one position by the bank's reports to the next: also for late money.
+"""Change a transfer or a refund, and its reservation, when a report of the bank has changed its position. Late money goes the same way.
 
 A position says how much money has moved (loans/domain/payments.py). The reservation follows the money, never the other way round:
 what happened at the bank is recorded whatever the state of the reservation.
@@ -54,7 +54,9 @@ def _change_inbound_transfer(
     arrived = (
         bank_event.amount if bank_event.type == "transfer.cleared" and after.effects.get(bank_event.pk) == Effect.COUNTS else ZERO_DOLLARS
     )
-    of_earlier = after.received - before.received - arrived  # more than 0: counts again; less: taken back
+    # What changes of the money that had arrived before. More than 0: it counts again. Less: it is taken back, by this event if that is a
+    # return.
+    of_earlier = after.received - before.received - arrived
     if after.state == PaymentState.FAILED and before.state != PaymentState.FAILED:
         work.change_transfer(transfer, TransferEvent.FAILED, transfer.amount, occurred_at=bank_event.occurred_at)
     for cleared in (arrived, of_earlier):
@@ -87,6 +89,7 @@ def _change_reservation(work: UnitOfWork, transfer: Transfer, before: InboundPos
         if after.state not in _CANCELING_EVENTS:
             _revive(work, reservation, after)
         elif (_CANCELING_EVENTS[after.state], after.amount) != (reservation.cause, reservation.amount):
+            # It stays canceled. The cause and the amount follow what the reports say by now.
             work.change_reservation(reservation, _CANCELING_EVENTS[after.state], amount=after.amount)
     elif reservation.state == ReservationState.SETTLED and after.left >= reservation.settled_amount:
         pass  # What it bought is paid for, whatever else was returned.
@@ -123,7 +126,7 @@ def _revive(work: UnitOfWork, reservation: Reservation, position: InboundPositio
 
 
 def _unfund(work: UnitOfWork, reservation: Reservation, position: InboundPosition) -> None:
-    """Change a reservation that counted as funded, until an event that arrived out of order showed that less was received.
+    """Make a reservation wait again, lower its amount, or cancel it: it counted as funded, and a late report shows that less was received.
 
     While it is pending and has time, it waits for the rest. Otherwise its amount becomes what is left, or, where that is less than the
     loan's minimum, it is canceled.
@@ -167,7 +170,7 @@ def _refund_former_transfer(work: UnitOfWork, reservation: Reservation, more: De
 
 
 def _is_current(transfer: Transfer) -> bool:
-    """Return whether this is the reservation's newest transfer. A reinstated reservation can have an older one."""
+    """Return whether this is the reservation's newest transfer. One that was reinstated and started again has an older one as well."""
     current = current_transfer(transfer.reservation)
     return current is not None and current.pk == transfer.pk
 
@@ -187,6 +190,7 @@ def _conclude_clearing(
             work.add_review_item("possible_duplicate", detail, reservation, bank_event)
         return "possible_duplicate"
     if after.state == PaymentState.RETURNED:
+        # The bank had reported a return before this payment arrived. Now it counts: the item names the dollars that it takes back.
         _open_return_item(work, transfer, before.received + bank_event.amount - after.received)
         return "returned"
     if reservation.state not in {ReservationState.PENDING, ReservationState.SETTLED} or not _is_current(transfer):
@@ -285,7 +289,7 @@ def _change_refund(work: UnitOfWork, refund: Transfer, event: TransferEvent, amo
         work.change_transfer(refund, event, amount, occurred_at=occurred_at)
         _change_reservation_by_void_refund(work, reservation, paid_before, paid_before + refund.moved - moved_before)
         return
-    excess_before = max(ZERO_DOLLARS, -refund.outstanding)
+    excess_before = max(ZERO_DOLLARS, -refund.outstanding)  # Where less than 0 is outstanding, the bank paid more than was due.
     work.change_transfer(refund, event, amount, occurred_at=occurred_at)
     more = max(ZERO_DOLLARS, -refund.outstanding) - excess_before
     if more > 0:
@@ -319,7 +323,8 @@ def _pay(work: UnitOfWork, refund: Transfer, amount: Decimal, occurred_at: datet
 
 def _bounce(work: UnitOfWork, refund: Transfer, amount: Decimal, occurred_at: datetime) -> str:
     reservation = refund.reservation
-    # Where the bank had paid too much and no more than the excess comes back, the refund stays paid.
+    # BOUNCED makes a refund due again, even if only a part of it came back. BOUNCED_IN_PART leaves it paid: the bank had paid too much, and
+    # no more than the excess came back.
     event = TransferEvent.BOUNCED if refund.moved - amount < refund.amount else TransferEvent.BOUNCED_IN_PART
     _change_refund(work, refund, event, amount, occurred_at)
     came_back = f"The refund {refund.reference} came back from the investor's bank."

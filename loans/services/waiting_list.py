@@ -40,7 +40,7 @@ def join_waiting_list(
     Raises:
         Invalid: `at_least` is more than `amount`, or more is wanted than remains of the loan.
         IllegalTransition: the investor waits for another amount of this loan.
-        NotFound, LoanNotOpen, NotAccredited, BelowMinimum, InvestorLimit: the same would be refused as a reservation.
+        NotFound, LoanNotOpen, NotAccredited, BelowMinimum, InvestorLimit: a reservation of this amount would be refused likewise.
         Busy; ValueError: an amount has fractions of a cent.
     """
     least = amount if at_least is None else at_least
@@ -58,7 +58,7 @@ def join_waiting_list(
 
 
 def _refuse_to_wait(loan: Loan, investor_id: int, amount: Decimal, least: Decimal, at: datetime) -> None:
-    if loan.opens_at is None:
+    if loan.opens_at is None:  # It was never announced or opened, so only staff see it.
         raise NotFound(f"There is no loan {loan.reference}.")
     refuse_unless_open(LoanOffer(loan, at, loan.claimed, lapsed=ZERO_DOLLARS))  # A unit of work has no lapsed reservations.
     refuse_unless_accredited(may_buy(investor_id, at))

@@ -22,7 +22,8 @@ from peerloans.database.clock import database_now
 AVAILABLE = f"({UNCLAIMED}) - loan.waiting_dollars"
 """SQL: what one reservation could take of an open `loan`, or less than 0."""
 _IS_AVAILABLE = f"(status = 'open' AND closes_at > %(at)s AND {AVAILABLE} >= LEAST(minimum, amount - settled))"
-# It holds off what staff and jobs change of the loan, but no new reservation. The loan comes before the investor, as everywhere.
+# It excludes units of work, which lock the loan FOR UPDATE. The UPDATE of an admission changes no key, so it goes on. The loan comes before
+# the investor, as everywhere.
 _HOLD_LOAN = "SELECT id, status FROM loans_loan WHERE reference = %s FOR KEY SHARE"
 _BEGIN = f"""
     INSERT INTO loans_watchedloan (loan_id, is_available) SELECT id, {_IS_AVAILABLE} FROM loans_loan AS loan WHERE id = %(loan_id)s
@@ -77,7 +78,7 @@ def stop_watching(*, investor_id: int, reference: str, now: datetime | None = No
     """End the investor's watch of the loan. A repeat changes nothing, and so does a loan that is not watched.
 
     Raises:
-        NotFound: the investor sees no such loan, and has never watched one.
+        NotFound: there is no such loan, or only staff see it and the investor has never watched it.
         Busy.
     """
     with short_transaction():
