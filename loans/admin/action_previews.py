@@ -27,6 +27,7 @@ from loans.selectors.offers import LoanOffer, loan_offer
 from loans.selectors.queue import reservations_in_queue
 from loans.services.approvals import request_approval
 from peerloans.errors import Problem
+from peerloans.wording import dollars_text
 
 _DESCRIBED = ("amount", "reference")
 
@@ -97,7 +98,7 @@ def confirm(action: StaffAction, row: Model, arguments: Mapping[str, Any], *, ac
     is_confirmed = not outcome.refusal and outcome.digest == confirmed_digest
     if not (is_confirmed and outcome.needs_approval and outcome.offer_before):
         return replace(outcome, done=is_confirmed)
-    shown = [f"{value:,}" if isinstance(value, Decimal) else str(value) for name, value in arguments.items() if name in _DESCRIBED]
+    shown = [dollars_text(value) if isinstance(value, Decimal) else str(value) for name, value in arguments.items() if name in _DESCRIBED]
     try:
         request_approval(
             act=action.name,

@@ -6,7 +6,7 @@ times a failure counts as later than the clearing. So the result depends only on
 An example, with 5,000 expected: a clearing of 5,000 at noon and a failure at 11 mean that the first attempt failed and the second
 succeeded. The same failure at 13 means that the bank took the money back.
 
-loans/services/transfers.py does what follows for the reservation.
+loans/services/transfers.py does what follows for the reservation, and loans/domain/refunds.py decides what is refunded.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

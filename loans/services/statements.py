@@ -27,6 +27,7 @@ from loans.services.bank_events import Notice, NoticeType, record_bank_event
 from loans.statement_formats.detection import read_statement
 from loans.statement_formats.lines import Statement, StatementLine
 from peerloans.database.clock import database_now
+from peerloans.wording import dollars_text
 
 LOCK_ATTEMPTS = 3  # each waits up to PostgreSQL's lock_timeout
 FUTURE = timedelta(days=1)  # a statement of today has lines that end with today
@@ -139,7 +140,7 @@ class _Recorded:
         if (amount := self.amounts_by_id.get(notice.id)) is not None:
             if amount == notice.amount:
                 return "known", "from a statement"
-            return "differing", f"It is booked with {amount:,}, which stands."
+            return "differing", f"It is booked with {dollars_text(amount)}, which stands."
         money = self.money.get(notice.reference)
         if money is None or money.is_refund != notice.type.startswith("refund"):
             return "unmatched", ""
@@ -184,13 +185,13 @@ class _Money:
             self.moved += notice.amount
             if notice.amount == expected:
                 return ""
-            return f"{expected:,} is expected." if expected else f"Nothing is expected: it is {self.status}."
+            return f"{dollars_text(expected)} is expected." if expected else f"Nothing is expected: it is {self.status}."
         if notice.amount <= self.moved:
             self.moved -= notice.amount
             return ""
         if self.status in {TransferStatus.INITIATED, TransferStatus.SENT} and notice.amount == self.amount:
             return ""  # It failed as a whole before any money had moved.
-        return f"Only {self.moved:,} has moved before."
+        return f"Only {dollars_text(self.moved)} has moved before."
 
 
 # --- Booking -----------------------------------------------------------------------------------------------------------------

@@ -157,7 +157,7 @@ def test_the_preview_says_why_a_line_differs() -> None:
     refund = due_refund()
     refund_goes_out(refund)
     lines = preview(csv(Payment("-5000.00", refund.reference, "1"), Payment("1.00", inbound(pending(LoanFactory(), 5_000)).reference, "2")))
-    assert [each.note for each in lines][1] == "5,000.00 is expected."
+    assert [each.note for each in lines][1] == "$5,000.00 is expected."
 
 
 def test_the_same_id_with_another_amount_differs_and_changes_nothing_but_a_review_item() -> None:
