@@ -188,7 +188,7 @@ HISTORY = """
     FROM generate_series(1, 20000) AS n;
     INSERT INTO loans_reservation
         (id, loan_id, investor_id, number, amount, settled_amount, state, cause, created_at, let_go_at, received, refunded, lost)
-    SELECT gen_random_uuid(), n %% 50, 1, n, 1000, 0, 'canceled', 'expired', %(now)s - n * interval '79 minutes', %(now)s, 0, 0, 0
+    SELECT gen_random_uuid(), n %% 50, n %% 500, n, 1000, 0, 'canceled', 'expired', %(now)s - n * interval '79 minutes', %(now)s, 0, 0, 0
     FROM generate_series(1, 20000) AS n;
     SET LOCAL session_replication_role = origin;
     ANALYZE loans_transition, loans_reservation;
