@@ -1,10 +1,9 @@
 """Let the lists of what belongs to investors be filtered by one of them, as the links of an investor's page do."""
 
-from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from loans.models import Investor
@@ -13,8 +12,8 @@ LARGEST_ID = 2**63 - 1
 NO_ID = 0
 
 
-def investor_filter(rows_of: Callable[[int], Q]) -> type[admin.SimpleListFilter]:
-    """Return a filter of the rows that meet the condition `rows_of` an investor's id. It is shown only while it is in use."""
+def investor_filter(to_investor: str) -> type[admin.SimpleListFilter]:
+    """Return a filter of the rows whose lookup `to_investor` leads to the investor. It is shown only while it is in use."""
 
     class InvestorFilter(admin.SimpleListFilter):
         title = parameter_name = "investor"
@@ -28,7 +27,7 @@ def investor_filter(rows_of: Callable[[int], Q]) -> type[admin.SimpleListFilter]
 
         def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
             value = self.value()
-            return queryset if value is None else queryset.filter(rows_of(_id_in(value)))
+            return queryset if value is None else queryset.filter(**{to_investor: _id_in(value)})
 
     return InvestorFilter
 

@@ -40,7 +40,7 @@ class WebhookEndpointAdmin(NoDeleteAdmin):
     csv_exclude = ("secret",)
     list_display = ["url", "investor", "enabled", "created_at"]
     list_select_related = ["investor"]
-    list_filter = [investor_filter(lambda pk: Q(investor=pk)), "enabled"]
+    list_filter = [investor_filter("investor"), "enabled"]
     search_fields = ["url", "investor__name"]
     autocomplete_fields = ["investor"]
 
@@ -98,7 +98,7 @@ class DeliveryAdmin(SearchAsPrinted, ReadOnlyAdmin):
         "watch_notice__watch__loan",
         "endpoint",
     ]
-    list_filter = [investor_filter(lambda pk: Q(investor=pk)), FailingFilter, "status"]
+    list_filter = [investor_filter("investor"), FailingFilter, "status"]
     search_fields = ["investor__name"]  # only shows the field: SearchAsPrinted searches
     search_help_text = "A loan's reference, a reservation such as PL-0010 #6, or an investor's name, user name or e-mail"
     to_loan, to_investor, to_reservation = "transition__loan", "investor", "transition__reservation__"

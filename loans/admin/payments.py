@@ -1,7 +1,6 @@
 """Show transfers and the bank events that were received about them."""
 
 from django.contrib import admin
-from django.db.models import Q
 
 from loans.admin.action_pages import StaffActionsAdmin
 from loans.admin.investor_filter import investor_filter
@@ -27,7 +26,7 @@ class TransferAdmin(SearchAsPrinted, ReadOnlyAdmin, StaffActionsAdmin):
         "ended_at",
     ]
     list_select_related = ["reservation__loan"]
-    list_filter = [investor_filter(lambda pk: Q(reservation__investor=pk)), "direction", "status", "method", "created_at"]
+    list_filter = [investor_filter("reservation__investor"), "direction", "status", "method", "created_at"]
     ordering = ["-created_at", "-id"]
     search_fields = ["reference__startswith"]
     search_help_text = "A transfer's or a loan's reference, a reservation such as PL-0010 #6, or an investor's name, user name or e-mail"

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from loans.admin.action_pages import StaffActionsAdmin
@@ -70,7 +70,7 @@ class ReservationAdmin(SearchAsPrinted, RelatedTablesAdmin, ReadOnlyAdmin, Staff
         "funded_at",
     ]
     list_select_related = ["loan", "investor"]
-    list_filter = [investor_filter(lambda pk: Q(investor=pk)), "state", CauseFilter, DeadlineFilter, "created_at"]
+    list_filter = [investor_filter("investor"), "state", CauseFilter, DeadlineFilter, "created_at"]
     search_fields = ["id__exact"]
     search_help_text = (
         "A reservation such as PL-0010 #6, its id, a loan's or a transfer's reference, or an investor's name, user name or e-mail"

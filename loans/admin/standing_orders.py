@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q
 
 from loans.admin.investor_filter import investor_filter
 from loans.admin.search import of_investor
@@ -26,7 +25,7 @@ class StandingOrderAdmin(RelatedTablesAdmin, ReadOnlyAdmin):
     ]
     list_display_links = ["place"]
     list_select_related = ["investor"]
-    list_filter = [investor_filter(lambda pk: Q(investor=pk)), "state", "created_at"]
+    list_filter = [investor_filter("investor"), "state", "created_at"]
     search_fields = ["id__exact", *of_investor("investor")]
     search_help_text = "An order's id, or an investor's name, user name or e-mail"
     ordering = ["place"]

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Coalesce, Now
 from django.http import HttpRequest
 
@@ -29,7 +29,7 @@ class WaitingListEntryAdmin(RelatedTablesAdmin, ReadOnlyAdmin, StaffActionsAdmin
         "reservation",
     ]
     list_select_related = ["loan", "investor", "reservation__loan"]
-    list_filter = [investor_filter(lambda pk: Q(investor=pk)), "state", "joined_at"]
+    list_filter = [investor_filter("investor"), "state", "joined_at"]
     search_fields = ["id__exact", "loan__reference__iexact", *of_investor("investor")]
     search_help_text = "An entry's id, a loan's whole reference, or an investor's name, user name or e-mail"
     ordering = ["-joined_at", "-id"]

@@ -1,7 +1,7 @@
 """Draw the seed of a loan's lottery, and reveal it once the lottery has run.
 
 The seed is drawn when the loan opens. It is kept as a secret, and its SHA-256 is published and recorded in history. So it cannot
-be replaced later, and nobody can foretell in which order the lottery settles.
+be replaced later, and the order in which the lottery settles cannot be foretold.
 """
 
 import secrets

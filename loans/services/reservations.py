@@ -106,8 +106,8 @@ def _admit_under_lock(
         (loan,), at = locks.lock_loans(reference=reference, now=now)
         unclaimed = loan_limits.limit(loan.remaining, loan.overbooking_rate) - loan.claimed
         expire_lapsed([loan], at, needed=amount + loan.waiting_dollars - unclaimed)
-        # Where entries may be served, this investor is locked together with theirs, in the order of ids: hence 0 dollars, for the lock
-        # alone. Else `recount_unfunded` locks this investor.
+        # Where entries may be served, this investor is locked together with theirs, in the order of ids. It is 0 dollars, since
+        # only the lock is wanted. Else `recount_unfunded` locks this investor.
         serve_lists_of([loan], at, added_to_limits={investor_id: ZERO_DOLLARS} if loan.waiting_entries else {})
         locks.recount_unfunded(investor_id, at)
         available = loan_limits.available(loan.remaining, loan.overbooking_rate, loan.claimed, loan.waiting_dollars)

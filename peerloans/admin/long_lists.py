@@ -49,4 +49,3 @@ class LongList(ChangeList):
         if self.paginator.is_cut:
             self.sortable_by = ()
             self.add_facets = self.is_facets_optional = False  # The counts beside the filters count all rows for each.
-            self.add_facets = self.is_facets_optional = False  # The counts beside the filters count all rows for each.
